@@ -1,0 +1,1 @@
+"""Shared vocabulary: evidence, verifiers, appraisal and the attested channel. Pure."""

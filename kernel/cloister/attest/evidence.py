@@ -1,0 +1,44 @@
+"""Evidence and what a verifier says about it, in the words of RFC 9334 (RATS)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from cloister.errors import TrustError
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an attester produced: the TEE's name, the format, base64 bytes and base64 endorsements."""
+
+    tee: str
+    format: str
+    blob: str
+    endorsements: dict[str, str] = {}
+
+
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a verifier established about evidence, independent of the TEE.
+
+    ``report_data`` is the hex binding value; ``launch`` the launch measurements; ``env_digest`` digests the
+    code on disk (counts only if the launch measurement covers the code that computed it); ``runtime`` holds
+    declared properties such as the isolation level; ``signer`` names the key that signed the evidence.
+    """
+
+    tee: str
+    assurance: Literal["hardware", "simulated"]
+    debug: bool
+    launch: dict[str, str]
+    env_digest: str
+    contract: str
+    report_data: str
+    signer: str
+    runtime: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class RejectedError(TrustError):
+    """Evidence that does not verify; ``code`` is from the closed list in ``docs/protocol.md``."""
+
+    kind = "rejected"

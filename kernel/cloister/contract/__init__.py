@@ -1,0 +1,1 @@
+"""Shared vocabulary: data cards and contracts. Pure."""

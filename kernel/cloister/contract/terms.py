@@ -1,0 +1,92 @@
+"""The contract: one canonical document that every party signs, and the only source of permission.
+
+A contract names its tables with the digests of card and capsule manifest, who may ask, for which purposes and
+with which operations, the budgets at each broker, the policies and the validity. No wildcards exist in it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+CONTRACT_TYPE = "application/vnd.cloister.contract.v1+json"
+
+
+class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A signer: a short name, a did:key and a role."""
+
+    name: str
+    did: str
+    role: Literal["provider", "analyst"]
+
+
+class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A broker: who signs its replies, and where the enclave's relay finds it (the address is not trusted)."""
+
+    name: str
+    did: str
+    url: str
+
+
+class TableTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table under contract, pinned by the digests of its card and of its capsule's manifest."""
+
+    name: str
+    provider: str
+    broker: str
+    card: str
+    manifest: str
+
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The privacy budget of one population at one broker.
+
+    ``epsilon`` and ``delta`` are exact decimals as text; the account's limit is the zCDP ``rho`` that
+    converts to them (CKS20). ``default_share`` is what a release costs if nothing is said, as a
+    fraction of the analyst's total.
+    """
+
+    population: str
+    broker: str
+    epsilon: str
+    delta: str
+    default_share: str
+
+
+class AnalystLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sub-limit: the part of a population's budget that one analyst may spend (fraction as text)."""
+
+    analyst: str
+    population: str
+    share: str
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits beside privacy; each is enforced by vault or broker."""
+
+    releases: int
+
+
+class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The terms. Times are RFC 3339 in UTC; ``policies`` maps a party's name to its policy digest."""
+
+    name: str
+    title: str
+    parties: tuple[Party, ...]
+    brokers: tuple[Broker, ...]
+    tables: tuple[TableTerms, ...]
+    purposes: tuple[str, ...]
+    operations: tuple[Literal["aggregate", "model"], ...]
+    regime: Literal["dp"]
+    budgets: tuple[Budget, ...]
+    analyst_limits: tuple[AnalystLimit, ...]
+    limits: Limits
+    policies: dict[str, str]
+    placement: Literal["split", "colocated"]
+    tenancy: Literal["exclusive", "shared"]
+    accept_simulated: bool
+    share_releases: bool
+    not_before: str
+    not_after: str
+    version: Literal[1] = 1

@@ -1,0 +1,1 @@
+"""Demo parties and seeded generators, for the tour, the tests and Binder."""

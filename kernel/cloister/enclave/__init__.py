@@ -1,0 +1,1 @@
+"""The enclave outside the vault: agent, channels, attesters, isolation, bridges; starts sandboxes and vaults."""

@@ -1,0 +1,131 @@
+"""Every error Cloister raises, as one tree.
+
+    CloisterError
+    +-- RefusedError         the gate or a policy says no (a decision, not a defect)
+    |   +-- BudgetError      the account, a sub-limit or another limit of the contract is exhausted
+    |   +-- ContractError    contract, purpose, tier, validity or signer do not allow it
+    |   +-- PlanError        the plan cannot be released as written; ``nearest`` names what can
+    +-- TrustError           evidence, appraisal, channel or trust store: the peer is not who it must be
+    |   +-- SignatureError   a signature is missing or wrong
+    +-- MalformedError       bytes that do not follow their schema
+    +-- UnavailableError     a peer or a file cannot be reached; trying again may help
+    +-- FaultError           something failed after the charge; constant text, by design (G3)
+
+Every error carries a stable ``code`` (``area.reason``), the reason in words, the clause it rests on, the next
+step and, for plans, the nearest allowed form. None carries data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CloisterError(Exception):
+    """Root of all Cloister errors: code, reason, clause, next step, nearest allowed form."""
+
+    kind = "error"
+
+    def __init__(
+        self, code: str, reason: str, *, clause: str = "", next_step: str = "", nearest: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+        self.clause = clause
+        self.next_step = next_step
+        self.nearest = tuple(nearest)
+
+    def __str__(self) -> str:
+        lines = [f"[{self.code}] {self.reason}"]
+        if self.clause:
+            lines.append(f"  clause: {self.clause}")
+        lines.extend(f"  nearest: {form}" for form in self.nearest)
+        if self.next_step:
+            lines.append(f"  next step: {self.next_step}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form of the error (all fields are strings)."""
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "reason": self.reason,
+            "clause": self.clause,
+            "next_step": self.next_step,
+            "nearest": list(self.nearest),
+        }
+
+
+class RefusedError(CloisterError):
+    """A decision taken from plan, card, contract and ledger only."""
+
+    kind = "refused"
+
+
+class BudgetError(RefusedError):
+    """A limit of the contract is exhausted or would be exceeded."""
+
+    kind = "budget"
+
+
+class ContractError(RefusedError):
+    """The contract does not allow this, is not signed, or is not valid now."""
+
+    kind = "contract"
+
+
+class PlanError(RefusedError):
+    """The plan cannot be released as written."""
+
+    kind = "plan"
+
+
+class TrustError(CloisterError):
+    """A peer could not prove what it must be."""
+
+    kind = "trust"
+
+
+class SignatureError(TrustError):
+    """A signature is missing or wrong."""
+
+    kind = "signature"
+
+
+class MalformedError(CloisterError):
+    """Bytes or values that do not follow their schema."""
+
+    kind = "malformed"
+
+
+class UnavailableError(CloisterError):
+    """A peer or resource cannot be reached."""
+
+    kind = "unavailable"
+
+
+class FaultError(CloisterError):
+    """A failure after the charge. Its text is constant: what failed may depend on data."""
+
+    kind = "fault"
+
+
+_KINDS: dict[str, type[CloisterError]] = {
+    cls.kind: cls
+    for cls in (
+        CloisterError, RefusedError, BudgetError, ContractError, PlanError, TrustError, SignatureError,
+        MalformedError, UnavailableError, FaultError,
+    )
+}  # fmt: skip
+
+
+def from_dict(data: dict[str, Any]) -> CloisterError:
+    """Rebuild an error from its wire form; unknown kinds become the root class."""
+    cls = _KINDS.get(str(data.get("kind")), CloisterError)
+    return cls(
+        str(data.get("code", "error.unknown")),
+        str(data.get("reason", "")),
+        clause=str(data.get("clause", "")),
+        next_step=str(data.get("next_step", "")),
+        nearest=tuple(str(form) for form in data.get("nearest", ())),
+    )

@@ -1,0 +1,1 @@
+"""Shared vocabulary: the query plan, its types, layout and shaping. Pure."""

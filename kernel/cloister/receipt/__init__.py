@@ -1,0 +1,1 @@
+"""Shared vocabulary: receipts, account entries, log proofs. Pure."""

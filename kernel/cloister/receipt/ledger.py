@@ -1,0 +1,106 @@
+"""Messages between vault and broker. Requests are signed by ``vault_id``, replies by the broker's did.
+
+Both are DSSE envelopes over the canonical JSON of these structs; the agent relays them as opaque bytes. A
+reply that is unsigned, stale (another ``request`` or ``nonce``) or unexpected stops the release.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
+REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes."""
+
+    charge_id: str
+    population: str
+    contract: str
+    analyst: str
+    rho: str
+    delta: str
+    plan: str
+    version: Literal[1] = 1
+
+
+class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="session", tag_field="op"):
+    """Opens a vault's session: evidence for the broker's hello, and the HPKE key data keys are sealed to."""
+
+    request: str
+    nonce: str
+    contract: str
+    vault_id: str
+    vault_hpke: str
+    offer: dict[str, Any]
+
+
+class AppendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="append", tag_field="op"):
+    """Charges an account: idempotent per ``entry.charge_id``; refused if another body or an old epoch."""
+
+    request: str
+    nonce: str
+    vault_id: str
+    epoch: int
+    entry: Entry
+
+
+class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="settle", tag_field="op"):
+    """Deposits the sealed receipt of a charge, once, before the reply leaves the vault."""
+
+    request: str
+    nonce: str
+    vault_id: str
+    epoch: int
+    population: str
+    charge_id: str
+    sealed: str
+
+
+class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tip", tag_field="op"):
+    """Reads the account's tip and what contract and analyst have spent."""
+
+    request: str
+    nonce: str
+    vault_id: str
+    epoch: int
+    population: str
+    contract: str
+    analyst: str
+
+
+class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every reply of a broker: bound to request and nonce, with the account's tip and the broker's time.
+
+    ``status`` is ``ok`` or an error code; ``sealed`` is the settled receipt of the charge, if any;
+    ``keys`` are HPKE-sealed data keys by manifest digest (session replies only), ``admission`` the envelope.
+    ``releases`` and ``analyst_*`` are the counts and sums under this contract.
+    """
+
+    op: Literal["session", "append", "settle", "tip"]
+    request: str
+    nonce: str
+    broker: str
+    vault_id: str
+    population: str
+    size: int
+    root: str
+    spent: str
+    limit: str
+    contract_spent: str
+    analyst_spent: str
+    analyst_limit: str
+    releases: int
+    releases_limit: int
+    epoch: int
+    lease: str
+    time: str
+    status: str
+    reason: str = ""
+    sealed: str = ""
+    admission: dict[str, Any] | None = None
+    keys: dict[str, str] = {}
+    version: Literal[1] = 1

@@ -1,0 +1,78 @@
+"""Receipts: one signed statement per release, enough to check a number without data.
+
+The payload is canonical JSON in a DSSE envelope signed by ``vault_id``. Raw values are the noisy integers as
+decimal strings, row-major (cell of the keys, component); ``plan/shape.py`` turns them into what the notebook
+shows, so a verifier recomputes the shown value.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from cloister.plan.link import Cause
+
+RECEIPT_TYPE = "application/vnd.cloister.receipt.v1+json"
+ADMISSION_TYPE = "application/vnd.cloister.admission.v1+json"
+
+
+class ComponentNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Noise of one component: sigma as ``float.hex`` in grid units, and the exact rho it costs."""
+
+    sigma: str
+    rho: str
+
+
+class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One account entry this release rests on: population, broker did, rho, position and root after it."""
+
+    population: str
+    broker: str
+    rho: str
+    size: int
+    root: str
+
+
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was released. ``time`` is the broker's. ``assurance`` is ``simulated`` or a TEE's name."""
+
+    release: str
+    plan: dict[str, Any]
+    plan_digest: str
+    rho: str
+    mechanism: Literal["discrete-gaussian"]
+    noise: tuple[ComponentNoise, ...]
+    raw: tuple[str, ...]
+    contract: str
+    manifests: tuple[str, ...]
+    cards: tuple[str, ...]
+    env_digest: str
+    admissions: tuple[str, ...]
+    charge_id: str
+    charges: tuple[Charge, ...]
+    time: str
+    analyst: str
+    purpose: str
+    session: str
+    transcript: str
+    cause: Cause
+    assurance: str
+    seeded: bool = False
+    version: Literal[1] = 1
+
+
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A broker's signed statement that it appraised the evidence of ``vault_id`` and let it in."""
+
+    broker: str
+    vault_id: str
+    evidence: str
+    env_digest: str
+    contract: str
+    binding: str
+    epoch: int
+    status: str
+    assurance: str
+    time: str
+    version: Literal[1] = 1

@@ -1,0 +1,1 @@
+"""Verification and replay, anywhere, offline, without data."""

@@ -1,0 +1,1 @@
+"""What notebook code imports inside the enclave. Untrusted, and without data."""

@@ -1,0 +1,1 @@
+"""Shared vocabulary: canonical JSON, framing, identities and signed envelopes. Pure."""
