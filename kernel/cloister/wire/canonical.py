@@ -24,7 +24,8 @@ def encode(value: Any) -> bytes:
     Raises:
         MalformedError: The value contains a float, an integer beyond 2^53 or an unsupported type.
     """
-    builtins = msgspec.to_builtins(value)
+    # Bytes would quietly become base64 text: they stay bytes here and are refused below.
+    builtins = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
     _check(builtins)
     return _dump(builtins).encode()
 
