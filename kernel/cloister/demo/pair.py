@@ -142,9 +142,7 @@ def _wait(home: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, 
             return state
         time.sleep(0.02)
     raise UnavailableError(
-        "demo.start",
-        "the embedded enclave and broker did not start",
-        next_step=f"read {log}, then try `cloister demo reset`",
+        "demo.start", "the embedded enclave and broker did not start", next_step=f"read {log}, then try `cloister demo reset`"
     )
 
 
