@@ -1,0 +1,1 @@
+"""Speed and memory, always as ratios or differences against a peer in the same run."""

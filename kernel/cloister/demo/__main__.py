@@ -1,0 +1,41 @@
+"""``python -m cloister.demo up|down|build|reset|status|supervise``: the embedded pair from a shell or another process."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from cloister.demo import pair, parties
+from cloister.errors import CloisterError
+from cloister.home import cloister_home
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; print JSON on success, the error's words otherwise."""
+    home = cloister_home()
+    command = arguments[0] if len(arguments) == 1 else ""
+    try:
+        if command == "up":
+            print(json.dumps(pair.up(home)))
+        elif command == "down":
+            pair.down(home)
+        elif command == "build":
+            parties.build_world(home)
+        elif command == "reset":
+            pair.down(home)
+            parties.reset(home)
+        elif command == "status":
+            print(json.dumps(pair.running(home)))
+        elif command == "supervise":
+            return pair.supervise(home)
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    except CloisterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
