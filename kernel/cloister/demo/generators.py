@@ -43,8 +43,7 @@ def visits(patients: int = VISITS_PATIENTS, seed: int = SEED) -> pd.DataFrame:
     day = rng.integers(0, (np.datetime64("2024-12-31") - np.datetime64("2022-01-01")).astype(int) + 1, rows)
     bmi = 22.5 + 0.07 * np.minimum(age[who], 60) + 0.8 * sex[who] + level[who] + rng.normal(0, 0.5, rows)
     cost = 180 + 2.4 * age[who] + 3.0 * (bmi - 25) + _REGION_COST[region[who]] + rng.gamma(2.0, 60.0, rows)
-    bmi = np.round(np.clip(bmi, 10, 60), 1)
-    bmi[rng.random(rows) < 0.02] = np.nan
+    shown_bmi = np.where(rng.random(rows) < 0.02, np.nan, np.round(np.clip(bmi, 10, 60), 1))
     return pd.DataFrame(
         {
             "patient_id": [f"P{n:05d}" for n in who],
@@ -52,8 +51,8 @@ def visits(patients: int = VISITS_PATIENTS, seed: int = SEED) -> pd.DataFrame:
             "age": age[who],
             "sex": np.array(SEXES)[sex[who]],
             "region": np.array(REGIONS)[region[who]],
-            "bmi": bmi,
-            "cost": np.rint(np.clip(cost, 0, 5000)).astype(np.int64),
+            "bmi": shown_bmi,
+            "cost": np.rint(np.clip(cost, 0, 2000)).astype(np.int64),
         }
     )
 
@@ -118,7 +117,7 @@ def diabetes() -> pd.DataFrame:
     """Return the real diabetes study: 442 patients, ten baseline values and disease progression after a year."""
     from sklearn.datasets import load_diabetes  # noqa: PLC0415 (a slow import, needed once)
 
-    data = load_diabetes(scaled=False, as_frame=True).frame
+    data: pd.DataFrame = load_diabetes(scaled=False, as_frame=True).frame
     whole = ("age", "sex", "s1", "s6", "target")
     frame = data.astype(dict.fromkeys(whole, "int64"))
     frame.insert(0, "subject", np.arange(1, len(frame) + 1))
