@@ -1,0 +1,113 @@
+"""Appraisal policies: what one relying party accepts, written in TOML and named by the digest of its bytes.
+
+.. code-block:: toml
+
+    name = "demo"
+    version = 1
+
+    [accept]
+    tees = ["simulator"]            # names of cloister.verifiers
+    simulated = true                # false unless said; the contract and the person must say it too
+
+    [reference]
+    env_digest = ["sha384:..."]     # approved code; an empty list approves nothing
+    launch = []                     # approved launch measurements, "name=value"
+
+    [instance]
+    allow = ["did:key:..."]         # signers or chips by name; empty: any (and never affirming)
+
+    [isolation]
+    require = ["landlock", "seccomp"]   # features the sandbox must declare
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import msgspec
+
+from cloister.errors import MalformedError
+from cloister.wire import canonical
+
+MAX_POLICY = 64 * 1024
+
+
+class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tees: tuple[str, ...]
+    simulated: bool = False
+
+
+class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    env_digest: tuple[str, ...] = ()
+    launch: tuple[str, ...] = ()
+
+
+class _Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    allow: tuple[str, ...] = ()
+
+
+class _Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    require: tuple[str, ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One relying party's policy; sections as in the module's example."""
+
+    name: str
+    accept: _Accept
+    reference: _Reference = _Reference()
+    instance: _Instance = _Instance()
+    isolation: _Isolation = _Isolation()
+    version: int = 1
+
+
+def parse_policy(text: str) -> Policy:
+    """Return the policy written in ``text``.
+
+    Raises:
+        MalformedError: Not TOML, an unknown key, a wrong type or version, or too long.
+    """
+    if len(text) > MAX_POLICY:
+        raise MalformedError("policy.malformed", "the policy is too long")
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+        policy = msgspec.convert(table, type=Policy)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise MalformedError("policy.malformed", f"the policy cannot be read: {error}") from error
+    if policy.version != 1:
+        raise MalformedError("policy.malformed", f"policy version {policy.version} is unknown")
+    return policy
+
+
+def policy_digest(text: str) -> str:
+    """Return ``sha256:<hex>`` of the policy's UTF-8 bytes: what a contract pins per party."""
+    return canonical.digest_bytes(text.encode())
+
+
+def write_policy(
+    name: str,
+    *,
+    tees: tuple[str, ...],
+    simulated: bool,
+    env_digests: tuple[str, ...],
+    instances: tuple[str, ...] = (),
+    isolation: tuple[str, ...] = (),
+) -> str:
+    """Return a policy as TOML text (for ``connect`` and the demo)."""
+
+    def array(values: tuple[str, ...]) -> str:
+        return "[" + ", ".join(_quote(value) for value in values) + "]"
+
+    return (
+        f"name = {_quote(name)}\nversion = 1\n\n"
+        f"[accept]\ntees = {array(tees)}\nsimulated = {str(simulated).lower()}\n\n"
+        f"[reference]\nenv_digest = {array(env_digests)}\n\n"
+        f"[instance]\nallow = {array(instances)}\n\n"
+        f"[isolation]\nrequire = {array(isolation)}\n"
+    )
+
+
+def _quote(text: str) -> str:
+    # A JSON string without non-ASCII is also a TOML basic string.
+    return msgspec.json.encode(text).decode()
