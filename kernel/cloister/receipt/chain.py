@@ -1,0 +1,207 @@
+"""The chain from a contract to a released number: contract -> broker -> admission -> vault -> receipt.
+
+Every link is a signature by a key the link before it names. The proxy walks the chain for each receipt it shows,
+the reviewer walks it again from a notebook; both run these functions. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import TypeVar
+
+from cloister.contract import lint
+from cloister.contract.card import Card
+from cloister.contract.terms import Contract
+from cloister.errors import CloisterError, TrustError
+from cloister.receipt import naming
+from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Receipt
+from cloister.wire import canonical, documents
+from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
+
+_T = TypeVar("_T", Receipt, Admission)
+_RECONNECT = "connect again; if it repeats, tell the data provider: somebody forges documents in the enclave's name"
+
+
+def admission_digest(document: Envelope) -> str:
+    """Return the digest by which receipts name an admission: of its payload, whoever signed it."""
+    return canonical.digest_bytes(unverified_payload(document))
+
+
+def receipt_digest(document: Envelope) -> str:
+    """Return the digest of a receipt's payload."""
+    return canonical.digest_bytes(unverified_payload(document))
+
+
+def open_admission(document: Envelope, contract: Contract, contract_digest: str) -> Admission:
+    """Return an admission signed by a broker of the contract, for that contract.
+
+    Raises:
+        TrustError: ``admission.broker``, ``admission.forged``, ``admission.contract``.
+    """
+    named = _peek(document, Admission, "admission.forged")
+    if named.broker not in {broker.did for broker in contract.brokers}:
+        raise TrustError(
+            "admission.broker",
+            "an admission by somebody who is no broker of the contract",
+            clause="brokers",
+            next_step=_RECONNECT,
+        )
+    admission = _open(document, ADMISSION_TYPE, named.broker, Admission, "admission.forged")
+    if admission.contract != contract_digest:
+        raise TrustError("admission.contract", "an admission under another contract", next_step=_RECONNECT)
+    return admission
+
+
+def open_receipt(
+    document: Envelope, admissions: Mapping[str, Admission], contract: Contract, contract_digest: str
+) -> tuple[Receipt, str]:
+    """Return a receipt and the ``vault_id`` that signed it, which every admission it names let in.
+
+    Args:
+        document: The receipt's envelope.
+        admissions: Opened admissions by digest (``open_admission`` and ``admission_digest``).
+        contract: The opened contract.
+        contract_digest: Its digest.
+
+    Raises:
+        TrustError: ``receipt.admission`` (none, or unknown, or of several vaults), ``receipt.forged``,
+            ``receipt.contract``, ``receipt.party``, ``receipt.env``, ``receipt.validity``.
+    """
+    # 1. Who may have signed: the one vault that all named admissions admitted.
+    named = _peek(document, Receipt, "receipt.forged")
+    missing = [digest for digest in named.admissions if digest not in admissions]
+    vaults = {admissions[digest].vault_id for digest in named.admissions if digest in admissions}
+    if missing or len(vaults) != 1:
+        raise TrustError(
+            "receipt.admission",
+            "no broker's admission vouches for the vault that signed this receipt",
+            clause="attestation.md section 8: an admission ties receipts to evidence",
+            next_step=_RECONNECT,
+        )
+    vault_id = vaults.pop()
+    # 2. That vault signed it.
+    receipt = _open(document, RECEIPT_TYPE, vault_id, Receipt, "receipt.forged")
+    # 3. Under this contract, for an analyst and a purpose the contract names, within its validity.
+    if receipt.contract != contract_digest:
+        raise TrustError("receipt.contract", "a receipt of another contract", next_step=_RECONNECT)
+    if receipt.analyst not in {party.did for party in contract.parties if party.role == "analyst"}:
+        raise TrustError("receipt.party", "released to somebody who is no analyst of the contract", clause="parties")
+    if receipt.purpose not in contract.purposes:
+        raise TrustError("receipt.party", "released for a purpose the contract does not name", clause="purposes")
+    _check_time(receipt, contract)
+    # 4. By the code that was admitted, and every broker that charged had admitted it.
+    named_admissions = [admissions[digest] for digest in receipt.admissions]
+    if {admission.env_digest for admission in named_admissions} != {receipt.env_digest}:
+        raise TrustError("receipt.env", "released by other code than was admitted", next_step=_RECONNECT)
+    if {admission.assurance for admission in named_admissions} != {receipt.assurance}:
+        raise TrustError("receipt.env", "the receipt claims another assurance than was admitted", next_step=_RECONNECT)
+    if not {charge.broker for charge in receipt.charges} <= {admission.broker for admission in named_admissions}:
+        raise TrustError("receipt.admission", "a broker is charged that did not admit this vault", next_step=_RECONNECT)
+    return receipt, vault_id
+
+
+def check_names(receipt: Receipt, contract: Contract) -> None:
+    """Check the digests a receipt gives for its plan, release and charge against their definitions.
+
+    Raises:
+        TrustError: ``receipt.plan`` or ``receipt.names``.
+    """
+    if canonical.digest(receipt.plan) != receipt.plan_digest:
+        raise TrustError("receipt.plan", "the plan is not the one the receipt's digest names")
+    tables = {table.card: table.manifest for table in contract.tables}
+    if not receipt.cards or any(card not in tables for card in receipt.cards):
+        raise TrustError("receipt.names", "a card the contract does not pin", clause="tables")
+    if sorted(receipt.manifests) != sorted(tables[card] for card in receipt.cards):
+        raise TrustError("receipt.names", "other data than the contract pins for these cards", clause="tables")
+    release = naming.release_key(
+        plan=receipt.plan_digest,
+        rho=rho_asked(receipt),
+        manifests=receipt.manifests,
+        cards=receipt.cards,
+        env_digest=receipt.env_digest,
+        contract=receipt.contract,
+        analyst="" if contract.share_releases else receipt.analyst,
+    )
+    if receipt.release != release or receipt.charge_id != naming.charge_id(release):
+        raise TrustError("receipt.names", "release key or charge id do not follow from plan, data and contract")
+
+
+def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -> None:
+    """Check price and accounts: noise adds up to the charge, and every population concerned was charged.
+
+    Raises:
+        TrustError: ``receipt.rho`` or ``receipt.charge``.
+    """
+    rho = _fraction(receipt.rho)
+    parts = [_fraction(component.rho) for component in receipt.noise]
+    if not parts or any(part <= 0 for part in parts) or sum(parts) != rho:
+        raise TrustError("receipt.rho", "the noise of the components does not add up to the price")
+    if rho > rho_asked(receipt):
+        raise TrustError("receipt.rho", "more was charged than the plan asked for")
+    for component in receipt.noise:
+        check_sigma(component.sigma, _fraction(component.rho))
+    brokers = {broker.name: broker.did for broker in contract.brokers}
+    tables = {table.card: brokers.get(table.broker, "") for table in contract.tables}
+    due = {(card.population, tables.get(canonical.digest(card), "")) for card in cards if card.unit != "none"}
+    charged = [(charge.population, charge.broker) for charge in receipt.charges]
+    if sorted(charged) != sorted(due):
+        raise TrustError("receipt.charge", "the accounts charged are not those of the populations asked")
+    if any(_fraction(charge.rho) != rho for charge in receipt.charges):
+        raise TrustError("receipt.charge", "an account was charged another price than the receipt states")
+
+
+def check_sigma(sigma: str, rho: Fraction) -> None:
+    """Check that a component's sigma and rho belong to an integer-valued mechanism.
+
+    A discrete Gaussian costs ``rho = D / (2 sigma^2)`` where ``D``, the squared L2 norm of integer vectors, is a
+    whole number; with the exact value of the double ``sigma`` this leaves one rho in about 2^53 for a wrong pair.
+
+    Raises:
+        TrustError: ``receipt.sigma``.
+    """
+    try:
+        exact = Fraction(float.fromhex(sigma))
+    except (ValueError, OverflowError) as error:
+        raise TrustError("receipt.sigma", "sigma is no finite number") from error
+    squared_norm = 2 * exact * exact * rho
+    if exact <= 0 or squared_norm < 1 or squared_norm.denominator != 1:
+        raise TrustError("receipt.sigma", "sigma and rho of a component do not fit together")
+
+
+def rho_asked(receipt: Receipt) -> Fraction:
+    """Return the price the plan asks for."""
+    return _fraction(receipt.plan.get("rho"))
+
+
+def _check_time(receipt: Receipt, contract: Contract) -> None:
+    try:
+        moment = lint.parse_time(receipt.time)
+        inside = lint.parse_time(contract.not_before) <= moment < lint.parse_time(contract.not_after)
+    except CloisterError as error:
+        raise TrustError("receipt.validity", error.reason) from error
+    if not inside:
+        raise TrustError("receipt.validity", "released outside the contract's validity", clause="not_before, not_after")
+
+
+def _fraction(text: object) -> Fraction:
+    try:
+        if not isinstance(text, str) or len(text) > 4096:
+            raise ValueError
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise TrustError("receipt.rho", "a price is no exact fraction") from error
+
+
+def _peek(document: Envelope, kind: type[_T], code: str) -> _T:
+    try:
+        return documents.decode(unverified_payload(document), kind)
+    except CloisterError as error:
+        raise TrustError(code, error.reason, next_step=_RECONNECT) from error
+
+
+def _open(document: Envelope, payload_type: str, signer: str, kind: type[_T], code: str) -> _T:
+    try:
+        return documents.decode(open_envelope(document, payload_type, signer), kind)
+    except CloisterError as error:
+        raise TrustError(code, error.reason, next_step=_RECONNECT) from error
