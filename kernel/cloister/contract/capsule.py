@@ -8,8 +8,12 @@ brokers release to an admitted vault. Ciphertext moved, swapped, cut or edited f
 signature, pinned digest, key unwrapping, size and SHA-256, algorithm, AAD.
 
 Reading, once :func:`open_part` returned: ``pyarrow.parquet.read_table(BytesIO(ciphertext), decryption_properties=
-create_decryption_properties(opened.key, aad_prefix=opened.aad))``. Rows of the groups of one range are aligned;
-rows in which every column is null are padding.
+create_decryption_properties(opened.key, aad_prefix=opened.aad))``. Inside, every column has a fixed width and no
+Parquet nulls, so that the size of a part (and of every page in it) depends on the card alone: a column ``c`` is stored
+as its values, and as ``c?``, a bool that says whether the value is there. Where ``c?`` is false the value is filler
+and means null. ``int`` is int64, ``decimal`` float64, ``date`` date32, ``bool`` bool, ``string`` UTF-8 in fixed-size
+binary, filled with NUL at the end. Rows of the groups of one range are aligned; the rows that fill up the size class
+have every ``c?`` false, so their unit key is null and they drop out like any row without a key.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from cloister.wire import canonical, documents, envelope, identity
 MANIFEST_TYPE = "application/vnd.cloister.manifest.v1+json"
 CARD_TYPE = "application/vnd.cloister.card.v1+json"
 KEY_BYTES = 32
+PRESENT = "?"  # suffix of the column that says whether a value is there
 _NONCE_BYTES = 12
 
 # The tail of an encrypted Parquet file: thrift FileCryptoMetaData, encrypted footer, u32 length, "PARE". The
@@ -88,6 +93,17 @@ class OpenedPart(NamedTuple):
 
     key: bytes
     aad: bytes
+
+
+def with_parts(manifest: Manifest, parts: tuple[Part, ...]) -> Manifest:
+    """Return the manifest of these parts (its wrapped keys no longer fit)."""
+    return msgspec.structs.replace(manifest, parts=parts, sealed="")
+
+
+def sized(part: Part, ciphertext: bytes, *, commitment: str) -> Part:
+    """Return the part as its ciphertext makes it: size and SHA-256."""
+    digest = hashlib.sha256(ciphertext).hexdigest()
+    return msgspec.structs.replace(part, bytes=len(ciphertext), sha256=digest, commitment=commitment)
 
 
 def seal_manifest(manifest: Manifest, key: identity.SigningKey) -> envelope.Envelope:
@@ -170,6 +186,18 @@ def open_part(manifest: Manifest, part: Part, ciphertext: bytes, keys: PartKeys)
     if len(key) != KEY_BYTES:
         raise TrustError("capsule.key", f"the key of part {part.path} has the wrong length")
     return OpenedPart(key, part_aad(manifest, part))
+
+
+def data_key_info(
+    *, contract: str, manifest: str, broker: str, vault_id: str, binding: bytes, epoch: int
+) -> bytes:
+    """Return the HPKE info that ties a sealed data key to one contract, capsule, broker, vault and session.
+
+    SHA-384 over the length-prefixed fields (docs/protocol.md section 5); ``binding`` are the raw 48 bytes.
+    """
+    return documents.hash_fields(
+        "cloister/keys/v1", contract, manifest, broker, vault_id, binding, str(epoch), algorithm="sha384"
+    )
 
 
 def _check_algorithm(path: str, ciphertext: bytes) -> None:
