@@ -27,6 +27,7 @@ CLAIM_NAMES = (
     "storage-opaque",
     "sourced-data",
 )
+ISOLATION_LEVELS = ("none", "reduced", "full")
 _TIERS: tuple[Tier, ...] = ("none", "affirming", "warning", "contraindicated")
 # What every simulator gets; an accepted simulated enclave is contraindicated for these two and nothing else.
 SIMULATED_CLAIMS = {"hardware": 97, "runtime-opaque": 96}
@@ -146,11 +147,11 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
         return Result("configuration", 96, "debugging is enabled: the host can read its memory", "appraisal.debug")
     if claims.contract != contract:
         return Result("configuration", 96, "the enclave was started for another contract", "appraisal.contract")
-    features = claims.runtime.get("isolation", {})
-    features = features.get("features", {}) if isinstance(features, dict) else {}
-    missing = [name for name in policy.isolation.require if not (isinstance(features, dict) and features.get(name))]
-    if missing:
-        reason = f"the sandbox declares no {', '.join(missing)}"
+    isolation = claims.runtime.get("isolation")
+    level = isolation.get("level") if isinstance(isolation, dict) else None
+    reached = ISOLATION_LEVELS.index(level) if level in ISOLATION_LEVELS else 0
+    if reached < ISOLATION_LEVELS.index(policy.isolation.minimum):
+        reason = f"the sandbox's isolation is {level or 'not declared'}, below {policy.isolation.minimum!r}"
         return Result("configuration", 96, reason, "appraisal.isolation")
     return Result("configuration", 2, "debugging is off and the contract is the one asked for")
 

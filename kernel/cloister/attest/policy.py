@@ -17,13 +17,13 @@
     allow = ["did:key:..."]         # signers or chips by name; empty: any (and never affirming)
 
     [isolation]
-    require = ["landlock", "seccomp"]   # features the sandbox must declare
+    minimum = "reduced"             # none, reduced or full: what must isolate the sandbox
 """
 
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -48,7 +48,7 @@ class _Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    require: tuple[str, ...] = ()
+    minimum: Literal["none", "reduced", "full"] = "none"
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +92,7 @@ def write_policy(
     simulated: bool,
     env_digests: tuple[str, ...],
     instances: tuple[str, ...] = (),
-    isolation: tuple[str, ...] = (),
+    isolation: str = "none",
 ) -> str:
     """Return a policy as TOML text (for ``connect`` and the demo)."""
 
@@ -104,7 +104,7 @@ def write_policy(
         f"[accept]\ntees = {array(tees)}\nsimulated = {str(simulated).lower()}\n\n"
         f"[reference]\nenv_digest = {array(env_digests)}\n\n"
         f"[instance]\nallow = {array(instances)}\n\n"
-        f"[isolation]\nrequire = {array(isolation)}\n"
+        f"[isolation]\nminimum = {_quote(isolation)}\n"
     )
 
 

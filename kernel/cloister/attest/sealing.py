@@ -1,9 +1,11 @@
 """Sealed frames: one key per direction, counted nonces, rekeying. Sans-io.
 
 ``keys = HKDF-SHA384(X25519(rp_eph, kex), salt = binding, info = "cloister/channel/v1 " + direction)``, 32 bytes each;
-``sealed = ChaCha20-Poly1305(key, nonce = u96 sequence number, aad = binding || direction, frame)``. Every 2^20 frames
-of a direction, ``key = HKDF-SHA384(key, salt = binding, info = "cloister/channel/v1 rekey " + direction)``; the sequence
-number runs on, so no nonce ever repeats under a key and earlier frames stay closed to whoever learns a later key.
+``sealed = ChaCha20-Poly1305(key, nonce = u96 sequence number, aad = binding || direction, frame)``.
+
+Every 2^20 frames of a direction, ``key = HKDF-SHA384(key, salt = binding, info = "cloister/channel/v1 rekey " +
+direction)``; the sequence number runs on, so no nonce ever repeats under a key and earlier frames stay closed to
+whoever learns a later key.
 """
 
 from __future__ import annotations
