@@ -1,0 +1,84 @@
+"""Run a notebook headless through a Cloister kernel, with the same gate as in the Lab.
+
+Cells run one by one; what they release is collected from the proxy's release chips. A simulated enclave is refused
+before the first cell runs, unless it is allowed explicitly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from cloister.analyst.own_replies import INFO_KEY
+from cloister.errors import CloisterError, MalformedError, TrustError
+
+Progress = Callable[[int, int, str], None]
+
+
+def run_notebook(
+    source: Path, *, kernel: str, allow_simulated: bool, progress: Progress, timeout_s: float = 600
+) -> tuple[Any, dict[str, Any]]:
+    """Execute ``source`` and return the executed notebook and the kernel's block about its enclave.
+
+    Raises:
+        MalformedError: ``source`` is not a notebook.
+        TrustError: The enclave is refused, or simulated without ``allow_simulated``.
+        CloisterError: ``run.cell``: a cell failed that is not tagged ``raises-exception``.
+    """
+    try:
+        notebook = nbformat.read(source, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise MalformedError(
+            "run.notebook", f"{source} is not a readable notebook", next_step="check the path"
+        ) from error
+    client = NotebookClient(
+        notebook, kernel_name=kernel, timeout=timeout_s, resources={"metadata": {"path": str(source.parent)}}
+    )
+    info = asyncio.run(_run(client, allow_simulated, progress))
+    notebook.metadata["kernelspec"] = _kernelspec(kernel)
+    return notebook, info
+
+
+async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress) -> dict[str, Any]:
+    async with client.async_setup_kernel():
+        info = await _enclave(client)
+        if info.get("mode") == "confidential" and info.get("assurance") == "simulated" and not allow_simulated:
+            raise TrustError(
+                "run.simulated", "the enclave is simulated: it protects nothing from the owner of this machine",
+                clause="run exits non-zero on simulated", next_step="add --allow-simulated if that is what you want",
+            )  # fmt: skip
+        cells = [(i, cell) for i, cell in enumerate(client.nb.cells) if cell.cell_type == "code"]
+        for done, (index, cell) in enumerate(cells):
+            progress(done, len(cells), str(cell.source).strip().partition("\n")[0])
+            try:
+                await client.async_execute_cell(cell, index)
+            except CellExecutionError as error:
+                raise CloisterError(
+                    "run.cell", f"cell {index} failed: {error.ename}: {error.evalue}",
+                    next_step="tag it raises-exception if that is intended",
+                ) from error  # fmt: skip
+            except DeadKernelError as error:
+                raise TrustError("run.kernel", "the kernel died", next_step="see `cloister status`") from error
+        progress(len(cells), len(cells), "done")
+        # The last word about the enclave: the verdict may have changed while the cells ran.
+        return await _enclave(client)
+
+
+async def _enclave(client: NotebookClient) -> dict[str, Any]:
+    reply = await client.kc.kernel_info(reply=True, timeout=60)
+    info: dict[str, Any] = reply["content"].get(INFO_KEY) or {}
+    if not info:
+        raise TrustError(
+            "run.kernel", "this is not a Cloister kernel", next_step="pick one of `jupyter kernelspec list`"
+        )
+    return info
+
+
+def _kernelspec(kernel: str) -> dict[str, str]:
+    return {"name": kernel, "display_name": kernel, "language": "python"}
