@@ -1,0 +1,99 @@
+"""What a reviewer brings along: the identities and measurements that must not come from the notebook.
+
+A TOML file the reviewer keeps (or gets from a publisher over another path than the notebook):
+
+    version = 1
+
+    [[provider]]
+    name = "st_anna"
+    did = "did:key:z6Mk..."
+
+    [[measurement]]
+    env_digest = "sha256:..."          # a released Cloister, from its release notes
+    launch = ["mrtd=..."]              # for hardware: launch measurements that cover that code
+
+Without a file nothing is pinned, and the best verdict is *self-consistent, origin unknown*.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from cloister.errors import MalformedError, UnavailableError
+from cloister.wire import identity
+
+MAX_TRUST_FILE = 256 * 1024
+
+
+class ProviderPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider whose signature the reviewer knows; ``name`` is for reading only."""
+
+    did: str
+    name: str = ""
+
+
+class MeasurementPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Code the reviewer knows: the digest of its files and, for hardware, launch measurements that cover it."""
+
+    env_digest: str
+    launch: tuple[str, ...] = ()
+    name: str = ""
+
+
+class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The reviewer's own pins. Empty by default: nothing is trusted because a notebook says so."""
+
+    provider: tuple[ProviderPin, ...] = ()
+    measurement: tuple[MeasurementPin, ...] = ()
+    version: Literal[1] = 1
+
+    def knows_provider(self, did: str) -> bool:
+        """Whether the provider with this did is pinned."""
+        return any(pin.did == did for pin in self.provider)
+
+    def knows_code(self, env_digest: str, launch: dict[str, str], *, hardware: bool) -> bool:
+        """Whether this code is pinned; on hardware a pinned launch measurement must cover it as well."""
+        launched = {f"{name}={value}" for name, value in launch.items()}
+        return any(
+            pin.env_digest == env_digest and (not hardware or launched & set(pin.launch)) for pin in self.measurement
+        )
+
+
+def parse_trust(text: str) -> ReviewerTrust:
+    """Return the trust written in ``text``.
+
+    Raises:
+        MalformedError: ``trust.malformed``: not TOML, an unknown field, or a did that is none.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+        trust = msgspec.convert(table, type=ReviewerTrust)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise MalformedError(
+            "trust.malformed", f"the trust file cannot be read: {error}", next_step="see docs/verification.md"
+        ) from error
+    for pin in trust.provider:
+        identity.public_from_did(pin.did)
+    return trust
+
+
+def load_trust(path: Path | None) -> ReviewerTrust:
+    """Return the trust in a file, or an empty one for ``None``.
+
+    Raises:
+        UnavailableError: ``trust.file``: the file cannot be read.
+        MalformedError: ``trust.malformed``.
+    """
+    if path is None:
+        return ReviewerTrust()
+    try:
+        if path.stat().st_size > MAX_TRUST_FILE:
+            raise MalformedError("trust.malformed", "the trust file is too long", next_step="see docs/verification.md")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnavailableError("trust.file", f"{path} cannot be read", next_step="check the path") from error
+    return parse_trust(text)
