@@ -1,0 +1,149 @@
+"""Plans on the wire: canonical JSON in, frozen structs out, or a refusal.
+
+Decoding is total: any bytes or JSON value give a plan, a ``MalformedError`` or a ``PlanError``, within fixed bounds on
+size, depth and counts that are checked before anything recursive runs. Only the encoding of the *decoded* plan is
+digested, so two spellings of one plan have one digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from cloister.errors import MalformedError, PlanError
+from cloister.plan import algebra as a
+from cloister.plan.numbers import rational
+from cloister.plan.typing import MAX_CAP
+from cloister.wire import canonical
+
+MAX_BYTES = 1 << 18
+MAX_DEPTH = 160
+MAX_VALUES = 40_000
+MAX_TEXT = 1024
+MAX_LIST = 2048
+MAX_NAME = 256
+MAX_MEASURES = 64
+MAX_KEYS = 8
+MAX_GRAM = 64
+_MAX_RHO = 10**6
+
+
+def decode(data: Mapping[str, Any] | bytes) -> a.Plan:
+    """Return the plan that ``data`` (JSON bytes, or the JSON object) spells.
+
+    Raises:
+        MalformedError: Not a plan: wrong JSON, unknown node or field, or beyond a cap of size, depth or count.
+        PlanError: A plan, but with names or numbers that can never be released.
+    """
+    value = _parse(data) if isinstance(data, bytes) else data
+    _check_caps(value)
+    try:
+        plan = msgspec.convert(value, a.Plan, strict=True)
+    except msgspec.ValidationError as error:
+        raise MalformedError(
+            "plan.malformed",
+            f"not a plan: {str(error)[:200]}",
+            next_step="send a plan of the closed algebra, version 1",
+        ) from error
+    _check_names(plan)
+    return plan
+
+
+def encode(plan: a.Plan) -> dict[str, Any]:
+    """Return the plan as JSON builtins; ``decode(encode(plan)) == plan``."""
+    builtins: dict[str, Any] = msgspec.to_builtins(plan)
+    return builtins
+
+
+def digest(plan: a.Plan) -> str:
+    """Return ``sha256:<hex>`` of the plan's canonical JSON."""
+    return canonical.digest(encode(plan))
+
+
+def _parse(data: bytes) -> Any:
+    if len(data) > MAX_BYTES:
+        raise _beyond(f"a plan has at most {MAX_BYTES} bytes")
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedError("plan.malformed", "not a JSON document", next_step="send canonical JSON") from error
+
+
+def _check_caps(value: Any) -> None:
+    """Walk the value without recursion: kinds, depth, counts and text lengths."""
+    stack: list[tuple[Any, int]] = [(value, 1)]
+    values = total = 0
+    while stack:
+        item, depth = stack.pop()
+        values += 1
+        if depth > MAX_DEPTH or values > MAX_VALUES:
+            raise _beyond(f"a plan has at most {MAX_VALUES} values, nested at most {MAX_DEPTH} deep")
+        if isinstance(item, str):
+            total += _check_text(item)
+        elif isinstance(item, Mapping):
+            if len(item) > 64 or not all(isinstance(name, str) for name in item):
+                raise _beyond("an object of a plan has at most 64 named fields")
+            total += sum(_check_text(name) for name in item)
+            stack.extend((child, depth + 1) for child in item.values())
+        elif isinstance(item, list | tuple):
+            if len(item) > MAX_LIST:
+                raise _beyond(f"a list in a plan has at most {MAX_LIST} items")
+            stack.extend((child, depth + 1) for child in item)
+        elif isinstance(item, int) and not -(2**53) <= item <= 2**53:
+            raise _beyond("an integer of a plan is below 2^53")
+        elif item is not None and not isinstance(item, int):
+            raise _beyond(f"a plan holds no {type(item).__name__}")
+        if total > MAX_BYTES:
+            raise _beyond(f"the texts of a plan have at most {MAX_BYTES} bytes")
+
+
+def _check_text(text: str) -> int:
+    if len(text) > MAX_TEXT:
+        raise _beyond(f"a text in a plan has at most {MAX_TEXT} characters")
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise MalformedError("plan.malformed", "a text in the plan is not Unicode") from error
+
+
+def _check_names(plan: a.VectorSum) -> None:
+    if not 1 <= len(plan.measures) <= MAX_MEASURES or len(plan.keys) > MAX_KEYS:
+        raise PlanError(
+            "plan.size",
+            f"a release has 1 to {MAX_MEASURES} measures and at most {MAX_KEYS} keys",
+            next_step="ask in several releases",
+        )
+    _check_distinct("measure", [measure.name for measure in plan.measures])
+    _check_distinct("key", plan.keys)
+    for measure in plan.measures:
+        if isinstance(measure, a.Gram) and not 1 <= len(measure.of) <= MAX_GRAM:
+            raise PlanError("plan.gram", f"a Gram has 1 to {MAX_GRAM} terms", next_step="use fewer features")
+    relation = plan.source
+    while not isinstance(relation, a.Table):
+        if isinstance(relation, a.Derive):
+            _check_distinct("column", [name for name, _ in relation.columns])
+        elif isinstance(relation, a.Select):
+            _check_distinct("column", relation.columns)
+        elif isinstance(relation, a.Cap):
+            _check_distinct("key", relation.by)
+            if not 1 <= relation.rows <= MAX_CAP:
+                raise PlanError("plan.cap", "a cap keeps at least one row", next_step="write cap(rows=k), k >= 1")
+        relation = relation.source
+    if not 0 < rational(plan.rho) <= _MAX_RHO:
+        raise PlanError("plan.rho", "rho, the price asked, must be positive", next_step="ask with epsilon= or share=")
+
+
+def _check_distinct(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if not 1 <= len(name) <= MAX_NAME:
+            raise PlanError("plan.name", f"a {what} name has 1 to {MAX_NAME} characters", next_step="rename it")
+        if name in seen:
+            raise PlanError("plan.name", f"the {what} {name[:60]!r} is named twice", next_step="name each once")
+        seen.add(name)
+
+
+def _beyond(reason: str) -> MalformedError:
+    return MalformedError("plan.limits", reason, next_step="send a smaller plan, or several")
