@@ -201,7 +201,8 @@ def _set_environment(work: Path, link_fd: int) -> None:
         "XDG_DATA_HOME": str(work / "config"), "XDG_RUNTIME_DIR": str(work / "run"),
         "JUPYTER_CONFIG_DIR": str(work / "config"), "JUPYTER_DATA_DIR": str(work / "config"),
         "JUPYTER_RUNTIME_DIR": str(work / "run"), "JUPYTER_PLATFORM_DIRS": "1", "USER": "cloister",
-        "LOGNAME": "cloister", "PATH": "", "LOKY_MAX_CPU_COUNT": str(len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1),
+        "LOGNAME": "cloister", "PATH": "",
+        "LOKY_MAX_CPU_COUNT": str(len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1),
         "JOBLIB_MULTIPROCESSING": "0", "CLOISTER_LINK_FD": str(link_fd),
     })  # fmt: skip
     os.environ.setdefault("LANG", "C.UTF-8")
