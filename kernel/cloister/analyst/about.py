@@ -1,0 +1,47 @@
+"""The proxy's own block about the enclave: what ``kernel_info``, the status comm and ``%cloister status`` say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+import cloister
+from cloister.analyst.events import Events
+from cloister.analyst.session import Verdict
+from cloister.analyst.uplink import State, Uplink
+
+_WORDS = {
+    State.DIALLING: "Not verified yet (dialling)",
+    State.REFUSED: "Not verified",
+    State.LOST: "Not verified (connection lost)",
+}
+
+
+def about(entry: str, mode: str, uplink: Uplink, events: Events) -> dict[str, Any]:
+    """Return the block as JSON builtins; ``word`` is the badge's text."""
+    verdict = uplink.verdict
+    word = _WORDS.get(uplink.state) or (verdict.word if verdict else "Not verified")
+    return {
+        "version": cloister.__version__,
+        "entry": entry,
+        "mode": mode,
+        "state": uplink.state.value,
+        "word": f"{word} (kernel ended)" if uplink.state is State.DEAD else word,
+        "verdict": _verdict(verdict) if verdict else None,
+        "error": uplink.error.to_dict() if uplink.error else None,
+        "vault": events.vault,
+        "budget": events.budget,
+        "releases": events.released,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "word": verdict.word,
+        "assurance": verdict.assurance,
+        "status": verdict.status,
+        "reasons": [str(reason) for reason in verdict.reasons],
+        "isolation": msgspec.to_builtins(verdict.isolation),
+        "time": str(verdict.time),
+    }

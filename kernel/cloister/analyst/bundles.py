@@ -1,0 +1,73 @@
+"""Small two-column cards in text and static HTML: what ``%cloister`` commands show.
+
+No script, no style sheet, every text escaped: the same bytes are safe in Lab, Notebook 7, VS Code and on a
+static page.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+_UNKNOWN_BUDGET = "unknown: no budget was reported in this session; run cl.budget() in a cell"
+
+
+def table(title: str, rows: Mapping[str, str]) -> dict[str, str]:
+    """Return a titled two-column card as a MIME bundle."""
+    width = max(map(len, rows), default=0)
+    text = "\n".join([title, *(f"  {key:<{width}}  {value}" for key, value in rows.items())])
+    cells = "".join(
+        f'<tr><th style="text-align:left">{html.escape(key)}</th>'
+        f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+        for key, value in rows.items()
+    )
+    return {"text/plain": text, "text/html": f"<table><caption>{html.escape(title)}</caption>{cells}</table>"}
+
+
+def status(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return the card of ``%cloister status`` from the proxy's own block about the enclave."""
+    rows = {"enclave": str(info["word"]), "state": str(info["state"]), "mode": str(info["mode"])}
+    verdict = info.get("verdict") or {}
+    for key in ("assurance", "status", "time", "isolation"):
+        if verdict.get(key):
+            rows[key] = _plain(verdict[key])
+    for number, reason in enumerate(verdict.get("reasons", ()), 1):
+        rows[f"reason {number}"] = str(reason)
+    if error := info.get("error"):
+        rows["error"] = f"[{error['code']}] {error['reason']}"
+        if error["next_step"]:
+            rows["next step"] = error["next_step"]
+    rows["entry"] = str(info["entry"])
+    return table("Cloister: verified on this machine", rows)
+
+
+def budget(known: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the card of ``%cloister budget`` from the last budget the enclave reported."""
+    if known is None:
+        return table("Cloister budget", {"budget": _UNKNOWN_BUDGET})
+    rows: dict[str, str] = {}
+    for limit in known.get("limits", ()):
+        name = " ".join(str(limit[key]) for key in ("name", "population") if limit.get(key))
+        if "not_after" in limit:
+            rows[name] = str(limit["not_after"])
+        else:
+            rows[name] = f"{_share(limit.get('spent'), limit.get('limit'))} of {limit.get('limit')} used"
+    rows["as of"] = str(known.get("time", "unknown"))
+    return table("Cloister budget", rows)
+
+
+def _share(spent: Any, limit: Any) -> str:
+    try:
+        return f"{float(Fraction(str(spent)) / Fraction(str(limit))):.1%}"
+    except (ValueError, ZeroDivisionError):
+        return str(spent)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return str(value)

@@ -1,0 +1,112 @@
+"""What the agent reports beside the Jupyter frames: kernel, vault, receipts, budget.
+
+Events come from the attested agent, not from notebook code. Unknown types are ignored, so that a newer enclave
+can say more; an event that is not a JSON object ends the session, because the agent never sends one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from cloister.analyst.chips import ReceiptBook, ReleaseFacts
+from cloister.analyst.messages import decode_object
+from cloister.analyst.uplink import State, Uplink
+from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
+from cloister.wire.frames import Frame
+
+_CELLS_KEPT = 256
+
+log = logging.getLogger(__name__)
+
+
+class Events:
+    """Keeps what events told: verified releases by cell, the last budget, the vault's state."""
+
+    def __init__(self, uplink: Uplink, receipts: ReceiptBook | None, notice: Callable[[str, str], None]) -> None:
+        self._uplink = uplink
+        self._receipts = receipts
+        self._notice = notice
+        self._releases: OrderedDict[str, list[ReleaseFacts]] = OrderedDict()
+        self.budget: dict[str, Any] | None = None
+        self.vault: dict[str, Any] | None = None
+        self.kernel_started = False
+        self.released = 0
+
+    def handle(self, frame: Frame) -> bool:
+        """Take one event; return whether the page should be told that something changed.
+
+        Raises:
+            MalformedError: Not an event.
+        """
+        if len(frame.parts) != 1:
+            raise MalformedError("event.shape", "an event has one part")
+        event = decode_object(frame.parts[0])
+        handler = {
+            "kernel": self._kernel,
+            "receipt": self._receipt,
+            "admission": self._admission,
+            "vault": self._vault,
+            "budget": self._budget,
+            "refused": self._refused,
+        }.get(str(event.get("type")))
+        if handler is None:
+            log.debug("ignored an event of type %r", event.get("type"))
+            return False
+        handler(event)
+        return True
+
+    def take_releases(self, msg_id: str) -> list[ReleaseFacts]:
+        """Return the verified releases of a cell that just ended, and forget them."""
+        return self._releases.pop(msg_id, [])
+
+    def _kernel(self, event: dict[str, Any]) -> None:
+        if event.get("state") == "started":
+            self.kernel_started = True
+        elif event.get("state") == "died":
+            reason = str(event.get("reason") or "no reason was given")
+            self._uplink.end(
+                State.DEAD,
+                UnavailableError(
+                    "kernel.died",
+                    f"the kernel inside the enclave ended: {reason}",
+                    next_step="restart the kernel; what was released keeps its receipts and costs nothing again",
+                ),
+            )
+
+    def _receipt(self, event: dict[str, Any]) -> None:
+        parent = str(event.get("parent", ""))
+        envelope = event.get("receipt")
+        if self._receipts is None or not isinstance(envelope, dict):
+            self._notice("a receipt arrived that this machine cannot check", parent)
+            return
+        try:
+            facts = self._receipts.accept(envelope, parent)
+        except CloisterError as error:
+            self._notice(f"a receipt of this cell does not verify: {error}", parent)
+            return
+        self.released += 1
+        self._releases.setdefault(parent, []).append(facts)
+        if len(self._releases) > _CELLS_KEPT:
+            self._releases.popitem(last=False)
+
+    def _admission(self, event: dict[str, Any]) -> None:
+        keep = getattr(self._receipts, "admit", None)
+        if keep is not None and isinstance(event.get("admission"), dict):
+            try:
+                keep(event["admission"])
+            except CloisterError as error:
+                self._notice(f"an admission does not verify: {error}", "")
+
+    def _vault(self, event: dict[str, Any]) -> None:
+        self.vault = {"state": event.get("state"), "error": event.get("error")}
+
+    def _budget(self, event: dict[str, Any]) -> None:
+        budget = event.get("budget")
+        self.budget = budget if isinstance(budget, dict) else None
+
+    def _refused(self, event: dict[str, Any]) -> None:
+        error = event.get("error")
+        self._uplink.end(State.REFUSED, from_dict(error if isinstance(error, dict) else {}))

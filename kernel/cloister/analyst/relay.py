@@ -1,0 +1,166 @@
+"""From inside: what the sandbox says, checked, signed and passed on.
+
+Replies go to whoever asked, under the identity the request came from; a reply nobody waits for is dropped. Frames
+that use reserved names are dropped and the notebook is told. At a cell's end come, in this order: a note about
+dropped outputs, the release chip, the sandbox's own ``idle``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from cloister.analyst import chips, guard, own_replies
+from cloister.analyst.comms import OwnComms
+from cloister.analyst.events import Events
+from cloister.analyst.front import Front
+from cloister.analyst.messages import Header, Message, decode_object, parse_header, split
+from cloister.analyst.pending import Pending
+from cloister.errors import MalformedError, RefusedError
+from cloister.wire.frames import Frame, Kind
+
+_NOTED = 256
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+class _Parent(msgspec.Struct, frozen=True):
+    msg_id: str = ""
+
+
+class _Status(msgspec.Struct, frozen=True):
+    execution_state: str = ""
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    status: str = ""
+    execution_count: int | None = None
+
+
+class Relay:
+    """Passes frames of the sandbox to the front end.
+
+    Args:
+        info: Returns the proxy's block about the enclave.
+        on_reply: Called with the type of a reply, the message id it answers and whether a cell failed.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        pending: Pending,
+        events: Events,
+        comms: OwnComms,
+        *,
+        info: Callable[[], dict[str, Any]],
+        on_reply: Callable[[str, str, bool], None],
+    ) -> None:
+        self._front = front
+        self._pending = pending
+        self._events = events
+        self._comms = comms
+        self._info = info
+        self._on_reply = on_reply
+        self._noted: OrderedDict[bytes, None] = OrderedDict()
+        self.execution_count = 0
+
+    def take(self, frame: Frame) -> None:
+        """Pass one frame of a Jupyter channel on, or drop it."""
+        try:
+            message = split(frame.parts)
+            header = parse_header(message.header)
+            parent = _decode(_parent_decoder, message.parent).msg_id
+            reserved = guard.reserved_name(header.msg_type, message, self._comms)
+            if frame.kind == Kind.IOPUB:
+                self._iopub(header, message, parent, reserved)
+            elif frame.kind == Kind.STDIN:
+                self._front.relay(Kind.STDIN, message, header.msg_type)
+            else:
+                self._reply(header, message, parent, reserved)
+        except MalformedError as error:
+            # The sandbox is notebook code's own: it may send garbage without ending the session.
+            log.warning("dropped a malformed frame of the sandbox: %s", error)
+
+    def _iopub(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
+        if header.msg_type == "iopub_welcome":
+            return  # greets the bridge; the proxy greets its own subscribers
+        if reserved is not None:
+            self._note_reserved(reserved, message.parent)
+            return
+        if header.msg_type != "status":
+            self._front.relay(Kind.IOPUB, message, header.msg_type)
+            return
+        state = _decode(_status_decoder, message.content).execution_state
+        if state == "idle":
+            self._end_of_cell(parent, message.parent)
+        self._front.relay(Kind.IOPUB, message, header.msg_type)
+        self._pending.status(parent, state)
+
+    def _end_of_cell(self, msg_id: str, parent: bytes) -> None:
+        self._front.report_dropped(parent)
+        if facts := self._events.take_releases(msg_id):
+            data, metadata = chips.display(facts)
+            content = {"data": data, "metadata": metadata, "transient": {}}
+            self._front.publish("display_data", content, parent)
+
+    def _reply(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
+        entry = self._pending.get(parent)
+        if entry is None or entry.replied or header.msg_type != entry.request.reply_type:
+            log.debug("dropped a %s nobody waits for", header.msg_type)
+            return
+        message = message._replace(idents=entry.request.message.idents)
+        failed = False
+        if reserved is not None:
+            self._note_reserved(reserved, message.parent)
+            self._front.reply(entry.request, own_replies.error_content(_reserved_error(reserved)))
+        else:
+            message, failed = self._amended(header, message)
+            self._front.relay(entry.request.channel, message, header.msg_type)
+        self._pending.replied(parent)
+        self._on_reply(header.msg_type, parent, failed)
+
+    def _amended(self, header: Header, message: Message) -> tuple[Message, bool]:
+        if header.msg_type == "execute_reply":
+            outcome = _decode(_outcome_decoder, message.content)
+            if outcome.execution_count is not None:
+                self.execution_count = outcome.execution_count
+            return message, outcome.status == "error"
+        if header.msg_type == "kernel_info_reply":
+            content = own_replies.amend_kernel_info(decode_object(message.content), self._info())
+            return message._replace(content=msgspec.json.encode(content)), False
+        if header.msg_type == "comm_info_reply":
+            content = decode_object(message.content)
+            inner = content.get("comms")
+            content["comms"] = {**(inner if isinstance(inner, dict) else {}), **self._comms.listing()}
+            return message._replace(content=msgspec.json.encode(content)), False
+        return message, False
+
+    def _note_reserved(self, name: str, parent: bytes) -> None:
+        """Tell the notebook once per cell; a cell that tries a thousand times fills no screen."""
+        log.warning("dropped a frame of the sandbox that uses %s", name)
+        if parent not in self._noted:
+            self._noted[parent] = None
+            if len(self._noted) > _NOTED:
+                self._noted.popitem(last=False)
+            self._front.notice(f"dropped output of the sandbox: {name} is reserved for the proxy", parent)
+
+
+_parent_decoder = msgspec.json.Decoder(_Parent)
+_status_decoder = msgspec.json.Decoder(_Status)
+_outcome_decoder = msgspec.json.Decoder(_Outcome)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("message.json", "not the JSON it should be") from error
+
+
+def _reserved_error(name: str) -> RefusedError:
+    return RefusedError("proxy.reserved", f"the sandbox's reply was dropped: {name} is reserved for the proxy")
