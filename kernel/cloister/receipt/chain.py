@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import TypeVar
 
-from cloister.contract import lint
+from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
-from cloister.errors import CloisterError, TrustError
+from cloister.errors import CloisterError, ContractError, TrustError
 from cloister.receipt import naming
 from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Receipt
-from cloister.wire import canonical, documents
+from cloister.wire import canonical
+from cloister.wire import documents as wire_documents
 from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
 
 _T = TypeVar("_T", Receipt, Admission)
@@ -31,6 +32,28 @@ def admission_digest(document: Envelope) -> str:
 def receipt_digest(document: Envelope) -> str:
     """Return the digest of a receipt's payload."""
     return canonical.digest_bytes(unverified_payload(document))
+
+
+def open_cards(documents: Iterable[Envelope], contract: Contract) -> dict[str, Card]:
+    """Return the cards of the contract's tables by table name; documents the contract does not pin are ignored.
+
+    Raises:
+        ContractError: ``card.*``: a pinned card is not signed by its provider, or missing.
+    """
+    by_digest = {canonical.digest_bytes(unverified_payload(document)): document for document in documents}
+    providers = {party.name: party.did for party in contract.parties if party.role == "provider"}
+    cards = {}
+    for table in contract.tables:
+        if table.card not in by_digest:
+            raise ContractError("card.missing", f"the signed card of {table.name} is missing", clause="tables.card")
+        did = providers.get(table.provider, "")
+        cards[table.name] = signing.open_card(by_digest[table.card], did, pinned=table.card)
+    return cards
+
+
+def cards_of(receipt: Receipt, cards: Mapping[str, Card]) -> dict[str, Card]:
+    """Return the cards a receipt names (``check_names`` made sure that the contract pins them)."""
+    return {name: card for name, card in cards.items() if canonical.digest(card) in receipt.cards}
 
 
 def open_admission(document: Envelope, contract: Contract, contract_digest: str) -> Admission:
@@ -193,13 +216,13 @@ def _fraction(text: object) -> Fraction:
 
 def _peek(document: Envelope, kind: type[_T], code: str) -> _T:
     try:
-        return documents.decode(unverified_payload(document), kind)
+        return wire_documents.decode(unverified_payload(document), kind)
     except CloisterError as error:
         raise TrustError(code, error.reason, next_step=_RECONNECT) from error
 
 
 def _open(document: Envelope, payload_type: str, signer: str, kind: type[_T], code: str) -> _T:
     try:
-        return documents.decode(open_envelope(document, payload_type, signer), kind)
+        return wire_documents.decode(open_envelope(document, payload_type, signer), kind)
     except CloisterError as error:
         raise TrustError(code, error.reason, next_step=_RECONNECT) from error

@@ -1,0 +1,158 @@
+"""The facts of a release: what a verified receipt says, shaped for reading.
+
+The proxy shows them at the end of a cell and writes them into the output's metadata; the reviewer computes them
+again from the receipt and compares. Both run this code, so a shown value that differs by a digit is an edit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+import msgspec
+
+from cloister.contract.card import Card
+from cloister.contract.terms import Contract
+from cloister.errors import CloisterError, TrustError
+from cloister.plan import algebra, codec
+from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
+from cloister.plan.shape import Shaped, ShapedMeasure, shape
+from cloister.receipt.receipt import Receipt
+from cloister.wire import canonical
+
+MAX_ROWS = 12
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One cell of the keys: its key values, and per measure the value and standard error as text."""
+
+    cell: tuple[str, ...]
+    values: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one account paid: equivalent epsilon at the contract's delta, and the part of the population's budget."""
+
+    population: str
+    epsilon: str
+    share: str
+
+
+class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a chip shows of one release.
+
+    ``session`` is the one it was shown in; ``rho`` is the price as an exact fraction; ``recalled`` says that it was
+    paid earlier and this showing was free; ``rows`` holds at most ``MAX_ROWS`` of the ``cells`` released.
+    """
+
+    release: str
+    receipt: str
+    charge_id: str
+    session: str
+    question: str
+    keys: tuple[str, ...]
+    measures: tuple[str, ...]
+    rows: tuple[Row, ...]
+    cells: int
+    rho: str
+    costs: tuple[Cost, ...]
+    assurance: str
+    time: str
+    recalled: bool = False
+    seeded: bool = False
+
+
+def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
+    """Return what the raw values of a receipt mean.
+
+    Raises:
+        TrustError: ``receipt.shape``: plan, cards, values and noise of the receipt do not fit together.
+    """
+    try:
+        plan = codec.decode(receipt.plan)
+        raw = [int(text) for text in receipt.raw]
+        sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
+        return shape(plan, cards, raw, sigmas)
+    except (CloisterError, ValueError, OverflowError) as error:
+        reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
+        raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
+
+
+def facts(
+    receipt: Receipt, contract: Contract, cards: Mapping[str, Card], *, session: str, recalled: bool = False
+) -> ReleaseFacts:
+    """Return the facts of a verified receipt as shown in ``session``.
+
+    Raises:
+        TrustError: ``receipt.shape``.
+    """
+    result = shaped(receipt, cards)
+    plan = codec.decode(receipt.plan)
+    cells = result.cells()
+    measures = [measure for measure in result.measures if measure.kind != "gram"]
+    rows = tuple(_row(labels, index, measures) for index, labels in enumerate(cells[:MAX_ROWS]))
+    return ReleaseFacts(
+        release=receipt.release,
+        receipt=canonical.digest(receipt),
+        charge_id=receipt.charge_id,
+        session=session,
+        question=question(plan),
+        keys=tuple(key.name for key in result.keys),
+        measures=tuple(measure.name for measure in measures),
+        rows=rows if measures else (),
+        cells=len(cells),
+        rho=receipt.rho,
+        costs=tuple(_costs(receipt, contract)),
+        assurance=receipt.assurance,
+        time=receipt.time,
+        recalled=recalled,
+        seeded=receipt.seeded,
+    )
+
+
+def question(plan: algebra.Plan) -> str:
+    """Return a plan in a few words: measures, keys, table, and that rows were selected."""
+    node: algebra.Relation = plan.source
+    chosen = False
+    while not isinstance(node, algebra.Table):
+        chosen = chosen or isinstance(node, algebra.Filter)
+        node = node.source
+    asked = ", ".join(_measure(measure) for measure in plan.measures)
+    by = f" by {', '.join(plan.keys)}" if plan.keys else ""
+    return f"{node.name}{' (selected rows)' if chosen else ''}: {asked}{by}"
+
+
+def show(value: float, error: float) -> tuple[str, str]:
+    """Return value and standard error as text, rounded to two digits of the error."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return f"{value:.6g}", f"{error:.2g}"
+    digits = min(max(1 - math.floor(math.log10(error)), 0), 12)
+    return f"{value:.{digits}f}", f"{error:.{digits}f}"
+
+
+def _row(labels: tuple[object, ...], index: int, measures: list[ShapedMeasure]) -> Row:
+    shown = [show(measure.values[index], measure.stderr[index]) for measure in measures]
+    return Row(tuple(map(str, labels)), tuple(value for value, _ in shown), tuple(error for _, error in shown))
+
+
+def _measure(measure: algebra.Measure) -> str:
+    if isinstance(measure, algebra.Gram):
+        return f"gram of {len(measure.of)} terms"
+    kind = type(measure).__name__.lower()
+    return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
+
+
+def _costs(receipt: Receipt, contract: Contract) -> list[Cost]:
+    budgets = {budget.population: budget for budget in contract.budgets}
+    found = []
+    for charge in receipt.charges:
+        budget = budgets.get(charge.population)
+        if budget is None:
+            raise TrustError("receipt.charge", "an account is charged that the contract has no budget for")
+        rho, delta = Fraction(charge.rho), Fraction(budget.delta)
+        total = rho_of_epsilon(Fraction(budget.epsilon), delta)
+        epsilon = epsilon_of_rho(rho, delta)
+        found.append(Cost(charge.population, f"{float(epsilon):.3g}", f"{float(100 * rho / total):.2g} %"))
+    return found
