@@ -28,17 +28,10 @@ async def slow() -> LocalSession:
     return await LocalSession.open()
 
 
-async def kernel() -> LocalSession:
-    session = await LocalSession.open()
-    if where := os.environ.get("CLOISTER_TEST_PIDS"):
-        Path(where).write_text((session.directory / "pids.json").read_text())
-    return session
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("-f", dest="file", type=Path, required=True)
     parser.add_argument("behaviour", nargs="?", default="kernel")
     options = parser.parse_args()
-    dialler = {"kernel": kernel, "refused": refused, "slow": slow}[options.behaviour]
+    dialler = {"kernel": LocalSession.open, "refused": refused, "slow": slow}[options.behaviour]
     sys.exit(serve(options.file, dialler, entry="local", mode="confidential"))

@@ -51,22 +51,27 @@ class LocalSession:
     @classmethod
     async def open(cls) -> LocalSession:
         """Start an ipykernel on ipc sockets with an empty key, and the bridge to it."""
+        session, ours = cls._start()
+        await session._listen(ours)
+        return session
+
+    @classmethod
+    def _start(cls) -> tuple[LocalSession, socket.socket]:
         directory = Path(tempfile.mkdtemp(prefix="cloister-local-"))
         connection = directory / "kernel.json"
         ports = {f"{name}_port": at for at, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
         connection.write_text(json.dumps({"transport": "ipc", "ip": str(directory / "k"), "key": "", **ports}))
         kernel = subprocess.Popen([sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)])
         ours, theirs = socket.socketpair()
+        bridge_command = (sys.executable, "-m", "cloister.enclave.bridge")
         bridge = subprocess.Popen(
-            [sys.executable, "-m", "cloister.enclave.bridge"]
-            + ["--connection-file", str(connection), "--fd", str(theirs.fileno())],
+            [*bridge_command, "--connection-file", str(connection), "--fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
-        (directory / "pids.json").write_text(json.dumps({"kernel": kernel.pid, "bridge": bridge.pid}))
-        session = cls(directory, kernel, bridge)
-        await session._listen(ours)
-        return session
+        if where := os.environ.get("CLOISTER_TEST_PIDS"):
+            Path(where).write_text(json.dumps({"kernel": kernel.pid, "bridge": bridge.pid}))
+        return cls(directory, kernel, bridge), ours
 
     async def send(self, kind: int, *parts: bytes) -> None:
         """Send one frame to the bridge."""

@@ -27,6 +27,7 @@ def about(entry: str, mode: str, uplink: Uplink, events: Events) -> dict[str, An
         "entry": entry,
         "mode": mode,
         "state": uplink.state.value,
+        "assurance": verdict.assurance if verdict else None,
         "word": f"{word} (kernel ended)" if uplink.state is State.DEAD else word,
         "verdict": _verdict(verdict) if verdict else None,
         "error": uplink.error.to_dict() if uplink.error else None,

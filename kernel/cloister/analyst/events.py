@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from cloister.analyst.chips import ReceiptBook, ReleaseFacts
+from cloister.analyst.chips import ReceiptBook
 from cloister.analyst.messages import decode_object
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
+from cloister.receipt.facts import ReleaseFacts
 from cloister.wire.frames import Frame
 
 _CELLS_KEPT = 256
@@ -93,12 +94,13 @@ class Events:
             self._releases.popitem(last=False)
 
     def _admission(self, event: dict[str, Any]) -> None:
-        keep = getattr(self._receipts, "admit", None)
-        if keep is not None and isinstance(event.get("admission"), dict):
-            try:
-                keep(event["admission"])
-            except CloisterError as error:
-                self._notice(f"an admission does not verify: {error}", "")
+        envelope = event.get("admission")
+        if self._receipts is None or not isinstance(envelope, dict):
+            return
+        try:
+            self._receipts.admit(envelope)
+        except CloisterError as error:
+            self._notice(f"an admission does not verify: {error}", "")
 
     def _vault(self, event: dict[str, Any]) -> None:
         self.vault = {"state": event.get("state"), "error": event.get("error")}

@@ -17,11 +17,11 @@ async def parent_gone() -> None:
     """Return when the parent process has ended; never returns when there is no parent to watch."""
     if sys.platform == "win32":
         handle = int(os.environ.get("JPY_PARENT_PID") or 0)
-        while not handle or not _signalled(handle):
+        while not handle or not _signalled(handle):  # noqa: ASYNC110 (no event tells it)
             await asyncio.sleep(_POLL_S)
         return
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 (no event tells it)
         await asyncio.sleep(_POLL_S)
 
 

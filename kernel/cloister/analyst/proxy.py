@@ -83,6 +83,7 @@ class Proxy:
         self._waiting: list[_Waiting] = []
         self._kernel_alive = False
         self._said_goodbye = asyncio.Event()
+        self._kernel_ended = asyncio.Event()
         self._stop = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
 
@@ -266,11 +267,9 @@ class Proxy:
         if self._pending.get(request.header.msg_id) is not None:
             try:
                 await asyncio.wait_for(self._said_goodbye.wait(), _SHUTDOWN_PATIENCE_S)
+                await asyncio.wait_for(self._kernel_ended.wait(), _GOODBYE_PATIENCE_S)
             except TimeoutError:
-                log.warning("the kernel in the enclave did not answer the shutdown request")
-            deadline = asyncio.get_running_loop().time() + _GOODBYE_PATIENCE_S
-            while not self._uplink.gone and asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(0.01)
+                log.info("the kernel in the enclave did not end by itself")
         if not self._said_goodbye.is_set():
             self._answer(request)
         content = self._own.content(request, self._info(), {})
@@ -291,6 +290,8 @@ class Proxy:
 
     def _on_change(self) -> None:
         if self._uplink.gone:
+            self._kernel_ended.set()
+            log.log(logging.INFO if self._ending else logging.WARNING, "enclave %s", self._reason())
             for entry in self._pending.take():
                 self._fail(entry.request, self._reason(), entry)
             waiting, self._waiting = self._waiting, []

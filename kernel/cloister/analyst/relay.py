@@ -104,9 +104,7 @@ class Relay:
     def _end_of_cell(self, msg_id: str, parent: bytes) -> None:
         self._front.report_dropped(parent)
         if facts := self._events.take_releases(msg_id):
-            data, metadata = chips.display(facts)
-            content = {"data": data, "metadata": metadata, "transient": {}}
-            self._front.publish("display_data", content, parent)
+            self._front.publish("display_data", chips.display_data(facts), parent)
 
     def _reply(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
         entry = self._pending.get(parent)

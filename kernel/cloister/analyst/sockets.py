@@ -32,7 +32,7 @@ class Port:
         self._socket = socket
         self._on_parts = on_parts
         self._loop = asyncio.get_running_loop()
-        self._fd: int = socket.getsockopt(zmq.FD)
+        self._fd = int(socket.getsockopt(zmq.FD))
         self._tracked: deque[tuple[zmq.MessageTracker, int]] = deque()
         self._tracked_bytes = 0
         self._untracked_bytes = 0
@@ -50,7 +50,7 @@ class Port:
         else:
             self._send_tracked(parts)
         # A send may consume the edge that announced incoming messages.
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._loop.call_soon(self._drain)
 
     def unsent(self) -> int:

@@ -113,7 +113,6 @@ class Uplink:
         """Leave DIALLING or OPEN for good; later calls change nothing."""
         if self.gone:
             return
-        log.warning("enclave %s: %s", state.value, error)
         self.state, self.error = state, error
         self._queue.clear()
         self._queued_bytes = 0

@@ -72,7 +72,7 @@ class Bridge:
         poller.register(self._agent.fileno(), zmq.POLLERR)
         missing: set[object] = {*monitors, self._sockets[Kind.IOPUB]}
         while missing:
-            ready = dict(poller.poll(timeout_s * 1000))
+            ready = dict(poller.poll(int(timeout_s * 1000)))
             if not ready or self._agent.fileno() in ready:
                 raise UnavailableError("bridge.connect", "the kernel did not start, or the agent hung up")
             for source in ready:
