@@ -1,0 +1,143 @@
+"""Step 2: does the contract let this analyst, for this purpose, ask this of these columns, now?
+
+Every refusal depends on plan, card, contract and the broker's clock only (G4). Columns are those named anywhere
+in the plan, filters and keys included (G8); a derived column that shadows a card's column counts as that column,
+which can only refuse more. What the contract and its cards say about each other (purposes, placement, tenancy) was
+checked when the contract was opened (config.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cloister.contract import signing
+from cloister.contract.card import Card, Column
+from cloister.errors import ContractError, PlanError
+from cloister.plan import algebra
+from cloister.plan.link import Context
+from cloister.vault.config import Terms
+
+_APPROVAL_TIER = 4
+_ASK_PROVIDER = "Ask the provider for a contract that allows it."
+
+
+class Grant(NamedTuple):
+    """What a plan may read: its tables' cards and the operation it counts as."""
+
+    tables: tuple[str, ...]
+    cards: dict[str, Card]
+    operation: str
+
+
+def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
+    """Return what the plan may read.
+
+    Raises:
+        ContractError: Analyst, purpose, operation, tier, grade or placement is outside the contract.
+        PlanError: ``plan.table``: a table the contract does not name.
+    """
+    contract = terms.contract
+    if context.analyst not in {party.did for party in contract.parties if party.role == "analyst"}:
+        raise ContractError(
+            "contract.analyst",
+            "the contract does not name this analyst",
+            clause="parties",
+            next_step="Connect with the key the contract was signed with.",
+        )
+    if context.purpose not in contract.purposes:
+        raise ContractError(
+            "contract.purpose",
+            f"the contract does not allow the purpose {context.purpose!r}",
+            clause="purposes",
+            nearest=contract.purposes,
+            next_step="Connect with one of the purposes of the contract.",
+        )
+    operation = "model" if any(isinstance(measure, algebra.Gram) for measure in plan.measures) else "aggregate"
+    if operation not in contract.operations:
+        raise ContractError(
+            "contract.operation",
+            f"the contract does not allow the operation {operation}",
+            clause="operations",
+            next_step=_ASK_PROVIDER,
+        )
+    tables = tuple(sorted(set(_tables(plan))))
+    for name in tables:
+        if name not in terms.cards:
+            raise PlanError(
+                "plan.table",
+                f"the contract has no table {name}",
+                clause="tables",
+                nearest=tuple(sorted(terms.cards)),
+                next_step="cl.tables() lists the tables of the contract.",
+            )
+    cards = {name: terms.cards[name] for name in tables}
+    named = frozenset(_names(plan))
+    for card in cards.values():
+        _check_grade(card, terms)
+        for column in card.columns:
+            if column.name in named:
+                _check_tier(card, column)
+    return Grant(tables, cards, operation)
+
+
+def check_time(terms: Terms, now: str) -> None:
+    """Check the contract's validity against a broker's signed time.
+
+    Raises:
+        ContractError: ``contract.not-yet-valid`` or ``contract.expired``.
+    """
+    signing.check_validity(terms.contract, now=now)
+
+
+def _check_grade(card: Card, terms: Terms) -> None:
+    if terms.mode == "mock" or terms.assurance != "simulated":
+        return
+    if not terms.contract.accept_simulated or card.grade != "demonstration":
+        raise ContractError(
+            "contract.simulated",
+            f"{card.name} is not opened in a simulated enclave",
+            clause="accept_simulated, card.grade",
+            next_step="Use an enclave with hardware evidence.",
+        )
+
+
+def _check_tier(card: Card, column: Column) -> None:
+    if column.tier >= _APPROVAL_TIER:
+        raise ContractError(
+            "contract.tier",
+            f"column {column.name} of {card.name} is of tier {column.tier}: no aggregate of it may leave",
+            clause="tiers 4 and 5 need an approval signed by two persons, which this contract does not carry",
+            next_step="Leave the column out, or ask the provider for an approval.",
+        )
+
+
+def _nodes(value: Any) -> Iterator[msgspec.Struct]:
+    """Yield every node of a plan, parents first."""
+    if isinstance(value, msgspec.Struct):
+        yield value
+        for field in value.__struct_fields__:
+            yield from _nodes(getattr(value, field))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _nodes(item)
+
+
+def _tables(plan: algebra.Plan) -> Iterator[str]:
+    return (node.name for node in _nodes(plan) if isinstance(node, algebra.Table))
+
+
+def _names(plan: algebra.Plan) -> Iterator[str]:
+    """Yield every column name the plan reads, wherever it stands.
+
+    ``Select`` alone only drops columns; what is read of the rest is named elsewhere.
+    """
+    for node in _nodes(plan):
+        if isinstance(node, algebra.Col):
+            yield node.name
+        elif isinstance(node, algebra.VectorSum):
+            yield from node.keys
+        elif isinstance(node, algebra.Cap):
+            yield from node.by

@@ -1,0 +1,88 @@
+"""The start of a vault process.
+
+1. ``OPEN`` brings contract, cards and the places of capsules; a contract that does not hold is refused here.
+2. The vault confines itself: it can read capsules and use its two descriptors, and nothing else, for good.
+3. It makes its keys and answers ``OPEN`` with their public halves, which the attester binds into evidence.
+4. It serves requests. When the link closes the process ends at once, and keys and data with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cloister.errors import CloisterError, MalformedError, RefusedError
+from cloister.vault import confine
+from cloister.vault.confidential import ConfidentialVault
+from cloister.vault.config import Terms, open_config
+from cloister.vault.engine import Engine
+from cloister.vault.keys import VaultKeys
+from cloister.vault.mock import MockVault
+from cloister.vault.pipes import Pipe
+from cloister.vault.relay import MAX_REPLY, Relay
+from cloister.vault.service import MAX_FRAME, Operation, Service
+from cloister.vault.state import VaultState, no_step
+from cloister.wire import canonical
+from cloister.wire.frames import Kind
+
+_log = logging.getLogger("cloister.vault")
+
+
+def run(link_fd: int, broker_fd: int, on_step: Callable[[int], None] = no_step) -> int:
+    """Serve one vault; return the exit status.
+
+    ``on_step`` sees the number of each step of a release as it begins (``state.VaultState``).
+    """
+    # Codes and states only: no value, no size, no time of a release may reach a log (G7).
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    link = Pipe(link_fd, MAX_FRAME)
+    try:
+        terms = _opened(link)
+        confined = confine.confine([Path(path) for path in terms.capsules.values()], (link_fd, broker_fd))
+        _require_confinement(terms, confined)
+    except CloisterError as error:
+        _log.error("refused to start: %s", error.code)
+        link.send(Kind.OPEN, canonical.encode({"error": error.to_dict()}))
+        return 1
+    keys = VaultKeys()
+    operations = _operations(terms, keys, Pipe(broker_fd, MAX_REPLY), on_step)
+    link.send(Kind.OPEN, canonical.encode({"vault_id": keys.vault_id, "vault_hpke": keys.hpke_public}))
+    _log.info("ready: %s", terms.mode)
+    try:
+        Service(link, operations, confined.release_reserve).serve()
+    except MalformedError as error:
+        _log.error("the link is broken: %s", error.code)
+    _log.info("the link is closed")
+    # A release may still be waiting for its deadline; nobody is left to receive it.
+    os._exit(0)
+
+
+def _opened(link: Pipe) -> Terms:
+    for frame in link:
+        if frame.kind != Kind.OPEN or len(frame.parts) != 1:
+            break
+        return open_config(frame.parts[0])
+    raise MalformedError("vault.config", "the first frame must tell the vault its contract")
+
+
+def _require_confinement(terms: Terms, confined: confine.Confinement) -> None:
+    whole = confined.report.get("landlock") and confined.report.get("seccomp") == "allowlist"
+    if not whole and any(card.grade != "demonstration" for card in terms.cards.values()):
+        raise RefusedError(
+            "vault.isolation",
+            "this machine cannot confine the vault, so only demonstration data may be opened",
+            clause="card.grade",
+            next_step="Run the enclave on a Linux with Landlock and seccomp.",
+        )
+
+
+def _operations(
+    terms: Terms, keys: VaultKeys, broker: Pipe, on_step: Callable[[int], None]
+) -> Mapping[str, Operation]:
+    if terms.mode == "mock":
+        return MockVault(terms, Engine()).operations()
+    relay = Relay(broker)
+    relay.start()
+    return ConfidentialVault(VaultState(terms, keys, relay, Engine(), on_step)).operations()

@@ -1,0 +1,53 @@
+"""Step 6: every broker concerned signs the charge before anything runs (G2).
+
+The entry is a function of plan, contract and asker, and its id names it for ever: asking again after a crash or a
+lost reply finds the same entry and pays nothing. There is no refund and no abort; with several brokers a charge
+that stopped half-way resumes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cloister.receipt.ledger import Entry
+from cloister.receipt.receipt import Charge
+from cloister.vault.brokers import Brokers
+from cloister.vault.question import Question
+from cloister.vault.statuses import check_status
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """The charges as the brokers signed them, the latest broker time, and the deposit if one was settled."""
+
+    charges: tuple[Charge, ...]
+    time: str
+    settled: str
+
+
+def charge(brokers: Brokers, question: Question, analyst: str, contract: str) -> Booked:
+    """Book the question at every account; the first one keeps the deposit.
+
+    Raises:
+        BudgetError: An account, the analyst's part or the number of releases is exhausted; with one account
+            nothing was charged.
+        CloisterError: A broker could not be reached, or its reply not believed.
+    """
+    charges: list[Charge] = []
+    time = ""
+    for account in question.accounts:
+        entry = Entry(
+            charge_id=question.charge_id,
+            population=account.budget.population,
+            contract=contract,
+            analyst=analyst,
+            rho=str(question.price.rho),
+            delta="0",
+            plan=question.plan_digest,
+        )
+        reply = brokers.append(account.broker, entry)
+        check_status(reply, account.broker)
+        charges.append(Charge(entry.population, account.broker.did, entry.rho, reply.size, reply.root))
+        time = max(time, reply.time)
+        if reply.sealed:
+            return Booked(tuple(charges), time, reply.sealed)
+    return Booked(tuple(charges), time, "")

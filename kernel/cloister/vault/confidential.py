@@ -1,0 +1,36 @@
+"""The four operations of a vault that holds data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloister.plan.link import Context, Request
+from cloister.vault import describe
+from cloister.vault.question import plan_of, prepare
+from cloister.vault.release import release
+from cloister.vault.service import Answered, Operation
+from cloister.vault.state import VaultState
+
+
+class ConfidentialVault:
+    """Answers about, and from, the tables under contract."""
+
+    def __init__(self, state: VaultState) -> None:
+        self._state = state
+
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the four operations by name."""
+        return {"describe": self._describe, "budget": self._budget, "price": self._price, "release": self._release}
+
+    def _describe(self, context: Context, _request: Request) -> Answered:
+        return Answered(describe.describe(self._state.terms, context))
+
+    def _budget(self, context: Context, _request: Request) -> Answered:
+        return Answered(describe.budget(self._state.terms, context, self._state.brokers))
+
+    def _price(self, context: Context, request: Request) -> Answered:
+        return Answered(describe.cost(prepare(plan_of(request), context, self._state.terms)))
+
+    def _release(self, context: Context, request: Request) -> Answered:
+        found = release(self._state, context, plan_of(request))
+        return Answered(describe.answer(found, self._state.terms), (found.envelope,), found.admissions)

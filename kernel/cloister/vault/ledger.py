@@ -1,0 +1,161 @@
+"""The vault's side of an account: signed requests, and replies that are believed only after every check.
+
+A reply counts if the broker signed it, it answers this request (op, id, nonce, vault, population, epoch) and it
+does not take the account back to an earlier state than this vault has already seen. Anything else stops the
+release: the host between vault and broker must not be able to answer for the broker.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Protocol
+
+import msgspec
+
+from cloister.contract.terms import Broker
+from cloister.errors import MalformedError, SignatureError, TrustError, UnavailableError
+from cloister.receipt.ledger import (
+    REPLY_TYPE,
+    REQUEST_TYPE,
+    AppendRequest,
+    Entry,
+    LedgerReply,
+    SessionRequest,
+    SettleRequest,
+    TipRequest,
+)
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope, open_envelope, seal
+from cloister.wire.identity import SigningKey
+
+Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
+
+
+class Post(Protocol):
+    """Carries bytes to a broker and brings bytes back; believed in nothing."""
+
+    def post(self, broker: str, path: str, body: bytes) -> bytes:
+        """Return what came back for ``body``."""
+        ...
+
+
+class Ledger:
+    """One broker, as one vault sees it. Calls are serialised, so replies arrive in the order of the account."""
+
+    def __init__(self, relay: Post, broker: Broker, key: SigningKey) -> None:
+        self.broker = broker
+        self._relay = relay
+        self._key = key
+        self._lock = threading.Lock()
+        self._tips: dict[str, tuple[int, str, Fraction]] = {}
+        self._time: datetime | None = None
+        self._heard_s = 0.0
+
+    def now(self) -> str:
+        """Return the broker's time (RFC 3339 UTC): its latest signed one, carried on by the monotonic clock.
+
+        The host may slow that clock down; then the broker itself still refuses what has expired.
+
+        Raises:
+            UnavailableError: The broker has not signed any time yet.
+        """
+        if self._time is None:
+            raise UnavailableError("broker.unavailable", "the broker has not told the time yet")
+        return format_time(self._time + timedelta(seconds=time.monotonic() - self._heard_s))
+
+    def session(self, contract: str, hpke_public: str, offer: dict[str, object]) -> LedgerReply:
+        """Present evidence; the reply carries epoch, admission and sealed data keys."""
+        request = SessionRequest(
+            request=secrets.token_hex(16),
+            nonce=secrets.token_hex(16),
+            contract=contract,
+            vault_id=self._key.did,
+            vault_hpke=hpke_public,
+            offer=dict(offer),
+        )
+        return self._call("session", request, population="", epoch=None)
+
+    def append(self, epoch: int, entry: Entry) -> LedgerReply:
+        """Charge an account. The same entry gets the same answer for ever."""
+        request = AppendRequest(
+            request=secrets.token_hex(16),
+            nonce=secrets.token_hex(16),
+            vault_id=self._key.did,
+            epoch=epoch,
+            entry=entry,
+        )
+        return self._call("append", request, population=entry.population, epoch=epoch)
+
+    def settle(self, epoch: int, population: str, charge_id: str, sealed: str) -> LedgerReply:
+        """Deposit the sealed receipt of a charge; the first deposit stands."""
+        request = SettleRequest(
+            request=secrets.token_hex(16),
+            nonce=secrets.token_hex(16),
+            vault_id=self._key.did,
+            epoch=epoch,
+            population=population,
+            charge_id=charge_id,
+            sealed=sealed,
+        )
+        return self._call("settle", request, population=population, epoch=epoch)
+
+    def tip(self, epoch: int, population: str, contract: str, analyst: str) -> LedgerReply:
+        """Read an account's sums."""
+        request = TipRequest(
+            request=secrets.token_hex(16),
+            nonce=secrets.token_hex(16),
+            vault_id=self._key.did,
+            epoch=epoch,
+            population=population,
+            contract=contract,
+            analyst=analyst,
+        )
+        return self._call("tip", request, population=population, epoch=epoch)
+
+    def _call(self, op: str, request: Request, *, population: str, epoch: int | None) -> LedgerReply:
+        body = canonical.encode(seal(REQUEST_TYPE, canonical.encode(request), self._key))
+        with self._lock:
+            reply = self._believe(self._relay.post(self.broker.did, f"/v1/{op}", body))
+            expected = (op, request.request, request.nonce, self.broker.did, self._key.did, population)
+            got = (reply.op, reply.request, reply.nonce, reply.broker, reply.vault_id, reply.population)
+            if got != expected or (epoch is not None and reply.status == "ok" and reply.epoch != epoch):
+                raise TrustError(
+                    "broker.unexpected",
+                    "the broker's reply does not answer this request",
+                    clause="Every reply is bound to its request; an old or foreign reply stops the release.",
+                    next_step="Run the cell again; if it happens again, tell the data provider.",
+                )
+            self._follow(reply)
+            self._time, self._heard_s = parse_time(reply.time), time.monotonic()
+            return reply
+
+    def _believe(self, body: bytes) -> LedgerReply:
+        try:
+            envelope = msgspec.json.decode(body, type=Envelope)
+            return msgspec.json.decode(open_envelope(envelope, REPLY_TYPE, self.broker.did), type=LedgerReply)
+        except (msgspec.ValidationError, msgspec.DecodeError, MalformedError, SignatureError) as error:
+            raise TrustError(
+                "broker.forged",
+                "a reply in the broker's name is not signed by the broker",
+                clause=f"The contract names {self.broker.did} as broker {self.broker.name}.",
+                next_step="Nothing was released. Tell the data provider; the host may be answering for the broker.",
+            ) from error
+
+    def _follow(self, reply: LedgerReply) -> None:
+        """Refuse an account that shrank: a restored or forked ledger would let budget be spent twice."""
+        if not reply.population or not reply.root:
+            return
+        size, root, spent = self._tips.get(reply.population, (0, "", Fraction(0)))
+        now = (reply.size, reply.root, Fraction(reply.spent))
+        if reply.size < size or (reply.size == size and root and (reply.root, now[2]) != (root, spent)):
+            raise TrustError(
+                "broker.rollback",
+                "the account went back to an earlier state than this vault has seen",
+                clause="An account only grows; its log is append-only.",
+                next_step="Tell the data provider: a restored broker needs ledger recovery before it charges again.",
+            )
+        self._tips[reply.population] = now

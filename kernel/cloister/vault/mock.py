@@ -1,0 +1,71 @@
+"""The mock vault: the same plan path on tables made from the data cards alone.
+
+Nothing is charged, nothing is signed, and no answer carries a receipt; the noise is real, so that what a rehearsal
+shows looks like the confidential run. It holds no key and asks no broker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from cloister.contract import mock
+from cloister.contract.card import Card
+from cloister.plan.link import Context, Request
+from cloister.vault import describe
+from cloister.vault.config import Terms
+from cloister.vault.engine import Engine
+from cloister.vault.noise import add_noise
+from cloister.vault.question import plan_of, prepare
+from cloister.vault.service import Answered, Operation
+
+MOCK_ROWS = 5_000
+_SEED = 1
+_TYPES = {"bool": pa.bool_(), "int": pa.int64(), "decimal": pa.float64(), "date": pa.date32(), "string": pa.string()}
+
+
+class MockVault:
+    """Mock tables, made when they are first asked for."""
+
+    def __init__(self, terms: Terms, engine: Engine) -> None:
+        self._terms = terms
+        self._engine = engine
+        self._loaded: set[str] = set()
+        self._lock = threading.Lock()
+
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the four operations by name."""
+        return {"describe": self._describe, "budget": self._budget, "price": self._price, "release": self._release}
+
+    def _describe(self, context: Context, _request: Request) -> Answered:
+        return Answered(describe.describe(self._terms, context))
+
+    def _budget(self, context: Context, _request: Request) -> Answered:
+        return Answered(describe.untouched(self._terms, context, _now()))
+
+    def _price(self, context: Context, request: Request) -> Answered:
+        return Answered(describe.cost(prepare(plan_of(request), context, self._terms)))
+
+    def _release(self, context: Context, request: Request) -> Answered:
+        question = prepare(plan_of(request), context, self._terms)
+        with self._lock:
+            for name in question.grant.tables:
+                if name not in self._loaded:
+                    self._engine.load(name, question.grant.cards[name], mock_table(question.grant.cards[name]))
+                    self._loaded.add(name)
+        raw = add_noise(self._engine.run(question.analysis), question.price.sigmas)
+        return Answered(describe.rehearsal(question, raw, self._terms))
+
+
+def mock_table(card: Card, rows: int = MOCK_ROWS) -> pa.Table:
+    """Return mock rows of a card in the types a capsule would hold."""
+    values: dict[str, list[Any]] = mock.rows(card, min(rows, card.row_limit), _SEED)
+    return pa.table({column.name: pa.array(values[column.name], _TYPES[column.type]) for column in card.columns})
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,95 @@
+"""A plan that may be asked: decoded, authorised, analysed, priced and named. Everything here is public.
+
+Steps 1 to 4 of a release, which ``price`` takes as well: the price of a release is found by the same code that
+charges it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloister.errors import PlanError
+from cloister.plan import algebra, codec
+from cloister.plan.link import Context, Request
+from cloister.plan.numbers import rational
+from cloister.receipt import naming
+from cloister.receipt.receipt import ComponentNoise
+from cloister.vault.analyse import Analysis, analyse
+from cloister.vault.authorise import Grant, authorise
+from cloister.vault.config import Account, Terms
+from cloister.vault.price import Price, price
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A plan with what the contract grants, what it costs and what its answer is called."""
+
+    plan: algebra.Plan
+    document: dict[str, Any]
+    plan_digest: str
+    grant: Grant
+    analysis: Analysis
+    price: Price
+    noise: tuple[ComponentNoise, ...]
+    accounts: tuple[Account, ...]
+    manifests: tuple[str, ...]
+    cards: tuple[str, ...]
+    release: str
+    charge_id: str
+
+
+def name_question(
+    plan: algebra.Plan, grant: Grant, analysis: Analysis, cost: Price, context: Context, terms: Terms
+) -> Question:
+    """Return the question with its release key and charge id (docs/protocol.md section 6)."""
+    manifests = tuple(sorted({terms.tables[name].manifest for name in grant.tables}))
+    cards = tuple(sorted({terms.tables[name].card for name in grant.tables}))
+    plan_digest = codec.digest(plan)
+    release = naming.release_key(
+        plan=plan_digest,
+        rho=rational(plan.rho),
+        manifests=manifests,
+        cards=cards,
+        env_digest=terms.env_digest,
+        contract=terms.digest,
+        analyst="" if terms.contract.share_releases else context.analyst,
+    )
+    accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.tables)}
+    return Question(
+        plan=plan,
+        document=codec.encode(plan),
+        plan_digest=plan_digest,
+        grant=grant,
+        analysis=analysis,
+        price=cost,
+        noise=(),
+        accounts=tuple(accounts[key] for key in sorted(accounts)),
+        manifests=manifests,
+        cards=cards,
+        release=release,
+        charge_id=naming.charge_id(release),
+    )
+
+
+def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Question:
+    """Return a plan after steps 1 to 4 of a release, for those who only want to know its price.
+
+    Raises:
+        CloisterError: The plan is malformed, not allowed by the contract, or cannot be released as written.
+    """
+    plan = codec.decode(document)
+    grant = authorise(plan, context, terms)
+    analysis = analyse(plan, grant.cards)
+    return name_question(plan, grant, analysis, price(analysis, rational(plan.rho)), context, terms)
+
+
+def plan_of(request: Request) -> dict[str, Any]:
+    """Return the plan of a request.
+
+    Raises:
+        PlanError: ``plan.missing``.
+    """
+    if request.plan is None:
+        raise PlanError("plan.missing", f"a {request.op} request needs a plan", next_step="Send a plan.")
+    return request.plan

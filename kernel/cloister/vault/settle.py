@@ -1,0 +1,35 @@
+"""Step 10: deposit the sealed receipt at the broker, once, before the answer leaves (G2, G5).
+
+From then on the charge is *settled*: whoever asks the same gets this receipt, and no second noise is ever shown
+for it. If the broker already holds another one (an earlier run of this charge that was settled but never seen),
+that one is the answer and ours is thrown away.
+"""
+
+from __future__ import annotations
+
+from cloister.receipt.receipt import Receipt
+from cloister.vault.deposit import Deposit, seal_deposit
+from cloister.vault.question import Question
+from cloister.vault.recall import Answer
+from cloister.vault.state import VaultState
+from cloister.wire.envelope import Envelope
+
+
+def settle(state: VaultState, question: Question, receipt: Receipt, envelope: Envelope) -> Answer:
+    """Return the answer that stands: this receipt, or the one settled before it.
+
+    Raises:
+        UnavailableError: The broker did not confirm; the answer may not leave, and a retry pays nothing.
+        TrustError: The broker's reply cannot be believed, or a newer vault has taken over.
+    """
+    account = question.accounts[0]
+    admissions = tuple(session.admission for session in state.sessions(question))
+    deposit = Deposit(envelope, admissions)
+    sealed = seal_deposit(deposit, state.sealing_key(question), question.charge_id)
+    reply = state.brokers.settle(account.broker, account.budget.population, question.charge_id, sealed)
+    if reply.sealed not in {"", sealed}:
+        answer = state.recall(question, reply.sealed)
+    else:
+        answer = Answer(receipt, envelope, admissions, recalled=False)
+    state.memory.put(question.release, answer)
+    return answer

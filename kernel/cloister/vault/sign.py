@@ -1,0 +1,56 @@
+"""Step 9: the receipt, signed by ``vault_id``: enough to check the numbers later without any data."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import msgspec
+
+from cloister.plan.link import Context
+from cloister.receipt.receipt import RECEIPT_TYPE, ComponentNoise, Receipt
+from cloister.vault.charge import Booked
+from cloister.vault.config import Terms
+from cloister.vault.session import BrokerSession
+from cloister.vault.question import Question
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope, seal
+from cloister.wire.identity import SigningKey
+
+
+def write_receipt(
+    question: Question,
+    context: Context,
+    booked: Booked,
+    raw: list[int],
+    terms: Terms,
+    sessions: tuple[BrokerSession, ...],
+) -> Receipt:
+    """Return what is stated about a release (all of it public once released)."""
+    return Receipt(
+        release=question.release,
+        plan=question.document,
+        plan_digest=question.plan_digest,
+        rho=str(question.price.rho),
+        mechanism="discrete-gaussian",
+        noise=question.noise,
+        raw=tuple(str(value) for value in raw),
+        contract=terms.digest,
+        manifests=question.manifests,
+        cards=question.cards,
+        env_digest=terms.env_digest,
+        admissions=tuple(sorted(session.admission_digest for session in sessions)),
+        charge_id=question.charge_id,
+        charges=booked.charges,
+        time=booked.time,
+        analyst=context.analyst,
+        purpose=context.purpose,
+        session=context.session,
+        transcript=context.transcript,
+        cause=context.cause,
+        assurance=terms.assurance,
+    )
+
+
+def sign_receipt(receipt: Receipt, key: SigningKey) -> Envelope:
+    """Return the receipt as a DSSE envelope."""
+    return seal(RECEIPT_TYPE, canonical.encode(receipt), key)

@@ -1,0 +1,105 @@
+"""What a vault knows while it lives: terms, keys, sessions, loaded tables, settled answers, faults.
+
+Tables are opened when they are first asked for, a broker at a time, so one provider's outage never stops another
+provider's data.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from cloister.errors import UnavailableError
+from cloister.vault.authorise import Grant, check_time
+from cloister.vault.brokers import Brokers
+from cloister.vault.capsules import open_capsule
+from cloister.vault.config import Terms
+from cloister.vault.engine import Engine
+from cloister.vault.faults import Faults
+from cloister.vault.keys import VaultKeys, receipt_key
+from cloister.vault.question import Question
+from cloister.vault.recall import Answer, Memory, recall_deposit
+from cloister.vault.session import BrokerSession, Transport
+
+
+def no_step(_number: int) -> None:
+    """Observe nothing."""
+
+
+class VaultState:
+    """The state of one vault process; releases use it one at a time.
+
+    ``on_step`` is called with the number of each step of a release as it begins; the crash tests stop the
+    process there.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        keys: VaultKeys,
+        transport: Transport,
+        engine: Engine,
+        on_step: Callable[[int], None] = no_step,
+    ) -> None:
+        self.terms = terms
+        self.keys = keys
+        self.brokers = Brokers(transport, terms, keys)
+        self.memory = Memory()
+        self.faults = Faults()
+        self.engine = engine
+        self.on_step = on_step
+        self._loaded: set[str] = set()
+        self._loading = threading.Lock()
+
+    def open(self, grant: Grant) -> None:
+        """Open sessions and tables of a grant, and check the contract against the brokers' time.
+
+        Raises:
+            CloisterError: See ``session.open_session``, ``capsules.open_capsule``, ``authorise.check_time``.
+        """
+        for name in grant.tables:
+            broker = self.terms.broker_of(name)
+            session = self.brokers.session(broker)
+            check_time(self.terms, self.brokers.now(broker))
+            with self._loading:
+                if name not in self._loaded:
+                    self._load(name, session)
+
+    def _load(self, name: str, session: BrokerSession) -> None:
+        terms, card = self.terms.tables[name], self.terms.cards[name]
+        directory = self.terms.capsules.get(terms.manifest)
+        if directory is None:
+            raise UnavailableError("capsule.missing", f"the enclave holds no capsule of {name}")
+        provider = self.terms.provider_dids[terms.provider]
+        data_key = session.data_keys[terms.manifest]
+        table = open_capsule(Path(directory), terms, provider, card, data_key)
+        self.engine.load(name, card, table)
+        self._loaded.add(name)
+
+    def sessions(self, question: Question) -> tuple[BrokerSession, ...]:
+        """Return the sessions a release rests on, one per broker concerned."""
+        brokers = {account.broker.did: account.broker for account in question.accounts}
+        return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
+
+    def sealing_key(self, question: Question) -> bytes:
+        """Return the key under which the receipt of a question is deposited."""
+        data_keys = {did: key for session in self.sessions(question) for did, key in session.data_keys.items()}
+        return receipt_key([data_keys[name] for name in question.manifests], self.terms.digest, question.charge_id)
+
+    def recall(self, question: Question, sealed: str) -> Answer:
+        """Return, and remember, the answer in a deposit a broker handed back.
+
+        Raises:
+            TrustError: ``recall.rejected``.
+        """
+        answer = recall_deposit(
+            sealed,
+            self.sealing_key(question),
+            release=question.release,
+            charge_id=question.charge_id,
+            contract=self.terms.digest,
+            brokers=tuple(self.terms.brokers.values()),
+        )
+        self.memory.put(question.release, answer)
+        return answer
