@@ -7,7 +7,7 @@ before the first cell runs, unless it is allowed explicitly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from cloister.analyst.bundling import chips
 from cloister.analyst.own_replies import INFO_KEY
 from cloister.errors import CloisterError, MalformedError, TrustError
 
@@ -45,6 +46,23 @@ def run_notebook(
     return notebook, info
 
 
+def release_lines(notebook: dict[str, Any]) -> Iterator[str]:
+    """Yield one line per value a notebook shows as released: what, value, standard error, cost."""
+    for item in chips(notebook):
+        cost = (
+            "recalled, no charge"
+            if item["recalled"]
+            else "; ".join(
+                f"cost {cost['share']} of {cost['population']} (epsilon {cost['epsilon']})" for cost in item["costs"]
+            )
+        )
+        yield f"{item['question']}   [{cost}]"
+        for row in item["rows"]:
+            label = ", ".join(row["cell"])
+            for measure, value, error in zip(item["measures"], row["values"], row["errors"], strict=True):
+                yield f"    {label + ': ' if label else ''}{measure} = {value} +- {error}"
+
+
 async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress) -> dict[str, Any]:
     async with client.async_setup_kernel():
         info = await _enclave(client)
@@ -71,7 +89,8 @@ async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress
 
 
 async def _enclave(client: NotebookClient) -> dict[str, Any]:
-    reply = await client.kc.kernel_info(reply=True, timeout=60)
+    connection: Any = client.kc
+    reply = await connection.kernel_info(reply=True, timeout=60)
     info: dict[str, Any] = reply["content"].get(INFO_KEY) or {}
     if not info:
         raise TrustError(

@@ -1,0 +1,57 @@
+"""Put the receipts a notebook rests on into the notebook, from this user's store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cloister.analyst.receipts import StoredSession, load_session
+from cloister.errors import RefusedError
+from cloister.receipt.bundle import bundle
+from cloister.receipt.chip import METADATA_KEY
+from cloister.wire import canonical
+
+
+def chips(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the facts of every release chip, in the order shown."""
+    for cell in notebook.get("cells", ()):
+        for output in cell.get("outputs", ()):
+            place = output.get("metadata", {}).get(METADATA_KEY)
+            if isinstance(place, dict):
+                yield from (item for item in place.get("releases", ()) if isinstance(item, dict))
+
+
+def bundle_notebook(notebook: dict[str, Any], store: Path) -> dict[str, Any]:
+    """Return ``notebook`` with contract, cards, admissions, evidence and receipts of the sessions it shows.
+
+    Raises:
+        RefusedError: ``bundle.nothing``: it shows no release; ``bundle.contracts``: it shows releases of several
+            contracts; ``receipt.unknown``: a session is not in this store.
+        MalformedError: The store was altered, or the bundle would be too large.
+    """
+    names = list(dict.fromkeys(str(item.get("session", "")) for item in chips(notebook)))
+    if not names:
+        raise RefusedError(
+            "bundle.nothing", "the notebook shows no release", next_step="run it in a Cloister kernel first"
+        )
+    sessions = [load_session(store, name) for name in names]
+    contracts = {canonical.digest(session.contract): session.contract for session in sessions}
+    if len(contracts) > 1:
+        raise RefusedError(
+            "bundle.contracts",
+            "the notebook shows releases of several contracts",
+            next_step="run it anew in one kernel",
+        )
+    return bundle(
+        notebook,
+        contract=sessions[0].contract,
+        cards=_all(sessions, "cards"),
+        admissions=_all(sessions, "admissions"),
+        evidence=_all(sessions, "evidence"),
+        receipts=[kept.receipt for session in sessions for kept in session.receipts],
+    )
+
+
+def _all(sessions: list[StoredSession], name: str) -> list[Any]:
+    return [item for session in sessions for item in getattr(session, name)]

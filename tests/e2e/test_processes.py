@@ -1,0 +1,85 @@
+"""The zones are processes: who runs, what each has mapped and open, what none of them may do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CELL = "import cloister as cl, pandas, sklearn\nprint(float(cl.table('st_anna.visits').bmi.mean()))"
+
+
+@pytest.fixture(scope="module")
+def kernel(demo):
+    with demo.kernel() as kernel:
+        kernel.run(CELL)
+        yield kernel
+
+
+def maps(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[int(entry.name)] = os.readlink(entry)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_every_part_is_a_process_of_its_own(demo, kernel):
+    parts = ["cloister.provider", "cloister.enclave --config", "cloister.enclave.bridge", "cloister.enclave.jail", "cloister.vault"]
+    pids = {part: {p.pid for p in demo.processes(part)} for part in parts}
+    assert all(len(found) == 1 for found in pids.values()), pids
+    assert len(set.union(*pids.values()) | {demo.pair()["pid"], os.getpid()}) == len(parts) + 2
+    assert kernel.manager.provisioner.pid not in set.union(*pids.values())
+
+
+def test_the_sandbox_has_no_engine_and_no_door_but_its_link(demo, kernel):
+    (sandbox,) = demo.processes("cloister.enclave.jail")
+    assert "duckdb" not in maps(sandbox.pid)
+    assert "opendp" not in maps(sandbox.pid)
+    paths = descriptors(sandbox.pid)
+    opened = [path for path in paths.values() if path.startswith("/") and not path.startswith("/dev/")]
+    assert not [path for path in opened if "capsule" in path or "broker" in path or path.endswith((".key", ".parquet", ".sqlite"))]
+    environment = Path(f"/proc/{sandbox.pid}/environ").read_bytes()
+    state = demo.pair()
+    assert state["broker"].encode() not in environment
+    assert not [c for c in sandbox.net_connections(kind="inet")]
+
+
+def test_the_vault_has_the_engine_two_descriptors_and_no_socket_rights(demo, kernel):
+    (vault,) = demo.processes("cloister.vault")
+    assert "duckdb" in maps(vault.pid)
+    sockets = [path for path in descriptors(vault.pid).values() if path.startswith("socket:")]
+    assert len(sockets) == 2
+    status = Path(f"/proc/{vault.pid}/status").read_text()
+    assert "Seccomp:\t2" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert not vault.net_connections(kind="inet")
+
+
+def test_the_sandbox_cannot_gain_anything(demo, kernel):
+    (sandbox,) = demo.processes("cloister.enclave.jail")
+    status = Path(f"/proc/{sandbox.pid}/status").read_text()
+    for line in ("Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"):
+        assert line in status
+
+
+def test_no_process_of_the_enclave_outlives_its_notebook(demo):
+    with demo.kernel() as kernel:
+        kernel.run("1")
+        before = {p.pid for p in demo.processes("cloister.enclave.jail")}
+    for _ in range(100):
+        left = {p.pid for p in demo.processes("cloister.enclave.jail")} & before
+        if len(left) < len(before):
+            return
+        import time
+
+        time.sleep(0.1)
+    pytest.fail("the sandbox outlived its kernel")
