@@ -73,6 +73,13 @@ class ReceiptBook:
         if evidence is not None:
             self._append("evidence.jsonl", evidence)
 
+    def renew(self, vault_id: str) -> None:
+        """Follow the enclave to the vault that replaces one that died.
+
+        Only for an announcement that came through the attested channel; its receipts still need a broker's admission.
+        """
+        self._vault_id = vault_id
+
     def admit(self, envelope: dict[str, Any]) -> None:
         """Verify and keep a broker's admission of a vault.
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from cloister.errors import MalformedError
+from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, unverified_payload
 
@@ -23,31 +24,27 @@ MAX_BUNDLE = 16 * 2**20
 MAX_DOCUMENTS = 10_000
 
 
-class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The analyst's first frame: ties a session to the attested binding (docs/protocol.md section 3)."""
-
-    analyst: str
-    session: str
-    purpose: str
-    mode: str
-    signature: str
-
-
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The evidence the proxy saw: hello and offer as sent (base64), and what it opened the session with."""
+    """The evidence the proxy saw: hello, offer and its own opening, as sent (base64; docs/protocol.md section 3)."""
 
     hello: str
     offer: str
-    opening: Opening | None = None
+    opening: str = ""
+
+
+class Inclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An account entry, its index in the log, and its audit path (hex) towards a checkpoint (``receipt/log.py``)."""
+
+    entry: Entry
+    index: int
+    path: tuple[str, ...]
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A broker's checkpoint of an account and proofs that entries are in it (``receipt/log.py``)."""
+    """A broker's signed reply about an account, taken as a checkpoint, and entries proven to be in it."""
 
-    population: str
-    broker: str
     checkpoint: Envelope
-    entries: dict[str, tuple[str, ...]] = {}
+    entries: tuple[Inclusion, ...] = ()
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,64 @@
+"""Step 13: which printed numbers a receipt accounts for.
+
+A number is *bound* if a released value, error or interval end rounds to it at the precision it is printed with.
+Everything else is *unaccounted*: it may be derived from released values (replay can tell), or made up. Numbers
+too short to tell (whole numbers of one or two digits) are not counted.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cloister.plan.shape import Shaped
+
+MAX_TEXT = 200_000
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w]|\.\d)")
+
+
+class Counted(NamedTuple):
+    """Numbers of one text: how many are bound, and the unaccounted ones as printed."""
+
+    bound: int
+    unaccounted: tuple[str, ...]
+
+
+class Released:
+    """All released values, errors and interval ends of a notebook, sorted."""
+
+    def __init__(self, releases: Iterable[Shaped]) -> None:
+        found = set()
+        for release in releases:
+            for measure in release.measures:
+                for values in (measure.values, measure.stderr, measure.low, measure.high):
+                    found.update(value for value in values if math.isfinite(value))
+                found.update(value for matrix in measure.matrices for row in matrix for value in row)
+        self._values = sorted(found)
+
+    def count(self, text: str) -> Counted:
+        """Return how the numbers in ``text`` are accounted for."""
+        bound, unaccounted = 0, []
+        for match in _NUMBER.finditer(text[:MAX_TEXT]):
+            printed = match.group()
+            if len(printed.lstrip("+-")) < 3:
+                continue
+            if self.accounts_for(printed):
+                bound += 1
+            else:
+                unaccounted.append(printed)
+        return Counted(bound, tuple(unaccounted))
+
+    def accounts_for(self, printed: str) -> bool:
+        """Whether some released value rounds to ``printed`` at its precision."""
+        value = float(printed)
+        if not math.isfinite(value):
+            return False
+        mantissa, _, exponent = printed.lower().partition("e")
+        decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
+        # Half a unit of the last printed digit, and a little for the binary representation of it.
+        reach = 0.5 * 10.0**-decimals * (1 + 1e-9) + abs(value) * 1e-15
+        at = bisect.bisect_left(self._values, value - reach)
+        return at < len(self._values) and self._values[at] <= value + reach
