@@ -1,0 +1,162 @@
+"""Compiler: a plan becomes one SQL query for exact integers.
+
+Identifiers are generated, literals are bound parameters: no text of the analyst ever reaches SQL. The query returns one
+row per occurring cell: key integers, then the sums each component is assembled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cloister.plan import algebra as a
+from cloister.plan.grid import Grid
+from cloister.plan.layout import GRAM_SCALE, Component
+from cloister.plan.typing import chain, table_schema
+from cloister.vault.analyse import Analysis
+from cloister.vault.scalars_sql import Lowered, Parameters, condition, lower, wide
+
+GROUP_SALT = "cloister/groups/v1"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A relation in SQL: a subquery, and the identifier and grid of each column."""
+
+    sql: str
+    scope: dict[str, Lowered]
+
+
+class Query(msgspec.Struct, frozen=True):
+    """SQL with parameters; a row holds ``keys`` integers, then for each component the sums it is made of."""
+
+    sql: str
+    parameters: dict[str, int | str]
+    keys: int
+    sums: tuple[int, ...]
+
+
+def compile_plan(analysis: Analysis, tables: Mapping[str, str]) -> Query:
+    """Return the query of an analysed plan; ``tables`` maps catalogue names to table identifiers."""
+    plan, frame = analysis.plan, analysis.layout
+    bind = Parameters()
+    source = relation(plan.source, analysis, tables, bind)
+    keys = [source.scope[key.name] for key in frame.keys]
+    columns: list[str] = []
+    inner: list[str] = []
+    widths = []
+    for index, part in enumerate(frame.components):
+        sums = _sums(part, index, source.scope, bind, inner)
+        columns += sums
+        widths.append(len(sums))
+    body = f"FROM ({source.sql})"
+    if inner:
+        body = f"FROM (SELECT *, {', '.join(inner)} {body})"
+    closed = [f"{sql} IS NOT NULL" for sql, grid in keys if grid.nullable]
+    if closed:
+        body += f" WHERE {' AND '.join(closed)}"
+    if keys:
+        body += f" GROUP BY {', '.join(sql for sql, _ in keys)}"
+    selected = ", ".join([*(sql for sql, _ in keys), *columns])
+    sql = f"SELECT {selected} {body}"
+    return Query(sql, bind.used(sql), len(keys), tuple(widths))
+
+
+def relation(node: a.Relation, analysis: Analysis, tables: Mapping[str, str], bind: Parameters) -> Source:
+    """Return a relation as a subquery with ``unit``, ``uhash``, ``row`` and its columns."""
+    first, *rest = chain(node)
+    schema = table_schema(first, analysis.cards)
+    positions = {column.name: index for index, column in enumerate(schema.card.columns)}
+    scope = {name: (f"c{positions[name]}", grid) for name, grid in schema.columns.items() if grid.kind != "opaque"}
+    columns = ["unit", "uhash", '"row"', *(sql for sql, _ in scope.values())]
+    source = Source(f"SELECT {', '.join(columns)} FROM {tables[schema.table]}", scope)  # noqa: S608
+    for number, step in enumerate(rest):
+        source = _step(step, source, number, bind)
+    return source
+
+
+def _step(node: a.Relation, source: Source, number: int, bind: Parameters) -> Source:
+    match node:
+        case a.Filter():
+            test = condition(lower(node.where, source.scope, bind))
+            return Source(f"SELECT * FROM ({source.sql}) WHERE {test}", source.scope)  # noqa: S608
+        case a.Derive():
+            scope = dict(source.scope)
+            added = []
+            for position, (name, expression) in enumerate(node.columns):
+                if isinstance(expression, a.Col) and expression.name not in source.scope:
+                    # A copy of a column that is not stored; the typing rules keep anyone from computing with it.
+                    scope.pop(name, None)
+                    continue
+                sql, grid = lower(expression, source.scope, bind)
+                identifier = f"d{number}_{position}"
+                added.append(f"{sql} AS {identifier}")
+                scope[name] = (identifier, grid)
+            return Source(f"SELECT {', '.join(['*', *added])} FROM ({source.sql})", scope)  # noqa: S608
+        case a.Select():
+            scope = {name: source.scope[name] for name in node.columns if name in source.scope}
+            return Source(source.sql, scope)
+        case a.Cap():
+            return Source(_cap(node, source, bind), source.scope)
+        case _:
+            return source
+
+
+def _cap(node: a.Cap, source: Source, bind: Parameters) -> str:
+    by = [source.scope[name][0] for name in node.by]
+    every = [sql for sql, _ in source.scope.values()]
+    # Total order: row hash, then all columns; rows that still tie are equal in everything a plan can see.
+    order = ", ".join([f"{sql} ASC NULLS LAST" for sql in dict.fromkeys(['"row"', *every])])
+    window = f"row_number() OVER (PARTITION BY {', '.join(['unit', *by])} ORDER BY {order})"
+    if node.groups is None:
+        return f"SELECT * FROM ({source.sql}) QUALIFY {window} <= {bind.integer(node.rows)}"  # noqa: S608
+    pieces = [f"COALESCE(CAST(CAST({sql} AS BIGINT) AS VARCHAR), '-')" for sql in by]
+    hashed = f"sha256(concat_ws('|', {', '.join([bind.text(GROUP_SALT), 'CAST(uhash AS VARCHAR)', *pieces])}))"
+    order = ", ".join(["grouphash", *(f"{sql} ASC NULLS LAST" for sql in by)])
+    groups = f"dense_rank() OVER (PARTITION BY unit ORDER BY {order})"
+    return (
+        f"SELECT * EXCLUDE (grouphash) FROM (SELECT *, {hashed} AS grouphash FROM ({source.sql}))"  # noqa: S608
+        f" QUALIFY {window} <= {bind.integer(node.rows)} AND {groups} <= {bind.integer(node.groups)}"
+    )
+
+
+def _sums(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
+    """Return the aggregates a component is assembled from; see ``engine.assemble``."""
+    if part.role == "gram":
+        return _gram(part, index, scope, bind, inner)
+    if not part.terms:
+        return ["count(*)"]
+    lowered = lower(part.terms[0], scope, bind)
+    if part.role == "count":
+        return [f"count({lowered[0]})"]
+    total = f"sum({wide(lowered) if lowered[1].kind == 'bool' else lowered[0]})"
+    return [total] if part.role == "sum" else [total, f"count({lowered[0]})"]
+
+
+def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
+    names, present = [], []
+    for position, term in enumerate(part.terms):
+        lowered = lower(term, scope, bind)
+        name = f"g{index}_{position}"
+        inner.append(f"{_unit_interval(lowered, part.grids[position], bind)} AS {name}")
+        names.append(name)
+        if lowered[1].nullable:
+            present.append(f"{name} IS NOT NULL")
+    where = f" FILTER (WHERE {' AND '.join(present)})" if present else ""
+    sums = [f"count(*){where}"]
+    sums += [f"sum({name}){where}" for name in names]
+    for i, left in enumerate(names):
+        sums += [f"sum({left} * {right}){where}" for right in names[i:]]
+    return sums
+
+
+def _unit_interval(lowered: Lowered, grid: Grid, bind: Parameters) -> str:
+    """Return a term scaled to [-1, 1] in multiples of 1 / GRAM_SCALE, rounded half up on integers.
+
+    Floor division is taken of a number that is never negative, so it does not matter how the engine rounds.
+    """
+    reach = grid.hi - grid.lo
+    if reach == 0:
+        return f"(CASE WHEN {lowered[0]} IS NOT NULL THEN {bind.integer(0)} END)"
+    shifted = f"({bind.integer(4 * GRAM_SCALE)} * ({wide(lowered)} - {bind.integer(grid.lo)}) + {bind.integer(reach)})"
+    return f"({shifted} // {bind.integer(2 * reach)} - {bind.integer(GRAM_SCALE)})"

@@ -1,0 +1,95 @@
+"""Engine: runs an analysed plan on DuckDB and returns exact integers in layout order.
+
+Cells that do not occur are zero, so the shape of the answer is a function of the plan. Whatever goes wrong inside the
+engine becomes one constant fault: texts of the engine can hold data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from cloister.contract.card import Card
+from cloister.errors import FaultError
+from cloister.plan.layout import GRAM_SCALE, Component, Layout
+from cloister.vault.analyse import Analysis
+from cloister.vault.compile import Query, compile_plan
+from cloister.vault.load import Store
+
+THREADS = 2
+
+
+class Exact(msgspec.Struct, frozen=True):
+    """Exact integers in layout order, and the width of each component. Never leaves the vault."""
+
+    values: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+class Engine:
+    """Tables in memory and one query at a time on them."""
+
+    def __init__(self, threads: int = THREADS, memory_limit: str | None = None) -> None:
+        self._store = Store(threads, memory_limit)
+        self._cursor = self._store.cursor()
+
+    def load(self, name: str, card: Card, parts: pa.Table | Iterable[pa.Table], secret: bytes) -> None:
+        """Load a table canonically; see ``Store.add``."""
+        self._store.add(name, card, [parts] if isinstance(parts, pa.Table) else parts, secret)
+
+    def run(self, analysis: Analysis) -> Exact:
+        """Return the exact integers of a release.
+
+        Raises:
+            FaultError: Anything failed or ``interrupt`` was called; constant code and text.
+        """
+        query = compile_plan(analysis, self._store.tables)
+        try:
+            rows = self._cursor.execute(query.sql, query.parameters).fetchall()
+            values = assemble(analysis.layout, query, rows)
+        except (duckdb.Error, MemoryError, RuntimeError, ArithmeticError, IndexError, TypeError):
+            raise FaultError("vault.engine", "the release could not be computed") from None
+        return Exact(values, tuple(part.width for part in analysis.layout.components))
+
+    def interrupt(self) -> None:
+        """Stop the running query; ``run`` then raises its fault. Safe from any thread."""
+        self._cursor.interrupt()
+
+    def close(self) -> None:
+        """Release all tables."""
+        self._store.close()
+
+
+def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) -> tuple[int, ...]:
+    """Return the integers of every cell from the rows of the engine."""
+    values = [0] * (frame.cells * frame.width)
+    sizes = [len(key.labels) for key in frame.keys]
+    for row in rows:
+        cell = 0
+        for key, size, code in zip(frame.keys, sizes, row, strict=False):
+            index = int(code or 0) - key.grid.lo
+            if not 0 <= index < size:
+                raise IndexError
+            cell = cell * size + index
+        position, at = query.keys, cell * frame.width
+        for part, taken in zip(frame.components, query.sums, strict=True):
+            sums = [int(value or 0) for value in row[position : position + taken]]
+            block = _integers(part, sums)
+            values[at : at + len(block)] = block
+            position, at = position + taken, at + len(block)
+    return tuple(values)
+
+
+def _integers(part: Component, sums: list[int]) -> list[int]:
+    """Return a component's integers from the sums ``compile`` asked for."""
+    if part.role == "centred":
+        grid = part.grids[0]
+        return [2 * sums[0] - (grid.lo + grid.hi) * sums[1]]
+    if part.role == "gram":
+        size = len(part.terms)
+        count, first, second = sums[0], sums[1 : size + 1], sums[size + 1 :]
+        return [GRAM_SCALE**2 * count, *(GRAM_SCALE * value for value in first), *second]
+    return sums

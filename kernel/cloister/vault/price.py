@@ -1,0 +1,113 @@
+"""Price: how much noise a release gets and exactly what it costs. Pure: analysis and rho in, numbers out.
+
+Each component gets its share of rho. The discrete Gaussian with scale sigma costs rho = L2^2 / (2 sigma^2) (Canonne,
+Kamath, Steinke 2020, Prop. 3 and Theorem 6). Sigma is rounded *up* to a double, and what is charged is the cost of
+exactly that double, rounded up to a multiple of 2^-96 (so that sums of an account stay short), never above the price
+asked.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import msgspec
+
+from cloister.errors import PlanError
+from cloister.plan.gaussian import deviation
+from cloister.vault.analyse import Analysis, Cost
+
+CHARGE_GRID = 2**96
+MAX_SIGMA = 2.0**50
+LADDER_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000)
+_FIXED_MS = 15.0
+_MS_PER_ROW_OPERATION = 6e-6
+_MS_PER_SORTED_ROW = 1.5e-3
+_MS_PER_INTEGER = 0.02
+
+
+class PricedComponent(msgspec.Struct, frozen=True):
+    """Noise of one component: ``sigma`` and ``step`` of the grid, ``stderr`` in the measure's unit, exact ``rho``."""
+
+    measure: str
+    role: str
+    step: Fraction
+    sigma: float
+    stderr: float
+    rho: Fraction
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a release costs: ``rho`` is charged and is at most ``rho_asked``."""
+
+    rho_asked: Fraction
+    rho: Fraction
+    components: tuple[PricedComponent, ...]
+    cells: int
+    deadline_ms: int
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise scale of each component, in grid units."""
+        return tuple(part.sigma for part in self.components)
+
+
+def price(analysis: Analysis, rho: Fraction) -> Price:
+    """Return the noise that ``rho`` buys and the exact charge.
+
+    Raises:
+        PlanError: rho is not positive, buys nothing but noise, or the plan would take too long.
+    """
+    parts = []
+    for part, bound in zip(analysis.layout.components, analysis.bounds, strict=True):
+        sigma, charge = _noise(bound.l2_squared, Fraction(math.floor(rho * part.weight * CHARGE_GRID), CHARGE_GRID))
+        stderr = deviation(sigma) * part.step.numerator / part.step.denominator
+        parts.append(PricedComponent(part.measure, part.role, part.step, sigma, stderr, charge))
+    return Price(
+        rho,
+        sum((part.rho for part in parts), Fraction(0)),
+        tuple(parts),
+        analysis.layout.cells,
+        deadline_ms(analysis.cost),
+    )
+
+
+def deadline_ms(cost: Cost) -> int:
+    """Return the planned reply time: the next step of the ladder above twice the predicted time.
+
+    Raises:
+        PlanError: The prediction is beyond the ladder.
+    """
+    predicted = (
+        _FIXED_MS
+        + cost.rows * (cost.operations_per_row * _MS_PER_ROW_OPERATION + cost.sorts * _MS_PER_SORTED_ROW)
+        + cost.integers * _MS_PER_INTEGER
+    )
+    for step in LADDER_MS:
+        if step > 2 * predicted:
+            return step
+    raise PlanError(
+        "plan.cost",
+        "the plan would take longer than ten minutes on a table of the declared size",
+        next_step="use fewer measures, or leave out the cap",
+    )
+
+
+def _noise(l2_squared: int, rho: Fraction) -> tuple[float, Fraction]:
+    """Return the smallest double sigma with l2^2 / (2 sigma^2) <= rho, and its cost on the charge grid."""
+    if rho > 0:
+        target = Fraction(l2_squared) / (2 * rho)
+        sigma = math.sqrt(target)
+        while sigma > 0 and Fraction(sigma) ** 2 >= target:
+            sigma = math.nextafter(sigma, 0.0)
+        while Fraction(sigma) ** 2 < target:
+            sigma = math.nextafter(sigma, math.inf)
+        if sigma <= MAX_SIGMA:
+            return sigma, Fraction(
+                math.ceil(Fraction(l2_squared) / (2 * Fraction(sigma) ** 2) * CHARGE_GRID), CHARGE_GRID
+            )
+    raise PlanError(
+        "plan.rho",
+        "the price asked is so small that the answer would be noise only",
+        next_step="ask for a larger epsilon or share",
+    )

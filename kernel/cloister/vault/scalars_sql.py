@@ -1,0 +1,217 @@
+"""Scalars in SQL: exact integer expressions over generated identifiers and bound parameters.
+
+Every lowered expression computes the integers of its grid (booleans as BOOLEAN). Ranges were checked by the typing
+rules, so no operator can overflow; null follows the algebra's rules, which differ from SQL's in comparisons and
+conditions, hence the ``COALESCE``s. ``least``/``greatest`` are avoided because they ignore null.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from itertools import pairwise
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.grid import LIMIT, Grid, merged_domain, shared_step
+from cloister.plan.numbers import rational
+from cloister.plan.rules import bounds, children, combine, edge_values, number
+
+_OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_FLIPPED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+
+_PARAMETER = re.compile(r"\$(p[0-9]+)")
+
+Lowered = tuple[str, Grid]
+
+
+class Parameters:
+    """Bound parameters of one query; equal values share one."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, int | str] = {}
+        self._names: dict[int | str, str] = {}
+
+    def integer(self, value: int) -> str:
+        """Return the SQL for a 64-bit integer parameter."""
+        return f"CAST({self._name(value)} AS BIGINT)"
+
+    def text(self, value: str) -> str:
+        """Return the SQL for a text parameter."""
+        return f"CAST({self._name(value)} AS VARCHAR)"
+
+    def used(self, sql: str) -> dict[str, int | str]:
+        """Return the parameters that ``sql`` mentions (the engine refuses others)."""
+        names = set(_PARAMETER.findall(sql))
+        return {name: value for name, value in self.values.items() if name in names}
+
+    def _name(self, value: int | str) -> str:
+        name = self._names.get(value)
+        if name is None:
+            name = self._names[value] = f"p{len(self._names)}"
+            self.values[name] = value
+        return f"${name}"
+
+
+def lower(node: a.Scalar, scope: Mapping[str, Lowered], bind: Parameters) -> Lowered:
+    """Return SQL and grid of ``node``; ``scope`` maps column names to their SQL and grid."""
+    if isinstance(node, a.Col):
+        return scope[node.name]
+    parts = [lower(child, scope, bind) for child in children(node)]
+    return _sql(node, parts, bind), combine(node, tuple(grid for _, grid in parts))
+
+
+def wide(lowered: Lowered) -> str:
+    """Return the expression as a 64-bit integer."""
+    return f"CAST({lowered[0]} AS BIGINT)"
+
+
+def condition(lowered: Lowered) -> str:
+    """Return a boolean expression with null as False."""
+    sql, grid = lowered
+    return f"COALESCE({sql}, FALSE)" if grid.nullable else sql
+
+
+def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
+    match node:
+        case a.Number() | a.Text() | a.Date():
+            return bind.integer(combine(node, ()).lo)
+        case a.Boolean():
+            return "TRUE" if node.value else "FALSE"
+        case a.Arithmetic():
+            return _arithmetic(node, parts[0], parts[1], bind)
+        case a.Scale():
+            return f"(-{wide(parts[0])})" if rational(node.factor) < 0 else wide(parts[0])
+        case a.Negate():
+            return f"(-{wide(parts[0])})"
+        case a.Abs():
+            return f"abs({wide(parts[0])})"
+        case a.Compare():
+            return _compare(node.kind, (node.left, node.right), parts, bind)
+        case a.And():
+            return "(" + " AND ".join(["TRUE", *map(condition, parts)]) + ")"
+        case a.Or():
+            return "(" + " OR ".join(["FALSE", *map(condition, parts)]) + ")"
+        case a.Not():
+            return f"(NOT {condition(parts[0])})"
+        case a.IsNull():
+            return f"({parts[0][0]} IS NULL)"
+        case a.Fill():
+            return f"COALESCE({', '.join(_aligned(parts[0], parts[1], bind))})"
+        case a.Case():
+            then, otherwise = _aligned(parts[1], parts[2], bind)
+            return f"(CASE WHEN {condition(parts[0])} THEN {then} ELSE {otherwise} END)"
+        case a.IsIn():
+            hits = [
+                _compare("eq", (node.term, value), [parts[0], part], bind)
+                for value, part in zip(node.values, parts[1:], strict=True)
+            ]
+            return "(" + " OR ".join(["FALSE", *hits]) + ")"
+        case a.Clip():
+            return _clip(node, parts[0], bind)
+        case a.Cut():
+            return _cut(node, parts[0], bind)
+        case _:
+            raise PlanError("plan.node", "this expression cannot be computed")
+
+
+def _arithmetic(node: a.Arithmetic, left: Lowered, right: Lowered, bind: Parameters) -> str:
+    if left[1].kind == right[1].kind == "date":
+        return f"({wide(left)} - {wide(right)})"
+    if node.kind == "mul":
+        return f"({wide(left)} * {wide(right)})"
+    step = shared_step(number(left[1], ""), number(right[1], ""))
+    operator = "+" if node.kind == "add" else "-"
+    return f"({_rescaled(left, step, bind)} {operator} {_rescaled(right, step, bind)})"
+
+
+def _rescaled(lowered: Lowered, step: Fraction, bind: Parameters) -> str:
+    """Return a number's integers on a finer step."""
+    grid = number(lowered[1], "")
+    factor = Fraction(1) if grid.zero else grid.step / step
+    return wide(lowered) if factor == 1 else f"({wide(lowered)} * {bind.integer(int(factor))})"
+
+
+def _compare(kind: str, nodes: tuple[a.Scalar, a.Scalar], parts: list[Lowered], bind: Parameters) -> str:
+    left, right = parts
+    if isinstance(nodes[0], a.Number) and not isinstance(nodes[1], a.Number):
+        return _compare(_FLIPPED[kind], (nodes[1], nodes[0]), [right, left], bind)
+    if isinstance(nodes[1], a.Number):
+        test = _threshold(kind, left, rational(nodes[1].value), bind)
+    elif left[1].kind == right[1].kind and left[1].kind in ("date", "category"):
+        sides = _aligned(left, right, bind)
+        test = f"({sides[0]} {_OPERATORS[kind]} {sides[1]})"
+    else:
+        step = shared_step(number(left[1], ""), number(right[1], ""))
+        test = f"({_rescaled(left, step, bind)} {_OPERATORS[kind]} {_rescaled(right, step, bind)})"
+    if left[1].nullable or right[1].nullable:
+        return f"COALESCE({test}, {'TRUE' if kind == 'ne' else 'FALSE'})"
+    return test
+
+
+def _threshold(kind: str, term: Lowered, value: Fraction, bind: Parameters) -> str:
+    """Compare grid integers with an exact limit that need not lie on the grid."""
+    grid = number(term[1], "")
+    limit = value / grid.step
+    if kind in ("eq", "ne") and limit.denominator != 1:
+        constant = "FALSE" if kind == "eq" else "TRUE"
+        return f"(CASE WHEN {term[0]} IS NULL THEN NULL ELSE {constant} END)"
+    index = math.ceil(limit) if kind in ("lt", "ge") else math.floor(limit)
+    # Beyond the range every value compares alike, so the limit can be brought within 64 bits.
+    index = min(max(index, grid.lo - 1), grid.hi + 1)
+    return f"({wide(term)} {_OPERATORS[kind]} {bind.integer(index)})"
+
+
+def _aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]:
+    """Return both expressions as integers of one common grid (or both as booleans)."""
+    kinds = {left[1].kind, right[1].kind}
+    if kinds == {"bool"}:
+        return left[0], right[0]
+    if kinds == {"date"}:
+        return wide(left), wide(right)
+    if kinds == {"category"}:
+        return wide(left), _recoded(right, merged_domain(left[1], right[1]), bind)
+    step = shared_step(number(left[1], ""), number(right[1], ""))
+    return _rescaled(left, step, bind), _rescaled(right, step, bind)
+
+
+def _recoded(lowered: Lowered, domain: tuple[str, ...], bind: Parameters) -> str:
+    """Return the codes of a category in a larger domain."""
+    sql, grid = lowered
+    codes = {label: code for code, label in enumerate(domain)}
+    moved = [(code, codes[label]) for code, label in enumerate(grid.domain)]
+    if all(old == new for old, new in moved):
+        return wide(lowered)
+    branches = " ".join(f"WHEN {bind.integer(old)} THEN {bind.integer(new)}" for old, new in moved)
+    return f"(CASE {wide((sql, grid))} {branches} END)"
+
+
+def _clip(node: a.Clip, term: Lowered, bind: Parameters) -> str:
+    low, high = bounds(node, term[1].kind)
+    if term[1].kind == "date":
+        sql, first, last = wide(term), int(low), int(high)
+    else:
+        step = combine(node, (term[1],)).step
+        sql, first, last = _rescaled(term, step, bind), int(low / step), int(high / step)
+    grid = combine(node, (term[1],))
+    # The limits may lie far outside the term's range; what counts is where its values can end up.
+    first, last = min(max(first, grid.lo), grid.hi), max(min(last, grid.hi), grid.lo)
+    lower_, upper = bind.integer(first), bind.integer(last)
+    return f"(CASE WHEN {sql} < {lower_} THEN {lower_} WHEN {sql} > {upper} THEN {upper} ELSE {sql} END)"
+
+
+def _cut(node: a.Cut, term: Lowered, bind: Parameters) -> str:
+    grid = term[1] if term[1].kind == "date" else number(term[1], "")
+    marks = [math.ceil(edge / grid.step) for edge in edge_values(node, grid.kind)]
+    sql, widths = wide(term), {high - low for low, high in pairwise(marks)}
+    if len(marks) > 4 and len(widths) == 1 and max(map(abs, marks)) < LIMIT and 0 not in widths:
+        first, last, width = bind.integer(marks[0]), bind.integer(marks[-1]), bind.integer(widths.pop())
+        return f"(CASE WHEN {sql} >= {first} AND {sql} < {last} THEN ({sql} - {first}) // {width} END)"
+    marks = [min(max(mark, grid.lo), grid.hi + 1) for mark in marks]
+    branches = [f"WHEN {sql} < {bind.integer(marks[0])} THEN NULL"]
+    branches += [
+        f"WHEN {sql} < {bind.integer(mark)} THEN {bind.integer(index)}" for index, mark in enumerate(marks[1:])
+    ]
+    return f"(CASE {' '.join(branches)} END)"
