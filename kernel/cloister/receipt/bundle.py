@@ -7,7 +7,7 @@ from it by the reviewer. Pure; notebooks are plain dictionaries of nbformat 4.
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -91,7 +91,7 @@ def bundle(
             f"the bundle would exceed {MAX_BUNDLE >> 20} MiB or {MAX_DOCUMENTS:,} receipts",
             next_step="split the notebook, or restart the kernel and run it once from top to bottom",
         )
-    result = copy.deepcopy(notebook)
+    result: dict[str, Any] = json.loads(json.dumps(notebook))
     place = result.setdefault("metadata", {}).setdefault(METADATA_KEY, {})
     place[BUNDLE_KEY] = msgspec.to_builtins(content)
     return result

@@ -14,9 +14,9 @@ _COMMAND = "%cloister"
 
 
 class CodeCell(NamedTuple):
-    """One code cell: its index among all cells, its text and its outputs."""
+    """One code cell: its place among all cells, its text and its outputs."""
 
-    index: int
+    place: int
     source: str
     outputs: tuple[dict[str, Any], ...]
 
@@ -64,7 +64,7 @@ def chips(cell: CodeCell) -> Iterator[Chip]:
             releases = None
         # Files store long texts as lists of lines; both spellings are one text.
         joined_data = {name: joined(value) if name.startswith("text/") else value for name, value in data.items()}
-        yield Chip(cell.index, joined_data, metadata, releases or None)
+        yield Chip(cell.place, joined_data, metadata, releases or None)
 
 
 def texts(cell: CodeCell) -> Iterator[str]:

@@ -30,7 +30,7 @@ class Released:
     """All released values, errors and interval ends of a notebook, sorted."""
 
     def __init__(self, releases: Iterable[Shaped]) -> None:
-        found = set()
+        found: set[float] = set()
         for release in releases:
             for measure in release.measures:
                 for values in (measure.values, measure.stderr, measure.low, measure.high):

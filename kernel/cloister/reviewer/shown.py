@@ -1,0 +1,133 @@
+"""Steps 9 and 10: the chips of a notebook against its receipts, and its cells against what they caused.
+
+A chip is rendered again from the receipts; facts, text and HTML must be the same byte for byte. The cell that carries
+it must be the one the receipt names as its cause: exactly, or but for formatting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cloister.contract.card import Card
+from cloister.contract.terms import Contract
+from cloister.errors import TrustError
+from cloister.receipt import chip, code
+from cloister.receipt.chain import cards_of
+from cloister.receipt.facts import ReleaseFacts, facts
+from cloister.receipt.receipt import Receipt
+from cloister.reviewer.findings import Findings
+from cloister.reviewer.notebook import Chip, CodeCell, chips
+
+FRESH = "fresh, from top to bottom: reproducible"
+OTHER_RUN = "not a fresh run from top to bottom: not shown to be reproducible"
+NO_RUN = "unknown: no release is shown"
+
+
+class Verified(NamedTuple):
+    """What the earlier steps established: receipts by digest, contract and cards."""
+
+    receipts: Mapping[str, Receipt]
+    contract: Contract
+    cards: Mapping[str, Card]
+
+
+def check_chips(cells: tuple[CodeCell, ...], known: Verified, findings: Findings) -> set[str]:
+    """Check every chip and the code of its cell; return the digests of the receipts shown."""
+    shown: set[str] = set()
+    for cell in cells:
+        for found in chips(cell):
+            shown |= _check_chip(found, cell, known, findings)
+    return shown
+
+
+def _check_chip(found: Chip, cell: CodeCell, known: Verified, findings: Findings) -> set[str]:
+    if found.releases is None:
+        findings.add(9, "fail", "chip.malformed", "a release chip whose facts cannot be read", cell=cell.place)
+        return set()
+    shown: set[str] = set()
+    for claimed in found.releases:
+        with findings.step(9, cell=cell.place, release=claimed.release):
+            receipt = _receipt_of(claimed, known)
+            shown.add(claimed.receipt)
+            _check_facts(claimed, receipt, known)
+            _check_code(claimed, receipt, cell, findings)
+    data, metadata = chip.display(found.releases)
+    if found.data != data or found.metadata.get(chip.METADATA_KEY) != metadata[chip.METADATA_KEY]:
+        findings.add(9, "fail", "chip.text", "the chip shows another text than its facts say", cell=cell.place)
+    elif len(shown) == len({claimed.receipt for claimed in found.releases}):
+        findings.add(9, "ok", "chip.ok", f"{len(shown)} released, as the receipts say", cell=cell.place)
+    return shown
+
+
+def _receipt_of(claimed: ReleaseFacts, known: Verified) -> Receipt:
+    receipt = known.receipts.get(claimed.receipt)
+    if receipt is None:
+        raise TrustError("chip.unbound", "a chip without a receipt that verifies")
+    return receipt
+
+
+def _check_facts(claimed: ReleaseFacts, receipt: Receipt, known: Verified) -> None:
+    if claimed.session != receipt.session and not claimed.recalled:
+        raise TrustError("chip.session", "the chip is of another session than its receipt, and not marked as recalled")
+    cards = cards_of(receipt, known.cards)
+    true = facts(receipt, known.contract, cards, session=claimed.session, recalled=claimed.recalled)
+    if claimed != true:
+        raise TrustError("chip.value", f"the chip does not say what the receipt says ({_difference(claimed, true)})")
+
+
+def _difference(claimed: ReleaseFacts, true: ReleaseFacts) -> str:
+    if len(claimed.rows) == len(true.rows):
+        for row, real in zip(claimed.rows, true.rows, strict=True):
+            if row != real:
+                return f"shows {', '.join(row.values)}, released was {', '.join(real.values)}"
+    names = [name for name in true.__struct_fields__ if getattr(claimed, name) != getattr(true, name)]
+    return "differs in " + ", ".join(names)
+
+
+def _check_code(claimed: ReleaseFacts, receipt: Receipt, cell: CodeCell, findings: Findings) -> None:
+    place, name = cell.place, claimed.release
+    if receipt.cause.kind != "cell":
+        text = f"released by a {receipt.cause.kind} task, not by the code of a cell"
+        findings.add(10, "note", "code.outside", text, cell=place, release=name)
+    elif receipt.cause.code == code.exact(cell.source):
+        findings.add(10, "ok", "code.same", "the cell is the code that ran", cell=place, release=name)
+    elif receipt.cause.code_normalised == code.normalised(cell.source):
+        text = "the cell was reformatted since it ran; its tokens are the same"
+        findings.add(10, "note", "code.reformatted", text, cell=place, release=name)
+    elif receipt.session == claimed.session:
+        findings.add(
+            10, "fail", "code.changed", "other code than the cell's caused this release", cell=place, release=name
+        )
+    else:
+        text = f"cell {place}: recalled; other code of an earlier session caused this release"
+        findings.reserve("code of an earlier session", 10, "code.earlier", text, release=name)
+
+
+def how_it_ran(cells: tuple[CodeCell, ...], receipts: Mapping[str, Receipt]) -> str:
+    """Say whether every release was caused by exactly the cells above it, run once each, in order.
+
+    The transcript in a receipt covers all code the session had seen; it is recomputed from the notebook's cells.
+    """
+    checked = 0
+    transcripts: dict[str, str] = {}
+    for cell in cells:
+        if not cell.reaches_enclave:
+            continue
+        digest = code.exact(cell.source)
+        for session in {receipt.session for receipt in receipts.values()}:
+            before = transcripts.get(session) or code.transcript_start(session)
+            transcripts[session] = code.transcript_add(before, "execute_request", digest)
+        for claimed in (item for found in chips(cell) for item in found.releases or ()):
+            receipt = receipts.get(claimed.receipt)
+            if receipt is None or (
+                receipt.transcript != transcripts[receipt.session] and not _repeated(claimed, receipt)
+            ):
+                return OTHER_RUN
+            checked += 1
+    return FRESH if checked else NO_RUN
+
+
+def _repeated(claimed: ReleaseFacts, receipt: Receipt) -> bool:
+    """A recall within one session shows an earlier cell's receipt: its transcript ends there, not here."""
+    return claimed.recalled and claimed.session == receipt.session
