@@ -1,0 +1,92 @@
+"""``python -m cloister.provider --home DIR [--port N] [--ready FILE]``: serve a broker."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from cloister.errors import CloisterError
+from cloister.provider import files
+from cloister.provider.broker import Broker
+from cloister.provider.home import BrokerHome
+from cloister.provider.server import Activity, create_app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until stopped, or until idle for ``--idle-exit`` seconds; return the exit code."""
+    options = _parse(arguments)
+    # One JSON object a line on stderr: operations, statuses and sizes; never values, keys or receipts.
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    try:
+        broker = Broker(BrokerHome(options.home))
+    except CloisterError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    with socket.create_server((options.host, options.port), reuse_port=False) as listener:
+        try:
+            asyncio.run(_serve(broker, listener, options.ready, options.idle_exit))
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            broker.close()
+            if options.ready:
+                options.ready.unlink(missing_ok=True)
+    return 0
+
+
+async def _serve(broker: Broker, listener: socket.socket, ready: Path | None, idle_exit_s: float) -> None:
+    activity = Activity()
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(broker, activity), log_level="warning", access_log=False, lifespan="off")
+    )
+    host, port = listener.getsockname()[:2]
+    if ready:
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        files.write_private(ready, json.dumps({"url": url, "did": broker.did, "pid": os.getpid()}).encode())
+    watch = asyncio.create_task(_watch(server, activity, idle_exit_s)) if idle_exit_s > 0 else None
+    await server.serve(sockets=[listener])
+    if watch:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _watch(server: uvicorn.Server, activity: Activity, idle_exit_s: float) -> None:
+    while activity.idle_s() < idle_exit_s:  # noqa: ASYNC110 (requests move the goal; there is no event to wait for)
+        await asyncio.sleep(min(1.0, idle_exit_s / 4))
+    server.should_exit = True
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cloister.provider", description="Serve a broker.")
+    parser.add_argument("--home", type=Path, required=True, help="the broker's directory")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free port")
+    parser.add_argument(
+        "--ready", type=Path, help="JSON file with url, did and pid, written when requests are answered"
+    )
+    parser.add_argument("--idle-exit", type=float, default=0, help="seconds without a request after which to stop")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

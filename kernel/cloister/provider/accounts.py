@@ -1,0 +1,302 @@
+"""Accounts: one per population, append-only, charged before anything is released.
+
+Rules kept here, each inside one transaction that is on disk before it is acknowledged:
+
+1. the vault that asks holds the contract's current epoch (an older one is *fenced*);
+2. a charge id names one entry for ever: the same entry again changes nothing, another body is a conflict;
+3. account, analyst and releases stay within their limits, together;
+4. a charge is settled once: the first deposit stands;
+5. a full or locked disk charges nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from cloister.errors import CloisterError, UnavailableError
+from cloister.provider import schema, sums
+from cloister.receipt import log
+from cloister.receipt.ledger import Entry
+from cloister.wire import canonical
+
+_HASH = 32
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a contract grants: rho of the population, rho of the analyst, releases."""
+
+    rho: Fraction
+    analyst: Fraction
+    releases: int
+
+
+class Tip(msgspec.Struct, frozen=True):
+    """Where an account stands, and what contract and analyst have spent (rho), after the transaction."""
+
+    size: int
+    root: str
+    spent: Fraction
+    contract_spent: Fraction
+    analyst_spent: Fraction
+    releases: int
+
+
+class Booking(msgspec.Struct, frozen=True):
+    """The outcome of a request: a status of the protocol, the tip, and the settled receipt if there is one.
+
+    ``analyst`` is whose charge was settled.
+    """
+
+    status: str
+    tip: Tip
+    sealed: str = ""
+    reason: str = ""
+    analyst: str = ""
+
+
+class Accounts:
+    """The accounts of one broker in one database file."""
+
+    def __init__(self, path: Path, *, busy_ms: int = 2000) -> None:
+        self._engine = schema.open_database(path, busy_ms=busy_ms)
+        # SQLite has one writer; queueing here is fairer and faster than its busy polling.
+        self._writer = threading.Lock()
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    def open_session(self, contract: str, vault_id: str, *, admit: Callable[[int], bytes], time: str) -> int:
+        """Raise the contract's epoch for a vault; older sessions of the contract are fenced from now on.
+
+        Args:
+            contract: Digest of the contract.
+            vault_id: The vault that was appraised.
+            admit: Makes the signed admission for the new epoch; it is kept with the session.
+            time: The broker's time.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            epoch = 1 + (db.scalar(sa.select(schema.epochs.c.epoch).filter_by(contract=contract)) or 0)
+            _replace(db, schema.epochs, {"contract": contract}, {"epoch": epoch})
+            values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
+            _replace(db, schema.sessions, {"vault_id": vault_id}, values)
+        return epoch
+
+    def contract_of(self, vault_id: str) -> str | None:
+        """Return the contract a vault was admitted to, if it was.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            contract: str | None = db.scalar(sa.select(schema.sessions.c.contract).filter_by(vault_id=vault_id))
+            return contract
+
+    def append(self, entry: Entry, limits: Limits, *, vault_id: str, epoch: int, time: str) -> Booking:
+        """Charge an account.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``: nothing was charged.
+            MalformedError: The amount is not a fraction.
+        """
+        amount, body = sums.parse(entry.rho), canonical.encode(entry)
+        with self._transaction() as db:
+            tip = _tip(db, entry.population, entry.contract, entry.analyst)
+            refusal = _fenced(db, entry.contract, vault_id, epoch)
+            if refusal:
+                return Booking(refusal, tip)
+            known = db.scalar(
+                sa.select(schema.entries.c.body).filter_by(population=entry.population, charge_id=entry.charge_id)
+            )
+            if known is not None:
+                if known != body:
+                    return Booking("charge.conflict", tip, reason="this charge id names another entry")
+                return Booking("ok", tip, sealed=_settled(db, entry.population, entry.charge_id))
+            first = _is_first(db, entry)
+            refusal = _limit(tip, amount, sums.parse(entry.delta), limits, first=first)
+            if refusal:
+                return Booking(refusal, tip)
+            _book(db, entry, amount, body, first=first, vault_id=vault_id, epoch=epoch, time=time)
+            return Booking("ok", _tip(db, entry.population, entry.contract, entry.analyst))
+
+    def settle(
+        self, population: str, charge_id: str, sealed: str, *, contract: str, vault_id: str, epoch: int, time: str
+    ) -> Booking:
+        """Deposit the sealed receipt of a charge; a second, different one gets the first back.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``: nothing was deposited.
+        """
+        with self._transaction() as db:
+            body = db.scalar(
+                sa.select(schema.entries.c.body).filter_by(
+                    population=population, charge_id=charge_id, contract=contract
+                )
+            )
+            analyst = "" if body is None else msgspec.json.decode(body, type=Entry).analyst
+            tip = _tip(db, population, contract, analyst)
+            refusal = _fenced(db, contract, vault_id, epoch)
+            if refusal:
+                return Booking(refusal, tip)
+            if body is None:
+                return Booking("charge.conflict", tip, reason="there is no such charge under this contract")
+            first = _settled(db, population, charge_id)
+            if first:
+                return Booking("ok" if first == sealed else "settled", tip, sealed=first, analyst=analyst)
+            values = {"sealed": sealed, "vault_id": vault_id, "time": time}
+            db.execute(sa.insert(schema.settlements).values(population=population, charge_id=charge_id, **values))
+            return Booking("ok", tip, sealed=sealed, analyst=analyst)
+
+    def tip(self, population: str, contract: str, analyst: str, *, vault_id: str, epoch: int) -> Booking:
+        """Return where an account stands.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            return Booking(_fenced(db, contract, vault_id, epoch) or "ok", _tip(db, population, contract, analyst))
+
+    def read_tip(self, population: str, contract: str = "", analyst: str = "") -> Tip:
+        """Return where an account stands, for its owner (no session needed).
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            return _tip(db, population, contract, analyst)
+
+    def entries(self, population: str) -> tuple[bytes, ...]:
+        """Return the canonical bytes of every entry of an account, in order (the leaves of its log).
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        table = schema.entries
+        with self._transaction() as db:
+            query = sa.select(table.c.body).filter_by(population=population).order_by(table.c.position)
+            return tuple(db.scalars(query))
+
+    def populations(self) -> tuple[str, ...]:
+        """Return the populations that have an account.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            return tuple(db.scalars(sa.select(schema.accounts.c.population).order_by("population")))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._writer, self._engine.begin() as connection:
+                yield connection
+        except CloisterError:
+            raise
+        except (DBAPIError, OSError) as error:
+            raise UnavailableError(
+                "ledger.unavailable",
+                "the account cannot be written now (disk full, locked or damaged); nothing was charged",
+                next_step="the provider looks at the broker's log and disk; then run the cell again",
+            ) from error
+
+
+def _tip(db: sa.Connection, population: str, contract: str, analyst: str) -> Tip:
+    account = db.execute(sa.select(schema.accounts).filter_by(population=population)).one_or_none()
+    rows = db.execute(
+        sa.select(schema.sums.c.analyst, schema.sums.c.spent).filter_by(population=population, contract=contract)
+    ).all()
+    by_analyst = {row.analyst: Fraction(row.spent) for row in rows}
+    contract_spent = Fraction(0)
+    for spent in by_analyst.values():
+        contract_spent = sums.add(contract_spent, spent)
+    return Tip(
+        size=account.size if account else 0,
+        root=log.root_text(_frontier(account).root()),
+        spent=Fraction(account.spent) if account else Fraction(0),
+        contract_spent=contract_spent,
+        analyst_spent=by_analyst.get(analyst, Fraction(0)),
+        releases=db.scalar(sa.select(schema.counts.c.releases).filter_by(contract=contract)) or 0,
+    )
+
+
+def _frontier(account: Any) -> log.Frontier:
+    if account is None:
+        return log.Frontier()
+    raw = account.frontier
+    return log.Frontier(account.size, tuple(raw[at : at + _HASH] for at in range(0, len(raw), _HASH)))
+
+
+def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
+    session = db.execute(sa.select(schema.sessions).filter_by(vault_id=vault_id)).one_or_none()
+    if session is None or session.contract != contract:
+        return "session.unknown"
+    current = db.scalar(sa.select(schema.epochs.c.epoch).filter_by(contract=contract))
+    return "" if epoch == session.epoch == current else "session.fenced"
+
+
+def _settled(db: sa.Connection, population: str, charge_id: str) -> str:
+    query = sa.select(schema.settlements.c.sealed).filter_by(population=population, charge_id=charge_id)
+    return db.scalar(query) or ""
+
+
+def _is_first(db: sa.Connection, entry: Entry) -> bool:
+    """Whether this is the release's first account: a release on two populations counts once."""
+    query = sa.select(schema.charges.c.charge_id).filter_by(contract=entry.contract, charge_id=entry.charge_id)
+    return db.scalar(query) is None
+
+
+def _limit(tip: Tip, amount: Fraction, delta: Fraction, limits: Limits, *, first: bool) -> str:
+    # No operation of this version spends delta beside the conversion's own.
+    if amount <= 0 or delta != 0 or sums.add(tip.spent, amount) > limits.rho:
+        return "budget.exhausted"
+    if sums.add(tip.analyst_spent, amount) > limits.analyst:
+        return "limit.analyst"
+    return "limit.releases" if first and tip.releases + 1 > limits.releases else ""
+
+
+def _book(
+    db: sa.Connection, entry: Entry, amount: Fraction, body: bytes, *, first: bool, vault_id: str, epoch: int, time: str
+) -> None:
+    account = db.execute(sa.select(schema.accounts).filter_by(population=entry.population)).one_or_none()
+    leaf = log.leaf_hash(body)
+    frontier = _frontier(account).append(leaf)
+    spent = sums.add(Fraction(account.spent) if account else Fraction(0), amount)
+    values = {"size": frontier.size, "frontier": b"".join(frontier.nodes), "spent": str(spent)}
+    _replace(db, schema.accounts, {"population": entry.population}, values)
+    db.execute(
+        sa.insert(schema.entries).values(
+            population=entry.population,
+            position=frontier.size - 1,
+            charge_id=entry.charge_id,
+            contract=entry.contract,
+            body=body,
+            leaf=leaf,
+            vault_id=vault_id,
+            epoch=epoch,
+            time=time,
+        )
+    )
+    key = {"population": entry.population, "contract": entry.contract, "analyst": entry.analyst}
+    before = db.scalar(sa.select(schema.sums.c.spent).filter_by(**key))
+    _replace(db, schema.sums, key, {"spent": str(sums.add(Fraction(before or 0), amount))})
+    if first:
+        db.execute(sa.insert(schema.charges).values(contract=entry.contract, charge_id=entry.charge_id))
+        count = db.scalar(sa.select(schema.counts.c.releases).filter_by(contract=entry.contract)) or 0
+        _replace(db, schema.counts, {"contract": entry.contract}, {"releases": count + 1})
+
+
+def _replace(db: sa.Connection, table: sa.Table, key: dict[str, str], values: dict[str, Any]) -> None:
+    if db.execute(sa.update(table).filter_by(**key).values(**values)).rowcount == 0:
+        db.execute(sa.insert(table).values(**key, **values))

@@ -1,0 +1,139 @@
+"""Letting a vault in: its evidence under the broker's policy, the contract's clauses, and the data keys it may open.
+
+1. the hello is ours, fresh and used for the first time; 2. the offer speaks for the key that signed the request;
+3. the contract pins this broker's policy; 4. the evidence verifies and the policy accepts it; 5. a simulated enclave
+gets demonstration data only, and only under a contract that says so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from cloister.attest.policy import Policy
+from cloister.attest.verification import Appraisal, appraise_offer
+from cloister.contract.capsule import data_key_info
+from cloister.contract.terms import Broker, Contract
+from cloister.errors import ContractError, TrustError
+from cloister.provider.keys import DataKey, DataKeys, seal_to_vault
+from cloister.receipt.ledger import SessionRequest
+from cloister.receipt.receipt import ADMISSION_TYPE, Admission
+from cloister.wire import canonical, envelope
+from cloister.wire.identity import SigningKey
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """An appraised vault and the data keys it may have."""
+
+    appraisal: Appraisal
+    keys: tuple[DataKey, ...]
+
+
+def appraise_request(
+    request: SessionRequest,
+    hello: bytes | None,
+    contract: Contract,
+    *,
+    broker: Broker,
+    policy: tuple[Policy, str],
+    keys: DataKeys,
+    now: datetime,
+) -> Admitted:
+    """Return the admitted vault.
+
+    Raises:
+        TrustError: A stale hello, evidence that does not verify, or a policy that says no.
+        MalformedError: The offer does not follow its schema.
+        ContractError: The contract pins another policy, or this broker lacks a capsule's key.
+    """
+    if hello is None:  # 1
+        raise TrustError("session.hello", "no fresh hello of this broker: it is used, too old or was never sent")
+    check_policy(contract, broker, policy[1])  # 3
+    appraisal = appraise_offer(  # 4
+        hello,
+        None,
+        canonical.encode(request.offer),
+        policy=policy[0],
+        now=now,
+        accept_simulated=contract.accept_simulated,
+    )
+    offer = appraisal.offer
+    if offer.vault_id != request.vault_id or offer.kex_pub != request.vault_hpke or offer.contract != request.contract:
+        raise TrustError("session.offer", "the evidence speaks for other keys than the request")  # 2
+    held = _held(contract, broker, keys)
+    if appraisal.assurance == "simulated" and any(key.grade != "demonstration" for key in held):  # 5
+        raise TrustError("session.grade", "a simulated enclave gets demonstration data only")
+    return Admitted(appraisal, held)
+
+
+def check_policy(contract: Contract, broker: Broker, digest: str) -> None:
+    """Check that the contract pins ``digest`` as the policy of this broker or of the providers it serves.
+
+    Raises:
+        ContractError: ``contract.policy``.
+    """
+    names = {broker.name} | {table.provider for table in contract.tables if table.broker == broker.name}
+    pinned = {contract.policies[name] for name in names if name in contract.policies}
+    if pinned != {digest}:
+        raise ContractError(
+            "contract.policy",
+            "the contract pins another policy than this broker's",
+            clause="policies",
+            next_step="the provider restores the policy, or all parties sign a contract with the new digest",
+        )
+
+
+def seal_admission(admitted: Admitted, key: SigningKey, *, contract: str, epoch: int, time: str) -> envelope.Envelope:
+    """Return the broker's signed statement that it appraised this vault and let it in."""
+    appraisal = admitted.appraisal
+    statement = Admission(
+        broker=key.did,
+        vault_id=appraisal.offer.vault_id,
+        evidence=appraisal.evidence,
+        env_digest=appraisal.claims.env_digest,
+        contract=contract,
+        binding=appraisal.binding.hex(),
+        epoch=epoch,
+        status=appraisal.status,
+        assurance=appraisal.assurance,
+        time=time,
+    )
+    return envelope.seal(ADMISSION_TYPE, canonical.encode(statement), key)
+
+
+def seal_keys(admitted: Admitted, broker: str, *, contract: str, epoch: int) -> dict[str, str]:
+    """Return the data keys by manifest digest, each sealed to the vault for this session only.
+
+    Raises:
+        MalformedError: The vault's key is no usable X25519 key.
+    """
+    offer = admitted.appraisal.offer
+    return {
+        held.manifest: seal_to_vault(
+            held.raw(),
+            offer.kex_pub,
+            data_key_info(
+                contract=contract,
+                manifest=held.manifest,
+                broker=broker,
+                vault_id=offer.vault_id,
+                binding=admitted.appraisal.binding,
+                epoch=epoch,
+            ),
+        )
+        for held in admitted.keys
+    }
+
+
+def _held(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
+    held = []
+    for table in contract.tables:
+        if table.broker == broker.name:
+            key = keys.get(table.manifest)
+            if key is None:
+                raise ContractError(
+                    "contract.key", f"this broker holds no key for {table.name}", clause="tables.manifest"
+                )
+            held.append(key)
+    return tuple(held)

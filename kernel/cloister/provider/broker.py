@@ -1,0 +1,314 @@
+"""The broker: answers signed requests of admitted vaults with signed replies. No HTTP here (see ``server``).
+
+Every request is read in the same order: 1. decode, 2. the signature of the vault it names, 3. the contract and its
+state, 4. session and epoch (inside the account's transaction), 5. the operation. Whatever the outcome, the reply is
+bound to request id, nonce and vault and signed by the broker, so that no host can answer in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import structlog
+
+from cloister.contract.terms import Broker as BrokerTerms
+from cloister.contract.terms import Contract
+from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
+from cloister.plan.precision import rho_of_epsilon
+from cloister.provider import admission, clock
+from cloister.provider.accounts import Accounts, Booking, Limits, Tip
+from cloister.provider.hellos import Hellos
+from cloister.provider.home import BrokerHome
+from cloister.provider.registry import Registered
+from cloister.receipt.ledger import (
+    REPLY_TYPE,
+    REQUEST_TYPE,
+    AppendRequest,
+    LedgerReply,
+    SessionRequest,
+    SettleRequest,
+    TipRequest,
+)
+from cloister.wire import canonical, documents, envelope
+
+LEASE_S = 3600
+Op = Literal["session", "append", "settle", "tip"]
+Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
+R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
+_NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), 0)
+_NO_LIMITS = Limits(Fraction(0), Fraction(0), 0)
+_NO_BUDGET = "the contract grants no budget for this population"
+_log = structlog.get_logger("cloister.broker")
+
+
+class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/v1/hello``."""
+
+    contract: str
+    vault_id: str
+
+
+class Broker:
+    """One broker: its key signs, its accounts pay, its policy admits."""
+
+    def __init__(self, home: BrokerHome, *, time: clock.Clock | None = None, busy_ms: int = 2000) -> None:
+        self._home = home
+        self._key = home.identity()
+        self._clock = time or clock.Clock()
+        self._accounts = Accounts(home.accounts_file, busy_ms=busy_ms)
+        self._hellos = Hellos(self._key.did)
+
+    @property
+    def did(self) -> str:
+        """The did that replies are signed by."""
+        return self._key.did
+
+    def close(self) -> None:
+        """Release the accounts."""
+        self._accounts.close()
+
+    def hello(self, body: bytes) -> bytes:
+        """Return a hello (role ``broker-session``) for a vault that wants a session.
+
+        Raises:
+            MalformedError: Not ``{contract, vault_id}``.
+        """
+        question = documents.decode(body, _Question)
+        return self._hellos.issue(question.contract, question.vault_id)
+
+    def session(self, body: bytes) -> bytes:
+        """Admit a vault: appraise its evidence, raise the epoch, seal the data keys.
+
+        Raises:
+            MalformedError, SignatureError: Not a request signed by the vault it names.
+        """
+        request = _open(body, SessionRequest)
+        hello = self._hellos.take(request.contract, request.vault_id)
+        return self._answer("session", request, request.contract, lambda known: self._admit(request, hello, known))
+
+    def append(self, body: bytes) -> bytes:
+        """Charge an account (see :meth:`Accounts.append`).
+
+        Raises:
+            MalformedError, SignatureError: Not a request signed by the vault it names.
+        """
+        request = _open(body, AppendRequest)
+        entry = request.entry
+
+        def book(known: Registered) -> LedgerReply:
+            limits = self._limits(known.contract, entry.population, entry.analyst)
+            if limits is None:
+                return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)
+            booking = self._accounts.append(
+                entry, limits, vault_id=request.vault_id, epoch=request.epoch, time=clock.text(self._clock.now())
+            )
+            return self._booked("append", request, known.contract, booking, limits)
+
+        return self._answer("append", request, entry.contract, book)
+
+    def settle(self, body: bytes) -> bytes:
+        """Deposit the sealed receipt of a charge (see :meth:`Accounts.settle`).
+
+        Raises:
+            MalformedError, SignatureError: Not a request signed by the vault it names.
+        """
+        request = _open(body, SettleRequest)
+
+        def deposit(known: Registered) -> LedgerReply:
+            booking = self._accounts.settle(
+                request.population,
+                request.charge_id,
+                request.sealed,
+                contract=known.digest,
+                vault_id=request.vault_id,
+                epoch=request.epoch,
+                time=clock.text(self._clock.now()),
+            )
+            limits = self._limits(known.contract, request.population, booking.analyst)
+            return self._booked("settle", request, known.contract, booking, limits or _NO_LIMITS)
+
+        return self._answer("settle", request, None, deposit)
+
+    def tip(self, body: bytes) -> bytes:
+        """Return where an account stands.
+
+        Raises:
+            MalformedError, SignatureError: Not a request signed by the vault it names.
+        """
+        request = _open(body, TipRequest)
+
+        def read(known: Registered) -> LedgerReply:
+            limits = self._limits(known.contract, request.population, request.analyst)
+            if limits is None:
+                return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
+            booking = self._accounts.tip(
+                request.population, known.digest, request.analyst, vault_id=request.vault_id, epoch=request.epoch
+            )
+            return self._booked("tip", request, known.contract, booking, limits)
+
+        return self._answer("tip", request, request.contract, read)
+
+    # The common frame of every reply -----------------------------------------------------------------
+
+    def _answer(
+        self, op: Op, request: Request, contract: str | None, act: Callable[[Registered], LedgerReply]
+    ) -> bytes:
+        """Run ``act`` for an active contract (of the session, where the request names none) and sign its reply."""
+        try:
+            digest = contract if contract is not None else self._accounts.contract_of(request.vault_id)
+            known = None if digest is None else self._home.contracts.get(digest)
+            if digest is None:
+                reply = self._refusal(op, request, "session.unknown", "this vault has no session")
+            elif known is None or self._terms_of_self(known.contract) is None:
+                reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
+            elif (state := known.state(clock.text(self._clock.now()))) != "active":
+                why = known.decision.reason if known.decision else ""
+                reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
+            else:
+                reply = act(known)
+        except UnavailableError as error:
+            reply = self._refusal(op, request, "ledger.unavailable", error.reason)
+        _log.info(op, status=reply.status, population=reply.population, size=reply.size, epoch=reply.epoch)
+        return canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
+
+    def _admit(self, request: SessionRequest, hello: bytes | None, known: Registered) -> LedgerReply:
+        now = self._clock.now()
+        terms = self._terms_of_self(known.contract)
+        try:
+            if terms is None:
+                raise MalformedError("contract.unknown", "this broker is not named by the contract")
+            admitted = admission.appraise_request(
+                request,
+                hello,
+                known.contract,
+                broker=terms,
+                policy=self._home.policy(),
+                keys=self._home.data_keys,
+                now=now,
+            )
+        except CloisterError as error:
+            return self._refusal("session", request, "evidence.rejected", f"{error.code}: {error.reason}")
+        documents_signed: list[envelope.Envelope] = []
+
+        def admit(epoch: int) -> bytes:
+            document = admission.seal_admission(
+                admitted, self._key, contract=known.digest, epoch=epoch, time=clock.text(now)
+            )
+            documents_signed.append(document)
+            return canonical.encode(document)
+
+        epoch = self._accounts.open_session(known.digest, request.vault_id, admit=admit, time=clock.text(now))
+        return self._reply(
+            "session",
+            request,
+            "",
+            epoch=epoch,
+            lease=self._lease(known.contract, now),
+            admission=msgspec.to_builtins(documents_signed[-1]),
+            keys=admission.seal_keys(admitted, self.did, contract=known.digest, epoch=epoch),
+        )
+
+    def _booked(
+        self,
+        op: Op,
+        request: AppendRequest | SettleRequest | TipRequest,
+        contract: Contract,
+        booking: Booking,
+        limits: Limits,
+    ) -> LedgerReply:
+        return self._reply(
+            op,
+            request,
+            _population(request),
+            tip=booking.tip,
+            limits=limits,
+            epoch=request.epoch,
+            lease=self._lease(contract, self._clock.now()),
+            status=booking.status,
+            reason=booking.reason,
+            sealed=booking.sealed,
+        )
+
+    def _refusal(self, op: Op, request: Request, status: str, reason: str) -> LedgerReply:
+        epoch = 0 if isinstance(request, SessionRequest) else request.epoch
+        return self._reply(op, request, _population(request), status=status, reason=reason, epoch=epoch)
+
+    def _reply(
+        self,
+        op: Op,
+        request: Request,
+        population: str,
+        *,
+        tip: Tip = _NO_TIP,
+        limits: Limits = _NO_LIMITS,
+        status: str = "ok",
+        **fields: Any,
+    ) -> LedgerReply:
+        return LedgerReply(
+            op=op,
+            request=request.request,
+            nonce=request.nonce,
+            broker=self.did,
+            vault_id=request.vault_id,
+            population=population,
+            size=tip.size,
+            root=tip.root,
+            spent=str(tip.spent),
+            limit=str(limits.rho),
+            contract_spent=str(tip.contract_spent),
+            analyst_spent=str(tip.analyst_spent),
+            analyst_limit=str(limits.analyst),
+            releases=tip.releases,
+            releases_limit=limits.releases,
+            status=status,
+            time=clock.text(self._clock.now()),
+            **{"lease": "", **fields},
+        )
+
+    def _lease(self, contract: Contract, now: datetime) -> str:
+        return min(clock.text(clock.later(now, LEASE_S)), contract.not_after)
+
+    def _terms_of_self(self, contract: Contract) -> BrokerTerms | None:
+        return next((broker for broker in contract.brokers if broker.did == self.did), None)
+
+    def _limits(self, contract: Contract, population: str, analyst: str) -> Limits | None:
+        """Return what the contract grants here: None without a budget for the population, nothing to a stranger."""
+        terms = self._terms_of_self(contract)
+        name = next((p.name for p in contract.parties if p.did == analyst and p.role == "analyst"), None)
+        for budget in contract.budgets:
+            if terms is not None and (budget.broker, budget.population) == (terms.name, population):
+                rho = rho_of_epsilon(Fraction(budget.epsilon), Fraction(budget.delta))
+                return Limits(rho, rho * _share(contract, population, name), contract.limits.releases)
+        return None
+
+
+def _population(request: Request) -> str:
+    if isinstance(request, SessionRequest):
+        return ""
+    return request.entry.population if isinstance(request, AppendRequest) else request.population
+
+
+def _share(contract: Contract, population: str, analyst: str | None) -> Fraction:
+    if analyst is None:
+        return Fraction(0)
+    for limit in contract.analyst_limits:
+        if (limit.analyst, limit.population) == (analyst, population):
+            return Fraction(limit.share)
+    return Fraction(1)
+
+
+def _open(body: bytes, kind: type[R]) -> R:
+    """Return a request after checking that the vault it names, and nobody else, signed it."""
+    try:
+        document = msgspec.json.decode(body, type=envelope.Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("ledger.request", "not a signed request") from error
+    request = documents.decode(envelope.unverified_payload(document), kind)
+    if len(document.signatures) != 1:
+        raise SignatureError("ledger.signature", "a request has exactly one signature, the vault's")
+    envelope.open_envelope(document, REQUEST_TYPE, request.vault_id)
+    return request

@@ -1,0 +1,114 @@
+"""Tables of the account database (SQLAlchemy Core: the same schema serves SQLite and a larger database).
+
+Sums are exact fractions written as text; the log's frontier and leaf hashes make roots and proofs cheap.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+metadata = sa.MetaData()
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("frontier", sa.LargeBinary, nullable=False),
+    sa.Column("spent", sa.Text, nullable=False),
+)
+
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("charge_id", sa.Text, nullable=False),
+    sa.Column("contract", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False),
+    sa.Column("vault_id", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.UniqueConstraint("population", "charge_id"),
+)
+
+settlements = sa.Table(
+    "settlements",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("charge_id", sa.Text, primary_key=True),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("vault_id", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+)
+
+sums = sa.Table(
+    "sums",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("analyst", sa.Text, primary_key=True),
+    sa.Column("spent", sa.Text, nullable=False),
+)
+
+charges = sa.Table(
+    "charges",
+    metadata,
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("charge_id", sa.Text, primary_key=True),
+)
+
+counts = sa.Table(
+    "counts",
+    metadata,
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("releases", sa.Integer, nullable=False),
+)
+
+epochs = sa.Table(
+    "epochs",
+    metadata,
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("vault_id", sa.Text, primary_key=True),
+    sa.Column("contract", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("admission", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+)
+
+
+def open_database(path: Path, *, busy_ms: int = 2000) -> sa.Engine:
+    """Return an engine on the SQLite file: write-ahead log, every commit on disk before it is acknowledged.
+
+    Args:
+        path: The database file; created with its tables if absent.
+        busy_ms: How long a transaction waits for another process before it gives up.
+    """
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, connect_args={"timeout": busy_ms / 1000})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    path.touch(mode=0o600, exist_ok=True)
+    metadata.create_all(engine)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    # pysqlite would delay BEGIN until the first write, and read what another writer is about to change.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

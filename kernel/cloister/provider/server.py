@@ -1,0 +1,82 @@
+"""The broker's HTTP surface: bytes in, signed bytes out. TLS in front is possible and not relied on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cloister.errors import CloisterError, MalformedError, SignatureError
+from cloister.provider.broker import Broker
+
+MAX_BODY = 32 * 2**20
+_log = structlog.get_logger("cloister.broker")
+
+
+class Activity:
+    """When the last request that concerned an account came in (for ``--idle-exit``)."""
+
+    def __init__(self) -> None:
+        self.latest = time.monotonic()
+
+    def touch(self) -> None:
+        """Note a request."""
+        self.latest = time.monotonic()
+
+    def idle_s(self) -> float:
+        """Return the seconds since the last request."""
+        return time.monotonic() - self.latest
+
+
+def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
+    """Return the ASGI application of a broker (docs/protocol.md section 5)."""
+    seen = activity or Activity()
+
+    def route(path: str, act: Callable[[bytes], bytes]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            seen.touch()
+            try:
+                body = await _body(request)
+                return Response(await run_in_threadpool(act, body), media_type="application/json")
+            except CloisterError as error:
+                _log.warning("refused", path=path, code=error.code)
+                return JSONResponse({"error": error.to_dict()}, status_code=_http_status(error))
+            except ClientDisconnect:
+                return Response(status_code=400)
+
+        return Route(path, endpoint, methods=["POST"])
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/v1/health", health, methods=["GET"]),
+            route("/v1/hello", broker.hello),
+            route("/v1/session", broker.session),
+            route("/v1/append", broker.append),
+            route("/v1/settle", broker.settle),
+            route("/v1/tip", broker.tip),
+        ]
+    )
+
+
+async def _body(request: Request) -> bytes:
+    parts = bytearray()
+    async for chunk in request.stream():
+        parts += chunk
+        if len(parts) > MAX_BODY:
+            raise MalformedError("ledger.size", "the request is too large")
+    return bytes(parts)
+
+
+def _http_status(error: CloisterError) -> int:
+    if isinstance(error, SignatureError):
+        return 403
+    return 400 if isinstance(error, MalformedError) else 500
