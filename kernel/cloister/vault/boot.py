@@ -27,6 +27,7 @@ from cloister.vault.state import VaultState, no_step
 from cloister.wire import canonical
 from cloister.wire.frames import Kind
 
+_MEMORY_SHARE = 0.6
 _log = logging.getLogger("cloister.vault")
 
 
@@ -38,6 +39,7 @@ def run(link_fd: int, broker_fd: int, on_step: Callable[[int], None] = no_step) 
     # Codes and states only: no value, no size, no time of a release may reach a log (G7).
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     link = Pipe(link_fd, MAX_FRAME)
+    threads, memory_limit = _machine()
     try:
         terms = _opened(link)
         confined = confine.confine([Path(path) for path in terms.capsules.values()], (link_fd, broker_fd))
@@ -47,7 +49,8 @@ def run(link_fd: int, broker_fd: int, on_step: Callable[[int], None] = no_step) 
         link.send(Kind.OPEN, canonical.encode({"error": error.to_dict()}))
         return 1
     keys = VaultKeys()
-    operations = _operations(terms, keys, Pipe(broker_fd, MAX_REPLY), on_step)
+    engine = Engine(threads, memory_limit)
+    operations = _operations(terms, keys, Pipe(broker_fd, MAX_REPLY), engine, on_step)
     link.send(Kind.OPEN, canonical.encode({"vault_id": keys.vault_id, "vault_hpke": keys.hpke_public}))
     _log.info("ready: %s", terms.mode)
     try:
@@ -79,10 +82,16 @@ def _require_confinement(terms: Terms, confined: confine.Confinement) -> None:
 
 
 def _operations(
-    terms: Terms, keys: VaultKeys, broker: Pipe, on_step: Callable[[int], None]
+    terms: Terms, keys: VaultKeys, broker: Pipe, engine: Engine, on_step: Callable[[int], None]
 ) -> Mapping[str, Operation]:
     if terms.mode == "mock":
-        return MockVault(terms, Engine()).operations()
+        return MockVault(terms, engine).operations()
     relay = Relay(broker)
     relay.start()
-    return ConfidentialVault(VaultState(terms, keys, relay, Engine(), on_step)).operations()
+    return ConfidentialVault(VaultState(terms, keys, relay, engine, on_step)).operations()
+
+
+def _machine() -> tuple[int, str]:
+    """Return the threads and the memory of the engine; asked before confinement, which hides the machine."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return len(os.sched_getaffinity(0)), f"{int(physical * _MEMORY_SHARE) >> 20}MiB"

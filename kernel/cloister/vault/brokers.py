@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-
 from cloister.contract.terms import Broker
 from cloister.errors import TrustError
 from cloister.receipt.ledger import Entry, LedgerReply
@@ -66,9 +65,7 @@ class Brokers:
         Raises:
             CloisterError: As ``session``, or the reply refuses or cannot be believed.
         """
-        reply = self._ask(
-            broker, lambda ledger, session: ledger.settle(session.epoch, population, charge_id, sealed)
-        )
+        reply = self._ask(broker, lambda ledger, session: ledger.settle(session.epoch, population, charge_id, sealed))
         check_status(reply, broker)
         return reply
 

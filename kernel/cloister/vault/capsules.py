@@ -109,4 +109,6 @@ def _side_by_side(groups: list[pa.Table], card: Card) -> pa.Table:
 
 
 def _broken(part: Part) -> TrustError:
-    return TrustError("capsule.part", f"part {part.path} does not hold what the manifest says", clause="tables.manifest")
+    return TrustError(
+        "capsule.part", f"part {part.path} does not hold what the manifest says", clause="tables.manifest"
+    )

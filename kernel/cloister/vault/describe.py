@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from cloister.plan import precision
-from cloister.plan.gaussian import deviation
 from cloister.plan.link import Context
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Account, Terms
@@ -99,31 +98,29 @@ def _with_frame(terms: Terms, privacy: list[dict[str, Any]], releases: int, time
 
 
 def cost(question: Question) -> dict[str, Any]:
-    """Return what a question costs and how noisy its answer would be."""
+    """Return what a question costs and how noisy its answer would be.
+
+    ``sigma`` (grid units) and ``stderr`` (the measure's unit) are ``float.hex`` texts.
+    """
     delta = Fraction(question.accounts[0].budget.delta)
     price = question.price
     return {
         "rho": str(price.rho),
-        "rho_asked": question.plan.rho,
+        "rho_asked": str(price.rho_asked),
         "epsilon": str(precision.epsilon_of_rho(price.rho, delta)),
-        "components": components(question),
-        "cells": question.analysis.layout.cells,
+        "components": [
+            {
+                "measure": part.measure,
+                "role": part.role,
+                "step": str(part.step),
+                "sigma": part.sigma.hex(),
+                "stderr": part.stderr.hex(),
+            }
+            for part in price.components
+        ],
+        "cells": price.cells,
         "deadline_ms": price.deadline_ms,
     }
-
-
-def components(question: Question) -> list[dict[str, str]]:
-    """Return every component with its noise; ``sigma`` in grid units and ``stderr`` in the measure's, as ``float.hex``."""
-    return [
-        {
-            "measure": component.measure,
-            "role": component.role,
-            "step": str(component.step),
-            "sigma": sigma.hex(),
-            "stderr": (deviation(sigma) * float(component.step)).hex(),
-        }
-        for component, sigma in zip(question.analysis.layout.components, question.price.sigmas, strict=True)
-    ]
 
 
 def answer(found: Answer, terms: Terms) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class VaultKeys:
         try:
             return _SUITE.decrypt(sealed, self._hpke, info=info)
         except (InvalidTag, ValueError) as error:
-            raise TrustError("keys.rejected", "the broker's data key is not sealed for this vault and session") from error
+            raise TrustError("keys.rejected", "the broker's data key is not for this vault and session") from error
 
 
 def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> bytes:
@@ -63,3 +63,8 @@ def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> by
     material = documents.hash_fields(*data_keys, algorithm="sha384")
     info = documents.hash_fields("cloister/receipt-seal/v1", contract, charge_id, algorithm="sha384")
     return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
+
+
+def load_secret(data_key: bytes) -> bytes:
+    """Return the key of a capsule's unit and row hashes; the same in every vault, or answers would change."""
+    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=b"cloister/load/v1").derive(data_key)

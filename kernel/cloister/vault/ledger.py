@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from cloister.contract.findings import parse_time
 from cloister.contract.terms import Broker
 from cloister.errors import MalformedError, SignatureError, TrustError, UnavailableError
 from cloister.receipt.ledger import (
@@ -65,7 +66,8 @@ class Ledger:
         """
         if self._time is None:
             raise UnavailableError("broker.unavailable", "the broker has not told the time yet")
-        return format_time(self._time + timedelta(seconds=time.monotonic() - self._heard_s))
+        now = self._time + timedelta(seconds=time.monotonic() - self._heard_s)
+        return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def session(self, contract: str, hpke_public: str, offer: dict[str, object]) -> LedgerReply:
         """Present evidence; the reply carries epoch, admission and sealed data keys."""
@@ -147,8 +149,8 @@ class Ledger:
 
     def _follow(self, reply: LedgerReply) -> None:
         """Refuse an account that shrank: a restored or forked ledger would let budget be spent twice."""
-        if not reply.population or not reply.root:
-            return
+        if not reply.population or reply.status not in {"ok", "settled"}:
+            return  # a refusal may come without the account's figures
         size, root, spent = self._tips.get(reply.population, (0, "", Fraction(0)))
         now = (reply.size, reply.root, Fraction(reply.spent))
         if reply.size < size or (reply.size == size and root and (reply.root, now[2]) != (root, spent)):

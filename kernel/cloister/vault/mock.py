@@ -25,6 +25,7 @@ from cloister.vault.service import Answered, Operation
 
 MOCK_ROWS = 5_000
 _SEED = 1
+_MOCK_SECRET = bytes(32)
 _TYPES = {"bool": pa.bool_(), "int": pa.int64(), "decimal": pa.float64(), "date": pa.date32(), "string": pa.string()}
 
 
@@ -55,7 +56,8 @@ class MockVault:
         with self._lock:
             for name in question.grant.tables:
                 if name not in self._loaded:
-                    self._engine.load(name, question.grant.cards[name], mock_table(question.grant.cards[name]))
+                    card = question.grant.cards[name]
+                    self._engine.load(name, card, mock_table(card), _MOCK_SECRET)
                     self._loaded.add(name)
         raw = add_noise(self._engine.run(question.analysis), question.price.sigmas)
         return Answered(describe.rehearsal(question, raw, self._terms))

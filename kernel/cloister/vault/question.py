@@ -40,7 +40,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 def name_question(
-    plan: algebra.Plan, grant: Grant, analysis: Analysis, cost: Price, context: Context, terms: Terms
+    plan: algebra.Plan, grant: Grant, analysis: Analysis, cost: Price, *, analyst: str, terms: Terms
 ) -> Question:
     """Return the question with its release key and charge id (docs/protocol.md section 6)."""
     manifests = tuple(sorted({terms.tables[name].manifest for name in grant.tables}))
@@ -53,7 +53,7 @@ def name_question(
         cards=cards,
         env_digest=terms.env_digest,
         contract=terms.digest,
-        analyst="" if terms.contract.share_releases else context.analyst,
+        analyst="" if terms.contract.share_releases else analyst,
     )
     accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.tables)}
     return Question(
@@ -63,7 +63,7 @@ def name_question(
         grant=grant,
         analysis=analysis,
         price=cost,
-        noise=(),
+        noise=tuple(ComponentNoise(part.sigma.hex(), str(part.rho)) for part in cost.components),
         accounts=tuple(accounts[key] for key in sorted(accounts)),
         manifests=manifests,
         cards=cards,
@@ -81,7 +81,9 @@ def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Questio
     plan = codec.decode(document)
     grant = authorise(plan, context, terms)
     analysis = analyse(plan, grant.cards)
-    return name_question(plan, grant, analysis, price(analysis, rational(plan.rho)), context, terms)
+    return name_question(
+        plan, grant, analysis, price(analysis, rational(plan.rho)), analyst=context.analyst, terms=terms
+    )
 
 
 def plan_of(request: Request) -> dict[str, Any]:

@@ -80,9 +80,7 @@ def recall_deposit(
         ) from error
 
 
-def _checked(
-    deposit: Deposit, release: str, charge_id: str, contract: str, brokers: tuple[Broker, ...]
-) -> Answer:
+def _checked(deposit: Deposit, release: str, charge_id: str, contract: str, brokers: tuple[Broker, ...]) -> Answer:
     dids = {broker.did for broker in brokers}
     signer = None
     digests = set()

@@ -15,7 +15,6 @@ from cloister.vault.analyse import analyse
 from cloister.vault.authorise import authorise
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
-from cloister.vault.execute import execute
 from cloister.vault.noise import add_noise
 from cloister.vault.price import price
 from cloister.vault.question import name_question
@@ -42,7 +41,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     analysis = analyse(plan, grant.cards)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
-    question = name_question(plan, grant, analysis, cost, context, terms)
+    question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)
     at(5)  # recall
     if known := state.memory.get(question.release):
         return known
@@ -53,11 +52,11 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     deadline = Deadline(cost.deadline_ms)
     with state.faults.contained(deadline):
         at(7)  # execute
-        exact = execute(state.engine, analysis)
+        exact = state.engine.run(analysis)
         at(8)  # noise
         raw = add_noise(exact, cost.sigmas)
         at(9)  # sign
-        receipt = write_receipt(question, context, booked, raw, terms, state.sessions(question))
+        receipt = write_receipt(question, context, booked, raw, terms=terms, sessions=state.sessions(question))
         envelope = sign_receipt(receipt, state.keys.identity)
     deadline.wait()  # nothing leaves the vault before the planned deadline, not even a deposit (G6)
     at(10)  # settle

@@ -93,7 +93,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 (fail closed: what went wrong may depend on data)
             if isinstance(error, MemoryError):
                 self._out_of_memory()
-            _log.error("refused: vault.fault")  # noqa: TRY400 (a traceback could carry values)
+            _log.error("refused: vault.fault")
             self._send(Routing(context.session), Reply(id=request.id, error=fault().to_dict()))
         else:
             routing = Routing(

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from cloister.attest import hello as handshake
 from cloister.attest.binding import binding as binding_of
 from cloister.attest.encoding import unb64
+from cloister.contract.capsule import data_key_info
 from cloister.contract.terms import Broker
 from cloister.errors import CloisterError, TrustError
 from cloister.receipt.ledger import LedgerReply
@@ -119,28 +119,22 @@ def _check_admission(reply: LedgerReply, broker: Broker, terms: Terms, keys: Vau
     return envelope
 
 
-def _open_keys(
-    reply: LedgerReply, broker: Broker, terms: Terms, keys: VaultKeys, binding: bytes
-) -> dict[str, bytes]:
+def _open_keys(reply: LedgerReply, broker: Broker, terms: Terms, keys: VaultKeys, binding: bytes) -> dict[str, bytes]:
     opened = {}
-    for name in _tables_of(broker, terms):
+    for name in (name for name, table in terms.tables.items() if table.broker == broker.name):
         manifest = terms.tables[name].manifest
         if manifest not in reply.keys:
             raise _foreign(f"the broker sent no key for {name}")
-        info = key_info(terms.digest, manifest, broker.did, keys.vault_id, binding, reply.epoch)
+        info = data_key_info(
+            contract=terms.digest,
+            manifest=manifest,
+            broker=broker.did,
+            vault_id=keys.vault_id,
+            binding=binding,
+            epoch=reply.epoch,
+        )
         opened[manifest] = keys.open_data_key(unb64(reply.keys[manifest]), info)
     return opened
-
-
-def key_info(contract: str, manifest: str, broker: str, vault_id: str, binding: bytes, epoch: int) -> bytes:
-    """Return the HPKE ``info`` of a sealed data key (docs/protocol.md section 5)."""
-    return documents.hash_fields(
-        "cloister/keys/v1", contract, manifest, broker, vault_id, binding, str(epoch), algorithm="sha384"
-    )
-
-
-def _tables_of(broker: Broker, terms: Terms) -> Mapping[str, None]:
-    return {name: None for name, table in terms.tables.items() if table.broker == broker.name}
 
 
 def _foreign(reason: str) -> TrustError:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import msgspec
-
 from cloister.plan.link import Context
-from cloister.receipt.receipt import RECEIPT_TYPE, ComponentNoise, Receipt
+from cloister.receipt.receipt import RECEIPT_TYPE, Receipt
 from cloister.vault.charge import Booked
 from cloister.vault.config import Terms
-from cloister.vault.session import BrokerSession
 from cloister.vault.question import Question
+from cloister.vault.session import BrokerSession
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal
 from cloister.wire.identity import SigningKey
@@ -22,6 +18,7 @@ def write_receipt(
     context: Context,
     booked: Booked,
     raw: list[int],
+    *,
     terms: Terms,
     sessions: tuple[BrokerSession, ...],
 ) -> Receipt:

@@ -17,7 +17,7 @@ from cloister.vault.capsules import open_capsule
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
 from cloister.vault.faults import Faults
-from cloister.vault.keys import VaultKeys, receipt_key
+from cloister.vault.keys import VaultKeys, load_secret, receipt_key
 from cloister.vault.question import Question
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.session import BrokerSession, Transport
@@ -74,7 +74,7 @@ class VaultState:
         provider = self.terms.provider_dids[terms.provider]
         data_key = session.data_keys[terms.manifest]
         table = open_capsule(Path(directory), terms, provider, card, data_key)
-        self.engine.load(name, card, table)
+        self.engine.load(name, card, table, load_secret(data_key))
         self._loaded.add(name)
 
     def sessions(self, question: Question) -> tuple[BrokerSession, ...]:

@@ -32,14 +32,14 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(
             status,
-            f"broker {broker.name} does not serve this contract now",
+            f"broker {broker.name} does not serve this contract now: {reply.reason or 'no reason given'}",
             clause="state and validity of the contract",
             next_step="Ask the data provider whether the contract is active.",
         )
     if status == "evidence.rejected":
         return TrustError(
             status,
-            f"broker {broker.name} does not accept this enclave",
+            f"broker {broker.name} does not accept this enclave: {reply.reason or 'no reason given'}",
             clause="policies",
             next_step="The provider's policy decides; `cloister status` shows what the enclave proved.",
         )

@@ -1,0 +1,292 @@
+"""A small world for vault tests: two providers, their brokers, sealed capsules, one contract, one analyst.
+
+Everything is real (keys, capsules, contract, broker processes with SQLite); only the data are tiny and known, so that
+tests can say what the exact answers are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from vault_agent import Network, VaultProcess
+
+from cloister.attest.policy import policy_digest
+from cloister.contract import signing
+from cloister.contract.card import Card, Column
+from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.enclave.simulator import SimulatorAttester
+from cloister.plan import algebra as a
+from cloister.plan import codec
+from cloister.provider import seal as sealing
+from cloister.provider.home import BrokerHome
+from cloister.wire.identity import SigningKey
+
+ENV_DIGEST = "sha384:" + "e" * 96
+PURPOSE = "teaching"
+POLICY = f"""
+name = "tests"
+version = 1
+
+[accept]
+tees = ["simulator"]
+simulated = true
+
+[reference]
+env_digest = ["{ENV_DIGEST}"]
+"""
+PATIENTS = 300
+
+
+def visits_card(**changes: Any) -> Card:
+    """Return the card of the visits table: two rows per patient."""
+    card = Card(
+        name="st_anna.visits",
+        title="Visits",
+        description="Two visits per patient, known values.",
+        unit="patient",
+        key=("patient",),
+        normaliser="exact",
+        population="st_anna.patients",
+        rows_per_unit=2,
+        row_limit=1024,
+        grade="demonstration",
+        columns=(
+            Column("patient", "string", 2, "Patient"),
+            Column("age", "int", 2, "Age", low="0", high="100", step="1"),
+            Column("sex", "string", 2, "Sex", domain=("f", "m")),
+            Column("cost", "int", 2, "Cost", low="0", high="1000", step="1"),
+            Column("genome", "int", 4, "Sensitive", low="0", high="10", step="1"),
+        ),
+        source="tests",
+        retention="none",
+        purposes=(PURPOSE,),
+    )
+    return msgspec.structs.replace(card, **changes)
+
+
+def visits() -> pa.Table:
+    """Return the visits: age = number of the patient mod 100, cost = 10 per visit, sexes alternate."""
+    patients = [f"p{i:04d}" for i in range(PATIENTS) for _ in range(2)]
+    ages = [i % 100 for i in range(PATIENTS) for _ in range(2)]
+    return pa.table(
+        {
+            "patient": patients,
+            "age": ages,
+            "sex": ["f" if i % 2 else "m" for i in range(PATIENTS) for _ in range(2)],
+            "cost": [10] * len(patients),
+            "genome": [1] * len(patients),
+        }
+    )
+
+
+def customers_card() -> Card:
+    """Return the card of the second provider's table."""
+    return Card(
+        name="bank.customers",
+        title="Customers",
+        description="One row per customer.",
+        unit="customer",
+        key=("customer",),
+        normaliser="exact",
+        population="bank.customers",
+        rows_per_unit=1,
+        row_limit=512,
+        grade="demonstration",
+        columns=(
+            Column("customer", "string", 2, "Customer"),
+            Column("income", "int", 2, "Income", low="0", high="100", step="1"),
+        ),
+        source="tests",
+        retention="none",
+        purposes=(PURPOSE,),
+    )
+
+
+def customers() -> pa.Table:
+    """Return 200 customers with an income of 50."""
+    return pa.table({"customer": [f"c{i}" for i in range(200)], "income": [50] * 200})
+
+
+class BrokerProcess:
+    """A broker as a process, on a fixed port so that it can be killed and started again."""
+
+    def __init__(self, home: BrokerHome) -> None:
+        self.home = home
+        self.did = home.identity().did
+        self.url = ""
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again."""
+        ready = self.home.directory / "ready.json"
+        ready.unlink(missing_ok=True)
+        command = ["-m", "cloister.provider", "--home", str(self.home.directory), "--port", str(self._port)]
+        log = (self.home.directory / "broker.log").open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, *command, "--ready", str(ready)], stdin=subprocess.DEVNULL, stderr=log, stdout=log
+        )
+        log.close()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(OSError, ValueError):
+                self.url = json.loads(ready.read_text())["url"]
+                self._port = int(self.url.rpartition(":")[2])
+                return
+            time.sleep(0.01)
+        raise RuntimeError((self.home.directory / "broker.log").read_text())
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def tip(self, population: str) -> Any:
+        """Return where an account stands, read from the database file."""
+        from cloister.provider.accounts import Accounts
+
+        accounts = Accounts(self.home.accounts_file)
+        try:
+            return accounts.read_tip(population)
+        finally:
+            accounts.close()
+
+    def entries(self, population: str) -> list[dict[str, Any]]:
+        """Return every entry of an account."""
+        from cloister.provider.accounts import Accounts
+
+        accounts = Accounts(self.home.accounts_file)
+        try:
+            return [json.loads(body) for body in accounts.entries(population)]
+        finally:
+            accounts.close()
+
+
+class World:
+    """Parties, brokers, capsules and a way to draft contracts."""
+
+    def __init__(self, root: Path, *, card: Card | None = None, data: pa.Table | None = None) -> None:
+        self.root = root
+        self.analyst, self.other_analyst = SigningKey.generate(), SigningKey.generate()
+        self.anna, self.bank = SigningKey.generate(), SigningKey.generate()
+        self.attester = SimulatorAttester(SigningKey.generate())
+        self.card = card or visits_card()
+        self.bank_card = customers_card()
+        self.visits = sealing.seal(self.card, visits() if data is None else data, root / "visits", self.anna)
+        self.customers = sealing.seal(self.bank_card, customers(), root / "customers", self.bank)
+        self.anna_home = BrokerHome.create(root / "anna-broker", POLICY)
+        self.bank_home = BrokerHome.create(root / "bank-broker", POLICY)
+        self.anna_home.add_capsule(self.card, self.visits)
+        self.bank_home.add_capsule(self.bank_card, self.customers)
+        self.anna_broker, self.bank_broker = BrokerProcess(self.anna_home), BrokerProcess(self.bank_home)
+        self.network = self.new_network()
+        self._names = itertools.count(1)
+
+    def new_network(self) -> Network:
+        """Return a network of its own, to misbehave on."""
+        return Network({b.did: b.url for b in (self.anna_broker, self.bank_broker)})
+
+    def contract(self, **changes: Any) -> Contract:
+        """Return a fresh contract (its name differs, so its accounts start empty only per population)."""
+        terms = Contract(
+            name=f"study-{next(self._names)}-{os.urandom(4).hex()}",
+            title="Two providers",
+            parties=(
+                Party("st_anna", self.anna.did, "provider"),
+                Party("bank", self.bank.did, "provider"),
+                Party("ada", self.analyst.did, "analyst"),
+                Party("bob", self.other_analyst.did, "analyst"),
+            ),
+            brokers=(
+                Broker("anna-broker", self.anna_broker.did, self.anna_broker.url),
+                Broker("bank-broker", self.bank_broker.did, self.bank_broker.url),
+            ),
+            tables=(
+                TableTerms("st_anna.visits", "st_anna", "anna-broker", self.visits.card_digest, self.visits.manifest_digest),
+                TableTerms("bank.customers", "bank", "bank-broker", self.customers.card_digest, self.customers.manifest_digest),
+            ),
+            purposes=(PURPOSE,),
+            operations=("aggregate", "model"),
+            regime="dp",
+            budgets=(
+                Budget(self.card.population, "anna-broker", "8", "1/1000000", "0.02"),
+                Budget(self.bank_card.population, "bank-broker", "8", "1/1000000", "0.02"),
+            ),
+            analyst_limits=(AnalystLimit("bob", self.card.population, "0.25"),),
+            limits=Limits(releases=1000),
+            policies={"anna-broker": policy_digest(POLICY), "bank-broker": policy_digest(POLICY)},
+            placement="colocated",
+            tenancy="shared",
+            accept_simulated=True,
+            share_releases=False,
+            not_before="2020-01-01T00:00:00Z",
+            not_after="2099-01-01T00:00:00Z",
+        )  # fmt: skip
+        return msgspec.structs.replace(terms, **changes)
+
+    def sign(self, contract: Contract, *, register: bool = True) -> Any:
+        """Return the contract signed by all, registered at both brokers."""
+        keys = [self.anna, self.bank, self.analyst, self.other_analyst]
+        names = {party.did for party in contract.parties}
+        document = signing.sign_contract(contract, *(key for key in keys if key.did in names))
+        if register:
+            now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            for home in (self.anna_home, self.bank_home):
+                home.contracts.add(document, now=min(now, contract.not_before))
+        return document
+
+    def config(self, document: Any = None, **changes: Any) -> dict[str, Any]:
+        """Return the ``OPEN`` message for a signed contract."""
+        document = document or self.sign(self.contract())
+        cards = [json.loads((s.directory / "card.json").read_text()) for s in (self.visits, self.customers)]
+        config = {
+            "contract": msgspec.to_builtins(document),
+            "cards": cards,
+            "capsules": {
+                self.visits.manifest_digest: str(self.visits.directory),
+                self.customers.manifest_digest: str(self.customers.directory),
+            },
+            "env_digest": ENV_DIGEST,
+            "mode": "confidential",
+            "assurance": "simulated",
+        }
+        return {**config, **changes}
+
+    def vault(self, config: dict[str, Any] | None = None, network: Network | None = None, **more: Any) -> VaultProcess:
+        """Start a vault."""
+        analyst = more.pop("analyst", self.analyst.did)
+        return VaultProcess(config or self.config(), network or self.network, self.attester, analyst=analyst, **more)
+
+    def close(self) -> None:
+        """Stop the brokers."""
+        self.anna_broker.kill()
+        self.bank_broker.kill()
+
+
+def plan(
+    *measures: a.Measure, table: str = "st_anna.visits", where: a.Scalar | None = None, keys: tuple[str, ...] = (),
+    rho: str = "1/100",
+) -> dict[str, Any]:  # fmt: skip
+    """Return a plan on the wire."""
+    source: a.Relation = a.Table(table)
+    if where is not None:
+        source = a.Filter(source, where)
+    return codec.encode(a.VectorSum(source, measures or (a.Count("n"),), rho, keys))
+
+
+def numbered(number: int, rho: str = "1/1000") -> dict[str, Any]:
+    """Return one of many different plans of equal cost."""
+    return plan(a.Count("n"), where=a.Compare("ge", a.Col("age"), a.Number(str(number))), rho=rho)
