@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+from cloister.analyst.chips import ReceiptBook
 from cloister.analyst.serve import serve
 from cloister.analyst.session import Session
+
+if TYPE_CHECKING:
+    from cloister.analyst.dial import EnclaveSession
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,13 +27,17 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     async def dial() -> Session:
-        # Imported late: the first kernel_info is answered before the cryptography is loaded.
-        from cloister.analyst.dial import EnclaveSession  # noqa: PLC0415
-
-        session: Session = await EnclaveSession.open(options.entry, mode=options.mode, purpose=options.purpose)
+        # In a thread: kernel_info is answered while the cryptography is still being loaded.
+        attested = await asyncio.to_thread(importlib.import_module, "cloister.analyst.attested")
+        session: Session = await attested.dial(options.entry, options.mode, options.purpose)
         return session
 
-    return serve(options.connection_file, dial, entry=options.entry, mode=options.mode)
+    def open_book(session: Session, cards: list[dict[str, Any]]) -> ReceiptBook | None:
+        from cloister.analyst import attested  # noqa: PLC0415 (loaded by dial)
+
+        return attested.open_book(options.entry, options.mode, cast("EnclaveSession", session), cards)
+
+    return serve(options.connection_file, dial, entry=options.entry, mode=options.mode, open_book=open_book)
 
 
 if __name__ == "__main__":

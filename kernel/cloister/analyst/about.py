@@ -8,7 +8,6 @@ import msgspec
 
 import cloister
 from cloister.analyst.events import Events
-from cloister.analyst.session import Verdict
 from cloister.analyst.uplink import State, Uplink
 
 _WORDS = {
@@ -29,20 +28,9 @@ def about(entry: str, mode: str, uplink: Uplink, events: Events) -> dict[str, An
         "state": uplink.state.value,
         "assurance": verdict.assurance if verdict else None,
         "word": f"{word} (kernel ended)" if uplink.state is State.DEAD else word,
-        "verdict": _verdict(verdict) if verdict else None,
+        "verdict": msgspec.to_builtins(verdict) if verdict else None,
         "error": uplink.error.to_dict() if uplink.error else None,
         "vault": events.vault,
         "budget": events.budget,
         "releases": events.released,
-    }
-
-
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "word": verdict.word,
-        "assurance": verdict.assurance,
-        "status": verdict.status,
-        "reasons": [str(reason) for reason in verdict.reasons],
-        "isolation": msgspec.to_builtins(verdict.isolation),
-        "time": str(verdict.time),
     }

@@ -6,9 +6,10 @@ renders it again. The receipts themselves are checked and kept by a ``ReceiptBoo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from cloister.analyst.session import Session
 from cloister.receipt import chip
 from cloister.receipt.facts import ReleaseFacts
 
@@ -23,12 +24,18 @@ class ReceiptBook(Protocol):
             CloisterError: The receipt does not verify.
         """
 
+    def renew(self, vault_id: str) -> None:
+        """Follow the enclave to the vault that replaces one that died."""
+
     def admit(self, envelope: dict[str, Any]) -> None:
         """Verify and store one admission.
 
         Raises:
             CloisterError: The admission does not verify.
         """
+
+
+OpenBook = Callable[[Session, list[dict[str, Any]]], ReceiptBook | None]
 
 
 def display_data(releases: Sequence[ReleaseFacts]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from cloister.analyst.chips import ReceiptBook
+from cloister.analyst.chips import OpenBook, ReceiptBook
 from cloister.analyst.messages import decode_object
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 class Events:
     """Keeps what events told: verified releases by cell, the last budget, the vault's state."""
 
-    def __init__(self, uplink: Uplink, receipts: ReceiptBook | None, notice: Callable[[str, str], None]) -> None:
+    def __init__(self, uplink: Uplink, notice: Callable[[str, str], None], open_book: OpenBook | None) -> None:
         self._uplink = uplink
-        self._receipts = receipts
+        self._open_book = open_book
+        self._receipts: ReceiptBook | None = None
         self._notice = notice
         self._releases: OrderedDict[str, list[ReleaseFacts]] = OrderedDict()
         self.budget: dict[str, Any] | None = None
@@ -47,6 +48,7 @@ class Events:
         event = decode_object(frame.parts[0])
         handler = {
             "kernel": self._kernel,
+            "cards": self._cards,
             "receipt": self._receipt,
             "admission": self._admission,
             "vault": self._vault,
@@ -77,6 +79,16 @@ class Events:
                 ),
             )
 
+    def _cards(self, event: dict[str, Any]) -> None:
+        """Open the book of receipts: the signed cards say what the numbers in a receipt mean."""
+        cards = event.get("cards")
+        session = self._uplink.session
+        if self._open_book is None or session is None or self._receipts is not None:
+            return
+        if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+            raise MalformedError("event.cards", "cards are a list of signed documents")
+        self._receipts = self._open_book(session, cards)
+
     def _receipt(self, event: dict[str, Any]) -> None:
         parent = str(event.get("parent", ""))
         envelope = event.get("receipt")
@@ -104,6 +116,8 @@ class Events:
 
     def _vault(self, event: dict[str, Any]) -> None:
         self.vault = {"state": event.get("state"), "error": event.get("error")}
+        if self._receipts is not None and isinstance(event.get("vault_id"), str):
+            self._receipts.renew(event["vault_id"])
 
     def _budget(self, event: dict[str, Any]) -> None:
         budget = event.get("budget")

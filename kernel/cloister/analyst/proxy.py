@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from cloister.analyst import commands, guard
 from cloister.analyst.about import about
-from cloister.analyst.chips import ReceiptBook
+from cloister.analyst.chips import OpenBook
 from cloister.analyst.comms import OwnComms
 from cloister.analyst.connection_file import ConnectionFile
 from cloister.analyst.events import Events
@@ -58,7 +58,7 @@ class Proxy:
         open_session: Dials and appraises the enclave; called once.
         entry: Name of the trust store's entry, for display.
         mode: ``confidential`` or ``mock``, fixed for the kernel's life.
-        receipts: Verifies receipts; ``None`` shows no chips and says so.
+        open_book: Opens the book that verifies receipts of a session; without one there are no chips.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Proxy:
         *,
         entry: str,
         mode: str,
-        receipts: ReceiptBook | None = None,
+        open_book: OpenBook | None = None,
     ) -> None:
         self._entry, self._mode = entry, mode
         self._front = Front(connection, self._on_request)
         self._pending = Pending()
         self._uplink = Uplink(open_session, self._on_frame, self._on_change)
-        self._events = Events(self._uplink, receipts, self._notice)
+        self._events = Events(self._uplink, self._notice, open_book)
         self._comms = OwnComms(self._front, self._info)
         self._own = OwnReplies(connection)
         self._relay = Relay(

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from cloister.analyst import connection_file
-from cloister.analyst.chips import ReceiptBook
+from cloister.analyst.chips import OpenBook
 from cloister.analyst.proxy import Proxy
 from cloister.analyst.session import OpenSession
 from cloister.errors import CloisterError
 
 
-def serve(path: Path, open_session: OpenSession, *, entry: str, mode: str, receipts: ReceiptBook | None = None) -> int:
+def serve(path: Path, open_session: OpenSession, *, entry: str, mode: str, open_book: OpenBook | None = None) -> int:
     """Serve the connection file at ``path`` until shutdown; return the process's exit code."""
     logging.basicConfig(level=logging.WARNING, format="cloister proxy: %(levelname)s %(message)s", stream=sys.stderr)
     # Jupyter interrupts by message; a Ctrl-C in a console reaches the whole process group.
@@ -24,7 +24,7 @@ def serve(path: Path, open_session: OpenSession, *, entry: str, mode: str, recei
         connection = connection_file.load(path)
         # ZeroMQ's file descriptors need a selector; Windows' default loop has none.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            return runner.run(_serve(Proxy(connection, open_session, entry=entry, mode=mode, receipts=receipts)))
+            return runner.run(_serve(Proxy(connection, open_session, entry=entry, mode=mode, open_book=open_book)))
     except CloisterError as error:
         sys.stderr.write(f"cloister proxy: {error}\n")
         return 2

@@ -49,7 +49,7 @@ class Uplink:
         self._open_session = open_session
         self._on_frame = on_frame
         self._on_change = on_change
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._queue: deque[tuple[int, tuple[bytes, ...]]] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
@@ -65,14 +65,14 @@ class Uplink:
     async def run(self) -> None:
         """Dial, then relay until the session ends. Returns only then; never raises."""
         try:
-            session = await self._open_session()
+            self.session = session = await self._open_session()
         except CloisterError as error:
             self.end(State.REFUSED, error)
             return
         except Exception as error:  # noqa: BLE001 (boundary: a defect while verifying must end in refusal)
             self.end(State.REFUSED, _defect("dialling the enclave", error))
             return
-        self._session, self.verdict = session, session.verdict
+        self.verdict = session.verdict
         self.state = State.OPEN
         self._on_change()
         sender = asyncio.create_task(self._send_queued(session))
@@ -120,10 +120,9 @@ class Uplink:
 
     async def close(self) -> None:
         """End the session with the enclave, if there is one."""
-        if self._session is not None:
-            session, self._session = self._session, None
+        if self.session is not None:
             try:
-                await session.close()
+                await self.session.close()
             except CloisterError as error:
                 log.info("closing: %s", error)
 

@@ -1,0 +1,50 @@
+"""The real enclave behind a proxy: dials it by its trust store entry and opens the book of its receipts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloister.analyst.dial import EnclaveSession
+from cloister.analyst.receipts import ReceiptBook
+from cloister.analyst.trust import TrustStore
+from cloister.attest.opening import Mode
+from cloister.errors import MalformedError
+from cloister.home import cloister_home
+from cloister.wire.envelope import Envelope
+
+CONFIDENTIAL: Mode = "confidential"
+
+
+async def dial(entry: str, mode: Mode, purpose: str) -> EnclaveSession:
+    """Verify the enclave of ``entry`` and open a session.
+
+    Raises:
+        CloisterError: As ``EnclaveSession.open``.
+    """
+    return await EnclaveSession.open(entry, mode=mode, purpose=purpose)
+
+
+def open_book(entry: str, mode: Mode, session: EnclaveSession, cards: list[dict[str, Any]]) -> ReceiptBook | None:
+    """Return the book of a session's receipts; mock kernels have none.
+
+    Raises:
+        CloisterError: The cards are not those of the contract, or the store cannot be written.
+    """
+    if mode != CONFIDENTIAL:
+        return None
+    store = TrustStore()
+    try:
+        signed = msgspec.convert(cards, type=list[Envelope])
+    except msgspec.ValidationError as error:
+        raise MalformedError("event.cards", "a card is not a signed document") from error
+    return ReceiptBook(
+        store.load(entry).contract,
+        session.verdict.vault_id,
+        session.session,
+        cloister_home() / "receipts",
+        cards=signed,
+        analyst=store.analyst_key().did,
+        evidence=getattr(session, "exchange", None),
+    )
