@@ -1,0 +1,280 @@
+"""Dialling an enclave: from an entry of the trust store to an open, attested session, or an error that says why not.
+
+No cell leaves before the verdict allows it: this module has no way to send a frame without a verified channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
+from cloister.analyst.verdict import Verdict, verdict_of
+from cloister.attest.channel import RelyingParty, refused
+from cloister.attest.opening import Mode
+from cloister.attest.sealing import MAX_SEALED
+from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
+from cloister.home import cloister_home
+from cloister.wire.frames import Frame, Kind
+from cloister.wire.identity import SigningKey
+
+DEMO_ENTRY = "demo"
+DEMO_ENDPOINT = "demo:"
+CONNECT_TIMEOUT_S = 10.0
+OFFER_TIMEOUT_S = 30.0
+# Starting a sandbox on a busy machine takes a while; silence for longer means that nobody is there.
+ACCEPT_TIMEOUT_S = 90.0
+DEMO_START_TIMEOUT_S = 120.0
+
+
+class EnclaveSession:
+    """An open session: exists only with a verdict. Create with ``await EnclaveSession.open(...)``."""
+
+    def __init__(self, socket: ClientConnection, channel: RelyingParty, verdict: Verdict, session: str) -> None:
+        self._socket = socket
+        self._channel = channel
+        self.verdict = verdict
+        self.session = session
+
+    @classmethod
+    async def open(
+        cls,
+        entry: TrustEntry | str,
+        *,
+        mode: Mode,
+        purpose: str = "",
+        session: str = "",
+        store: TrustStore | None = None,
+    ) -> EnclaveSession:
+        """Verify the enclave behind ``entry`` and open a session with it.
+
+        ``purpose`` defaults to the entry's; ``session`` names a session to resume (default: a new one).
+
+        Raises:
+            TrustError: The trust store, the evidence or the policy says no; the code says which.
+            ContractError: The contract is unsigned, expired, not for this analyst or purpose.
+            UnavailableError: Nobody answers at the endpoint.
+            MalformedError: The answer is not the protocol.
+        """
+        # 1. What this person decided to trust.
+        store = TrustStore() if store is None else store
+        entry = await _load(store, entry) if isinstance(entry, str) else entry
+        # 2. The contract is signed by everybody, valid now, names this analyst, and allows the purpose.
+        now = datetime.now(UTC)
+        terms = entry.terms(now=_text(now))
+        key = store.analyst_key()
+        check_analyst(terms, key.did, entry.policy_digest)
+        purpose = purpose or entry.purpose
+        check_purpose(terms, purpose)
+        # 3. Nobody is believed because of where he answers.
+        socket = await _connect(entry.endpoint)
+        try:
+            # 4. Hello, offer, verdict.
+            channel = RelyingParty(key.did, entry.contract_digest)
+            accept = entry.accept_simulated and terms.accept_simulated
+            await _judge(socket, channel, entry, accept_simulated=accept)
+            # 5. Only now: who asks, signed over this very channel.
+            name = session or secrets.token_hex(16)
+            isolation = await _enter(socket, channel, key, session=name, purpose=purpose, mode=mode)
+        except BaseException:
+            await socket.close()
+            raise
+        verdict = _verdict(channel, isolation, entry, now)
+        return cls(socket, channel, verdict, name)
+
+    async def send(self, kind: int, *parts: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            UnavailableError: The enclave is lost.
+            TrustError: The channel was closed.
+            MalformedError: The frame is too large.
+        """
+        try:
+            await self._socket.send(self._channel.seal(kind, *parts))
+        except ConnectionClosed as error:
+            raise _lost() from error
+
+    async def receive(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            UnavailableError: The enclave ended the session (``channel.ended``) or is lost (``channel.lost``).
+            TrustError: Somebody interfered with the channel; it is closed.
+        """
+        try:
+            frame = self._channel.open(_bytes(await self._socket.recv()))
+        except ConnectionClosed as error:
+            raise _lost() from error
+        except CloisterError:
+            await self._socket.close()
+            raise
+        if frame is None:
+            raise UnavailableError(
+                "channel.ended", "the enclave ended the session", next_step="restart the kernel for a new one"
+            )
+        return frame
+
+    async def close(self) -> None:
+        """Say goodbye, so that the enclave ends the kernel at once, and close the connection."""
+        with contextlib.suppress(CloisterError, ConnectionClosed):
+            await self._socket.send(self._channel.close())
+        await self._socket.close()
+
+
+@contextlib.asynccontextmanager
+async def connection(endpoint: str) -> AsyncIterator[ClientConnection]:
+    """Yield a bare connection to ``endpoint`` (nothing is verified yet), closed at the end.
+
+    Raises:
+        UnavailableError: Nobody answers.
+    """
+    socket = await _connect(endpoint)
+    try:
+        yield socket
+    finally:
+        await socket.close()
+
+
+async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
+    """Send the hello and return the answer.
+
+    Raises:
+        UnavailableError: No answer.
+        TrustError: ``enclave.refused``: the other side says, without proof, that it refuses.
+    """
+    try:
+        await socket.send(channel.hello)
+        answer = _bytes(await asyncio.wait_for(socket.recv(), OFFER_TIMEOUT_S))
+    except (ConnectionClosed, TimeoutError) as error:
+        raise _lost() from error
+    refusal = refused(answer)
+    if refusal is not None:
+        raise refusal
+    return answer
+
+
+async def _judge(socket: ClientConnection, channel: RelyingParty, entry: TrustEntry, *, accept_simulated: bool) -> None:
+    answer = await ask_offer(socket, channel)
+    channel.receive_offer(
+        answer, policy=entry.parsed_policy(), now=datetime.now(UTC), accept_simulated=accept_simulated
+    )
+
+
+async def _enter(
+    socket: ClientConnection, channel: RelyingParty, key: SigningKey, *, session: str, purpose: str, mode: Mode
+) -> dict[str, Any]:
+    try:
+        await socket.send(channel.open_session(key, session=session, purpose=purpose, mode=mode))
+        frame = channel.open(_bytes(await asyncio.wait_for(socket.recv(), ACCEPT_TIMEOUT_S)))
+    except (ConnectionClosed, TimeoutError) as error:
+        raise _lost() from error
+    event = _event(frame)
+    if event.get("type") == "refused" and isinstance(event.get("error"), dict):
+        raise from_dict(event["error"])
+    if event.get("type") != "accepted" or not isinstance(event.get("isolation"), dict):
+        raise MalformedError("channel.unexpected", "the enclave neither accepted nor refused the session")
+    isolation: dict[str, Any] = event["isolation"]
+    return isolation
+
+
+def _event(frame: Frame | None) -> dict[str, Any]:
+    if frame is None or frame.kind != Kind.EVENT or len(frame.parts) != 1:
+        raise MalformedError("channel.unexpected", "the enclave neither accepted nor refused the session")
+    try:
+        return msgspec.json.decode(frame.parts[0], type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("channel.unexpected", "the enclave's first event cannot be read") from error
+
+
+def _verdict(channel: RelyingParty, isolation: dict[str, Any], entry: TrustEntry, now: datetime) -> Verdict:
+    if channel.appraisal is None:
+        raise TrustError("channel.unverified", "there is no verdict")
+    return verdict_of(channel.appraisal, isolation=isolation, time=_text(now), operator=entry.operator)
+
+
+async def _load(store: TrustStore, name: str) -> TrustEntry:
+    if name == DEMO_ENTRY and name not in store.names():
+        await _start_demo()
+    return store.load(name)
+
+
+async def _connect(endpoint: str) -> ClientConnection:
+    if endpoint != DEMO_ENDPOINT:
+        return await _connect_url(endpoint)
+    url = _demo_url()
+    if url:
+        # A pair that just went away leaves its address behind for a moment.
+        with contextlib.suppress(UnavailableError):
+            return await _connect_url(url)
+    await _start_demo()
+    return await _connect_url(_demo_url())
+
+
+async def _connect_url(url: str) -> ClientConnection:
+    # Proxies of the environment serve remote enclaves; the loopback is never behind one.
+    proxy: Literal[True] | None = None if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else True
+    try:
+        return await connect(
+            url, open_timeout=CONNECT_TIMEOUT_S, max_size=MAX_SEALED, compression=None, proxy=proxy, max_queue=64
+        )
+    except (OSError, TimeoutError, InvalidURI, InvalidHandshake) as error:
+        raise UnavailableError(
+            "enclave.unreachable",
+            f"no enclave answers at {url or 'the endpoint'}",
+            next_step="check the endpoint (`cloister status`) or ask its operator, then restart the kernel",
+        ) from error
+
+
+def _demo_url() -> str:
+    try:
+        state = json.loads((cloister_home() / "demo" / "pair.json").read_bytes())
+        return str(state["agent"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+async def _start_demo() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cloister.demo", "up", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, problem = await asyncio.wait_for(process.communicate(), DEMO_START_TIMEOUT_S)
+    except TimeoutError as error:
+        process.kill()
+        raise UnavailableError("demo.start", "the embedded demo did not start in time") from error
+    if process.returncode:
+        raise UnavailableError(
+            "demo.start",
+            "the embedded demo did not start: " + problem.decode("utf-8", "replace").strip()[-500:],
+            next_step="cloister demo reset",
+        )
+
+
+def _bytes(data: str | bytes) -> bytes:
+    if isinstance(data, str):
+        raise MalformedError("channel.text", "the protocol is binary")
+    return data
+
+
+def _lost() -> UnavailableError:
+    return UnavailableError(
+        "channel.lost",
+        "the connection to the enclave was lost",
+        next_step="restart the kernel; what was released keeps its receipts and costs nothing again",
+    )
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

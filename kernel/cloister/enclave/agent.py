@@ -1,0 +1,232 @@
+"""The agent: the enclave's only door. Attested channels in front, sandboxes and vaults behind, brokers beside.
+
+It holds the channels' keys and the attester, relays frames whose content it does not read, and keeps no state worth
+stealing: sessions end with it. It listens on the loopback unless configured otherwise; the transport is not trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from cloister.attest.evidence import Evidence
+from cloister.attest.opening import Mode
+from cloister.contract import signing
+from cloister.enclave import isolation
+from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
+from cloister.enclave.connection import Connection
+from cloister.enclave.limiter import RateLimit
+from cloister.enclave.measure import Measurement
+from cloister.enclave.sessions import Session
+from cloister.enclave.simulator import SimulatorAttester
+from cloister.enclave.vaults import Vaults
+from cloister.errors import CloisterError, ContractError, TrustError, UnavailableError
+
+MAX_HANDSHAKE = 64 * 1024
+GOODBYE_S = 2.0
+_log = logging.getLogger("cloister.enclave")
+
+
+class Agent:
+    """One enclave: serves contracts to the analysts they name."""
+
+    def __init__(
+        self, config: EnclaveConfig, base: Path, *, attester: SimulatorAttester, measurement: Measurement
+    ) -> None:
+        self.config = config
+        self.env_digest = measurement.digest
+        self.work = Path(tempfile.mkdtemp(prefix="cloister-", dir=config.work or None))
+        # Sandboxes run as other users where possible: they must reach their own folder, and list nothing.
+        self.work.chmod(0o711)
+        self.sessions: dict[str, Session] = {}
+        loaded = [load_contract(files, base, config.brokers) for files in config.contracts]
+        self.contracts: dict[str, ServedContract] = {served.digest: served for served in loaded}
+        self.vaults = Vaults(
+            work=self.work,
+            env_digest=self.env_digest,
+            assurance="simulated",
+            attest=self.attest,
+            watch=self._vault_changed,
+        )
+        self._attester = attester
+        self._base = base
+        self._coverage = measurement.coverage
+        self._quotes = RateLimit(config.quotes_per_minute)
+        self._stop = asyncio.Event()
+        self._idle_since = time.monotonic()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Serve until told to stop or idle for long enough; then end every child."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            async with serve(
+                self._connected, self.config.host, self.config.port, max_size=MAX_HANDSHAKE, compression=None
+            ) as server:
+                self._write_ready(server)
+                await self._until_stopped()
+                await self._end_sessions()
+        finally:
+            await self._end_sessions()
+            await self.vaults.stop()
+            await asyncio.to_thread(_remove_tree, self.work)
+
+    def attest(self, report_data: bytes, contract: str) -> Evidence:
+        """Return evidence of this enclave over 64 bytes of report data, for one of its contracts."""
+        return self._attester.collect(
+            report_data, contract=contract, env_digest=self.env_digest, runtime=self.runtime(contract)
+        )
+
+    def take_quote(self) -> None:
+        """Count evidence that an unauthenticated caller asks for.
+
+        Raises:
+            UnavailableError: Too much in too short a time.
+        """
+        self._quotes.take(time.monotonic())
+
+    def runtime(self, contract: str) -> dict[str, Any]:
+        """Return what this enclave declares about how it runs."""
+        terms = self.contracts[contract].contract
+        found = isolation.probe()
+        level = "none" if self.config.plain_kernel else found.level
+        return {
+            "isolation": {"level": level, "landlock": found.landlock, "seccomp": found.seccomp},
+            "placement": "colocated",
+            "tenancy": terms.tenancy,
+            "measured": self._coverage,
+        }
+
+    def served(self, digest: str) -> ServedContract:
+        """Return a contract this enclave serves, valid now.
+
+        Raises:
+            ContractError: Unknown here, not yet valid, expired, or asking for another placement.
+        """
+        served = self.contracts.get(digest)
+        if served is None:
+            raise ContractError(
+                "contract.unknown", "this enclave does not serve that contract", next_step="check endpoint and contract"
+            )
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        signing.check_validity(served.contract, now=now)
+        if served.contract.placement != "colocated":
+            raise ContractError(
+                "contract.placement",
+                "the contract asks for split placement, and this enclave runs sandboxes beside the vault",
+                clause="placement",
+            )
+        return served
+
+    async def admit(self, session: Session) -> Session:
+        """Register a new session, or return the one it resumes.
+
+        Raises:
+            TrustError: ``session.owner``: the session is another analyst's, or of other terms.
+            UnavailableError: Too many sessions, or the sandbox does not start.
+        """
+        opening = session.opening
+        known = self.sessions.get(opening.session)
+        if known is not None:
+            same = (opening.analyst, opening.mode, opening.purpose, session.served.digest)
+            old = known.opening
+            if same != (old.analyst, old.mode, old.purpose, known.served.digest) or known.kernel is None:
+                raise TrustError("session.owner", "the session belongs to somebody else, or to other terms")
+            if known.attached:
+                raise TrustError("session.attached", "the session is in use by another connection")
+            return known
+        if len(self.sessions) >= self.config.max_sessions:
+            raise UnavailableError(
+                "enclave.full", "the enclave runs as many notebooks as it can", next_step="shut another kernel down"
+            )
+        self.sessions[opening.session] = session
+        folder = self._new_folder()
+        try:
+            await session.start(folder, plain=self.config.plain_kernel)
+        except CloisterError:
+            self._forget(session)
+            raise
+        self.spawn(self._forget_when_ended(session))
+        return session
+
+    def detached(self, session: Session) -> None:
+        """Note that a session's connection broke; its kernel waits a while for the same analyst."""
+        self.spawn(self._expire(session))
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine beside the others and keep it from being collected."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connected(self, socket: ServerConnection) -> None:
+        await Connection(self, socket).run()
+
+    def _vault_changed(self, contract: str, mode: Mode, state: dict[str, Any]) -> None:
+        for session in self.sessions.values():
+            if session.served.digest == contract and session.opening.mode == mode:
+                self.spawn(session.event(type="vault", **state))
+
+    async def _forget_when_ended(self, session: Session) -> None:
+        await session.ended()
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        if self.sessions.get(session.opening.session) is session:
+            del self.sessions[session.opening.session]
+        self._idle_since = time.monotonic()
+
+    async def _expire(self, session: Session) -> None:
+        await asyncio.sleep(self.config.resume_s)
+        if not session.attached:
+            await session.stop("the connection was lost and nobody resumed the session")
+
+    async def _until_stopped(self) -> None:
+        while not self._stop.is_set():
+            idle = time.monotonic() - self._idle_since
+            if self.config.idle_exit_s and not self.sessions and idle >= self.config.idle_exit_s:
+                _log.info("no session for %.0f s: ending", idle)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 0.2)
+
+    async def _end_sessions(self) -> None:
+        sessions = list(self.sessions.values())
+        await asyncio.gather(*(session.stop("the enclave is stopping") for session in sessions))
+        # Connections need a moment to hand over the last event and say goodbye.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(session.left.wait() for session in sessions)), GOODBYE_S)
+
+    def _new_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="s-", dir=self.work))
+        folder.chmod(0o711)
+        return folder
+
+    def _write_ready(self, server: Server) -> None:
+        host, port = next(iter(server.sockets)).getsockname()[:2]
+        url = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+        _log.info("listening on %s, env %s", url, self.env_digest[:23])
+        if self.config.ready:
+            path = self._base / self.config.ready
+            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            temporary.write_text(json.dumps({"url": url, "pid": os.getpid(), "env_digest": self.env_digest}))
+            temporary.replace(path)
+
+
+def _remove_tree(path: Path) -> None:
+    import shutil  # noqa: PLC0415 (only needed at the very end)
+
+    shutil.rmtree(path, ignore_errors=True)

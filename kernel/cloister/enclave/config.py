@@ -1,0 +1,105 @@
+"""What an agent is started with: ``enclave.json``. Paths, addresses and limits, no secrets.
+
+{"contracts": [{"contract": "st_anna.contract.json", "cards": ["visits.card.json"],
+                "capsules": {"sha256:...": "/data/visits.capsule"}}],
+ "brokers": {"did:key:...": "http://127.0.0.1:8701"}, "ready": "agent.ready", "idle_exit_s": 60}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cloister.contract import signing
+from cloister.contract.terms import Contract
+from cloister.errors import CloisterError, MalformedError
+from cloister.wire.envelope import Envelope
+
+
+class ContractFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One contract this enclave serves: the envelope's path, its cards' paths, capsule folders by manifest digest."""
+
+    contract: str
+    cards: tuple[str, ...] = ()
+    capsules: dict[str, str] = {}
+
+
+class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The agent's configuration. Relative paths are relative to the file.
+
+    ``brokers`` overrides addresses by did (default: the contract's). ``ready`` receives ``{"url", "pid"}`` once the
+    agent listens. ``idle_exit_s`` after the last session the agent ends (0: never). ``resume_s`` is how long a kernel
+    waits for an analyst whose connection broke. ``quotes_per_minute`` caps evidence that callers can force before
+    they have proved anything. ``plain_kernel`` starts a bare ipykernel instead of the jail: for tests of the agent
+    alone, never a fall-back.
+    """
+
+    contracts: tuple[ContractFiles, ...]
+    brokers: dict[str, str] = {}
+    host: str = "127.0.0.1"
+    port: int = 0
+    ready: str = ""
+    work: str = ""
+    idle_exit_s: float = 0
+    resume_s: float = 60
+    max_sessions: int = 16
+    quotes_per_minute: int = 240
+    plain_kernel: bool = False
+
+
+class ServedContract(msgspec.Struct, frozen=True):
+    """A contract as read from disk: terms, digest, and what a vault needs for it."""
+
+    digest: str
+    contract: Contract
+    envelope: Envelope
+    cards: tuple[Envelope, ...]
+    capsules: dict[str, str]
+    brokers: dict[str, str]
+
+    @property
+    def analysts(self) -> frozenset[str]:
+        """The dids the contract admits as analysts."""
+        return frozenset(party.did for party in self.contract.parties if party.role == "analyst")
+
+
+def load_config(path: Path) -> EnclaveConfig:
+    """Read ``enclave.json``.
+
+    Raises:
+        MalformedError: ``enclave.config``: unreadable, or not the schema.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EnclaveConfig)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError("enclave.config", f"{path} is not a configuration: {error}") from error
+
+
+def load_contract(files: ContractFiles, base: Path, brokers: dict[str, str]) -> ServedContract:
+    """Read a contract and its cards. Signatures are checked here, validity at every session.
+
+    Raises:
+        MalformedError: A file that is no envelope.
+        ContractError: Not signed by every party, or contradicting itself.
+    """
+    envelope = _envelope(base / files.contract)
+    # A contract that expires while the agent runs must stop sessions, not the agent.
+    contract = signing.open_contract(envelope, now=signing.read_unverified(envelope).not_before)
+    return ServedContract(
+        digest=signing.contract_digest(envelope),
+        contract=contract,
+        envelope=envelope,
+        cards=tuple(_envelope(base / card) for card in files.cards),
+        capsules={digest: str((base / folder).resolve()) for digest, folder in files.capsules.items()},
+        brokers={broker.did: brokers.get(broker.did, broker.url) for broker in contract.brokers},
+    )
+
+
+def _envelope(path: Path) -> Envelope:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Envelope)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError("enclave.config", f"{path} is not a signed document") from error
+    except CloisterError as error:
+        raise MalformedError("enclave.config", f"{path}: {error.reason}") from error

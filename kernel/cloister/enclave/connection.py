@@ -1,0 +1,133 @@
+"""One connection of a relying party: hello, offer, opening, then frames both ways until either side leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from cloister.attest.channel import EnclaveEnd, refusal
+from cloister.attest.opening import Opening
+from cloister.attest.sealing import MAX_SEALED
+from cloister.enclave.config import ServedContract
+from cloister.enclave.sessions import Session
+from cloister.errors import CloisterError, ContractError, MalformedError
+from cloister.wire import canonical
+from cloister.wire.frames import Kind
+
+if TYPE_CHECKING:
+    from cloister.enclave.agent import Agent
+
+HANDSHAKE_TIMEOUT_S = 15.0
+_log = logging.getLogger("cloister.enclave")
+
+
+class Connection:
+    """Serves one WebSocket: only a hello is understood before evidence, only an opening before a session."""
+
+    def __init__(self, agent: Agent, socket: ServerConnection) -> None:
+        self._agent = agent
+        self._socket = socket
+        self._end = EnclaveEnd()
+
+    async def run(self) -> None:
+        """Serve until the peer leaves, misbehaves, or the session ends."""
+        try:
+            session = await self._handshake()
+        except (ConnectionClosed, TimeoutError):
+            return
+        except CloisterError as error:
+            _log.info("refused a connection: %s", error.code)
+            with contextlib.suppress(ConnectionClosed, CloisterError):
+                await self._refuse(error)
+            return
+        session.left.clear()
+        try:
+            await self._pump(session)
+        except ConnectionClosed:
+            _log.info("session %s lost its connection", session.opening.session)
+        except CloisterError as error:
+            _log.warning("session %s: the channel ended (%s)", session.opening.session, error.code)
+            self._end.abort()
+        finally:
+            session.left.set()
+            if self._end.peer_closed:
+                await session.stop("the notebook closed it")
+            else:
+                self._agent.detached(session)
+
+    async def _handshake(self) -> Session:
+        hello = self._end.receive_hello(await self._message())
+        served = self._agent.served(hello.contract)
+        self._agent.take_quote()
+        offer = self._end.offer(
+            lambda report_data: self._agent.attest(report_data, served.digest),
+            vault_id=self._agent.vaults.identity(served.digest, "confidential"),
+            env_digest=self._agent.env_digest,
+        )
+        await self._socket.send(offer)
+        opening = self._end.admit(await self._message(), served.analysts)
+        # Only now has the peer proved to be somebody who may send large frames.
+        self._socket.protocol.max_message_size = MAX_SEALED
+        _check_purpose(opening, served)
+        session = await self._agent.admit(Session(opening, served, self._agent.vaults))
+        isolation = session.kernel.isolation if session.kernel else {}
+        accepted = canonical.encode({"type": "accepted", "isolation": isolation})
+        await self._socket.send(self._end.seal(Kind.EVENT, accepted))
+        return session
+
+    async def _message(self) -> bytes:
+        data = await asyncio.wait_for(self._socket.recv(), HANDSHAKE_TIMEOUT_S)
+        if isinstance(data, str):
+            raise MalformedError("channel.text", "the protocol is binary")
+        return data
+
+    async def _refuse(self, error: CloisterError) -> None:
+        if self._end.keyed:
+            event = canonical.encode({"type": "refused", "error": error.to_dict()})
+            await self._socket.send(self._end.seal(Kind.EVENT, event))
+            await self._socket.send(self._end.close())
+        else:
+            await self._socket.send(refusal(error))
+        await self._socket.close()
+
+    async def _pump(self, session: Session) -> None:
+        sender = asyncio.create_task(self._send(session))
+        receiver = asyncio.create_task(self._receive(session))
+        try:
+            done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (sender, receiver):
+                task.cancel()
+            await asyncio.gather(sender, receiver, return_exceptions=True)
+
+    async def _send(self, session: Session) -> None:
+        while (frame := await session.outbox.get()) is not None:
+            await self._socket.send(self._end.seal(frame.kind, *frame.parts))
+        await self._socket.send(self._end.close())
+        await self._socket.close()
+
+    async def _receive(self, session: Session) -> None:
+        async for data in self._socket:
+            if isinstance(data, str):
+                raise MalformedError("channel.text", "the protocol is binary")
+            frame = self._end.open(data)
+            if frame is None:
+                return
+            await session.from_proxy(frame)
+
+
+def _check_purpose(opening: Opening, served: ServedContract) -> None:
+    if opening.purpose not in served.contract.purposes:
+        raise ContractError(
+            "contract.purpose",
+            f"the contract does not list the purpose {opening.purpose!r}",
+            clause="purposes",
+            next_step="choose one of: " + ", ".join(served.contract.purposes),
+        )

@@ -1,0 +1,296 @@
+"""One notebook's session: the sandbox, its link to the vault, and what leaves towards the proxy.
+
+A session outlives the connection for a while (the same analyst may resume) but never its kernel. The agent does not
+trust the sandbox: it reads only headers, adds the context the sandbox cannot choose, and refuses what is not a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from cloister.attest.opening import Opening
+from cloister.enclave import causes
+from cloister.enclave.config import ServedContract
+from cloister.enclave.kernels import KernelProcesses
+from cloister.enclave.vaults import Vaults
+from cloister.errors import CloisterError, MalformedError, UnavailableError
+from cloister.plan.link import MAX_REQUEST, Cause, Context, Request, Routing
+from cloister.wire import canonical
+from cloister.wire.frames import Frame, Kind
+
+OUTBOX_BYTES = 64 * 2**20
+FENCE_TIMEOUT_S = 1.0
+FROM_PROXY = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN})
+_FROM_BRIDGE = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
+_BUDGET_ID = 0
+_T = TypeVar("_T")
+_log = logging.getLogger("cloister.enclave")
+
+
+class _Numbered(msgspec.Struct, frozen=True):
+    id: int
+
+
+class Outbox:
+    """Frames on their way to the proxy: bounded, in order, waiting while nobody is connected."""
+
+    def __init__(self, limit: int = OUTBOX_BYTES) -> None:
+        self._frames: deque[Frame] = deque()
+        self._size = 0
+        self._limit = limit
+        self._changed = asyncio.Condition()
+        self._finished = False
+
+    async def put(self, kind: int, *parts: bytes) -> None:
+        """Append a frame; waits while the outbox is full, so a slow reader slows the kernel and loses nothing."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._size < self._limit or self._finished)
+            self._frames.append(Frame(kind, parts))
+            self._size += sum(map(len, parts))
+            self._changed.notify_all()
+
+    async def finish(self) -> None:
+        """Say that nothing more will come."""
+        async with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+    async def get(self) -> Frame | None:
+        """Return the oldest frame, waiting for one; None when the last has been taken."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._frames) or self._finished)
+            if not self._frames:
+                return None
+            frame = self._frames.popleft()
+            self._size -= sum(map(len, frame.parts))
+            self._changed.notify_all()
+            return frame
+
+
+class Session:
+    """A session admitted by its opening; ``start`` begins it, ``ended`` completes when its kernel is gone."""
+
+    def __init__(self, opening: Opening, served: ServedContract, vaults: Vaults) -> None:
+        self.opening = opening
+        self.served = served
+        self.outbox = Outbox()
+        self.kernel: KernelProcesses | None = None
+        self.left = asyncio.Event()
+        self.left.set()
+        self._vaults = vaults
+        self._causes = causes.Causes(opening.session)
+        self._fences: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._parents: dict[int, str] = {}
+        self._over = asyncio.Event()
+
+    @property
+    def attached(self) -> bool:
+        """Whether a connection serves this session now."""
+        return not self.left.is_set()
+
+    async def start(self, folder: Path, *, plain: bool) -> None:
+        """Start the sandbox and begin relaying; the vault is warmed up on the side.
+
+        Raises:
+            UnavailableError: The sandbox could not be started or confined.
+        """
+        self.kernel = await KernelProcesses.start(folder, plain=plain)
+        for work in (self._watch(), self._from_kernel(), self._from_sandbox(), self._ask_budget()):
+            self._spawn(work)
+
+    async def ended(self) -> None:
+        """Wait until the kernel is gone and its processes are cleaned up."""
+        await self._over.wait()
+
+    async def stop(self, reason: str) -> None:
+        """End the kernel; ``reason`` is told to the proxy."""
+        if self._over.is_set():
+            return
+        await self._finish(reason)
+
+    async def event(self, **event: Any) -> None:
+        """Tell the proxy something."""
+        await self.outbox.put(Kind.EVENT, canonical.encode(event))
+
+    async def from_proxy(self, frame: Frame) -> None:
+        """Take one frame of the proxy.
+
+        Raises:
+            MalformedError: A kind that no proxy sends.
+            UnavailableError: The kernel is gone.
+        """
+        if frame.kind == Kind.PING:
+            await self.outbox.put(Kind.PING, *frame.parts)
+            return
+        if frame.kind not in FROM_PROXY:
+            raise MalformedError("channel.kind", f"a proxy does not send frames of kind {frame.kind}")
+        self._causes.sent(frame.parts, shell=frame.kind == Kind.SHELL)
+        if self.kernel is None:
+            raise UnavailableError("kernel.died", "the kernel has ended")
+        await self.kernel.to_kernel(frame)
+
+    async def _watch(self) -> None:
+        if self.kernel is not None:
+            await self._finish(await self.kernel.ended())
+
+    async def _finish(self, reason: str) -> None:
+        kernel, self.kernel = self.kernel, None
+        if kernel is None:
+            return
+        await kernel.stop()
+        await self.event(type="kernel", state="died", reason=reason)
+        await self.outbox.finish()
+        self._over.set()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _from_kernel(self) -> None:
+        kernel = self.kernel
+        if kernel is None:
+            return
+        try:
+            async for frame in kernel.from_kernel():
+                await self._relay(frame)
+        except CloisterError as error:
+            _log.warning("session %s: the bridge broke the protocol (%s)", self.opening.session, error.code)
+            await self._finish("the bridge broke the protocol")
+
+    async def _relay(self, frame: Frame) -> None:
+        if frame.kind == Kind.EVENT:
+            await self.event(type="kernel", state="started", reason="")
+            return
+        if frame.kind not in _FROM_BRIDGE:
+            raise MalformedError("bridge.kind", f"a bridge does not send frames of kind {frame.kind}")
+        if self._fences and self._is_fence(frame):
+            return
+        if frame.kind == Kind.IOPUB and (message_id := causes.finished(frame.parts)):
+            self._causes.idle(message_id)
+        await self.outbox.put(frame.kind, *frame.parts)
+
+    def _is_fence(self, frame: Frame) -> bool:
+        parent = causes.parent_of(frame.parts)
+        fence = self._fences.get(parent)
+        if fence is not None and frame.kind == Kind.IOPUB and causes.finished(frame.parts):
+            fence.set()
+        return fence is not None
+
+    async def _from_sandbox(self) -> None:
+        kernel = self.kernel
+        if kernel is None:
+            return
+        try:
+            async for frame in kernel.from_sandbox():
+                if frame.kind != Kind.REQUEST or len(frame.parts) != 1 or len(frame.parts[0]) > MAX_REQUEST:
+                    raise MalformedError("link.malformed", "a sandbox sends requests and nothing else")
+                # Taken at once, in order: the cause is that of now, not of when the vault has time.
+                self._spawn(self._request(_number(frame.parts[0]), frame.parts[0]))
+        except CloisterError as error:
+            # The link is one stream: after nonsense no byte of it can be trusted to start a frame.
+            _log.warning("session %s: the sandbox broke the link's protocol (%s)", self.opening.session, error.code)
+            await self._finish("the sandbox broke the protocol of its link")
+
+    async def _request(self, number: int, body: bytes) -> None:
+        try:
+            # The vault decodes again, for itself; here a malformed request still has an id to answer to.
+            _decode(body, Request)
+            if self._causes.ambiguous:
+                await self._fence()
+            cause = self._causes.current()
+            vault = await self._vaults.get(self.served, self.opening.mode)
+            self._parents[number] = cause.message
+            await vault.request(self._context(cause), number, body, self._answer)
+        except CloisterError as error:
+            await self._to_sandbox(canonical.encode({"id": number, "error": error.to_dict()}))
+
+    def _context(self, cause: Cause) -> Context:
+        opening = self.opening
+        return Context(opening.session, opening.analyst, opening.purpose, self._causes.transcript, cause)
+
+    async def _fence(self) -> None:
+        """Wait until everything the kernel published before now has been seen.
+
+        Several cells may be queued; the ``idle`` of the one before may still be on its way while the next one's plan is
+        already here. A control request of the agent's own answers on the same ordered channel, behind that ``idle``.
+        """
+        kernel = self.kernel
+        if kernel is None:
+            return
+        message_id = "agent-" + secrets.token_hex(12)
+        fence = self._fences.setdefault(message_id, asyncio.Event())
+        try:
+            await kernel.to_kernel(Frame(Kind.CONTROL, causes.control_request(message_id, "kernel_info_request")))
+            await asyncio.wait_for(fence.wait(), FENCE_TIMEOUT_S)
+        except TimeoutError:
+            _log.info("session %s: the kernel's control thread is busy; causes may lag", self.opening.session)
+        finally:
+            # Its reply on the control channel may come after its output; it is recognised a little longer.
+            asyncio.get_running_loop().call_later(5, self._fences.pop, message_id, None)
+
+    async def _answer(self, routing: Routing, reply: bytes) -> None:
+        # In a task of its own: a proxy that reads slowly must not hold up the vault's other sessions.
+        self._spawn(self._deliver(routing, reply))
+
+    async def _deliver(self, routing: Routing, reply: bytes) -> None:
+        number = _decode(reply, _Numbered).id
+        if number == _BUDGET_ID:
+            await self._budget(reply)
+            return
+        parent = self._parents.pop(number, "")
+        for admission in routing.admissions:
+            await self.event(type="admission", admission=admission)
+        for receipt in routing.receipts:
+            await self.event(type="receipt", receipt=receipt, parent=parent)
+        await self._to_sandbox(reply)
+        if routing.receipts:
+            self._spawn(self._ask_budget())
+
+    async def _to_sandbox(self, reply: bytes) -> None:
+        if self.kernel is not None:
+            try:
+                await self.kernel.to_sandbox(reply)
+            except UnavailableError:
+                _log.info("session %s: a reply came after its sandbox ended", self.opening.session)
+
+    async def _ask_budget(self) -> None:
+        body = canonical.encode({"id": _BUDGET_ID, "op": "budget", "plan": None})
+        try:
+            vault = await self._vaults.get(self.served, self.opening.mode)
+            await vault.request(self._context(Cause("background")), _BUDGET_ID, body, self._answer)
+        except CloisterError as error:
+            if error.code != "vault.busy":
+                await self.event(type="vault", state="died", error=error.to_dict())
+
+    async def _budget(self, reply: bytes) -> None:
+        told = msgspec.json.decode(reply, type=dict[str, Any])
+        if isinstance(told.get("result"), dict):
+            await self.event(type="budget", budget=told["result"])
+        elif isinstance(told.get("error"), dict):
+            await self.event(type="vault", state="ready", error=told["error"])
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _number(body: bytes) -> int:
+    number = _decode(body, _Numbered).id
+    if number <= _BUDGET_ID:
+        raise MalformedError("link.malformed", "request ids are positive")
+    return number
+
+
+def _decode(body: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("link.malformed", f"a message of the link is no {kind.__name__.lstrip('_')}") from error
