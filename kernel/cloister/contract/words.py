@@ -1,0 +1,90 @@
+"""A contract in plain words: what every party can read before signing, and what ``cl.contract()`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import msgspec
+
+from cloister.contract.findings import exact
+from cloister.contract.terms import Contract
+
+_OPERATIONS = {"aggregate": "aggregates (counts, sums, means, rates)", "model": "models"}
+_PLACEMENTS = {
+    "split": "Notebook code runs in another machine than the data.",
+    "colocated": "Notebook code runs on the same machine as the data, in another process; "
+    "timing and cache channels between them are not stopped.",
+}
+_TENANCIES = {
+    "exclusive": "The enclave serves this contract only.",
+    "shared": "The enclave may serve other contracts too.",
+}
+
+
+def in_words(contract: Contract) -> str:
+    """Return the contract as short plain sentences, one a line, in the order a reader asks."""
+    return "\n".join(_lines(contract))
+
+
+def difference(before: Contract, after: Contract) -> tuple[str, ...]:
+    """Return what changed between two contracts, one clause a line (``clause: old -> new``)."""
+    return tuple(_differences("", msgspec.to_builtins(before), msgspec.to_builtins(after)))
+
+
+def _lines(contract: Contract) -> Iterator[str]:
+    providers = [party.name for party in contract.parties if party.role == "provider"]
+    analysts = [party.name for party in contract.parties if party.role == "analyst"]
+    yield f"{contract.title} ({contract.name})"
+    yield f"{_and(providers)} {'lets' if len(providers) == 1 else 'let'} {_and(analysts)} use these tables:"
+    for table in contract.tables:
+        yield f"  - {table.name}, from {table.provider}; account kept by {table.broker}"
+    yield f"For: {_and(contract.purposes)}. Nothing else."
+    allowed = _and([_OPERATIONS[operation] for operation in contract.operations])
+    yield f"Allowed: {allowed}. Rows never leave the enclave."
+    for budget in contract.budgets:
+        yield (
+            f"Privacy of {budget.population}: all releases together stay within epsilon {budget.epsilon} "
+            f"at delta {budget.delta}; unless said otherwise a release costs {_percent(budget.default_share)}."
+        )
+    for limit in contract.analyst_limits:
+        yield f"{limit.analyst} may spend {_percent(limit.share)} of the budget of {limit.population}."
+    yield f"At most {contract.limits.releases:,} releases. Repeating a release is free."
+    if contract.share_releases:
+        yield "What one analyst has released, the others of this contract get without paying again."
+    yield f"{_PLACEMENTS[contract.placement]} {_TENANCIES[contract.tenancy]}"
+    if contract.accept_simulated:
+        yield "A SIMULATED enclave is accepted, for demonstration data: it hides nothing from the owner of its machine."
+    yield f"Valid from {contract.not_before} until {contract.not_after}. A provider can stop it at any time."
+
+
+def _differences(path: str, before: object, after: object) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            yield from _differences(f"{path}.{key}" if path else str(key), before.get(key), after.get(key))
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        for index in range(max(len(before), len(after))):
+            pair = [items[index] if index < len(items) else None for items in (before, after)]
+            yield from _differences(f"{path}[{index}]", *pair)
+    elif before != after:
+        yield f"{path}: {_shown(before)} -> {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    return "(none)" if value is None else str(value)
+
+
+def _percent(share: str) -> str:
+    value = exact(share)
+    if value is None:
+        return share
+    percent = value * 100
+    return f"{percent.numerator} %" if percent.denominator == 1 else f"{_decimal(percent)} %"
+
+
+def _decimal(value: Fraction) -> str:
+    return f"{float(value):.4g}"
+
+
+def _and(names: list[str] | tuple[str, ...]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names)) or "(nobody)"

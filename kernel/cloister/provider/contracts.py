@@ -1,0 +1,145 @@
+"""Drafting and signing contracts from sealed capsules: what ``cloister contract`` does, as functions.
+
+A draft is complete: it is built from the cards and capsules themselves, so digests, populations and purposes cannot
+be mistyped. Every party then signs the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from cloister.contract import lint, signing
+from cloister.contract.card import Card
+from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.errors import ContractError, MalformedError
+from cloister.wire.envelope import Envelope
+from cloister.wire.identity import SigningKey
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A table a provider puts under contract: the provider's and broker's names, card, and pinned digests."""
+
+    provider: str
+    broker: str
+    card: Card
+    card_digest: str
+    manifest_digest: str
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the parties agree on beside the tables. Defaults are those of a demonstration (privacy.md section 6)."""
+
+    not_before: str
+    not_after: str
+    epsilon: str = "8"
+    delta: str = "0.000001"
+    default_share: str = "0.02"
+    releases: int = 1000
+    operations: tuple[Literal["aggregate", "model"], ...] = ("aggregate",)
+    placement: Literal["split", "colocated"] = "split"
+    tenancy: Literal["exclusive", "shared"] = "exclusive"
+    accept_simulated: bool = False
+    share_releases: bool = False
+
+
+def draft(
+    name: str,
+    title: str,
+    *,
+    parties: Iterable[Party],
+    brokers: Iterable[Broker],
+    offers: Iterable[Offer],
+    policies: Mapping[str, str],
+    terms: Terms,
+    purposes: Iterable[str] = (),
+) -> Contract:
+    """Return an unsigned contract over the offered tables.
+
+    Args:
+        name: Short name of the contract.
+        title: One line for people.
+        parties: Who signs.
+        brokers: Who keeps the accounts.
+        offers: The tables, each with its card.
+        policies: Appraisal policy digest by party (or broker) name.
+        terms: Everything else.
+        purposes: Purposes; by default those that every card allows.
+
+    Raises:
+        ContractError: A finding of level error; ``clause`` and ``next_step`` say what to change.
+    """
+    parties, offers = tuple(parties), tuple(offers)
+    accounts = sorted({(offer.broker, offer.card.population) for offer in offers if offer.card.unit != "none"})
+    analysts = [party.name for party in parties if party.role == "analyst"]
+    common = set.intersection(*(set(offer.card.purposes) for offer in offers)) if offers else set()
+    contract = Contract(
+        name=name,
+        title=title,
+        parties=parties,
+        brokers=tuple(brokers),
+        tables=tuple(
+            TableTerms(offer.card.name, offer.provider, offer.broker, offer.card_digest, offer.manifest_digest)
+            for offer in offers
+        ),
+        purposes=tuple(purposes) or tuple(sorted(common)),
+        operations=terms.operations,
+        regime="dp",
+        budgets=tuple(
+            Budget(population, broker, terms.epsilon, terms.delta, terms.default_share)
+            for broker, population in accounts
+        ),
+        analyst_limits=tuple(
+            AnalystLimit(analyst, population, f"1/{len(analysts)}" if len(analysts) > 1 else "1")
+            for analyst in analysts
+            for population in sorted({population for _, population in accounts})
+        ),
+        limits=Limits(terms.releases),
+        policies=dict(policies),
+        placement=terms.placement,
+        tenancy=terms.tenancy,
+        accept_simulated=terms.accept_simulated,
+        share_releases=terms.share_releases,
+        not_before=terms.not_before,
+        not_after=terms.not_after,
+    )
+    check(contract, {offer.card.name: offer.card for offer in offers})
+    return contract
+
+
+def check(contract: Contract, cards: Mapping[str, Card] | None = None) -> tuple[lint.Finding, ...]:
+    """Return the warnings of a contract.
+
+    Raises:
+        ContractError: The first error, if there is one.
+    """
+    found = lint.contract_findings(contract, cards)
+    for finding in lint.errors_of(found):
+        raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
+    return found
+
+
+def sign(document: Envelope | Contract, key: SigningKey, cards: Mapping[str, Card] | None = None) -> Envelope:
+    """Return the contract with one more party's signature; nobody signs what does not lint.
+
+    Raises:
+        ContractError: A finding of level error, or the key belongs to no party.
+    """
+    contract = signing.read_unverified(document) if isinstance(document, Envelope) else document
+    check(contract, cards)
+    unsigned = document if isinstance(document, Envelope) else signing.sign_contract(contract)
+    return signing.add_signature(unsigned, key)
+
+
+def read(data: bytes) -> Envelope:
+    """Return a contract document read from a file.
+
+    Raises:
+        MalformedError: ``contract.file``.
+    """
+    try:
+        return msgspec.json.decode(data, type=Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("contract.file", "this file is no signed contract") from error
