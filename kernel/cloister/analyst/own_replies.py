@@ -135,11 +135,12 @@ def is_complete(code: str) -> dict[str, Any]:
             compiled = codeop.compile_command(code, symbol="exec")
     except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError):
         return {"status": "invalid"}
-    if compiled is not None:
+    last = code.rpartition("\n")[2]
+    indent = last[: len(last) - len(last.lstrip(" "))]
+    # An indented last line may go on; an empty line ends the block, as in IPython.
+    if compiled is not None and not (indent and last.strip()):
         return {"status": "complete"}
-    last = code.rstrip("\n").rpartition("\n")[2]
-    indent = len(last) - len(last.lstrip(" "))
-    return {"status": "incomplete", "indent": " " * (indent + 4 if last.rstrip().endswith(":") else indent)}
+    return {"status": "incomplete", "indent": indent + "    " if last.rstrip().endswith(":") else indent}
 
 
 def error_content(error: CloisterError) -> dict[str, Any]:
