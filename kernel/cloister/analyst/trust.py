@@ -1,8 +1,8 @@
 """The analyst's trust store: which enclaves, contracts and policies this person decided to use.
 
-``CLOISTER_HOME/trust/<name>/`` holds ``entry.json``, ``contract.json`` and ``policy.toml``; the analyst's Ed25519 seed
-is in ``trust/analyst.key`` (0600). Everything that decides about trust is chosen here, by a person, and never taken from
-a notebook: a notebook may name an entry, not an endpoint and not a policy.
+``CLOISTER_HOME/trust/<name>/`` holds ``entry.json``, ``contract.json`` and ``policy.toml``; the analyst's Ed25519
+seed is in ``trust/analyst.key`` (0600). Everything that decides about trust is chosen here, by a person, and never
+taken from a notebook: a notebook may name an entry, not an endpoint and not a policy.
 """
 
 from __future__ import annotations

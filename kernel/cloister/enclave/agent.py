@@ -156,7 +156,9 @@ class Agent:
         folder = self._new_folder()
         try:
             await session.start(folder, plain=self.config.plain_kernel)
+            _check_isolation(session)
         except CloisterError:
+            await session.stop("the session was refused")
             self._forget(session)
             raise
         self.spawn(self._forget_when_ended(session))
@@ -224,6 +226,19 @@ class Agent:
             temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
             temporary.write_text(json.dumps({"url": url, "pid": os.getpid(), "env_digest": self.env_digest}))
             temporary.replace(path)
+
+
+def _check_isolation(session: Session) -> None:
+    reached = session.kernel.isolation if session.kernel else {}
+    if session.opening.mode == "confidential" and not all(
+        isolation.allows(reached, grade) for grade in session.served.grades
+    ):
+        raise ContractError(
+            "isolation.grade",
+            "this system cannot isolate notebook code, and the contract covers data beyond demonstration grade",
+            clause="attestation.md section 4: isolation none opens demonstration data only",
+            next_step="run the enclave on Linux with Landlock and seccomp (`cloister doctor`)",
+        )
 
 
 def _remove_tree(path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from cloister.contract import signing
 from cloister.contract.terms import Contract
-from cloister.errors import CloisterError, MalformedError
+from cloister.errors import CloisterError, ContractError, MalformedError
 from cloister.wire.envelope import Envelope
 
 
@@ -57,6 +57,7 @@ class ServedContract(msgspec.Struct, frozen=True):
     cards: tuple[Envelope, ...]
     capsules: dict[str, str]
     brokers: dict[str, str]
+    grades: frozenset[str]
 
     @property
     def analysts(self) -> frozenset[str]:
@@ -81,16 +82,24 @@ def load_contract(files: ContractFiles, base: Path, brokers: dict[str, str]) -> 
 
     Raises:
         MalformedError: A file that is no envelope.
-        ContractError: Not signed by every party, or contradicting itself.
+        ContractError: Not signed by every party, contradicting itself, or a card that its provider did not sign.
     """
     envelope = _envelope(base / files.contract)
     # A contract that expires while the agent runs must stop sessions, not the agent.
     contract = signing.open_contract(envelope, now=signing.read_unverified(envelope).not_before)
+    providers = {party.name: party.did for party in contract.parties if party.role == "provider"}
+    cards = {signing.payload_digest(card): card for card in (_envelope(base / path) for path in files.cards)}
+    grades = set()
+    for table in contract.tables:
+        if table.card not in cards:
+            raise ContractError("card.missing", f"no card of {table.name} is configured", clause="tables.card")
+        grades.add(signing.open_card(cards[table.card], providers[table.provider], pinned=table.card).grade)
     return ServedContract(
         digest=signing.contract_digest(envelope),
         contract=contract,
         envelope=envelope,
-        cards=tuple(_envelope(base / card) for card in files.cards),
+        cards=tuple(cards.values()),
+        grades=frozenset(grades),
         capsules={digest: str((base / folder).resolve()) for digest, folder in files.capsules.items()},
         brokers={broker.did: brokers.get(broker.did, broker.url) for broker in contract.brokers},
     )
