@@ -1,1 +1,60 @@
-"""What notebook code imports inside the enclave. Untrusted, and without data."""
+"""What notebook code imports inside the enclave. Untrusted, and without data.
+
+    import cloister as cl
+    visits = cl.table("st_anna.visits")
+    visits[visits.age >= 18].groupby("sex").bmi.mean()
+
+A handle is a name for rows that stay where they are. Row-wise code builds expressions, aggregates are asked of the
+vault over one link, and what comes back is ordinary numbers and pandas with the facts of their release.
+"""
+
+from __future__ import annotations
+
+from cloister.errors import CloisterError
+from cloister.sandbox.catalogue import Budget, ContractView, Tables, open_table
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.functions import case, crosstab, cut, where
+from cloister.sandbox.learn import Gram, gram
+from cloister.sandbox.release import Release
+from cloister.sandbox.session import current
+
+__all__ = [
+    "CloisterError",
+    "Frame",
+    "Gram",
+    "Release",
+    "budget",
+    "case",
+    "contract",
+    "crosstab",
+    "cut",
+    "gram",
+    "table",
+    "tables",
+    "where",
+]
+
+
+def contract() -> ContractView:
+    """Return the contract of this kernel, in plain words."""
+    return ContractView(current())
+
+
+def tables() -> Tables:
+    """Return the catalogue: every table of the contract with its tiers and columns."""
+    return Tables(current())
+
+
+def budget() -> Budget:
+    """Return every limit of the contract with what is spent of it."""
+    return Budget(current())
+
+
+def table(name: str) -> Frame:
+    """Return the handle of a table, such as ``cl.table("st_anna.visits")``.
+
+    Raises:
+        PlanError: The contract has no such table.
+        CloisterError: This is not a Cloister kernel.
+    """
+    return open_table(current(), name)

@@ -1,0 +1,99 @@
+"""The price of a release before it is made: rho, epsilon, share of the budget, expected standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+from typing import Any
+
+from cloister.errors import PlanError
+from cloister.plan.layout import Component, Layout
+
+WITHOUT_N = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a release would cost and how noisy it would be. Nothing was spent to find out.
+
+    Attributes:
+        rho: zCDP charged.
+        epsilon: The epsilon this release alone amounts to, at the contract's delta.
+        share: Part of the analyst's total budget.
+        errors: Standard error of the noise, per measure and cell; of a mean, at ``n`` rows per cell.
+        n: Rows assumed behind a mean.
+        cells: Cells of the closed keys.
+        deadline_ms: When the reply comes.
+        mode: ``confidential`` or ``mock``.
+    """
+
+    rho: Fraction
+    epsilon: float
+    share: float
+    errors: dict[str, float]
+    n: float | None
+    cells: int
+    deadline_ms: int
+    mode: str
+
+    @property
+    def stderr(self) -> float | dict[str, float]:
+        """The expected standard error, or one per measure."""
+        return next(iter(self.errors.values())) if len(self.errors) == 1 else dict(self.errors)
+
+    @property
+    def releases_left(self) -> int:
+        """How many releases of this price an untouched budget would hold."""
+        return math.floor(1 / self.share) if self.share else 0
+
+    def __repr__(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.cost_text(self)
+
+    def _repr_html_(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.cost_html(self)
+
+
+def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dict[str, float]:
+    """Return the standard error of every measure.
+
+    Args:
+        layout: Layout of the plan.
+        stderr: Standard error of each component, in the measure's unit.
+        n: Rows per cell behind a mean. Its error is stated for the least favourable mean, at a bound of its range.
+    """
+    found: dict[str, float] = {}
+    for measure in layout.measures:
+        errors = [stderr[index] for index in measure.components]
+        if measure.kind == "mean":
+            reach = _reach(layout.components[measure.components[0]])
+            found[measure.name] = math.hypot(errors[0], reach * errors[1]) / (n or WITHOUT_N)
+        else:
+            found[measure.name] = errors[0]
+    return found
+
+
+def needs_n(layout: Layout) -> bool:
+    """Return whether an expected error depends on how many rows there are."""
+    return any(measure.kind == "mean" for measure in layout.measures)
+
+
+def check_n(value: Any) -> float | None:
+    """Return the number of rows the analyst expects.
+
+    Raises:
+        PlanError: Not a positive number.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not value > 0:
+        raise PlanError("api.precision", "n= is the number of rows you expect, above zero")
+    return float(value)
+
+
+def _reach(part: Component) -> float:
+    return float(part.hi * part.step)

@@ -1,0 +1,391 @@
+"""The handle of a table: it looks and behaves like a DataFrame whose rows are somewhere else.
+
+Columns, dtypes and the domain of a category are public and free. Everything that computes row by row builds an
+expression; everything that aggregates asks the vault and spends; everything that would show rows is refused with the
+nearest thing that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.plan import algebra
+from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
+from cloister.sandbox.ask import Ask, terminal
+from cloister.sandbox.column import Column
+from cloister.sandbox.group import GroupBy
+from cloister.sandbox.rows import Rows, same
+from cloister.sandbox.session import Session
+from cloister.sandbox.terms import Term
+
+
+class Frame:
+    """Rows of a table and its columns, declared or derived."""
+
+    __hash__ = object.__hash__
+    __array_priority__ = 1000
+    ndim = 2
+
+    def __init__(self, rows: Rows, columns: dict[str, Term]) -> None:
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_columns", columns)
+
+    _rows: Rows
+    _columns: dict[str, Term]
+
+    @classmethod
+    def of_table(cls, session: Session, name: str) -> Frame:
+        """Return the handle of a table of the contract.
+
+        Raises:
+            PlanError: The contract has no such table.
+        """
+        card = session.card(name)
+        columns = {column.name: terms.of_card(card, column) for column in card.columns}
+        return cls(Rows(session, card, algebra.Table(card.name)), columns)
+
+    # What is public ------------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> pd.Index:
+        """The names of the columns."""
+        return pd.Index(list(self._columns))
+
+    @property
+    def dtypes(self) -> pd.Series:
+        """The pandas dtype of every column, as in a mock table."""
+        return pd.Series({name: dtypes.of(term) for name, term in self._columns.items()}, dtype=object)
+
+    def keys(self) -> pd.Index:
+        """The names of the columns."""
+        return self.columns
+
+    def items(self) -> Iterator[tuple[str, Column]]:
+        """Names and columns."""
+        return ((name, self._column(name)) for name in self._columns)
+
+    def mock(self, n: int = 5, *, seed: int = 0) -> pd.DataFrame:
+        """Return ``n`` invented rows: generated from the data card alone, never from data.
+
+        Filters and derived columns are applied to them, so code can be rehearsed on the result.
+        """
+        return rehearse.table(self._rows, self._columns, n, seed)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def copy(self, deep: bool = True) -> Frame:  # noqa: ARG002 (the signature of pandas)
+        """An independent handle of the same rows."""
+        return Frame(self._rows, dict(self._columns))
+
+    def pipe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """``function(frame, ...)``: plain Python on this side."""
+        return function(self, *args, **options)
+
+    # Columns -------------------------------------------------------------------------------------------
+
+    def _column(self, name: str) -> Column:
+        return Column(self._rows, self._columns[name], name)
+
+    def _need(self, name: Any) -> str:
+        if not isinstance(name, str) or name not in self._columns:
+            raise refuse.unknown_column(name, list(self._columns), self._rows.label)
+        return name
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The column, or ``default`` if there is none."""
+        return self._column(name) if name in self._columns else default
+
+    def __getitem__(self, key: Any) -> Any:
+        if callable(key) and not isinstance(key, Column):
+            key = key(self)
+        if isinstance(key, Column):
+            return self._filtered(key)
+        if isinstance(key, list | tuple | pd.Index):
+            return Frame(self._rows, {self._need(name): self._columns[name] for name in key})
+        if isinstance(key, slice):
+            raise refuse.explain("head", refuse.COMMON["head"], self._words())
+        return self._column(self._need(key))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._columns[_name(name)] = self._value(value)
+
+    def __delitem__(self, name: str) -> None:
+        del self._columns[self._need(name)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._columns:
+            self[name] = value
+        elif name in {"_rows", "_columns"}:
+            object.__setattr__(self, name, value)
+        else:
+            raise PlanError(
+                "api.attribute", f"new columns are made with [{name!r}]", nearest=(f'{self._rows.label}["{name}"] = ...',)
+            )
+
+    def _value(self, value: Any) -> Term:
+        if callable(value) and not isinstance(value, Column):
+            value = value(self)
+        if isinstance(value, Column):
+            if not value._rows.covers(self._rows):
+                same(self._rows, value._rows)
+            return value._term
+        if isinstance(value, pd.Series | pd.DataFrame | Frame | list | tuple | dict) or hasattr(value, "__array__"):
+            raise PlanError(
+                "plan.literal",
+                f"a {type(value).__name__} cannot become a column: rows have no positions here",
+                nearest=('visits["x"] = visits.age * 2', 'visits["x"] = 1', "cl.case((cond, value), default=value)"),
+            )
+        return terms.literal(value, None)
+
+    def assign(self, **columns: Any) -> Frame:
+        """New columns: expressions, constants, or functions of the handle."""
+        new = self.copy()
+        for name, value in columns.items():
+            new[name] = value
+        return new
+
+    def drop(self, labels: Any = None, *, axis: Any = 0, columns: Any = None) -> Frame:
+        """Leave columns out."""
+        wanted = columns if columns is not None else labels if axis in (1, "columns") else None
+        if wanted is None:
+            raise PlanError("api.drop", "rows have no labels to drop", nearest=("visits[visits.age >= 18]", 'drop(columns="age")'))
+        gone = {self._need(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
+        return Frame(self._rows, {name: term for name, term in self._columns.items() if name not in gone})
+
+    def rename(self, *, columns: Mapping[str, str] | Callable[[str], str]) -> Frame:
+        """Give columns other names."""
+        names = {name: columns(name) if callable(columns) else columns.get(name, name) for name in self._columns}
+        if len(set(names.values())) < len(names):
+            raise PlanError("api.rename", "two columns would have one name")
+        return Frame(self._rows, {_name(names[name]): term for name, term in self._columns.items()})
+
+    def filter(self, items: Any = None, like: str | None = None, regex: str | None = None) -> Frame:
+        """Select columns by name, as pandas does."""
+        kept = pd.DataFrame(columns=list(self._columns)).filter(items=items, like=like, regex=regex).columns
+        return self[list(kept)]  # type: ignore[no-any-return]
+
+    def select_dtypes(self, include: Any = None, exclude: Any = None) -> Frame:
+        """Select columns by dtype."""
+        kept = rehearse.empty(self._columns).select_dtypes(include=include, exclude=exclude).columns
+        return self[list(kept)]  # type: ignore[no-any-return]
+
+    # Rows ----------------------------------------------------------------------------------------------
+
+    def _filtered(self, mask: Column) -> Frame:
+        if not mask._rows.covers(self._rows):
+            same(self._rows, mask._rows)
+        if mask._term.grid.kind != "bool":
+            raise PlanError("plan.types", "a filter needs a condition", nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",))
+        return Frame(self._rows.where(mask._term), dict(self._columns))
+
+    def query(self, expr: str) -> Frame:
+        """Rows for which a condition holds: ``query("age >= 18 and sex == 'F'")``; ``@name`` is a Python variable."""
+        return self._filtered(query.evaluate(expr, dict(self.items()), query.caller()))
+
+    @property
+    def loc(self) -> _Loc:
+        """``loc[mask]`` and ``loc[mask, columns]``."""
+        return _Loc(self)
+
+    def dropna(self, *, subset: Any = None, how: str = "any", axis: Any = 0) -> Frame:
+        """Rows without missing values (in ``subset``)."""
+        if how != "any" or axis not in (0, "index"):
+            raise PlanError("api.option", "dropna() drops rows with any missing value", nearest=('dropna(subset=["bmi"])',))
+        names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
+        found = self
+        for name in names:
+            term = self._columns[self._need(name)]
+            if term.grid.nullable and term.grid.kind != "opaque":
+                found = found._filtered(self._column(name).notna())
+        return found
+
+    def fillna(self, value: Any) -> Frame:
+        """Fill missing values with one value, or one per column."""
+        wanted = value if isinstance(value, Mapping) else {
+            name: value for name, term in self._columns.items() if term.grid.nullable and term.grid.kind != "opaque"
+        }
+        return self.assign(**{self._need(name): self._column(name).fillna(item) for name, item in wanted.items()})
+
+    def cap(self, rows: int, *, by: Any = None, groups: int | None = None) -> Frame:
+        """At most ``rows`` rows per unit (per value of ``by``, and at most ``groups`` such values).
+
+        Fewer rows per unit means less influence of one unit, and less noise. Which rows stay does not depend on
+        other units.
+        """
+        keys = {} if by is None else _keys(self._rows, self._columns, by)
+        return Frame(self._rows.capped(int(rows), keys, groups), dict(self._columns))
+
+    # Aggregates ----------------------------------------------------------------------------------------
+
+    def groupby(self, by: Any = None, **options: Any) -> GroupBy:
+        """Group by categories, conditions, cuts, or numbers with few public values."""
+        return grouped(self._rows, self._columns, by, options)
+
+    @terminal
+    def count(self) -> Ask[pd.Series]:
+        """Rows per column where it is not missing (one count serves all complete columns)."""
+        return measures.row(self._rows, {name: ("count", self._countable(term)) for name, term in self._columns.items()})
+
+    @terminal
+    def sum(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
+        """Sum of every column."""
+        return self._each("sum", numeric_only, skipna)
+
+    @terminal
+    def mean(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
+        """Mean of every column."""
+        return self._each("mean", numeric_only, skipna)
+
+    @terminal
+    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
+        """Several aggregates of several columns in one release."""
+        items, flat = measures.aggregates(func, named, self._columns)
+        if named or not flat:
+            raise PlanError(
+                "api.agg", "a frame takes one aggregate per column", nearest=('agg({"bmi": "mean", "cost": "sum"})', 'groupby("sex").agg(...)')
+            )
+        return measures.row(self._rows, items)
+
+    aggregate = agg
+
+    @terminal
+    def value_counts(
+        self, subset: Any = None, normalize: bool = False, sort: bool = True, ascending: bool = False, dropna: bool = True
+    ) -> Ask[pd.Series]:
+        """Rows per combination of values of closed columns."""
+        names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
+        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
+        return measures.value_counts(self._rows, {self._need(name): self._columns[name] for name in names}, options)
+
+    def _each(self, func: str, numeric_only: bool, skipna: bool) -> Ask[pd.Series]:
+        measures.plain(skipna)
+        chosen = measures.only_numbers(self._columns, func, numeric_only)
+        return measures.row(self._rows, {name: (func, term) for name, term in chosen.items()})
+
+    @staticmethod
+    def _countable(term: Term) -> Term | None:
+        return None if term.grid.kind == "opaque" and not term.grid.nullable else term
+
+    # What is refused -----------------------------------------------------------------------------------
+
+    def _words(self) -> dict[str, str]:
+        return measures.words(self._rows, self._columns)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"a table handle has no attribute {name!r}")
+        if name in self._columns:
+            return self._column(name)
+        if name in {"head", "tail", "sample"}:
+            return refuse.Refused(name, rehearse.with_rows(self._rows, self._columns, name, self._words()))
+        if name in refuse.COMMON:
+            return refuse.look_up(refuse.COMMON, name, self._words())
+        raise refuse.unknown_column(name, list(self._columns), self._rows.label)
+
+    def __bool__(self) -> NoReturn:
+        raise refuse.truth(self._words())
+
+    def __len__(self) -> NoReturn:
+        raise refuse.length(self._words())
+
+    def _no_rows(self, *_args: Any, **_options: Any) -> NoReturn:
+        raise refuse.rows(self._words(), "values")
+
+    __array__ = __float__ = __int__ = __dataframe__ = __arrow_c_stream__ = __reduce_ex__ = _no_rows
+    __array_ufunc__ = __array_function__ = _no_rows
+
+    def __eq__(self, _other: object) -> NoReturn:
+        raise PlanError("api.frame", "compare columns, not whole tables", nearest=("visits.age == 40",))
+
+    def __dir__(self) -> list[str]:
+        return sorted({*(name for name in super().__dir__() if not name.startswith("_")), *self._columns})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._columns)
+
+    def __repr__(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.frame_text(self._rows, self._columns)
+
+    def _repr_html_(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.frame_html(self._rows, self._columns)
+
+
+class _Loc:
+    """``frame.loc``: conditions select rows, names select columns."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, key: Any) -> Any:
+        rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        if callable(rows) and not isinstance(rows, Column):
+            rows = rows(self._frame)
+        if isinstance(rows, Column):
+            found = self._frame[rows]
+        elif isinstance(rows, slice) and rows == slice(None):
+            found = self._frame
+        else:
+            raise refuse.explain("iloc", refuse.COMMON["iloc"], self._frame._words())
+        return found if columns is None or columns == slice(None) else found[columns]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], Column) and key[1] in self._frame):
+            raise PlanError(
+                "api.loc", "loc[mask, column] = value changes a column it names", nearest=('visits.loc[visits.age > 90, "age"] = 90',)
+            )
+        self._frame[key[1]] = self._frame[key[1]].mask(key[0], value)
+
+
+def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, Any]) -> GroupBy:
+    """Return the group-by of rows, after checking pandas' options.
+
+    Raises:
+        PlanError: An option that would need to look at data, or a key without a closed set of values.
+    """
+    allowed = {"sort": (True, False), "dropna": (True,), "observed": (False, None), "as_index": (True,), "axis": (0,)}
+    for name, value in options.items():
+        if value not in allowed.get(name, ()):
+            raise PlanError(
+                "api.option",
+                f"groupby({name}={value!r}): groups are the public values of the keys, listed whether they occur or not",
+                nearest=('groupby("sex").bmi.mean()', 'groupby("sex").bmi.mean().reset_index()'),
+            )
+    found = GroupBy(rows, _keys(rows, columns, by), columns)
+    found._layout()
+    return found
+
+
+def _keys(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
+    keys: dict[str, Term] = {}
+    for item in by if isinstance(by, list | tuple) else [by]:
+        if isinstance(item, Column):
+            if not item._rows.covers(rows):
+                same(rows, item._rows)
+            keys[item.name or f"key{len(keys) + 1}"] = item._term
+        elif isinstance(item, str) and item in columns:
+            keys[item] = columns[item]
+        elif isinstance(item, str):
+            raise refuse.unknown_column(item, list(columns), rows.label)
+        else:
+            raise PlanError(
+                "api.groupby", "group by column names or columns", nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])")
+            )
+    return keys
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise PlanError("api.name", "a column name is a text", nearest=('visits["senior"] = visits.age >= 65',))
+    return name

@@ -1,0 +1,138 @@
+"""Group-bys over closed keys: every public value of a key is a group, whether it occurs or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.plan.layout import Layout, layout
+from cloister.plan.algebra import Count, VectorSum
+from cloister.sandbox import measures, refuse
+from cloister.sandbox.ask import Ask, terminal
+from cloister.sandbox.rows import Rows
+from cloister.sandbox.terms import Term
+
+
+class GroupBy:
+    """``visits.groupby("sex")``: choose columns, then aggregate."""
+
+    def __init__(
+        self, rows: Rows, keys: dict[str, Term], columns: dict[str, Term], selection: str | list[str] | None = None
+    ) -> None:
+        self._rows = rows
+        self._keys = keys
+        self._columns = columns
+        self._selection = selection
+
+    def __getitem__(self, key: Any) -> GroupBy:
+        if isinstance(key, str):
+            self._known(key)
+            return GroupBy(self._rows, self._keys, self._columns, key)
+        names = list(key) if isinstance(key, list | tuple | pd.Index) else None
+        if names is None:
+            raise refuse.explain("iloc", refuse.GROUPED["iloc"], self._words())
+        for name in names:
+            self._known(name)
+        return GroupBy(self._rows, self._keys, self._columns, names)
+
+    @terminal
+    def size(self) -> Ask[pd.Series]:
+        """Rows per group."""
+        return measures.series(self._rows, self._keys, "size", None, None)
+
+    @terminal
+    def count(self) -> Ask[Any]:
+        """Rows per group where the column is not missing."""
+        return self._one("count")
+
+    @terminal
+    def sum(self, *, numeric_only: bool = False, min_count: int = 0) -> Ask[Any]:
+        """Sum per group."""
+        measures.plain(min_count=min_count)
+        return self._one("sum", numeric_only=numeric_only)
+
+    @terminal
+    def mean(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[Any]:
+        """Mean per group; of a condition, the rate."""
+        measures.plain(skipna)
+        return self._one("mean", numeric_only=numeric_only)
+
+    @terminal
+    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
+        """Several aggregates in one release: ``agg(["count", "mean"])`` or ``agg(rate=("senior", "mean"))``."""
+        if isinstance(self._selection, str):
+            term = self._columns[self._selection]
+            if not named and (isinstance(func, str) or callable(func)):
+                return measures.series(self._rows, self._keys, measures.function_name(func), term, self._selection)
+            return measures.table(self._rows, self._keys, measures.single(func, named, term))
+        items, _ = measures.aggregates(func, named, self._chosen())
+        return measures.table(self._rows, self._keys, items)
+
+    aggregate = agg
+
+    @terminal
+    def value_counts(
+        self, normalize: bool = False, sort: bool = False, ascending: bool = False, dropna: bool = True
+    ) -> Ask[pd.Series]:
+        """Rows per group and value; unlike pandas not sorted within groups unless asked."""
+        if not isinstance(self._selection, str) or normalize:
+            raise PlanError(
+                "api.value_counts", "value_counts of one column, as counts", nearest=('groupby("sex").region.value_counts()',)
+            )
+        keys = {**self._keys, self._selection: self._columns[self._selection]}
+        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
+        return measures.value_counts(self._rows, keys, options)
+
+    @property
+    def ngroups(self) -> int:
+        """How many cells the closed keys have (public)."""
+        return self._layout().cells
+
+    def __len__(self) -> int:
+        return self.ngroups
+
+    def __iter__(self) -> NoReturn:
+        raise refuse.explain("iterrows", refuse.GROUPED["iterrows"], self._words())
+
+    def _one(self, func: str, *, numeric_only: bool = False) -> Ask[Any]:
+        if isinstance(self._selection, str):
+            return measures.series(self._rows, self._keys, func, self._columns[self._selection], self._selection)
+        chosen = measures.only_numbers(self._chosen(), func, numeric_only)
+        items: Mapping[Any, tuple[str, Term | None]] = {name: (func, term) for name, term in chosen.items()}
+        return measures.table(self._rows, self._keys, items)
+
+    def _chosen(self) -> dict[str, Term]:
+        if isinstance(self._selection, list):
+            return {name: self._columns[name] for name in self._selection}
+        return {name: term for name, term in self._columns.items() if name not in self._keys}
+
+    def _layout(self) -> Layout:
+        source, names = self._rows.keyed(self._keys)
+        return layout(VectorSum(source, (Count("size"),), "1", names), self._rows.session.about.cards)
+
+    def _known(self, name: Any) -> None:
+        if name not in self._columns:
+            raise refuse.unknown_column(name, list(self._columns), self._rows.label)
+
+    def _words(self) -> dict[str, str]:
+        return measures.words(self._rows, self._columns)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._columns:
+            return self[name]
+        if name in refuse.GROUPED:
+            return refuse.look_up(refuse.GROUPED, name, self._words())
+        raise refuse.unknown_column(name, list(self._columns), self._rows.label)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*(name for name in super().__dir__() if not name.startswith("_")), *self._columns})
+
+    def __repr__(self) -> str:
+        mode = " (mock)" if self._rows.session.mock else ""
+        keys = ", ".join(f"{name}: {len(key.labels)} values" for name, key in zip(self._keys, self._layout().keys, strict=True))
+        return f"<{self._rows.label} grouped by {keys}; {self.ngroups} groups{mode}>"

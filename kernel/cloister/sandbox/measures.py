@@ -1,0 +1,240 @@
+"""From pandas' words for aggregates to the measures of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.sandbox import release
+from cloister.sandbox.answer import Answer
+from cloister.sandbox.ask import Ask
+from cloister.sandbox.rows import Rows
+from cloister.sandbox.terms import Term
+
+NAMES = ("count", "sum", "mean", "size")
+
+
+def measure(name: str, func: str, term: Term | None) -> a.Measure:
+    """Return the measure ``func`` of a term; ``size`` counts rows whatever is missing in them.
+
+    Raises:
+        PlanError: No such aggregate, or not one of such values.
+    """
+    if func == "size" or term is None:
+        return a.Count(name)
+    if func == "count":
+        # A column declared complete is counted as rows: one plan, one answer, whichever column is asked.
+        return a.Count(name, term.scalar if term.grid.nullable else None)
+    if term.grid.kind not in {"number", "bool"}:
+        raise PlanError(
+            "plan.types",
+            f"the {func} of a {_word(term)} has no meaning",
+            nearest=(".count()", ".value_counts()", "(column - date).mean()  (days)")[: 3 if term.grid.kind == "date" else 2],
+        )
+    return a.Sum(name, term.scalar) if func == "sum" else a.Mean(name, term.scalar)
+
+
+def function_name(func: Any) -> str:
+    """Return the aggregate a pandas-style function stands for (``"mean"``, ``np.mean``, ``sum``, ``len``).
+
+    Raises:
+        PlanError: It stands for none.
+    """
+    name = {"len": "size"}.get(getattr(func, "__name__", ""), getattr(func, "__name__", func))
+    if callable(func) and getattr(func, "__module__", "") not in {"numpy", "builtins"}:
+        name = None
+    if name not in NAMES:
+        raise PlanError(
+            "api.agg",
+            f"{func if isinstance(func, str) else getattr(func, '__name__', repr(func))!s} is not an aggregate that can be released",
+            clause="Python functions cannot travel to the data",
+            nearest=('agg(["count", "mean"])', 'agg("sum")', 'agg(rate=("senior", "mean"))'),
+        )
+    return str(name)
+
+
+def scalar(rows: Rows, name: str | None, func: str, term: Term) -> Ask[Any]:
+    """Ask for one number."""
+    label = name or func
+    return Ask(rows, (measure(label, func, term),), lambda answer: answer.scalar(label))
+
+
+def row(rows: Rows, items: Mapping[Any, tuple[str, Term | None]], label: Any = None) -> Ask[pd.Series]:
+    """Ask for several numbers at once, as a Series."""
+    found, names = _measures(items)
+    return Ask(rows, found, lambda answer: answer.row(names, label))
+
+
+def table(rows: Rows, keys: dict[str, Term], items: Mapping[Any, tuple[str, Term | None]]) -> Ask[pd.DataFrame]:
+    """Ask for several columns per cell of the keys."""
+    found, names = _measures(items)
+    return Ask(rows, found, lambda answer: answer.frame(names), keys)
+
+
+def series(rows: Rows, keys: dict[str, Term], func: str, term: Term | None, label: Any) -> Ask[pd.Series]:
+    """Ask for one column per cell of the keys."""
+    name = str(label) if label is not None else func
+    return Ask(rows, (measure(name, func, term),), lambda answer: answer.series(name, label), keys)
+
+
+def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any]) -> Ask[pd.Series]:
+    """Ask for the rows per value, sorted and normalised as pandas does, all after the release."""
+    if options["dropna"] is not True:
+        raise PlanError(
+            "api.option", "missing values are not counted with the others", nearest=("column.isna().mean()",)
+        )
+
+    def present(answer: Answer) -> pd.Series:
+        found = answer.series("count", "count")
+        if options["normalize"]:
+            found = _proportions(found)
+        if options["sort"]:
+            order = found.sort_values(ascending=options["ascending"], kind="stable").index
+            found = release.reshape(found, lambda part: part.loc[order])
+        return found
+
+    return Ask(rows, (a.Count("count"),), present, keys)
+
+
+def aggregates(spec: Any, named: Mapping[str, Any], columns: Mapping[str, Term]) -> tuple[dict[Any, tuple[str, Term | None]], bool]:
+    """Read an ``agg`` specification over several columns.
+
+    Returns:
+        The aggregates by output label, and whether one aggregate of every column was asked (a flat result).
+    """
+    if named:
+        if spec is not None:
+            raise PlanError("api.agg", "give either functions or name=(column, function) pairs")
+        items = {}
+        for label, pair in named.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise PlanError("api.agg", "named aggregates are pairs", nearest=('agg(rate=("senior", "mean"))',))
+            items[label] = (function_name(pair[1]), _column(columns, pair[0]))
+        return items, False
+    if isinstance(spec, Mapping):
+        nested = any(_is_list(funcs) for funcs in spec.values())
+        items = {}
+        for column, funcs in spec.items():
+            for func in funcs if _is_list(funcs) else [funcs]:
+                name = function_name(func)
+                items[(column, name) if nested else column] = (name, _column(columns, column))
+        return items, not nested
+    if _is_list(spec):
+        return {(column, function_name(f)): (function_name(f), term) for column, term in columns.items() for f in spec}, False
+    name = function_name(spec)
+    return {column: (name, term) for column, term in columns.items()}, True
+
+
+def single(spec: Any, named: Mapping[str, Any], term: Term) -> dict[Any, tuple[str, Term | None]]:
+    """Read an ``agg`` specification over one column."""
+    if named:
+        return {label: (function_name(func), term) for label, func in named.items()}
+    return {function_name(func): (function_name(func), term) for func in (spec if _is_list(spec) else [spec])}
+
+
+def only_numbers(columns: Mapping[str, Term], func: str, numeric_only: bool) -> dict[str, Term]:
+    """Return the columns ``func`` applies to.
+
+    Raises:
+        PlanError: A column is not a number and ``numeric_only`` was not said, as in pandas; or none is left.
+    """
+    if func in {"count", "size"}:
+        return dict(columns)
+    kept = {name: term for name, term in columns.items() if term.grid.kind in {"number", "bool"}}
+    if (len(kept) < len(columns) and not numeric_only) or not kept:
+        others = [name for name in columns if name not in kept]
+        raise PlanError(
+            "plan.types",
+            f"the {func} of {', '.join(others) or 'no column'} has no meaning",
+            nearest=(f"[[{', '.join(map(repr, kept))}]].{func}()", f"{func}(numeric_only=True)"),
+        )
+    return kept
+
+
+def plain(skipna: bool = True, min_count: int = 0) -> None:
+    """Refuse options that would make a missing value poison the result.
+
+    Raises:
+        PlanError: ``skipna=False`` or ``min_count``.
+    """
+    if skipna is not True or min_count:
+        raise PlanError(
+            "api.option", "missing values are always left out of sums and means", nearest=("column.isna().mean()",)
+        )
+
+
+def words(rows: Rows, columns: Mapping[str, Term] | None = None) -> dict[str, str]:
+    """Return the names used in the nearest forms of a refusal: the table and columns it really has."""
+    kinds = (
+        {name: term.grid.kind for name, term in columns.items()}
+        if columns is not None
+        else {column.name: column.type for column in rows.card.columns if column.name not in rows.card.key}
+    )
+    numbers = [name for name, kind in kinds.items() if kind in {"number", "int", "decimal"}]
+    declared = {column.name for column in rows.card.columns if column.domain}
+    texts = [name for name, kind in kinds.items() if kind == "category" or name in declared]
+    first = next(iter(kinds), "column")
+    return {"f": rows.label, "num": (numbers or [first])[0], "cat": (texts or [first])[0]}
+
+
+def _measures(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Measure, ...], dict[Any, str]]:
+    """Return the measures, each once, and which one every label shows."""
+    found: dict[a.Measure, str] = {}
+    names: dict[Any, str] = {}
+    if not items:
+        raise PlanError("api.agg", "nothing to aggregate")
+    for label, (func, term) in items.items():
+        name = ".".join(map(str, label)) if isinstance(label, tuple) else str(label)
+        made = measure("", func, term)
+        names[label] = found.setdefault(made, name)
+    renamed = tuple(_named(made, name) for made, name in found.items())
+    return renamed, names
+
+
+def _named(made: a.Measure, name: str) -> a.Measure:
+    match made:
+        case a.Count():
+            return a.Count(name, made.of)
+        case a.Sum():
+            return a.Sum(name, made.of)
+        case a.Mean():
+            return a.Mean(name, made.of)
+        case a.Gram():
+            return a.Gram(name, made.of)
+
+
+def _column(columns: Mapping[str, Term], name: Any) -> Term:
+    if name not in columns:
+        from cloister.sandbox import refuse  # noqa: PLC0415 (only on a mistake)
+
+        raise refuse.unknown_column(name, list(columns), "the group-by")
+    return columns[name]
+
+
+def _proportions(counts: pd.Series) -> pd.Series:
+    found = counts.release
+    value, noise = found.value.astype(float), found.stderr
+    total = max(float(value.sum()), 1.0)
+    share = value / total
+    # Delta method for c / sum(c) with independent noise of one size per cell.
+    error = noise * ((1 - share) ** 2 + share**2 * (len(value) - 1)) ** 0.5 / total
+    parts = {
+        "value": share.rename("proportion"),
+        "stderr": error,
+        "low": (share - 1.959964 * error).clip(0, 1),
+        "high": (share + 1.959964 * error).clip(0, 1),
+        "unreliable": found.unreliable,
+    }
+    return release.bind(parts, found.fact, "shares of the released counts; errors by the delta method")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+
+
+def _word(term: Term) -> str:
+    return {"opaque": "unit key or text without a domain", "category": "category", "date": "date"}[term.grid.kind]

@@ -1,0 +1,261 @@
+"""Released values on this side: ordinary numbers and pandas objects, with the facts of their release beside them.
+
+A scalar is a ``float`` or ``int`` that knows its release; arithmetic on it gives plain numbers. Series and DataFrames
+are plain pandas; the ``.release`` accessor finds the release they came from and answers only while the values are
+still the released ones (a selection keeps it, ``table * 2`` does not).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import OrderedDict
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cloister.errors import CloisterError
+from cloister.sandbox.answer import Fact
+from cloister.sandbox.plot import Plot
+
+_ATTRIBUTE = "cloister.release"
+_MAX_KNOWN = 10_000
+_numbers = itertools.count(1)
+_known: OrderedDict[str, Release] = OrderedDict()
+
+
+class Interval(NamedTuple):
+    """A 95 % interval of the privacy noise."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Release:
+    """One release: values, errors and facts. Everything in it has passed the gate.
+
+    Attributes:
+        value: The released value, Series or DataFrame.
+        stderr: Standard error of the privacy noise, in the same shape.
+        low: Lower end of the 95 % interval of the noise.
+        high: Upper end.
+        unreliable: True where the noisy count is under three of its standard errors.
+        fact: Plan, price, receipt and mode.
+        derived: How the values were computed from released ones, if they were.
+    """
+
+    value: Any
+    stderr: Any
+    low: Any
+    high: Any
+    unreliable: Any
+    fact: Fact
+    derived: str = ""
+
+    @property
+    def rho(self) -> Fraction:
+        """The zCDP price of the release, exact."""
+        return self.fact.rho
+
+    @property
+    def epsilon(self) -> float:
+        """The epsilon this release alone amounts to at the contract's delta."""
+        return self.fact.epsilon
+
+    @property
+    def share(self) -> float:
+        """The price as a share of the analyst's total budget."""
+        return self.fact.share
+
+    @property
+    def cost(self) -> float:
+        """What this call was charged, as a share of the analyst's total: nothing if recalled or mock."""
+        return 0.0 if self.recalled or self.mode == "mock" else self.share
+
+    @property
+    def recalled(self) -> bool:
+        """Whether the same question was answered before: same answer, no charge."""
+        return self.fact.recalled
+
+    @property
+    def mode(self) -> str:
+        """``confidential`` or ``mock``."""
+        return self.fact.mode
+
+    @property
+    def assurance(self) -> str:
+        """What vouches for the enclave: ``simulated``, or a TEE's name."""
+        return self.fact.assurance
+
+    @property
+    def receipt(self) -> dict[str, Any] | None:
+        """The signed receipt (a DSSE envelope); mock values have none."""
+        return self.fact.receipt
+
+    @property
+    def plan_digest(self) -> str:
+        """The digest of the plan that was run."""
+        return self.fact.plan_digest
+
+    def interval(self) -> Any:
+        """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``."""
+        if isinstance(self.value, pd.DataFrame):
+            return pd.concat({"low": self.low, "high": self.high}, axis=1).swaplevel(0, 1, axis=1)[list(self._ends())]
+        if isinstance(self.value, pd.Series):
+            return pd.DataFrame({"low": self.low, "high": self.high})
+        return Interval(float(self.low), float(self.high))
+
+    def table(self) -> pd.DataFrame:
+        """Return values, errors and intervals side by side, one row per released value."""
+        parts = {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+        parts["unreliable"] = self.unreliable
+        if isinstance(self.value, pd.DataFrame):
+            return pd.DataFrame({name: part.stack(future_stack=True) for name, part in parts.items()})
+        if isinstance(self.value, pd.Series):
+            return pd.DataFrame(parts)
+        return pd.DataFrame({name: [part] for name, part in parts.items()})
+
+    @property
+    def plot(self) -> Plot:
+        """Plots with error bars: ``release.plot.bar()``."""
+        return Plot(self)
+
+    def select(self, rows: pd.Index, columns: pd.Index | None) -> Release:
+        """Return the part of a tabular release at these labels."""
+
+        def cut(part: Any) -> Any:
+            return part.loc[rows] if columns is None else part.loc[rows, columns]
+
+        return self._each(cut)
+
+    def column(self, label: Any, rows: pd.Index) -> Release:
+        """Return one column of a release of a DataFrame."""
+        return self._each(lambda part: part[label].loc[rows])
+
+    def line(self, label: Any, columns: pd.Index) -> Release:
+        """Return one row of a release of a DataFrame."""
+        return self._each(lambda part: part.loc[label, columns])
+
+    def _each(self, cut: Any) -> Release:
+        parts = {name: cut(getattr(self, name)) for name in ("value", "stderr", "low", "high", "unreliable")}
+        return dataclasses.replace(self, **parts)
+
+    def _ends(self) -> list[Any]:
+        return [
+            (*(label if isinstance(label, tuple) else (label,)), end)
+            for label in self.value.columns
+            for end in ("low", "high")
+        ]
+
+    def __repr__(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.release_text(self)
+
+    def _repr_html_(self) -> str:
+        from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+        return render.release_html(self)
+
+
+class ReleasedFloat(float):
+    """A released number. It is a float; ``release`` has its error, interval, price and receipt."""
+
+    release: Release
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(_short(self.release))
+
+    def __reduce__(self) -> Any:
+        return float, (float(self),)
+
+
+class ReleasedInt(int):
+    """A released whole number (a count, or a sum of whole numbers)."""
+
+    release: Release
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(_short(self.release))
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+
+@pd.api.extensions.register_series_accessor("release")
+@pd.api.extensions.register_dataframe_accessor("release")
+class _Accessor:
+    """``table.release``: the release a pandas object came from, or a clear refusal."""
+
+    def __new__(cls, obj: Any) -> Any:
+        found = _known.get(str(obj.attrs.get(_ATTRIBUTE)))
+        part = None if found is None else _part(found, obj)
+        if part is None:
+            raise NotReleasedError(
+                "release.derived",
+                "these values are not those of a release: they were computed from one, or never came from the vault",
+                next_step="ask the table the vault returned: g = visits.groupby('sex').bmi.mean(); g.release",
+            )
+        return part
+
+
+class NotReleasedError(CloisterError, AttributeError):
+    """Also an ``AttributeError``: ``hasattr(table, "release")`` tells released tables from others."""
+
+
+def number(parts: Mapping[str, np.ndarray], fact: Fact) -> ReleasedFloat | ReleasedInt:
+    """Return one released number with its release."""
+    value = parts["value"][0]
+    found = ReleasedInt(value) if np.issubdtype(parts["value"].dtype, np.integer) else ReleasedFloat(value)
+    rest = {name: parts[name][0].item() for name in ("stderr", "low", "high", "unreliable")}
+    found.release = Release(value=value.item(), fact=fact, **rest)
+    return found
+
+
+def bind(objects: Mapping[str, Any], fact: Fact, derived: str = "") -> Any:
+    """Return ``objects["value"]`` (a Series or DataFrame) bound to a release of all its parts."""
+    value = objects["value"]
+    token = f"{fact.release}#{next(_numbers)}"
+    value.attrs[_ATTRIBUTE] = token
+    rest = {name: objects[name] for name in ("stderr", "low", "high", "unreliable")}
+    _known[token] = Release(value=value.copy(), fact=fact, derived=derived, **rest)
+    while len(_known) > _MAX_KNOWN:
+        _known.popitem(last=False)
+    return value
+
+
+def reshape(value: Any, change: Any) -> Any:
+    """Return a bound object after ``change`` (sorting, renaming) was applied to all its parts."""
+    found: Release = value.release
+    parts = {name: change(getattr(found, name)) for name in ("value", "stderr", "low", "high", "unreliable")}
+    return bind(parts, found.fact, found.derived)
+
+
+def _part(found: Release, obj: Any) -> Release | None:
+    """Return the part of a release that ``obj`` shows unchanged, if it does."""
+    whole = found.value
+    try:
+        if isinstance(obj, pd.DataFrame):
+            part = found.select(obj.index, obj.columns) if isinstance(whole, pd.DataFrame) else None
+        elif isinstance(whole, pd.Series):
+            part = found.select(obj.index, None)
+        elif obj.name in whole.columns:
+            part = found.column(obj.name, obj.index)
+        else:
+            part = found.line(obj.name, obj.index)
+    except (KeyError, TypeError, IndexError):
+        return None
+    if part is None or np.shape(part.value) != obj.shape:
+        return None
+    same = (part.value.to_numpy() == obj.to_numpy()) | (part.value.isna().to_numpy() & obj.isna().to_numpy())
+    return part if bool(np.all(same)) else None
+
+
+def _short(release: Release) -> str:
+    from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
+
+    return render.number_text(release)

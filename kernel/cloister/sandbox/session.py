@@ -1,0 +1,237 @@
+"""What this kernel knows about its contract, and the three questions it can ask: budget, price, release.
+
+``describe`` is asked once; contract, cards and limits are fixed for a kernel's life.
+"""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
+
+from cloister.contract.card import Card
+from cloister.contract.terms import Contract
+from cloister.errors import CloisterError, MalformedError
+from cloister.plan import algebra, codec
+from cloister.plan.layout import layout
+from cloister.plan.shape import shape
+from cloister.sandbox import cost, precision
+from cloister.sandbox.answer import Answer, Fact
+from cloister.sandbox.link import Link
+from cloister.sandbox.precision import Account, Precision
+
+if TYPE_CHECKING:
+    from cloister.sandbox.ask import Ask
+
+T = TypeVar("T")
+
+
+class Peer(Protocol):
+    """Anything that answers requests as the link does."""
+
+    def request(self, op: str, plan: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of one request, or raise the error it was answered with."""
+        ...
+
+
+class Described(msgspec.Struct, frozen=True):
+    """The reply to ``describe``."""
+
+    contract: Contract
+    contract_digest: str
+    mode: str
+    assurance: str
+    analyst: str
+    cards: dict[str, Card]
+    budgets: tuple[Account, ...]
+
+
+class Released(msgspec.Struct, frozen=True):
+    """The reply to ``release``."""
+
+    release: str
+    plan_digest: str
+    charge_id: str
+    rho: str
+    raw: tuple[str, ...]
+    noise: tuple[dict[str, str], ...]
+    recalled: bool
+    mode: str
+    assurance: str
+    receipt: dict[str, Any] | None = None
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """The reply to ``price``."""
+
+    rho: str
+    rho_asked: str
+    epsilon: str
+    components: tuple[dict[str, str], ...]
+    cells: int
+    deadline_ms: int
+
+
+class Session:
+    """One contract as this kernel sees it."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.about = _convert(peer.request("describe"), Described)
+
+    @property
+    def mock(self) -> bool:
+        """Whether this is a mock kernel: invented rows, nothing charged."""
+        return self.about.mode == "mock"
+
+    def card(self, name: str) -> Card:
+        """Return the card of a table, by its full name or its short one where that is clear.
+
+        Raises:
+            PlanError: The contract has no such table.
+        """
+        cards = self.about.cards
+        short = [full for full in cards if full.rpartition(".")[2] == name]
+        if name in cards or len(short) == 1:
+            return cards[name if name in cards else short[0]]
+        from cloister.sandbox import refuse  # noqa: PLC0415 (only on a mistake)
+
+        raise refuse.unknown_table(name, list(cards))
+
+    def account(self, card: Card) -> Account:
+        """Return the budget that questions about a table are charged to.
+
+        Raises:
+            MalformedError: The vault described a table without a budget.
+        """
+        for account in self.about.budgets:
+            if account.population == card.population:
+                return account
+        raise MalformedError("link.budget", f"the vault named no budget for {card.population}")
+
+    def budget(self) -> dict[str, Any]:
+        """Return every limit of the contract with what is spent of it, as the brokers state it."""
+        return self._peer.request("budget")
+
+    def price(self, ask: Ask[Any], wish: Precision, n: float | None) -> cost.Cost:
+        """Return what a question would cost; free."""
+        rows = cost.check_n(n)
+        account = self.account(ask.rows.card)
+        plan = self._plan(ask, account, wish)
+        priced = self._priced(plan)
+        shape_of = layout(plan, self.about.cards)
+        rho = Fraction(priced.rho)
+        return cost.Cost(
+            rho=rho,
+            epsilon=account.epsilon_of(rho),
+            share=account.share_of(rho),
+            errors=cost.expected_errors(shape_of, _errors(priced), rows),
+            n=(rows or cost.WITHOUT_N) if cost.needs_n(shape_of) else None,
+            cells=priced.cells,
+            deadline_ms=priced.deadline_ms,
+            mode=self.about.mode,
+        )
+
+    def release(self, ask: Ask[Any], wish: Precision) -> Answer:
+        """Ask the vault and shape what it released.
+
+        Raises:
+            CloisterError: Any refusal; nothing was charged unless the error says so.
+            MalformedError: The reply does not fit the plan.
+        """
+        account = self.account(ask.rows.card)
+        plan = self._plan(ask, account, wish)
+        found = _convert(self._peer.request("release", codec.encode(plan)), Released)
+        try:
+            raw = [int(value) for value in found.raw]
+            sigmas = [float.fromhex(noise["sigma"]) for noise in found.noise]
+            rho = Fraction(found.rho)
+        except (ValueError, KeyError, OverflowError) as error:
+            raise _wrong_reply() from error
+        shaped = shape(plan, self.about.cards, raw, sigmas)
+        fact = Fact(
+            release=found.release,
+            plan=plan,
+            plan_digest=found.plan_digest,
+            charge_id=found.charge_id,
+            rho=rho,
+            epsilon=account.epsilon_of(rho),
+            share=account.share_of(rho),
+            recalled=found.recalled,
+            mode=found.mode,
+            assurance=found.assurance,
+            receipt=found.receipt,
+        )
+        return Answer(shaped, layout(plan, self.about.cards), fact, tuple(ask.keys.items()))
+
+    def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:
+        def stderr_at(rho: Fraction) -> float:
+            plan = ask.plan(precision.text(rho))
+            found = layout(plan, self.about.cards)
+            if cost.needs_n(found) and wish.n is None:
+                raise refuse_within()
+            return max(cost.expected_errors(found, _errors(self._priced(plan)), cost.check_n(wish.n)).values())
+
+        plan = ask.plan(precision.text(wish.rho(account, stderr_at)))
+        # The vault checks again; here a mistake is explained before anything travels.
+        codec.decode(codec.encode(plan))
+        layout(plan, self.about.cards)
+        return plan
+
+    def _priced(self, plan: algebra.VectorSum) -> Priced:
+        return _convert(self._peer.request("price", codec.encode(plan)), Priced)
+
+
+def refuse_within() -> CloisterError:
+    """Return the refusal of ``within=`` for a mean of unknown size."""
+    from cloister.errors import PlanError  # noqa: PLC0415 (only on a mistake)
+
+    return PlanError(
+        "api.within",
+        "how precise a mean is depends on how many rows there are, and that is not public",
+        nearest=("visits.bmi.mean(within=0.1, n=20_000)", "visits.bmi.count() tells n, at a price"),
+    )
+
+
+_lock = threading.Lock()
+_current: list[Session] = []
+
+
+def current() -> Session:
+    """Return this kernel's session, connecting on first use.
+
+    Raises:
+        CloisterError: This is not a Cloister kernel, or the vault refused.
+    """
+    with _lock:
+        if not _current:
+            _current.append(Session(Link.from_environment()))
+        return _current[0]
+
+
+def use(session: Session | None) -> None:
+    """Make ``session`` the one ``cl.table`` and friends speak of (``None``: connect again on next use)."""
+    with _lock:
+        _current[:] = [] if session is None else [session]
+
+
+def _convert(value: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _wrong_reply() from error
+
+
+def _errors(priced: Priced) -> list[float]:
+    try:
+        return [float.fromhex(part["stderr"]) for part in priced.components]
+    except (ValueError, KeyError) as error:
+        raise _wrong_reply() from error
+
+
+def _wrong_reply() -> MalformedError:
+    return MalformedError(
+        "link.reply", "the vault's reply does not fit the question", next_step="restart the kernel; report it if it stays"
+    )
