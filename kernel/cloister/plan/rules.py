@@ -104,6 +104,9 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
             return _unary(node, parts[0])
         case a.Compare():
             _comparable(parts[0], parts[1], ordered=node.kind not in ("eq", "ne"))
+            if not isinstance(node.left, a.Number) and not isinstance(node.right, a.Number):
+                # A literal is compared exactly wherever it lies; two terms are compared on their common grid.
+                _union("a comparison", parts[0], parts[1])
             return BOOL
         case a.And() | a.Or() | a.Not():
             for part in parts:

@@ -50,6 +50,7 @@ class Store:
             config["memory_limit"] = memory_limit
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET lock_configuration = true")
+        self._loaded = 0
         self.tables: dict[str, str] = {}
 
     def add(self, name: str, card: Card, parts: Iterable[pa.Table], secret: bytes) -> None:
@@ -69,7 +70,8 @@ class Store:
         grids = stored_grids(name, card)
         staged = [self._stage(card, grids, part, secret) for part in parts]
         rows = pa.concat_tables(staged) if staged else _empty(grids)
-        identifier = f"t{len(self.tables)}"
+        identifier = f"t{self._loaded}"
+        self._loaded += 1
         order = ", ".join(f'"{column}"' for column in rows.column_names)
         self._connection.register("staged", rows)
         rows = self._connection.sql(f"SELECT * FROM staged ORDER BY {order}").to_arrow_table()  # noqa: S608
@@ -78,6 +80,10 @@ class Store:
         self._connection.execute(f"CREATE TABLE {identifier} AS SELECT * FROM kept")  # noqa: S608
         self._connection.unregister("kept")
         self.tables[name] = identifier
+
+    def drop(self, name: str) -> None:
+        """Forget a table and free its memory."""
+        self._connection.execute(f"DROP TABLE {self.tables.pop(name)}")
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own on the same tables; it can be interrupted from another thread."""
