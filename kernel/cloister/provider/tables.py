@@ -6,6 +6,7 @@ provider how much of the data the card would clip, map to ``(other)`` or drop.
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -24,6 +25,7 @@ from cloister.errors import MalformedError, RefusedError
 
 MAX_TEXT = 256
 _MIN_KEY_WIDTH = 32
+_MAX_INT = 2**62
 _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "int": pa.int64(),
@@ -165,10 +167,11 @@ def _cast(column: Column, source: pa.ChunkedArray) -> pa.Array:
 
 def _number(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_floating(array.type):
+        # NaN and infinities first: no cast may see them.
         array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
         if pa.types.is_integer(kind):
             array = pc.round(array, round_mode="half_to_even")
-            fits = pc.less(pc.abs(array), pa.scalar(2.0**62, array.type))
+            fits = pc.less(pc.abs(array), pa.scalar(float(_MAX_INT), array.type))
             array = pc.if_else(fits, array, pa.scalar(None, array.type))
     numbers = array.cast(kind)
     if pa.types.is_floating(kind):
@@ -178,16 +181,33 @@ def _number(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _one_by_one(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The slow way for text with some unreadable values: each is tried alone and becomes null if it fails."""
+    read = _READERS.get(kind)
 
     def attempt(value: Any) -> Any:
+        text = value.strip() if isinstance(value, str) else value
+        if read is None or text is None or text == "":
+            return None
         try:
-            return (
-                _number(pa.array([value]), kind)[0] if not pa.types.is_date32(kind) else pa.array([value]).cast(kind)[0]
-            )
-        except pa.ArrowException:
-            return pa.scalar(None, kind)
+            result = read(text)
+        except (ValueError, OverflowError):
+            return None
+        return result if not isinstance(result, int) or abs(result) < _MAX_INT else None
 
-    return pa.array([attempt(value).as_py() for value in array.to_pylist()], kind)
+    return _number(pa.array([attempt(value) for value in array.to_pylist()], kind), kind)
+
+
+def _whole(text: Any) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return round(float(text))
+
+
+_READERS: dict[pa.DataType, Callable[[Any], Any]] = {
+    pa.int64(): _whole,
+    pa.float64(): float,
+    pa.date32(): lambda text: datetime.date.fromisoformat(str(text)[:10]),
+}
 
 
 def _count_outside(column: Column, values: pa.Array) -> int:
