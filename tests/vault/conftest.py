@@ -1,4 +1,4 @@
-"""One world for all vault tests: its brokers are processes, so they are started once."""
+"""Worlds for vault tests. Brokers of ``world`` are processes, so they are started once a session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from vault_world import World  # noqa: E402
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory):
-    """Providers, brokers and capsules shared by the session; every test signs its own contract."""
+    """Providers, running brokers and capsules, shared by the session; every test signs its own contract."""
     world = World(tmp_path_factory.mktemp("world"))
     yield world
     world.close()
+
+
+@pytest.fixture(scope="session")
+def quiet_world(tmp_path_factory: pytest.TempPathFactory):
+    """The same without processes: vault and brokers run in the test's own process."""
+    return World(tmp_path_factory.mktemp("quiet"), serve=False)
+
+
+@pytest.fixture
+def own_world(tmp_path: Path):
+    """A quiet world that a test may break."""
+    return World(tmp_path, serve=False)

@@ -21,15 +21,26 @@ import msgspec
 import pyarrow as pa
 from vault_agent import Network, VaultProcess
 
+from cloister.attest.channel import make_offer
+from cloister.attest.encoding import unb64
 from cloister.attest.policy import policy_digest
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.enclave.simulator import SimulatorAttester
+from cloister.errors import UnavailableError
 from cloister.plan import algebra as a
 from cloister.plan import codec
+from cloister.plan.link import Cause, Context
 from cloister.provider import seal as sealing
+from cloister.provider.broker import Broker as BrokerCore
 from cloister.provider.home import BrokerHome
+from cloister.vault.config import open_config
+from cloister.vault.engine import Engine
+from cloister.vault.keys import VaultKeys
+from cloister.vault.state import VaultState
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
 ENV_DIGEST = "sha384:" + "e" * 96
@@ -121,13 +132,14 @@ def customers() -> pa.Table:
 class BrokerProcess:
     """A broker as a process, on a fixed port so that it can be killed and started again."""
 
-    def __init__(self, home: BrokerHome) -> None:
+    def __init__(self, home: BrokerHome, *, serve: bool) -> None:
         self.home = home
         self.did = home.identity().did
-        self.url = ""
+        self.url = "http://127.0.0.1:1"
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        if serve:
+            self.start()
 
     def start(self) -> None:
         """Start, or start again."""
@@ -175,10 +187,53 @@ class BrokerProcess:
             accounts.close()
 
 
-class World:
-    """Parties, brokers, capsules and a way to draft contracts."""
+class DirectTransport:
+    """The brokers without processes or HTTP: what the relay carries, carried by function calls. Hooks as ``Network``."""
 
-    def __init__(self, root: Path, *, card: Card | None = None, data: pa.Table | None = None) -> None:
+    def __init__(self, world: World, config: dict[str, Any]) -> None:
+        self._world = world
+        self._config = config
+        self._brokers = {b.did: BrokerCore(b.home) for b in (world.anna_broker, world.bank_broker)}
+        self.keys: VaultKeys | None = None
+        self.before = self.after = lambda path, body: body
+        self.posts: list[str] = []
+
+    def post(self, broker: str, path: str, body: bytes) -> bytes:
+        """Ask a broker; a hook that returns None loses the message."""
+        sent = self.before(path, body)
+        if sent is None:
+            raise UnavailableError("broker.unavailable", "lost on the way there")
+        self.posts.append(path)
+        answer = self.after(path, getattr(self._brokers[broker], path.rpartition("/")[2])(sent))
+        if answer is None:
+            raise UnavailableError("broker.unavailable", "lost on the way back")
+        return answer
+
+    def attest(self, hello: bytes) -> bytes:
+        """Return an offer for this vault's keys."""
+        assert self.keys is not None
+        contract = signing.payload_digest(msgspec.convert(self._config["contract"], Envelope))
+        env_digest = self._config["env_digest"]
+        offer, _ = make_offer(
+            hello,
+            lambda data: self._world.attester.collect(
+                data, contract=contract, env_digest=env_digest, runtime={"isolation": "full"}
+            ),
+            kex_pub=unb64(self.keys.hpke_public),
+            vault_id=self.keys.vault_id,
+            env_digest=env_digest,
+            role="broker-session",
+            contract=contract,
+        )
+        return canonical.encode(offer)
+
+
+class World:
+    """Parties, brokers, capsules and a way to draft contracts. Without ``serve`` no broker process is started."""
+
+    def __init__(
+        self, root: Path, *, card: Card | None = None, data: pa.Table | None = None, serve: bool = True
+    ) -> None:
         self.root = root
         self.analyst, self.other_analyst = SigningKey.generate(), SigningKey.generate()
         self.anna, self.bank = SigningKey.generate(), SigningKey.generate()
@@ -191,7 +246,7 @@ class World:
         self.bank_home = BrokerHome.create(root / "bank-broker", POLICY)
         self.anna_home.add_capsule(self.card, self.visits)
         self.bank_home.add_capsule(self.bank_card, self.customers)
-        self.anna_broker, self.bank_broker = BrokerProcess(self.anna_home), BrokerProcess(self.bank_home)
+        self.anna_broker, self.bank_broker = (BrokerProcess(h, serve=serve) for h in (self.anna_home, self.bank_home))
         self.network = self.new_network()
         self._names = itertools.count(1)
 
@@ -270,6 +325,15 @@ class World:
         analyst = more.pop("analyst", self.analyst.did)
         return VaultProcess(config or self.config(), network or self.network, self.attester, analyst=analyst, **more)
 
+    def state(self, document: Any = None, *, engine: Any = None, **changes: Any) -> tuple[VaultState, DirectTransport]:
+        """Return the state of a vault in this very process, and its way to in-process brokers."""
+        config = self.config(document, **changes)
+        terms = open_config(canonical.encode(config))
+        transport = DirectTransport(self, config)
+        keys = VaultKeys()
+        transport.keys = keys
+        return VaultState(terms, keys, transport, engine or Engine(1)), transport
+
     def close(self) -> None:
         """Stop the brokers."""
         self.anna_broker.kill()
@@ -290,3 +354,9 @@ def plan(
 def numbered(number: int, rho: str = "1/1000") -> dict[str, Any]:
     """Return one of many different plans of equal cost."""
     return plan(a.Count("n"), where=a.Compare("ge", a.Col("age"), a.Number(str(number))), rho=rho)
+
+
+def context(world: World, **changes: Any) -> Context:
+    """Return what the agent would vouch for."""
+    base = Context("session-1", world.analyst.did, PURPOSE, "sha256:" + "1" * 64, Cause("cell", "m1"))
+    return msgspec.structs.replace(base, **changes)

@@ -11,12 +11,12 @@ from collections import OrderedDict
 
 import msgspec
 
-from cloister.contract.terms import Broker
 from cloister.errors import CloisterError, TrustError
-from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Receipt
-from cloister.vault.deposit import Deposit, open_deposit
-from cloister.wire import canonical, documents
-from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
+from cloister.receipt import chain
+from cloister.receipt.receipt import Receipt
+from cloister.vault.config import Terms
+from cloister.vault.deposit import open_deposit
+from cloister.wire.envelope import Envelope
 
 _CAPACITY = 4096
 
@@ -52,9 +52,7 @@ class Memory:
                 self._answers.popitem(last=False)
 
 
-def recall_deposit(
-    sealed: str, sealing_key: bytes, *, release: str, charge_id: str, contract: str, brokers: tuple[Broker, ...]
-) -> Answer:
+def recall_deposit(sealed: str, sealing_key: bytes, *, release: str, charge_id: str, terms: Terms) -> Answer:
     """Return the answer in a deposit a broker handed back.
 
     Args:
@@ -62,15 +60,21 @@ def recall_deposit(
         sealing_key: From ``keys.receipt_key``.
         release: The release key being asked; the receipt must be of it.
         charge_id: The charge the deposit settles.
-        contract: Digest of the contract.
-        brokers: Brokers whose admission may vouch for the vault that signed.
+        terms: The contract, whose brokers may vouch for the vault that signed.
 
     Raises:
         TrustError: ``recall.rejected``: not a receipt of this release by a vault that a broker admitted.
     """
     try:
         deposit = open_deposit(sealed, sealing_key, charge_id)
-        return _checked(deposit, release, charge_id, contract, brokers)
+        admissions = {
+            chain.admission_digest(document): chain.open_admission(document, terms.contract, terms.digest)
+            for document in deposit.admissions
+        }
+        receipt, _ = chain.open_receipt(deposit.receipt, admissions, terms.contract, terms.digest)
+        chain.check_names(receipt, terms.contract)
+        if receipt.release != release:
+            raise TrustError("recall.release", "the receipt is of another release")
     except CloisterError as error:
         raise TrustError(
             "recall.rejected",
@@ -78,26 +82,4 @@ def recall_deposit(
             clause="A settled release is never executed again, and only a verified receipt is shown.",
             next_step="Tell the data provider: the account's deposits were altered.",
         ) from error
-
-
-def _checked(deposit: Deposit, release: str, charge_id: str, contract: str, brokers: tuple[Broker, ...]) -> Answer:
-    dids = {broker.did for broker in brokers}
-    signer = None
-    digests = set()
-    for envelope in deposit.admissions:
-        named = documents.decode(unverified_payload(envelope), Admission)
-        if named.broker not in dids:
-            raise TrustError("recall.admission", "an admission by a foreign broker")
-        body = open_envelope(envelope, ADMISSION_TYPE, named.broker)
-        if named.contract != contract or signer not in {None, named.vault_id}:
-            raise TrustError("recall.admission", "an admission of another contract or vault")
-        signer = named.vault_id
-        digests.add(canonical.digest_bytes(body))
-    if signer is None:
-        raise TrustError("recall.admission", "no admission came with the receipt")
-    receipt = documents.decode(open_envelope(deposit.receipt, RECEIPT_TYPE, signer), Receipt)
-    if (receipt.release, receipt.charge_id, receipt.contract) != (release, charge_id, contract):
-        raise TrustError("recall.receipt", "the receipt is of another release")
-    if set(receipt.admissions) != digests:
-        raise TrustError("recall.receipt", "the receipt names other admissions")
     return Answer(receipt, deposit.receipt, deposit.admissions, recalled=True)

@@ -19,6 +19,7 @@ from cloister.attest.encoding import unb64
 from cloister.contract.capsule import data_key_info
 from cloister.contract.terms import Broker
 from cloister.errors import CloisterError, TrustError
+from cloister.receipt import chain
 from cloister.receipt.ledger import LedgerReply
 from cloister.receipt.receipt import ADMISSION_TYPE, Admission
 from cloister.vault.config import Terms
@@ -26,7 +27,7 @@ from cloister.vault.keys import VaultKeys
 from cloister.vault.ledger import Ledger
 from cloister.vault.statuses import check_status
 from cloister.wire import canonical, documents
-from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
+from cloister.wire.envelope import Envelope, open_envelope
 
 
 class Transport(Protocol):
@@ -79,7 +80,7 @@ def open_session(transport: Transport, ledger: Ledger, terms: Terms, keys: Vault
         broker=broker,
         epoch=reply.epoch,
         admission=envelope,
-        admission_digest=canonical.digest_bytes(unverified_payload(envelope)),
+        admission_digest=chain.admission_digest(envelope),
         data_keys=data_keys,
     )
 

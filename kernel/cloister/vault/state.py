@@ -98,8 +98,7 @@ class VaultState:
             self.sealing_key(question),
             release=question.release,
             charge_id=question.charge_id,
-            contract=self.terms.digest,
-            brokers=tuple(self.terms.brokers.values()),
+            terms=self.terms,
         )
         self.memory.put(question.release, answer)
         return answer
