@@ -7,11 +7,24 @@ loaded on first use from ``cloister.sandbox``, so that other zones never carry i
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
-_ANALYST_API = ("table", "tables", "contract", "budget", "CloisterError")
+_ANALYST_API = (
+    "CloisterError",
+    "budget",
+    "case",
+    "contract",
+    "crosstab",
+    "cut",
+    "gram",
+    "table",
+    "tables",
+    "where",
+)
 __all__ = ["__version__", *_ANALYST_API]  # noqa: PLE0604 (names are resolved lazily)
 
 
@@ -23,3 +36,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _ContractPackage(ModuleType):
+    """``cloister.contract`` is a package, and ``cl.contract()`` a function: one name that is both."""
+
+    def __call__(self) -> Any:
+        return importlib.import_module("cloister.sandbox").contract()
+
+
+class _Root(ModuleType):
+    """The package itself; it notices when the import system hangs ``cloister.contract`` into it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "contract" and type(value) is ModuleType:
+            value.__class__ = _ContractPackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Root

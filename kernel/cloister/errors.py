@@ -17,6 +17,7 @@ step and, for plans, the nearest allowed form. None carries data.
 
 from __future__ import annotations
 
+import linecache
 from typing import Any
 
 
@@ -43,6 +44,16 @@ class CloisterError(Exception):
         if self.next_step:
             lines.append(f"  next step: {self.next_step}")
         return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the decision and the analyst's own line, without a stack of our frames."""
+        where, step = "", self.__traceback__
+        while step is not None:
+            if step.tb_frame.f_globals.get("__name__") == "__main__":
+                source = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno).strip()
+                where = f"  line {step.tb_lineno}: {source}" if source else where
+            step = step.tb_next
+        return [f"{type(self).__name__}: {self}", *([where] if where else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form of the error (all fields are strings)."""

@@ -76,7 +76,9 @@ class Answer:
         """Return several measures over the cells, one labelled column each."""
 
         def build(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
-            table = pd.DataFrame({position: values[name] for position, name in enumerate(columns.values())}, self.index())
+            table = pd.DataFrame(
+                {position: values[name] for position, name in enumerate(columns.values())}, self.index()
+            )
             labels = list(columns)
             tuples = bool(labels) and all(isinstance(label, tuple) for label in labels)
             table.columns = pd.MultiIndex.from_tuples(labels) if tuples else pd.Index(labels)

@@ -109,7 +109,11 @@ class terminal(Generic[T]):  # noqa: N801 (a decorator)
 def _known(options: dict[str, Any]) -> dict[str, Any]:
     """Drop what NumPy adds when ``np.mean(column)`` is called; refuse what would change the meaning."""
     kept = {name: value for name, value in options.items() if name not in {"axis", "dtype", "out"}}
-    if options.get("axis") not in {None, 0, "index"} or options.get("dtype") is not None or options.get("out") is not None:
+    if (
+        options.get("axis") not in {None, 0, "index"}
+        or options.get("dtype") is not None
+        or options.get("out") is not None
+    ):
         raise PlanError(
             "api.axis",
             "sums run over rows (axis=0) and come back as they are (no dtype=, no out=)",

@@ -31,7 +31,9 @@ class ContractView:
         self.analyst = session.about.analyst
 
     def _foot(self) -> str:
-        state = "MOCK kernel: invented rows, nothing is charged" if self.mode == "mock" else f"enclave: {self.assurance}"
+        state = (
+            "MOCK kernel: invented rows, nothing is charged" if self.mode == "mock" else f"enclave: {self.assurance}"
+        )
         return f"{state}; you are {self.analyst}; contract {self.digest}"
 
     def __repr__(self) -> str:
@@ -83,7 +85,9 @@ class Tables:
         mock = "  (mock: invented rows)" if self._session.mock else ""
         lines = [f"{len(self)} tables under contract {self._session.about.contract.name}{mock}"]
         for card in self._session.about.cards.values():
-            lines.append(f"  {card.name}  [{_tiers(card)}]  {card.title}: {len(card.columns)} columns, unit {card.unit}")
+            lines.append(
+                f"  {card.name}  [{_tiers(card)}]  {card.title}: {len(card.columns)} columns, unit {card.unit}"
+            )
             lines.append(f"    {', '.join(column.name for column in card.columns)}")
         return "\n".join(lines)
 

@@ -127,7 +127,9 @@ class Frame:
             object.__setattr__(self, name, value)
         else:
             raise PlanError(
-                "api.attribute", f"new columns are made with [{name!r}]", nearest=(f'{self._rows.label}["{name}"] = ...',)
+                "api.attribute",
+                f"new columns are made with [{name!r}]",
+                nearest=(f'{self._rows.label}["{name}"] = ...',),
             )
 
     def _value(self, value: Any) -> Term:
@@ -156,7 +158,9 @@ class Frame:
         """Leave columns out."""
         wanted = columns if columns is not None else labels if axis in (1, "columns") else None
         if wanted is None:
-            raise PlanError("api.drop", "rows have no labels to drop", nearest=("visits[visits.age >= 18]", 'drop(columns="age")'))
+            raise PlanError(
+                "api.drop", "rows have no labels to drop", nearest=("visits[visits.age >= 18]", 'drop(columns="age")')
+            )
         gone = {self._need(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
         return Frame(self._rows, {name: term for name, term in self._columns.items() if name not in gone})
 
@@ -183,7 +187,11 @@ class Frame:
         if not mask._rows.covers(self._rows):
             same(self._rows, mask._rows)
         if mask._term.grid.kind != "bool":
-            raise PlanError("plan.types", "a filter needs a condition", nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",))
+            raise PlanError(
+                "plan.types",
+                "a filter needs a condition",
+                nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",),
+            )
         return Frame(self._rows.where(mask._term), dict(self._columns))
 
     def query(self, expr: str) -> Frame:
@@ -198,7 +206,9 @@ class Frame:
     def dropna(self, *, subset: Any = None, how: str = "any", axis: Any = 0) -> Frame:
         """Rows without missing values (in ``subset``)."""
         if how != "any" or axis not in (0, "index"):
-            raise PlanError("api.option", "dropna() drops rows with any missing value", nearest=('dropna(subset=["bmi"])',))
+            raise PlanError(
+                "api.option", "dropna() drops rows with any missing value", nearest=('dropna(subset=["bmi"])',)
+            )
         names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
         found = self
         for name in names:
@@ -209,9 +219,13 @@ class Frame:
 
     def fillna(self, value: Any) -> Frame:
         """Fill missing values with one value, or one per column."""
-        wanted = value if isinstance(value, Mapping) else {
-            name: value for name, term in self._columns.items() if term.grid.nullable and term.grid.kind != "opaque"
-        }
+        wanted = (
+            value
+            if isinstance(value, Mapping)
+            else {
+                name: value for name, term in self._columns.items() if term.grid.nullable and term.grid.kind != "opaque"
+            }
+        )
         return self.assign(**{self._need(name): self._column(name).fillna(item) for name, item in wanted.items()})
 
     def cap(self, rows: int, *, by: Any = None, groups: int | None = None) -> Frame:
@@ -232,7 +246,9 @@ class Frame:
     @terminal
     def count(self) -> Ask[pd.Series]:
         """Rows per column where it is not missing (one count serves all complete columns)."""
-        return measures.row(self._rows, {name: ("count", self._countable(term)) for name, term in self._columns.items()})
+        return measures.row(
+            self._rows, {name: ("count", self._countable(term)) for name, term in self._columns.items()}
+        )
 
     @terminal
     def sum(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
@@ -250,7 +266,9 @@ class Frame:
         items, flat = measures.aggregates(func, named, self._columns)
         if named or not flat:
             raise PlanError(
-                "api.agg", "a frame takes one aggregate per column", nearest=('agg({"bmi": "mean", "cost": "sum"})', 'groupby("sex").agg(...)')
+                "api.agg",
+                "a frame takes one aggregate per column",
+                nearest=('agg({"bmi": "mean", "cost": "sum"})', 'groupby("sex").agg(...)'),
             )
         return measures.row(self._rows, items)
 
@@ -258,7 +276,12 @@ class Frame:
 
     @terminal
     def value_counts(
-        self, subset: Any = None, normalize: bool = False, sort: bool = True, ascending: bool = False, dropna: bool = True
+        self,
+        subset: Any = None,
+        normalize: bool = False,
+        sort: bool = True,
+        ascending: bool = False,
+        dropna: bool = True,
     ) -> Ask[pd.Series]:
         """Rows per combination of values of closed columns."""
         names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
@@ -343,7 +366,9 @@ class _Loc:
     def __setitem__(self, key: Any, value: Any) -> None:
         if not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], Column) and key[1] in self._frame):
             raise PlanError(
-                "api.loc", "loc[mask, column] = value changes a column it names", nearest=('visits.loc[visits.age > 90, "age"] = 90',)
+                "api.loc",
+                "loc[mask, column] = value changes a column it names",
+                nearest=('visits.loc[visits.age > 90, "age"] = 90',),
             )
         self._frame[key[1]] = self._frame[key[1]].mask(key[0], value)
 
@@ -380,7 +405,9 @@ def _keys(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
             raise refuse.unknown_column(item, list(columns), rows.label)
         else:
             raise PlanError(
-                "api.groupby", "group by column names or columns", nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])")
+                "api.groupby",
+                "group by column names or columns",
+                nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
             )
     return keys
 

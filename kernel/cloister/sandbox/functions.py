@@ -29,7 +29,9 @@ def cut(x: Column, bins: Sequence[Any], *, right: bool = False, labels: Sequence
     """
     _column(x, "cut")
     if right:
-        raise PlanError("api.cut", "bins are closed on the left here", nearest=("cl.cut(visits.age, [0, 18, 65, 120])",))
+        raise PlanError(
+            "api.cut", "bins are closed on the left here", nearest=("cl.cut(visits.age, [0, 18, 65, 120])",)
+        )
     if isinstance(bins, int | float | np.integer):
         raise PlanError(
             "api.cut",

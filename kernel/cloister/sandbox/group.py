@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.plan.layout import Layout, layout
 from cloister.plan.algebra import Count, VectorSum
+from cloister.plan.layout import Layout, layout
 from cloister.sandbox import measures, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.rows import Rows
@@ -80,7 +80,9 @@ class GroupBy:
         """Rows per group and value; unlike pandas not sorted within groups unless asked."""
         if not isinstance(self._selection, str) or normalize:
             raise PlanError(
-                "api.value_counts", "value_counts of one column, as counts", nearest=('groupby("sex").region.value_counts()',)
+                "api.value_counts",
+                "value_counts of one column, as counts",
+                nearest=('groupby("sex").region.value_counts()',),
             )
         keys = {**self._keys, self._selection: self._columns[self._selection]}
         options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
@@ -134,5 +136,7 @@ class GroupBy:
 
     def __repr__(self) -> str:
         mode = " (mock)" if self._rows.session.mock else ""
-        keys = ", ".join(f"{name}: {len(key.labels)} values" for name, key in zip(self._keys, self._layout().keys, strict=True))
+        keys = ", ".join(
+            f"{name}: {len(key.labels)} values" for name, key in zip(self._keys, self._layout().keys, strict=True)
+        )
         return f"<{self._rows.label} grouped by {keys}; {self.ngroups} groups{mode}>"

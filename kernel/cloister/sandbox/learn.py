@@ -95,7 +95,9 @@ class Gram:
 
     def _enough(self) -> None:
         if self.n < 3 * self.stderr:
-            raise PlanError("api.gram", "too few rows for the noise: nothing can be computed", next_step="ask with more epsilon")
+            raise PlanError(
+                "api.gram", "too few rows for the noise: nothing can be computed", next_step="ask with more epsilon"
+            )
 
     def __repr__(self) -> str:
         from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
@@ -131,7 +133,11 @@ def _ask(frame: Frame, columns: Sequence[str] | None) -> Ask[Gram]:
     names = numbers if columns is None else [frame._need(name) for name in columns]
     wrong = [name for name in names if name not in numbers]
     if wrong or not names:
-        raise PlanError("api.gram", f"not numbers: {', '.join(wrong) or 'no column'}", nearest=(f"cl.gram({frame._rows.label}, {numbers[:3]!r})",))
+        raise PlanError(
+            "api.gram",
+            f"not numbers: {', '.join(wrong) or 'no column'}",
+            nearest=(f"cl.gram({frame._rows.label}, {numbers[:3]!r})",),
+        )
     measure = algebra.Gram(MEASURE, tuple(frame._columns[name].scalar for name in names))
 
     def present(answer: Answer) -> Gram:

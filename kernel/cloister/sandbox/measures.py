@@ -33,7 +33,9 @@ def measure(name: str, func: str, term: Term | None) -> a.Measure:
         raise PlanError(
             "plan.types",
             f"the {func} of a {_word(term)} has no meaning",
-            nearest=(".count()", ".value_counts()", "(column - date).mean()  (days)")[: 3 if term.grid.kind == "date" else 2],
+            nearest=(".count()", ".value_counts()", "(column - date).mean()  (days)")[
+                : 3 if term.grid.kind == "date" else 2
+            ],
         )
     return a.Sum(name, term.scalar) if func == "sum" else a.Mean(name, term.scalar)
 
@@ -100,7 +102,9 @@ def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any]) 
     return Ask(rows, (a.Count("count"),), present, keys)
 
 
-def aggregates(spec: Any, named: Mapping[str, Any], columns: Mapping[str, Term]) -> tuple[dict[Any, tuple[str, Term | None]], bool]:
+def aggregates(
+    spec: Any, named: Mapping[str, Any], columns: Mapping[str, Term]
+) -> tuple[dict[Any, tuple[str, Term | None]], bool]:
     """Read an ``agg`` specification over several columns.
 
     Returns:
@@ -124,7 +128,9 @@ def aggregates(spec: Any, named: Mapping[str, Any], columns: Mapping[str, Term])
                 items[(column, name) if nested else column] = (name, _column(columns, column))
         return items, not nested
     if _is_list(spec):
-        return {(column, function_name(f)): (function_name(f), term) for column, term in columns.items() for f in spec}, False
+        return {
+            (column, function_name(f)): (function_name(f), term) for column, term in columns.items() for f in spec
+        }, False
     name = function_name(spec)
     return {column: (name, term) for column, term in columns.items()}, True
 

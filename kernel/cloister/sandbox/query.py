@@ -56,7 +56,9 @@ def evaluate(text: str, columns: Mapping[str, Any], variables: Mapping[str, Any]
     prepared, aliases = _prepare(text.strip())
     try:
         tree = ast.parse(prepared, mode="eval")
-        return _Reader({**columns, **{alias: columns[name] for alias, name in aliases.items()}}, variables).visit(tree.body)
+        return _Reader({**columns, **{alias: columns[name] for alias, name in aliases.items()}}, variables).visit(
+            tree.body
+        )
     except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
         raise _wrong("it is not an expression") from error
     except KeyError as error:
@@ -75,10 +77,10 @@ class _Reader(ast.NodeVisitor):
     def generic_visit(self, node: ast.AST) -> Any:
         raise _wrong(f"{type(node).__name__} is not part of it")
 
-    def visit_Constant(self, node: ast.Constant) -> Any:  # noqa: N802 (named by ast)
+    def visit_Constant(self, node: ast.Constant) -> Any:
         return node.value
 
-    def visit_Name(self, node: ast.Name) -> Any:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> Any:
         if node.id.startswith(_LOCAL):
             name = node.id.removeprefix(_LOCAL)
             if name not in self._variables:
@@ -88,25 +90,25 @@ class _Reader(ast.NodeVisitor):
             raise _unknown(node.id, self._columns)
         return self._columns[node.id]
 
-    def visit_List(self, node: ast.List) -> Any:  # noqa: N802
+    def visit_List(self, node: ast.List) -> Any:
         return [self.visit(item) for item in node.elts]
 
     visit_Tuple = visit_List  # noqa: N815 (named by ast)
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> Any:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         found = self.visit(node.values[0])
         for item in node.values[1:]:
             other = self.visit(item)
             found = found & other if isinstance(node.op, ast.And) else found | other
         return found
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         value = self.visit(node.operand)
         if isinstance(node.op, ast.USub):
             return -value
         return +value if isinstance(node.op, ast.UAdd) else ~value
 
-    def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
         function = _BINARY.get(type(node.op))
         if function is None:
             raise _wrong(f"{type(node.op).__name__} is not part of it")
@@ -115,7 +117,7 @@ class _Reader(ast.NodeVisitor):
             raise _wrong("powers of constants are written out")
         return function(left, right)
 
-    def visit_Compare(self, node: ast.Compare) -> Any:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> Any:
         values = [self.visit(item) for item in (node.left, *node.comparators)]
         found = None
         for left, kind, right in zip(values, node.ops, values[1:], strict=False):
@@ -123,7 +125,7 @@ class _Reader(ast.NodeVisitor):
             found = part if found is None else found & part
         return found
 
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> Any:
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS:
             raise _wrong("only these methods of columns are: " + ", ".join(sorted(_METHODS)))
         owner = self.visit(node.func.value)
@@ -188,7 +190,9 @@ def _prepare(text: str) -> tuple[str, dict[str, str]]:
 def _unknown(name: str, columns: Mapping[str, Any]) -> PlanError:
     from cloister.sandbox import refuse  # noqa: PLC0415 (only on a mistake)
 
-    error = refuse.unknown_column(name, [column for column in columns if not column.startswith("__column_")], "the table")
+    error = refuse.unknown_column(
+        name, [column for column in columns if not column.startswith("__column_")], "the table"
+    )
     error.next_step += f"; a Python variable is written @{name}"
     return error
 

@@ -123,7 +123,9 @@ COMMON: dict[str, Reason] = {
         " items keys copy_rows",
         _EXPORT,
     ),
-    **_names("apply map applymap transform aggregate_with eval expanding ewm rolling resample replace combine", _FUNCTION),
+    **_names(
+        "apply map applymap transform aggregate_with eval expanding ewm rolling resample replace combine", _FUNCTION
+    ),
     **_names("merge join append concat combine_first update align reindex", _JOIN),
     **_names("min max idxmin idxmax argmin argmax cummax cummin", _EXTREME),
     **_names("median quantile rank mode", _QUANTILE),
@@ -197,9 +199,7 @@ class Refused:
 
 def fresh(error: PlanError) -> PlanError:
     """Return a copy of ``error`` without the traceback of an earlier raise."""
-    return type(error)(
-        error.code, error.reason, clause=error.clause, next_step=error.next_step, nearest=error.nearest
-    )
+    return type(error)(error.code, error.reason, clause=error.clause, next_step=error.next_step, nearest=error.nearest)
 
 
 def look_up(table: dict[str, Reason], name: str, words: dict[str, str]) -> Refused:

@@ -46,7 +46,10 @@ class Rows:
         taken = {column.name for column in self.card.columns}
         taken |= {name for node in _chain(self.relation) if isinstance(node, a.Derive) for name, _ in node.columns}
         known = {
-            scalar: name for node in _chain(self.relation) if isinstance(node, a.Derive) for name, scalar in node.columns
+            scalar: name
+            for node in _chain(self.relation)
+            if isinstance(node, a.Derive)
+            for name, scalar in node.columns
         }
         names: list[str] = []
         derived: list[tuple[str, a.Scalar]] = []

@@ -233,5 +233,7 @@ def _errors(priced: Priced) -> list[float]:
 
 def _wrong_reply() -> MalformedError:
     return MalformedError(
-        "link.reply", "the vault's reply does not fit the question", next_step="restart the kernel; report it if it stays"
+        "link.reply",
+        "the vault's reply does not fit the question",
+        next_step="restart the kernel; report it if it stays",
     )
