@@ -1,0 +1,451 @@
+"""Opening contracts and cards: every unsigned, foreign, timeless or senseless one is refused with advice."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+
+from cloister.contract import lint, signing, states, words
+from cloister.contract.card import Card, Column
+from cloister.contract.states import Decision
+from cloister.contract.terms import (
+    CONTRACT_TYPE,
+    AnalystLimit,
+    Broker,
+    Budget,
+    Contract,
+    Limits,
+    Party,
+    TableTerms,
+)
+from cloister.errors import ContractError
+from cloister.wire import canonical, envelope
+from cloister.wire.identity import SigningKey
+
+PROVIDER, ANALYST, BROKER, STRANGER = (SigningKey.generate() for _ in range(4))
+DIGEST = "sha256:" + "1" * 64
+OTHER_DIGEST = "sha256:" + "2" * 64
+NOW = "2026-06-01T00:00:00Z"
+replace = msgspec.structs.replace
+
+CARD = Card(
+    name="clinic.visits",
+    title="Visits",
+    description="Invented",
+    unit="patient",
+    key=("patient",),
+    normaliser="exact",
+    population="clinic.patients",
+    rows_per_unit=3,
+    row_limit=1024,
+    grade="demonstration",
+    columns=(
+        Column("patient", "string", 2, "Who"),
+        Column("age", "int", 2, "Years", low="0", high="110", step="1"),
+        Column("bmi", "decimal", 3, "BMI", low="10.0", high="60.0", step="0.1"),
+        Column("day", "date", 2, "When", low="2022-01-01", high="2024-12-31"),
+        Column("sex", "string", 2, "Sex", domain=("f", "m")),
+    ),
+    source="test",
+    retention="test",
+    purposes=("research",),
+    order="day",
+)
+
+CONTRACT = Contract(
+    name="clinic-2026",
+    title="Visits for research",
+    parties=(Party("clinic", PROVIDER.did, "provider"), Party("ana", ANALYST.did, "analyst")),
+    brokers=(Broker("clinic-broker", BROKER.did, "http://127.0.0.1:1"),),
+    tables=(TableTerms("clinic.visits", "clinic", "clinic-broker", DIGEST, DIGEST),),
+    purposes=("research",),
+    operations=("aggregate",),
+    regime="dp",
+    budgets=(Budget("clinic.patients", "clinic-broker", "8", "0.000001", "0.02"),),
+    analyst_limits=(AnalystLimit("ana", "clinic.patients", "1/2"),),
+    limits=Limits(1000),
+    policies={"clinic": DIGEST},
+    placement="split",
+    tenancy="exclusive",
+    accept_simulated=False,
+    share_releases=False,
+    not_before="2026-01-01T00:00:00Z",
+    not_after="2027-01-01T00:00:00Z",
+)
+TWO = replace(CONTRACT, parties=(*CONTRACT.parties, Party("bob", STRANGER.did, "analyst")))
+
+
+def sign(contract=CONTRACT, *keys):
+    return signing.sign_contract(contract, *(keys or (PROVIDER, ANALYST)))
+
+
+def refused(document, *, now=NOW):
+    with pytest.raises(ContractError) as caught:
+        signing.open_contract(document, now=now)
+    assert caught.value.reason
+    return caught.value
+
+
+# Signatures ------------------------------------------------------------------------------------------
+
+
+def test_a_good_contract_opens():
+    assert signing.open_contract(sign(), now=NOW) == CONTRACT
+
+
+def test_the_digest_is_that_of_the_terms_whoever_signed():
+    digests = {signing.contract_digest(document) for document in (sign(), sign(CONTRACT, PROVIDER), CONTRACT)}
+    assert len(digests) == 1
+    assert signing.contract_digest(replace(CONTRACT, share_releases=True)) not in digests
+
+
+@pytest.mark.parametrize(
+    ("keys", "missing"), [((PROVIDER,), "ana"), ((ANALYST,), "clinic"), ((STRANGER,), "clinic, ana")]
+)
+def test_every_party_must_have_signed(keys, missing):
+    error = refused(sign(CONTRACT, *keys))
+    assert error.code == "contract.unsigned"
+    assert missing in error.reason
+    assert error.next_step
+
+
+def test_nobody_else_may_have_signed():
+    assert refused(sign(CONTRACT, PROVIDER, ANALYST, STRANGER)).code == "contract.signer"
+
+
+def test_a_signature_twice_is_not_two_signatures():
+    good = sign()
+    doubled = replace(good, signatures=(good.signatures[0], good.signatures[0], good.signatures[1]))
+    assert refused(doubled).code == "contract.unsigned"
+
+
+def test_a_borrowed_signature_does_not_count():
+    other = sign(replace(CONTRACT, limits=Limits(999_999)))
+    assert refused(replace(other, signatures=sign().signatures)).code == "contract.unsigned"
+    renamed = tuple(replace(signature, keyid=ANALYST.did) for signature in sign(CONTRACT, PROVIDER).signatures)
+    assert refused(replace(sign(), signatures=(*sign(CONTRACT, PROVIDER).signatures, *renamed))).code == (
+        "contract.unsigned"
+    )
+
+
+def test_parties_sign_one_after_another():
+    draft = sign(CONTRACT, PROVIDER)
+    assert signing.missing_signers(draft) == ("ana",)
+    complete = signing.add_signature(draft, ANALYST)
+    assert signing.missing_signers(complete) == ()
+    assert signing.open_contract(complete, now=NOW) == CONTRACT
+    with pytest.raises(ContractError, match=r"contract\.signer"):
+        signing.add_signature(draft, STRANGER)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"null",
+        canonical.encode(CONTRACT) + b" ",
+        canonical.encode(CONTRACT).replace(b'"version":1', b'"version":2'),
+        canonical.encode(CONTRACT).replace(b'"name":', b'"unknown":1,"name":', 1),
+        canonical.encode(CONTRACT).replace(b'"regime":"dp"', b'"regime":"none"'),
+        canonical.encode(CONTRACT).replace(b'"limits":', b'"limits":{"releases":9},"limits":', 1),
+    ],
+)
+def test_what_is_not_one_canonical_contract(body):
+    assert refused(envelope.seal(CONTRACT_TYPE, body, PROVIDER, ANALYST)).code == "contract.malformed"
+
+
+def test_another_document_type():
+    assert refused(envelope.seal("application/json", canonical.encode(CONTRACT), PROVIDER)).code == "contract.malformed"
+    document = replace(sign(), payload="not base64!")
+    assert refused(document).code == "contract.malformed"
+
+
+# Time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "code"),
+    [
+        ("2025-12-31T23:59:59Z", "contract.not-yet-valid"),
+        ("2026-01-01T00:00:00Z", None),
+        ("2026-12-31T23:59:59Z", None),
+        ("2027-01-01T00:00:00Z", "contract.expired"),
+        ("2030-01-01T00:00:00Z", "contract.expired"),
+        ("", "contract.time"),
+        ("tomorrow", "contract.time"),
+        ("2026-06-01T00:00:00+02:00", "contract.time"),
+        ("2026-06-01", "contract.time"),
+        ("2026-13-01T00:00:00Z", "contract.time"),
+    ],
+)
+def test_validity_window(now, code):
+    if code is None:
+        signing.open_contract(sign(), now=now)
+    else:
+        assert refused(sign(), now=now).code == code
+
+
+# Sense -----------------------------------------------------------------------------------------------
+
+BUDGET, TABLE, SHARE = CONTRACT.budgets[0], CONTRACT.tables[0], CONTRACT.analyst_limits[0]
+BAD = {
+    "wildcard purpose": ({"purposes": ("*",)}, "contract.wildcard"),
+    "empty purpose": ({"purposes": ("research", "")}, "contract.wildcard"),
+    "any purpose": ({"purposes": ("Any",)}, "contract.wildcard"),
+    "wildcard table": ({"tables": (replace(TABLE, name="clinic.*"),)}, "contract.wildcard"),
+    "wildcard population": ({"budgets": (replace(BUDGET, population="%"),)}, "contract.wildcard"),
+    "wildcard analyst": ({"analyst_limits": (replace(SHARE, analyst="*"),)}, "contract.wildcard"),
+    "no purpose": ({"purposes": ()}, "contract.purposes"),
+    "no operation": ({"operations": ()}, "contract.purposes"),
+    "no table": ({"tables": ()}, "contract.reference"),
+    "unknown provider": ({"tables": (replace(TABLE, provider="other"),)}, "contract.reference"),
+    "analyst as provider": ({"tables": (replace(TABLE, provider="ana"),)}, "contract.reference"),
+    "unknown broker": ({"tables": (replace(TABLE, broker="other"),)}, "contract.reference"),
+    "no broker": ({"brokers": ()}, "contract.reference"),
+    "table twice": ({"tables": (TABLE, TABLE)}, "contract.duplicate"),
+    "capsule twice": ({"tables": (TABLE, replace(TABLE, name="clinic.b"))}, "contract.duplicate"),
+    "no digest": ({"tables": (replace(TABLE, card="sha256:12"),)}, "contract.digest"),
+    "broker without did": ({"brokers": (replace(CONTRACT.brokers[0], did="did:web:x"),)}, "contract.did"),
+    "broker without address": ({"brokers": (replace(CONTRACT.brokers[0], url="file:///x"),)}, "contract.broker"),
+    "analyst keeps the account": (
+        {"brokers": (replace(CONTRACT.brokers[0], did=ANALYST.did),)},
+        "contract.self-granted",
+    ),
+    "no budget": ({"budgets": ()}, "contract.budget"),
+    "budget twice": ({"budgets": (BUDGET, replace(BUDGET, epsilon="9"))}, "contract.duplicate"),
+    "budget elsewhere": ({"budgets": (BUDGET, replace(BUDGET, broker="other"))}, "contract.reference"),
+    **{
+        f"epsilon {value}": ({"budgets": (replace(BUDGET, epsilon=value),)}, "contract.budget")
+        for value in ("0", "-1", "800", "inf", "nan", "1e2", "", "8 ", "eight", "1/0", "9" * 99)
+    },
+    **{
+        f"delta {value}": ({"budgets": (replace(BUDGET, delta=value),)}, "contract.budget")
+        for value in ("0", "1", "0.1", "-0.1", "1e-6")
+    },
+    **{
+        f"default share {value}": ({"budgets": (replace(BUDGET, default_share=value),)}, "contract.share")
+        for value in ("0", "1.01", "-1", "all")
+    },
+    **{
+        f"share {value}": ({"analyst_limits": (replace(SHARE, share=value),)}, "contract.share")
+        for value in ("0", "2", "-1/2", "1/0")
+    },
+    "share of a provider": ({"analyst_limits": (replace(SHARE, analyst="clinic"),)}, "contract.reference"),
+    "share of no budget": ({"analyst_limits": (replace(SHARE, population="x"),)}, "contract.reference"),
+    "share twice": ({"analyst_limits": (SHARE, SHARE)}, "contract.duplicate"),
+    "no releases": ({"limits": Limits(0)}, "contract.limit"),
+    "policy of nobody": ({"policies": {"eve": DIGEST}}, "contract.reference"),
+    "policy without digest": ({"policies": {"clinic": "strict"}}, "contract.digest"),
+    "ends before it begins": ({"not_after": "2025-01-01T00:00:00Z"}, "contract.validity"),
+    "no time": ({"not_before": "soon"}, "contract.validity"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_contract_that_makes_no_sense(name):
+    change, code = BAD[name]
+    error = refused(sign(replace(CONTRACT, **change)))
+    assert error.code == code
+    assert error.clause
+    assert error.next_step
+
+
+def test_nobody_grants_data_to_himself():
+    both = (Party("clinic", ANALYST.did, "provider"), Party("ana", ANALYST.did, "analyst"))
+    contract = replace(CONTRACT, parties=both)
+    assert "contract.self-granted" in {finding.code for finding in lint.errors_of(lint.contract_findings(contract))}
+    with pytest.raises(ContractError):
+        signing.open_contract(sign(contract, ANALYST), now=NOW)
+    for role in ("provider", "analyst"):
+        parties = tuple(party for party in CONTRACT.parties if party.role != role)
+        codes = {finding.code for finding in lint.contract_findings(replace(CONTRACT, parties=parties))}
+        assert "contract.parties" in codes
+
+
+def test_shares_add_to_at_most_the_whole():
+    def shares(*parts):
+        limits = tuple(
+            AnalystLimit(who, "clinic.patients", share) for who, share in zip(("ana", "bob"), parts, strict=True)
+        )
+        return sign(replace(TWO, analyst_limits=limits), PROVIDER, ANALYST, STRANGER)
+
+    signing.open_contract(shares("1/2", "1/2"), now=NOW)
+    assert refused(shares("1/2", "51/100")).code == "contract.share"
+
+
+# Against the cards -----------------------------------------------------------------------------------
+
+
+def codes(contract, card=CARD):
+    return {finding.code for finding in lint.contract_findings(contract, {card.name: card}) if finding.level == "error"}
+
+
+def test_contract_and_cards_fit():
+    assert codes(CONTRACT) == set()
+    assert codes(CONTRACT, replace(CARD, name="other")) == {"contract.reference"}
+    assert codes(CONTRACT, replace(CARD, population="others")) == {"contract.budget"}
+    assert codes(CONTRACT, replace(CARD, purposes=("teaching",))) == {"contract.purposes"}
+
+
+def test_tier_three_needs_separation_and_genuine_hardware():
+    production = replace(CARD, grade="production")
+    assert codes(CONTRACT, production) == set()
+    assert codes(replace(CONTRACT, placement="colocated"), production) == {"contract.tier"}
+    assert codes(replace(CONTRACT, tenancy="shared"), production) == {"contract.tier"}
+    assert codes(replace(CONTRACT, accept_simulated=True), production) == {"contract.simulated"}
+    assert codes(replace(CONTRACT, accept_simulated=True, placement="colocated")) == set()  # demonstration grade
+
+
+# Cards -----------------------------------------------------------------------------------------------
+
+
+def column(**change):
+    name = change.pop("name", "age")
+    columns = tuple(replace(c, **change) if c.name == name else c for c in CARD.columns)
+    return replace(CARD, columns=columns)
+
+
+BAD_CARDS = {
+    "step does not divide": (column(step="3"), "card.step"),
+    "no step": (column(step=None), "card.bounds"),
+    "negative step": (column(step="-1"), "card.step"),
+    "zero step": (column(step="0"), "card.step"),
+    "low above high": (column(low="200"), "card.bounds"),
+    "low equals high": (column(low="110"), "card.bounds"),
+    "no bounds": (column(low=None, high=None), "card.bounds"),
+    "float notation": (column(high="1e3"), "card.bounds"),
+    "half an int": (column(low="0.5", high="110.5", step="1"), "card.bounds"),
+    "zero off the grid": (column(name="bmi", low="10.05", high="60.05", step="0.1"), "card.grid"),
+    "grid too fine": (column(name="bmi", step="1/" + "1" + "0" * 14), "card.step"),
+    "dates the wrong way": (column(name="day", low="2025-01-01"), "card.bounds"),
+    "no ISO date": (column(name="day", low="01.02.2022"), "card.bounds"),
+    "impossible date": (column(name="day", low="2022-02-30"), "card.bounds"),
+    "step of a date": (column(name="day", step="7"), "card.step"),
+    "text without domain": (column(name="sex", domain=None), "card.domain"),
+    "empty domain": (column(name="sex", domain=()), "card.domain"),
+    "category twice": (column(name="sex", domain=("f", "f")), "card.domain"),
+    "other listed": (column(name="sex", domain=("f", "(other)")), "card.domain"),
+    "empty category": (column(name="sex", domain=("f", "")), "card.domain"),
+    "long category": (column(name="sex", domain=("f", "m" * 257)), "card.domain"),
+    "bounds of a text": (column(name="sex", low="0"), "card.bounds"),
+    "domain of a number": (column(domain=("1",)), "card.domain"),
+    "key could be released": (column(name="patient", domain=("P1",)), "card.key-released"),
+    "date as key": (replace(CARD, key=("day",)), "card.key"),
+    "no key": (replace(CARD, key=()), "card.key"),
+    "key without unit": (replace(CARD, unit="none"), "card.key"),
+    "unknown key": (replace(CARD, key=("nobody",)), "card.key"),
+    "key twice": (replace(CARD, key=("patient", "patient")), "card.key"),
+    "unknown order": (replace(CARD, order="nothing"), "card.order"),
+    "no rows per unit": (replace(CARD, rows_per_unit=0), "card.rows"),
+    "more rows per unit than rows": (replace(CARD, rows_per_unit=2048), "card.rows"),
+    "no rows": (replace(CARD, row_limit=0), "card.rows"),
+    "no columns": (replace(CARD, columns=(), key=(), unit="none", order=None), "card.columns"),
+    "column twice": (replace(CARD, columns=(*CARD.columns, CARD.columns[1])), "card.duplicate"),
+    "reserved name": (replace(CARD, columns=(*CARD.columns, Column("__x", "bool", 1, "x"))), "card.name"),
+    "every purpose": (replace(CARD, purposes=("*",)), "card.wildcard"),
+    "no purpose": (replace(CARD, purposes=()), "card.purposes"),
+    "no title": (replace(CARD, title=""), "card.empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CARDS)
+def test_a_card_that_cannot_be_enforced(name):
+    card, code = BAD_CARDS[name]
+    found = lint.errors_of(lint.card_findings(card))
+    assert code in {finding.code for finding in found}
+    assert all(finding.clause and finding.text and finding.advice for finding in found)
+
+
+def test_a_good_card_has_no_findings():
+    assert lint.card_findings(CARD) == ()
+
+
+@pytest.mark.parametrize("change", [{"name": "bmi", "tier": 4}, {"personal": True, "tier": 1}])
+def test_questionable_tiers_are_warnings(change):
+    found = lint.card_findings(column(**change))
+    assert [(finding.level, finding.code) for finding in found] == [("warning", "card.tier")]
+
+
+def test_cards_are_signed_and_pinned():
+    document = signing.seal_card(CARD, PROVIDER)
+    digest = signing.payload_digest(document)
+    assert signing.open_card(document, PROVIDER.did, pinned=digest) == CARD
+    with pytest.raises(ContractError, match=r"card\.digest"):
+        signing.open_card(document, PROVIDER.did, pinned=DIGEST)
+    with pytest.raises(ContractError, match=r"card\.signature"):
+        signing.open_card(document, STRANGER.did)
+    edited = base64.b64encode(canonical.encode(replace(CARD, rows_per_unit=1))).decode()
+    with pytest.raises(ContractError, match=r"card\.signature"):
+        signing.open_card(replace(document, payload=edited), PROVIDER.did)
+    with pytest.raises(ContractError, match=r"card\.malformed"):
+        signing.open_card(envelope.seal(document.payloadType, b"{}", PROVIDER), PROVIDER.did)
+
+
+# States and words ------------------------------------------------------------------------------------
+
+
+def test_the_life_of_a_contract():
+    draft = sign(CONTRACT, STRANGER)
+    assert states.state_of(draft, None, now=NOW) == "draft"
+    assert states.state_of(sign(CONTRACT, PROVIDER), None, now=NOW) == "offered"
+    assert states.state_of(sign(), None, now=NOW) == "signed"
+    active = Decision("active", NOW)
+    assert states.state_of(sign(), active, now=NOW) == "active"
+    assert states.state_of(sign(CONTRACT, PROVIDER), active, now=NOW) == "offered"
+    assert states.state_of(sign(), active, now="2025-06-01T00:00:00Z") == "signed"
+    assert states.state_of(sign(), Decision("suspended", NOW), now=NOW) == "suspended"
+    assert states.state_of(sign(), active, now="2027-01-01T00:00:00Z") == "expired"
+    assert states.state_of(sign(), Decision("revoked", NOW), now="2028-01-01T00:00:00Z") == "revoked"
+
+
+@pytest.mark.parametrize("following", ["active", "suspended"])
+def test_revoked_is_final(following):
+    with pytest.raises(ContractError, match=r"contract\.state"):
+        states.decide(Decision("revoked", NOW), Decision(following, NOW))
+    assert states.decide(Decision("active", NOW), Decision("suspended", NOW)).state == "suspended"
+
+
+def test_plain_words():
+    text = words.in_words(replace(CONTRACT, accept_simulated=True))
+    for piece in ("clinic lets ana use", "clinic.visits", "research", "epsilon 8", "2 %", "50 %", "SIMULATED", "1,000"):
+        assert piece in text
+    assert PROVIDER.did not in text
+    assert "SIMULATED" not in words.in_words(CONTRACT)
+
+
+def test_every_clause_is_in_the_words_or_is_a_pin():
+    """A clause that changes without changing the words is one that people sign unread."""
+    silent = {"version", "regime", "policies", "brokers", "parties"}
+    changes = {
+        "name": "x",
+        "title": "x",
+        "tables": (replace(TABLE, name="clinic.more"),),
+        "purposes": ("teaching",),
+        "operations": ("aggregate", "model"),
+        "budgets": (replace(BUDGET, epsilon="4"),),
+        "analyst_limits": (),
+        "limits": Limits(1),
+        "placement": "colocated",
+        "tenancy": "shared",
+        "accept_simulated": True,
+        "share_releases": True,
+        "not_before": "2026-02-01T00:00:00Z",
+        "not_after": "2026-12-01T00:00:00Z",
+    }
+    assert set(changes) | silent == set(Contract.__struct_fields__)
+    for field, value in changes.items():
+        assert words.in_words(replace(CONTRACT, **{field: value})) != words.in_words(CONTRACT), field
+
+
+def test_difference():
+    after = replace(CONTRACT, limits=Limits(5), purposes=("research", "teaching"))
+    assert words.difference(CONTRACT, after) == (
+        "limits.releases: 1000 -> 5",
+        "purposes[1]: (none) -> teaching",
+    )
+    assert words.difference(CONTRACT, CONTRACT) == ()
