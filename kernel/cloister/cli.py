@@ -1,20 +1,22 @@
 """The ``cloister`` command. Each command is a few lines here; the work is in the zone it belongs to.
 
-Exit codes: 0 done, 1 refused or failed (code, reason and next step on stderr), 2 wrong usage, 3 verification did
-not reach ``verified`` (its report says why).
+Exit codes: 0 done, 1 refused or failed (code, reason and next step on stderr), 2 wrong usage. ``verify``: 0 verified,
+1 true with reservations that were not allowed, 2 something in the notebook is false.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, MalformedError
 from cloister.home import cloister_home
 
 app = typer.Typer(
@@ -23,6 +25,23 @@ app = typer.Typer(
 demo_app = typer.Typer(no_args_is_help=True, help="The embedded demo: one enclave and one broker per user.")
 app.add_typer(demo_app, name="demo")
 
+
+def _mount_provider() -> None:
+    """Add the provider's commands where the extra is installed."""
+    try:
+        from cloister.provider import commands
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("cloister"):
+            raise
+        return
+    app.command("identity")(commands.identity)
+    app.command("seal")(commands.seal)
+    app.add_typer(commands.card_app, name="card")
+    app.add_typer(commands.contract_app, name="contract")
+    app.add_typer(commands.broker_app, name="broker")
+    app.add_typer(commands.account_app, name="account")
+
+
 out = Console()
 err = Console(stderr=True)
 
@@ -30,6 +49,7 @@ err = Console(stderr=True)
 def main() -> None:
     """Entry point: run a command; show a CloisterError as its words, never as a traceback."""
     try:
+        _mount_provider()
         app()
     except CloisterError as error:
         err.print(str(error), style="red", markup=False, highlight=False)
@@ -126,3 +146,60 @@ def bundle_command(
 
 def _receipts() -> Path:
     return cloister_home() / "receipts"
+
+
+@app.command()
+def connect(
+    contract: Annotated[Path, typer.Argument(help="The signed contract.")],
+    enclave: Annotated[str, typer.Option(help="ws:// or wss:// address of the enclave.")],
+    name: Annotated[str, typer.Option(help="Name of the entry and of its kernels; default: the contract's.")] = "",
+    policy: Annotated[Path | None, typer.Option(help="Your policy (TOML); default: pin what is seen now.")] = None,
+    purpose: Annotated[str, typer.Option(help="A purpose of the contract.")] = "",
+    accept_simulated: Annotated[bool, typer.Option("--accept-simulated", help="Accept a simulated enclave.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Verify a contract and an enclave, remember your decision, install the two kernels."""
+    from cloister.analyst.connect import Proposal
+    from cloister.analyst.connect import connect as verify_and_store
+
+    def confirm(proposal: Proposal) -> bool:
+        out.print(proposal.words(), markup=False, highlight=False)
+        return yes or typer.confirm("Trust this?")
+
+    text = policy.read_text(encoding="utf-8") if policy else ""
+    coroutine = verify_and_store(
+        contract, enclave, name=name, policy=text, accept_simulated=accept_simulated, purpose=purpose, confirm=confirm
+    )
+    entry = asyncio.run(coroutine)
+    out.print(f"kernels installed: Cloister: {entry.name} and Cloister: {entry.name} (mock)", markup=False)
+
+
+@app.command()
+def verify(
+    notebook: Annotated[Path, typer.Argument(help="A bundled notebook.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    trust: Annotated[Path | None, typer.Option(help="Your trust file (TOML): providers and code you know.")] = None,
+    allow_simulated: Annotated[bool, typer.Option("--allow-simulated", help="Accept a simulated enclave.")] = False,
+) -> None:
+    """Check offline, without data, that a notebook's numbers are what the receipts say was released."""
+    from cloister.reviewer.trust import load_trust
+    from cloister.reviewer.verify import verify as check
+
+    report = check(_notebook(notebook), trust=load_trust(trust), now=datetime.now(UTC), allow_simulated=allow_simulated)
+    if as_json:
+        out.print_json(json.dumps(report.to_dict()))
+    else:
+        out.print(report.to_text(), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
+
+
+def _notebook(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise MalformedError(
+            "notebook.file", f"{path} is not a readable notebook", next_step="check the path"
+        ) from error
+    if not isinstance(content, dict):
+        raise MalformedError("notebook.file", f"{path} is not a notebook", next_step="check the path")
+    return content

@@ -1,0 +1,269 @@
+"""The provider's commands: ``cloister identity|card|seal|contract|broker|account``; the work is in the modules beside."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cloister.contract import capsule, lint, signing, words
+from cloister.contract.card import Card
+from cloister.contract.findings import Finding
+from cloister.contract.states import Decision
+from cloister.contract.terms import Broker, Party
+from cloister.errors import ContractError, MalformedError, RefusedError
+from cloister.provider import accounts, cards, contracts
+from cloister.provider import seal as sealing
+from cloister.provider.home import BrokerHome
+from cloister.provider.keys import create_identity, load_identity
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope
+
+card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare about a table.")
+contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
+broker_app = typer.Typer(no_args_is_help=True, help="Your broker: keys, contracts and accounts.")
+account_app = typer.Typer(no_args_is_help=True, help="What was spent of your data.")
+out = Console()
+
+KeyFile = Annotated[Path, typer.Option("--key", help="Your key file (made by `cloister identity`).")]
+BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
+
+
+def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it does not exist (mode 0600).")]) -> None:
+    """Print the did of a key, making the key first if needed."""
+    _say(create_identity(path).did)
+
+
+def seal(
+    card: Annotated[Path, typer.Argument(help="The card (JSON).")],
+    data: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
+    output: Annotated[Path, typer.Option("--out", help="The capsule's directory; must not exist.")],
+    key: KeyFile,
+    broker: Annotated[Path, typer.Option("--broker", help="The broker's directory that shall keep the data key.")],
+) -> None:
+    """Encrypt a table under its card, on this machine; the data key goes to your broker only."""
+    home = BrokerHome(broker)
+    home.identity()
+    document = _card(card)
+    done = sealing.seal(document, data, output, load_identity(key))
+    home.add_capsule(document, done)
+    _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}\ncard {done.card_digest}")
+    _say("For your eyes only (nothing of this leaves your machine):")
+    out.print_json(msgspec.json.encode(done.report).decode())
+
+
+@card_app.command("suggest")
+def card_suggest(
+    data: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
+    name: Annotated[str, typer.Option(help="The table's name, such as clinic.visits.")],
+    output: Annotated[Path | None, typer.Option("--out", help="Where to write the card.")] = None,
+    look: Annotated[
+        bool, typer.Option("--look-at-values", help="Also read bounds and categories off the data: this reveals them.")
+    ] = False,
+) -> None:
+    """Propose a card from names and types (and from values only if you say so)."""
+    found = cards.suggest(data, name, look_at_values=look)
+    text = msgspec.json.format(msgspec.json.encode(found.card), indent=1).decode()
+    if output:
+        output.write_text(text + "\n", encoding="utf-8")
+    else:
+        _say(text)
+    for point in found.open_points:
+        out.print(f"to decide: {point}", style="yellow", markup=False)
+    for point in found.reveals:
+        out.print(f"reveals:   {point}", style="red", markup=False)
+
+
+@card_app.command("lint")
+def card_lint(card: Annotated[Path, typer.Argument(help="The card (JSON).")]) -> None:
+    """Check a card; exit code 1 if it has errors."""
+    _report(lint.card_findings(_card(card)))
+
+
+@contract_app.command("draft")
+def contract_draft(
+    spec: Annotated[Path, typer.Argument(help="TOML; see `docs/provider.md`.")],
+    output: Annotated[Path, typer.Option("--out", help="Where to write the unsigned contract.")],
+) -> None:
+    """Build a contract from capsules and terms; digests and populations come from the capsules themselves."""
+    contract = _draft(spec)
+    output.write_bytes(canonical.encode(signing.sign_contract(contract)))
+    _say(words.in_words(contract))
+    _say(f"written: {output}; every party now signs it with `cloister contract sign`")
+
+
+@contract_app.command("lint")
+def contract_lint(contract: Annotated[Path, typer.Argument()]) -> None:
+    """Check a contract; exit code 1 if it has errors."""
+    _report(lint.contract_findings(signing.read_unverified(_contract(contract))))
+
+
+@contract_app.command("sign")
+def contract_sign(contract: Annotated[Path, typer.Argument()], key: KeyFile) -> None:
+    """Add your signature to a contract that lints."""
+    document = contracts.sign(_contract(contract), load_identity(key))
+    contract.write_bytes(canonical.encode(document))
+    missing = signing.missing_signers(document)
+    _say("signed by everybody" if not missing else "still to sign: " + ", ".join(missing))
+
+
+@contract_app.command("show")
+def contract_show(contract: Annotated[Path, typer.Argument()]) -> None:
+    """Say in plain words what a contract allows, and who has signed."""
+    document = _contract(contract)
+    _say(words.in_words(signing.read_unverified(document)))
+    missing = signing.missing_signers(document)
+    _say(f"digest {signing.contract_digest(document)}")
+    _say("signed by everybody" if not missing else "not signed by: " + ", ".join(missing))
+
+
+@contract_app.command("diff")
+def contract_diff(before: Annotated[Path, typer.Argument()], after: Annotated[Path, typer.Argument()]) -> None:
+    """Say in plain words what changed between two contracts."""
+    changes = words.difference(*(signing.read_unverified(_contract(path)) for path in (before, after)))
+    _say("\n".join(changes) or "no difference")
+
+
+@broker_app.command("init")
+def broker_init(
+    directory: BrokerDir,
+    policy: Annotated[Path, typer.Option(help="TOML: which enclaves this broker admits.")],
+) -> None:
+    """Make a broker's directory: its key and its policy."""
+    home = BrokerHome.create(directory, policy.read_text(encoding="utf-8"))
+    _say(f"did {home.identity().did}\npolicy {home.policy()[1]}")
+
+
+@broker_app.command("serve")
+def broker_serve(
+    directory: BrokerDir,
+    host: Annotated[str, typer.Option(help="Address to listen on; default: this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 picks a free port.")] = 8701,
+) -> None:
+    """Serve keys and accounts until stopped."""
+    from cloister.provider.__main__ import main  # noqa: PLC0415 (loads the web server)
+
+    raise typer.Exit(main(["--home", str(directory), "--host", host, "--port", str(port)]))
+
+
+@broker_app.command("add")
+def broker_add(directory: BrokerDir, contract: Annotated[Path, typer.Argument()]) -> None:
+    """Register a contract that everybody signed; it is active from now on."""
+    _say(BrokerHome(directory).contracts.add(_contract(contract), now=_now()))
+
+
+@broker_app.command("contracts")
+def broker_contracts(directory: BrokerDir) -> None:
+    """List the contracts and their states."""
+    registry = BrokerHome(directory).contracts
+    for digest in registry.digests():
+        known = registry.get(digest)
+        _say(f"{digest}  {known.state(_now()) if known else 'unreadable'}  {known.contract.title if known else ''}")
+
+
+def _decide(state: Literal["active", "suspended", "revoked"]) -> Any:
+    def command(
+        directory: BrokerDir,
+        contract: Annotated[str, typer.Argument(help="The contract's digest.")],
+        reason: Annotated[str, typer.Option(help="Shown to the analyst.")] = "",
+    ) -> None:
+        BrokerHome(directory).contracts.decide(contract, Decision(state, _now(), reason))
+        _say(
+            f"{contract} is {state}: from now on"
+            + (" releases are signed" if state == "active" else " nothing is released")
+        )
+
+    return command
+
+
+broker_app.command("resume", help="Let a suspended contract go on.")(_decide("active"))
+broker_app.command("suspend", help="Stop every release of a contract until `resume`.")(_decide("suspended"))
+broker_app.command("revoke", help="Stop every release of a contract for good.")(_decide("revoked"))
+
+
+@account_app.command("show")
+def account_show(directory: BrokerDir) -> None:
+    """Show what was spent, account by account."""
+    ledger = accounts.Accounts(BrokerHome(directory).accounts_file)
+    table = Table("population", "entries", "rho spent", "root", box=None)
+    for population in ledger.populations():
+        tip = ledger.read_tip(population)
+        table.add_row(population, str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
+    ledger.close()
+    out.print(table)
+
+
+def _draft(path: Path) -> Any:
+    try:
+        spec = tomllib.loads(path.read_text(encoding="utf-8"))
+        parties = [Party(**item) for item in spec["party"]]
+        brokers = [Broker(**item) for item in spec["broker"]]
+        terms = msgspec.convert(spec["terms"], contracts.Terms)
+        offers = [_offer(path.parent / item["path"], item, parties) for item in spec["capsule"]]
+        head = (str(spec["name"]), str(spec["title"]))
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise MalformedError(
+            "contract.spec", f"{path}: {error!r}", next_step="see the example in docs/provider.md"
+        ) from error
+    return contracts.draft(
+        *head, parties=parties, brokers=brokers, offers=offers, policies=spec.get("policies", {}), terms=terms,
+        purposes=spec.get("purposes", ()),
+    )  # fmt: skip
+
+
+def _offer(folder: Path, item: dict[str, str], parties: list[Party]) -> contracts.Offer:
+    provider = next((party for party in parties if party.name == item["provider"]), None)
+    if provider is None:
+        raise ContractError("contract.provider", f"{item['provider']} is no party", next_step="name it under [[party]]")
+    manifest = _document(folder / sealing.MANIFEST_FILE)
+    capsule.open_manifest(manifest, provider.did)
+    envelope = _document(folder / sealing.CARD_FILE)
+    card = signing.open_card(envelope, provider.did)
+    return contracts.Offer(
+        item["provider"], item["broker"], card, signing.payload_digest(envelope), signing.payload_digest(manifest)
+    )
+
+
+def _card(path: Path) -> Card:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Card)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError("card.file", f"{path} is no card: {error}", next_step="cloister card suggest") from error
+
+
+def _document(path: Path) -> Envelope:
+    try:
+        return contracts.read(path.read_bytes())
+    except OSError as error:
+        raise MalformedError("file.missing", f"{path} cannot be read", next_step="check the path") from error
+
+
+_contract = _document
+
+
+def _report(found: Iterable[Finding]) -> None:
+    found = tuple(found)
+    for finding in found:
+        style = "red" if finding.level == "error" else "yellow"
+        out.print(f"{finding.code}  {finding.clause}: {finding.text}; {finding.advice}", style=style, markup=False)
+    if lint.errors_of(found):
+        raise RefusedError(
+            "lint.errors", f"{len(lint.errors_of(found))} errors", next_step="change what is named above"
+        )
+    _say("no errors")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False)
