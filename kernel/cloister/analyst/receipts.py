@@ -127,9 +127,19 @@ class ReceiptBook:
         found = facts(receipt, self._contract, cards, session=self._session, recalled=recalled)
         # 4. Kept, then shown.
         if receipt.release not in self._seen:
+            if vault_id != self._vault_id:
+                self._copy_evidence(vault_id)
             self._append("receipts.jsonl", Kept(parent, document))
             self._seen.add(receipt.release)
         return found
+
+    def _copy_evidence(self, vault_id: str) -> None:
+        """Keep the evidence of an earlier session's vault with its recalled receipts, if this machine saw it."""
+        for session in stored_sessions(self._folder.parent):
+            for exchange in _lines(self._folder.parent / session / "evidence.jsonl", Exchange):
+                if exchange.vault_id() == vault_id:
+                    self._append("evidence.jsonl", exchange)
+                    return
 
     def _append(self, name: str, value: msgspec.Struct) -> None:
         try:

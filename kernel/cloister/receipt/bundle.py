@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.attest.encoding import unb64
+from cloister.attest.hello import parse_offer
 from cloister.errors import MalformedError
 from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
@@ -30,6 +32,14 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hello: str
     offer: str
     opening: str = ""
+
+    def vault_id(self) -> str:
+        """Return the vault the offer names; nothing is checked.
+
+        Raises:
+            MalformedError: Not an offer.
+        """
+        return parse_offer(unb64(self.offer)).vault_id
 
 
 class Inclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +103,7 @@ def bundle(
         )
     result: dict[str, Any] = json.loads(json.dumps(notebook))
     place = result.setdefault("metadata", {}).setdefault(METADATA_KEY, {})
-    place[BUNDLE_KEY] = msgspec.to_builtins(content)
+    place[BUNDLE_KEY] = json.loads(canonical.encode(content))
     return result
 
 

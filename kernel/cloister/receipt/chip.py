@@ -72,12 +72,13 @@ def _cell(text: str) -> str:
 
 def _cells(item: ReleaseFacts) -> list[list[str]]:
     header = [[*item.keys, *item.measures]] if item.keys or len(item.measures) > 1 else []
-    body = [
-        [*row.cell, *(f"{value} ± {error}" for value, error in zip(row.values, row.errors, strict=True))]
-        for row in item.rows
-    ]
+    body = [[*row.cell, *map(_value, row.values, row.errors, row.unreliable)] for row in item.rows]
     more = [[f"... {item.cells - len(item.rows)} more"]] if item.rows and item.cells > len(item.rows) else []
     return header + body + more
+
+
+def _value(value: str, error: str, unreliable: bool) -> str:
+    return f"{value} ± {error}" + (" (unreliable: too few rows)" if unreliable else "")
 
 
 def _table(item: ReleaseFacts) -> list[str]:

@@ -25,11 +25,15 @@ MAX_ROWS = 12
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One cell of the keys: its key values, and per measure the value and standard error as text."""
+    """One cell of the keys: its key values, and per measure the value and standard error as text.
+
+    ``unreliable``: the noisy count behind the value is under three standard errors, so it may be noise alone.
+    """
 
     cell: tuple[str, ...]
     values: tuple[str, ...]
     errors: tuple[str, ...]
+    unreliable: tuple[bool, ...]
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +96,8 @@ def facts(
     plan = codec.decode(receipt.plan)
     cells = result.cells()
     measures = [measure for measure in result.measures if measure.kind != "gram"]
-    rows = tuple(_row(labels, index, measures) for index, labels in enumerate(cells[:MAX_ROWS]))
+    shown = cells[:MAX_ROWS] if measures else []
+    rows = tuple(_row(labels, index, measures) for index, labels in enumerate(shown))
     return ReleaseFacts(
         release=receipt.release,
         receipt=canonical.digest(receipt),
@@ -101,7 +106,7 @@ def facts(
         question=question(plan),
         keys=tuple(key.name for key in result.keys),
         measures=tuple(measure.name for measure in measures),
-        rows=rows if measures else (),
+        rows=rows,
         cells=len(cells),
         rho=receipt.rho,
         costs=tuple(_costs(receipt, contract)),
@@ -134,7 +139,8 @@ def show(value: float, error: float) -> tuple[str, str]:
 
 def _row(labels: tuple[object, ...], index: int, measures: list[ShapedMeasure]) -> Row:
     shown = [show(measure.values[index], measure.stderr[index]) for measure in measures]
-    return Row(tuple(map(str, labels)), tuple(value for value, _ in shown), tuple(error for _, error in shown))
+    values, errors = (tuple(part) for part in zip(*shown, strict=True))
+    return Row(tuple(map(str, labels)), values, errors, tuple(any(m.unreliable[index:][:1]) for m in measures))
 
 
 def _measure(measure: algebra.Measure) -> str:

@@ -6,6 +6,7 @@ it must be the one the receipt names as its cause: exactly, or but for formattin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ def _check_chip(found: Chip, cell: CodeCell, known: Verified, findings: Findings
             shown.add(claimed.receipt)
             _check_facts(claimed, receipt, known)
             _check_code(claimed, receipt, cell, findings)
-    data, metadata = chip.display(found.releases)
+    data, metadata = json.loads(json.dumps(chip.display(found.releases)))
     if found.data != data or found.metadata.get(chip.METADATA_KEY) != metadata[chip.METADATA_KEY]:
         findings.add(9, "fail", "chip.text", "the chip shows another text than its facts say", cell=cell.place)
     elif len(shown) == len({claimed.receipt for claimed in found.releases}):
