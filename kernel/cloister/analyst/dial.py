@@ -22,10 +22,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
 from cloister.analyst.verdict import Verdict, verdict_of
 from cloister.attest.channel import RelyingParty, refused
+from cloister.attest.encoding import b64
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
 from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
 from cloister.home import cloister_home
+from cloister.receipt.bundle import Exchange
 from cloister.wire.frames import Frame, Kind
 from cloister.wire.identity import SigningKey
 
@@ -46,6 +48,7 @@ class EnclaveSession:
         self._channel = channel
         self.verdict = verdict
         self.session = session
+        self.exchange = Exchange(hello=b64(channel.hello), offer=b64(channel.offer), opening=b64(channel.opening))
 
     @classmethod
     async def open(

@@ -119,7 +119,8 @@ class _End:
 class RelyingParty(_End):
     """The proxy's end: says hello, judges the offer, then opens the session.
 
-    ``hello`` -> ``receive_offer`` (the verdict) -> ``open_session`` -> ``seal``/``open`` ... ``close``.
+    ``hello`` -> ``receive_offer`` (the verdict) -> ``open_session`` -> ``seal``/``open`` ... ``close``. The bytes of
+    ``hello``, ``offer`` and ``opening`` stay readable: they are what a reviewer checks later.
     """
 
     _sends = sealing.TO_ENCLAVE
@@ -140,6 +141,8 @@ class RelyingParty(_End):
         self._rekey_frames = rekey_frames
         self._opened = False
         self.hello = new_hello(audience, contract, ANALYST_CHANNEL, ephemeral=self._ephemeral, nonce=nonce)
+        self.offer = b""
+        self.opening = b""
         self.appraisal: Appraisal | None = None
 
     def receive_offer(
@@ -170,7 +173,7 @@ class RelyingParty(_End):
             prev_binding=prev_binding,
             verifiers=verifiers,
         )
-        self.binding = appraisal.binding
+        self.binding, self.offer = appraisal.binding, data
         self._key(ephemeral, unb64(appraisal.offer.kex_pub), self._rekey_frames)
         self.appraisal = appraisal
         return appraisal
@@ -186,9 +189,9 @@ class RelyingParty(_End):
         if self._opened:
             raise TrustError("channel.state", "the session is open already")
         sender = self._sender()
-        opening = sign_opening(key, self.binding, session, purpose, mode)
+        self.opening = sign_opening(key, self.binding, session, purpose, mode)
         self._opened = True
-        return sender.seal(frames.encode(Kind.OPEN, opening))
+        return sender.seal(frames.encode(Kind.OPEN, self.opening))
 
     def seal(self, kind: int, *parts: bytes) -> bytes:
         """Return one sealed frame; nothing precedes the opening.

@@ -30,11 +30,12 @@ from cloister.enclave.limiter import RateLimit
 from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import Session
 from cloister.enclave.simulator import SimulatorAttester
-from cloister.enclave.vaults import Vaults
+from cloister.enclave.vaults import Vault, Vaults
 from cloister.errors import CloisterError, ContractError, TrustError, UnavailableError
 
 MAX_HANDSHAKE = 64 * 1024
 GOODBYE_S = 2.0
+VAULT_WAIT_S = 10.0
 _log = logging.getLogger("cloister.enclave")
 
 
@@ -77,6 +78,8 @@ class Agent:
                 self._connected, self.config.host, self.config.port, max_size=MAX_HANDSHAKE, compression=None
             ) as server:
                 self._write_ready(server)
+                for served in self.contracts.values():
+                    self._warm(served)
                 await self._until_stopped()
                 await self._end_sessions()
         finally:
@@ -89,6 +92,17 @@ class Agent:
         return self._attester.collect(
             report_data, contract=contract, env_digest=self.env_digest, runtime=self.runtime(contract)
         )
+
+    async def vault_id(self, served: ServedContract) -> str:
+        """Return the did of the contract's confidential vault, for evidence; "" while it cannot be started.
+
+        Sessions do not depend on the vault: cells run without it, and it is announced when it is back.
+        """
+        try:
+            vault = await asyncio.wait_for(asyncio.shield(self._warm(served)), VAULT_WAIT_S)
+        except (CloisterError, TimeoutError):
+            return ""
+        return vault.identity.vault_id
 
     def take_quote(self) -> None:
         """Count evidence that an unauthenticated caller asks for.
@@ -173,6 +187,14 @@ class Agent:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _warm(self, served: ServedContract) -> asyncio.Task[Vault]:
+        task = asyncio.create_task(self.vaults.get(served, "confidential"))
+        # Whoever waits learns of a failure; nobody may be waiting.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _connected(self, socket: ServerConnection) -> None:
         await Connection(self, socket).run()

@@ -64,9 +64,10 @@ class Connection:
         hello = self._end.receive_hello(await self._message())
         served = self._agent.served(hello.contract)
         self._agent.take_quote()
+        vault_id = await self._agent.vault_id(served)
         offer = self._end.offer(
             lambda report_data: self._agent.attest(report_data, served.digest),
-            vault_id=self._agent.vaults.identity(served.digest, "confidential"),
+            vault_id=vault_id,
             env_digest=self._agent.env_digest,
         )
         await self._socket.send(offer)
@@ -76,8 +77,11 @@ class Connection:
         _check_purpose(opening, served)
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
         isolation = session.kernel.isolation if session.kernel else {}
-        accepted = canonical.encode({"type": "accepted", "isolation": isolation})
-        await self._socket.send(self._end.seal(Kind.EVENT, accepted))
+        for event in (
+            {"type": "accepted", "isolation": isolation},
+            {"type": "cards", "cards": served.cards},
+        ):
+            await self._socket.send(self._end.seal(Kind.EVENT, canonical.encode(event)))
         return session
 
     async def _message(self) -> bytes:
