@@ -48,7 +48,7 @@ class Answer:
         """Return one measure by its name in the plan."""
         return next(found for found in self.shaped.measures if found.name == name)
 
-    def index(self) -> pd.Index:
+    def index(self) -> Any:
         """Return the cells as pandas names them: a category, or a product of the keys."""
         levels = [_level(name, term, key.labels) for (name, term), key in zip(self.keys, self.shaped.keys, strict=True)]
         if len(levels) == 1:
@@ -61,18 +61,18 @@ class Answer:
 
         return release.number(self._parts(name), self.fact)
 
-    def series(self, name: str, label: Any) -> pd.Series:
+    def series(self, name: str, label: Any) -> Any:
         """Return a measure over the cells."""
         return self._bind(lambda values: pd.Series(values[name], self.index(), name=label), [name])
 
-    def row(self, columns: Mapping[Any, str], label: Any = None) -> pd.Series:
+    def row(self, columns: Mapping[Any, str], label: Any = None) -> Any:
         """Return several measures without keys, labelled."""
         return self._bind(
             lambda values: pd.Series([values[name][0] for name in columns.values()], list(columns), name=label),
             list(columns.values()),
         )
 
-    def frame(self, columns: Mapping[Any, str]) -> pd.DataFrame:
+    def frame(self, columns: Mapping[Any, str]) -> Any:
         """Return several measures over the cells, one labelled column each."""
 
         def build(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -114,7 +114,7 @@ class Answer:
         return parts
 
 
-def _level(name: str, term: Term, labels: tuple[Any, ...]) -> pd.Index:
+def _level(name: str, term: Term, labels: tuple[Any, ...]) -> Any:
     if term.grid.kind == "category":
         shown = list(term.labels or labels)
         return pd.CategoricalIndex(shown, categories=shown, ordered=False, name=name)

@@ -1,4 +1,4 @@
-"""A question ready to be asked: rows, measures, keys, and how the answer is presented; and the terminals that hold it."""
+"""A question ready to be asked (rows, measures, keys, how to present the answer), and the terminals that hold it."""
 
 from __future__ import annotations
 

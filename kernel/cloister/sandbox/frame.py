@@ -17,7 +17,7 @@ from cloister.plan import algebra
 from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.column import Column
-from cloister.sandbox.group import GroupBy
+from cloister.sandbox.group import GroupBy, grouped, keys_of
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.session import Session
 from cloister.sandbox.terms import Term
@@ -234,7 +234,7 @@ class Frame:
         Fewer rows per unit means less influence of one unit, and less noise. Which rows stay does not depend on
         other units.
         """
-        keys = {} if by is None else _keys(self._rows, self._columns, by)
+        keys = {} if by is None else keys_of(self._rows, self._columns, by)
         return Frame(self._rows.capped(int(rows), keys, groups), dict(self._columns))
 
     # Aggregates ----------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ class Frame:
         raise refuse.unknown_column(name, list(self._columns), self._rows.label)
 
     def __bool__(self) -> NoReturn:
-        raise refuse.truth(self._words())
+        raise refuse.truth()
 
     def __len__(self) -> NoReturn:
         raise refuse.length(self._words())
@@ -371,45 +371,6 @@ class _Loc:
                 nearest=('visits.loc[visits.age > 90, "age"] = 90',),
             )
         self._frame[key[1]] = self._frame[key[1]].mask(key[0], value)
-
-
-def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, Any]) -> GroupBy:
-    """Return the group-by of rows, after checking pandas' options.
-
-    Raises:
-        PlanError: An option that would need to look at data, or a key without a closed set of values.
-    """
-    allowed = {"sort": (True, False), "dropna": (True,), "observed": (False, None), "as_index": (True,), "axis": (0,)}
-    for name, value in options.items():
-        if value not in allowed.get(name, ()):
-            raise PlanError(
-                "api.option",
-                f"groupby({name}={value!r}): groups are the public values of the keys, listed whether they occur or not",
-                nearest=('groupby("sex").bmi.mean()', 'groupby("sex").bmi.mean().reset_index()'),
-            )
-    found = GroupBy(rows, _keys(rows, columns, by), columns)
-    found._layout()
-    return found
-
-
-def _keys(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
-    keys: dict[str, Term] = {}
-    for item in by if isinstance(by, list | tuple) else [by]:
-        if isinstance(item, Column):
-            if not item._rows.covers(rows):
-                same(rows, item._rows)
-            keys[item.name or f"key{len(keys) + 1}"] = item._term
-        elif isinstance(item, str) and item in columns:
-            keys[item] = columns[item]
-        elif isinstance(item, str):
-            raise refuse.unknown_column(item, list(columns), rows.label)
-        else:
-            raise PlanError(
-                "api.groupby",
-                "group by column names or columns",
-                nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
-            )
-    return keys
 
 
 def _name(name: Any) -> str:

@@ -77,13 +77,14 @@ def crosstab(index: Column, columns: Column, *, normalize: bool = False, **optio
             "api.crosstab", "a cross-table of counts only", nearest=("cl.crosstab(visits.sex, visits.region)",)
         )
     from cloister.sandbox import release  # noqa: PLC0415 (release registers accessors)
-    from cloister.sandbox.frame import grouped  # noqa: PLC0415 (frames build on columns)
+    from cloister.sandbox.group import grouped  # noqa: PLC0415 (only for tables)
 
     first, second = _column(index, "crosstab"), _column(columns, "crosstab")
     rows = same(first._rows, second._rows)
     names = [first.name or "row", second.name or "column"]
     counts = grouped(rows, {}, [first.rename(names[0]), second.rename(names[1])], {}).size(**options)
-    return release.reshape(counts, lambda part: part.unstack())
+    found: pd.DataFrame = release.reshape(counts, lambda part: part.unstack())
+    return found
 
 
 def numpy(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -12,7 +12,8 @@ from cloister.plan.algebra import Count, VectorSum
 from cloister.plan.layout import Layout, layout
 from cloister.sandbox import measures, refuse
 from cloister.sandbox.ask import Ask, terminal
-from cloister.sandbox.rows import Rows
+from cloister.sandbox.operators import RowWise
+from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
 
@@ -140,3 +141,43 @@ class GroupBy:
             f"{name}: {len(key.labels)} values" for name, key in zip(self._keys, self._layout().keys, strict=True)
         )
         return f"<{self._rows.label} grouped by {keys}; {self.ngroups} groups{mode}>"
+
+
+def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, Any]) -> GroupBy:
+    """Return the group-by of rows, after checking pandas' options.
+
+    Raises:
+        PlanError: An option that would need to look at data, or a key without a closed set of values.
+    """
+    allowed = {"sort": (True, False), "dropna": (True,), "observed": (False, None), "as_index": (True,), "axis": (0,)}
+    for name, value in options.items():
+        if value not in allowed.get(name, ()):
+            raise PlanError(
+                "api.option",
+                f"groupby({name}={value!r}): groups are the public values of the keys, all of them",
+                nearest=('groupby("sex").bmi.mean()', 'groupby("sex").bmi.mean().reset_index()'),
+            )
+    found = GroupBy(rows, keys_of(rows, columns, by), columns)
+    found._layout()
+    return found
+
+
+def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
+    """Return the keys that names and columns stand for."""
+    keys: dict[str, Term] = {}
+    for item in by if isinstance(by, list | tuple) else [by]:
+        if isinstance(item, RowWise):
+            if not item._rows.covers(rows):
+                same(rows, item._rows)
+            keys[item.name or f"key{len(keys) + 1}"] = item._term
+        elif isinstance(item, str) and item in columns:
+            keys[item] = columns[item]
+        elif isinstance(item, str):
+            raise refuse.unknown_column(item, list(columns), rows.label)
+        else:
+            raise PlanError(
+                "api.groupby",
+                "group by column names or columns",
+                nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
+            )
+    return keys

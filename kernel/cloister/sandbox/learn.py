@@ -1,8 +1,8 @@
 """The smallest honest entry to learning: a noisy Gram matrix.
 
-``sum z z'`` over rows, with ``z = (1, x1, ..., xd)`` and each feature scaled to [-1, 1] by its public bounds, is released
-once with one noise level. Means, covariances, correlations and ridge regression are computed from it on this side,
-at no further cost. Learners (logistic regression, trees, cross-validation) are not in this version.
+``sum z z'`` over rows, with ``z = (1, x1, ..., xd)`` and each feature scaled to [-1, 1] by its public bounds, is
+released once with one noise level. Means, covariances, correlations and ridge regression are computed from it on
+this side, at no further cost. Learners (logistic regression, trees, cross-validation) are not in this version.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Gram:
     @property
     def n(self) -> float:
         """The noisy number of rows without missing values."""
-        return float(self.matrix.iloc[0, 0])
+        return float(self.matrix.to_numpy()[0, 0])
 
     def mean(self) -> pd.Series:
         """Means of the features, in their own units."""
@@ -69,7 +69,9 @@ class Gram:
     def corr(self) -> pd.DataFrame:
         """Correlations, limited to [-1, 1]."""
         std = self.std().to_numpy()
-        return (self.cov() / np.outer(std, std)).clip(-1, 1)
+        return pd.DataFrame(self.cov().to_numpy() / np.outer(std, std), self.scales.index, self.scales.index).clip(
+            -1, 1
+        )
 
     def ridge(self, target: str, *, alpha: float | None = None) -> pd.Series:
         """Coefficients of a ridge regression of ``target`` on the other features, with an intercept.

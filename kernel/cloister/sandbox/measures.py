@@ -50,9 +50,10 @@ def function_name(func: Any) -> str:
     if callable(func) and getattr(func, "__module__", "") not in {"numpy", "builtins"}:
         name = None
     if name not in NAMES:
+        shown = func if isinstance(func, str) else getattr(func, "__name__", repr(func))
         raise PlanError(
             "api.agg",
-            f"{func if isinstance(func, str) else getattr(func, '__name__', repr(func))!s} is not an aggregate that can be released",
+            f"{shown} is not an aggregate that can be released",
             clause="Python functions cannot travel to the data",
             nearest=('agg(["count", "mean"])', 'agg("sum")', 'agg(rate=("senior", "mean"))'),
         )
@@ -90,7 +91,7 @@ def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any]) 
             "api.option", "missing values are not counted with the others", nearest=("column.isna().mean()",)
         )
 
-    def present(answer: Answer) -> pd.Series:
+    def present(answer: Answer) -> Any:
         found = answer.series("count", "count")
         if options["normalize"]:
             found = _proportions(found)
@@ -113,7 +114,7 @@ def aggregates(
     if named:
         if spec is not None:
             raise PlanError("api.agg", "give either functions or name=(column, function) pairs")
-        items = {}
+        items: dict[Any, tuple[str, Term | None]] = {}
         for label, pair in named.items():
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise PlanError("api.agg", "named aggregates are pairs", nearest=('agg(rate=("senior", "mean"))',))
@@ -221,7 +222,7 @@ def _column(columns: Mapping[str, Term], name: Any) -> Term:
     return columns[name]
 
 
-def _proportions(counts: pd.Series) -> pd.Series:
+def _proportions(counts: Any) -> Any:
     found = counts.release
     value, noise = found.value.astype(float), found.stderr
     total = max(float(value.sum()), 1.0)

@@ -93,7 +93,8 @@ class _Reader(ast.NodeVisitor):
     def visit_List(self, node: ast.List) -> Any:
         return [self.visit(item) for item in node.elts]
 
-    visit_Tuple = visit_List  # noqa: N815 (named by ast)
+    def visit_Tuple(self, node: ast.Tuple) -> Any:
+        return [self.visit(item) for item in node.elts]
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         found = self.visit(node.values[0])

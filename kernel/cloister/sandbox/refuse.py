@@ -118,9 +118,9 @@ COMMON: dict[str, Reason] = {
     **_names("shape size empty", _SIZE),
     **_names("memory_usage info", dataclasses.replace(_SIZE, is_property=False)),
     **_names(
-        "to_csv to_parquet to_numpy to_dict to_list tolist to_excel to_json to_sql to_pickle to_records to_string to_html"
-        " to_latex to_markdown to_feather to_hdf to_arrow to_clipboard to_xarray to_stata to_orc iterrows itertuples"
-        " items keys copy_rows",
+        "to_csv to_parquet to_numpy to_dict to_list tolist to_excel to_json to_sql to_pickle to_records to_string"
+        " to_html to_latex to_markdown to_feather to_hdf to_arrow to_clipboard to_xarray to_stata to_orc iterrows"
+        " itertuples items keys copy_rows",
         _EXPORT,
     ),
     **_names(
@@ -185,6 +185,7 @@ class Refused:
         self._error = error
 
     def __call__(self, *_args: Any, **_options: Any) -> NoReturn:
+        """Raise the refusal."""
         raise fresh(self._error)
 
     def __getitem__(self, _key: Any) -> NoReturn:
@@ -239,7 +240,7 @@ def rows(words: dict[str, str], name: str) -> PlanError:
     return explain(name, dataclasses.replace(_VALUES, is_property=False), words)
 
 
-def truth(words: dict[str, str]) -> PlanError:
+def truth() -> PlanError:
     """Return the refusal of ``if handle:``, ``a and b``, ``a < b < c``."""
     return PlanError(
         "api.truth",

@@ -24,7 +24,7 @@ _SHOWN_ROWS = 30
 _NOISE = "privacy noise"
 
 
-def number(value: Any, error: float | None = None) -> str:
+def number(value: Any, error: Any = None) -> str:
     """Return a number with the digits its error leaves meaningful."""
     if value is None or value != value:  # noqa: PLR0124 (NaN)
         return "n/a"
@@ -96,7 +96,7 @@ def cost_text(cost: Cost) -> str:
     cells = f" in each of {cost.cells:,} cells" if cost.cells > 1 else ""
     mock = "\nmock kernel: the price is what a confidential kernel would charge" if cost.mode == "mock" else ""
     return (
-        f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); nothing is spent yet"
+        f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
         f"\nexpected standard error: {errors}{assumed}{cells}{mock}"
     )
 
@@ -148,7 +148,8 @@ def gram_text(gram: Gram) -> str:
     mock = " [mock]" if gram.fact.mode == "mock" else ""
     return (
         f"noisy Gram of {', '.join(gram.scales.index)}{mock}: every entry ± {gram.stderr:.3g} ({_NOISE}), n about "
-        f"{number(gram.n, gram.stderr)}\nepsilon {gram.fact.epsilon:.3g}; .mean() .cov() .corr() .std() .ridge(target) are free"
+        f"{number(gram.n, gram.stderr)}\nepsilon {gram.fact.epsilon:.3g}; "
+        ".mean() .cov() .corr() .std() .ridge(target) are free"
     )
 
 
