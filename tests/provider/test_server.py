@@ -1,0 +1,226 @@
+"""The broker as a process: HTTP, ready file, idle exit, kill -9 under load, and what its log must not hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+
+import httpx
+import pytest
+from provider_world import POPULATION, Vault
+
+from cloister.contract.states import Decision
+from cloister.provider.accounts import Accounts
+
+KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "6"))
+
+
+class Process:
+    """``python -m cloister.provider`` on a world's home; the world's vaults then talk to it over HTTP."""
+
+    def __init__(self, world, *options: str) -> None:
+        self.world = world
+        self.log = world.directory / "broker.log"
+        self.ready = world.directory / "ready.json"
+        self.options = options
+        self.start()
+
+    def start(self) -> None:
+        self.ready.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "cloister.provider", "--home", str(self.world.home.directory)]
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [*command, "--ready", str(self.ready), *self.options], stdout=out, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + 20
+        while not self.ready.exists():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.state = json.loads(self.ready.read_text())
+        self.client = httpx.Client(base_url=self.state["url"], timeout=20)
+        self.world.broker = self
+
+    def post(self, op: str, body: bytes) -> bytes:
+        answer = self.client.post(f"/v1/{op}", content=body)
+        answer.raise_for_status()
+        return answer.content
+
+    def __getattr__(self, name):
+        if name in ("hello", "session", "append", "settle", "tip"):
+            return lambda body: self.post(name, body)
+        raise AttributeError(name)
+
+    def close(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(20) in (0, -signal.SIGTERM)
+        self.client.close()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+        self.client.close()
+
+
+@pytest.fixture
+def served(make_world):
+    made = []
+
+    def serve(*options, **terms):
+        world = make_world(not_before="2020-01-01T00:00:00Z", not_after="2099-01-01T00:00:00Z", **terms)
+        world.broker.close()
+        made.append(Process(world, *options))
+        return world
+
+    yield serve
+    for process in made:
+        if process.process.poll() is None:
+            process.close()
+
+
+def test_a_session_and_a_charge_over_http(served):
+    world = served()
+    assert world.broker.state["did"] == world.broker_key.did
+    assert world.broker.client.get("/v1/health").json() == {"status": "ok"}
+    vault = world.vault()
+    assert vault.append("c1").status == "ok"
+    assert vault.settle("c1", "sealed").status == "ok"
+    assert vault.tip().spent == "1/1000"
+
+
+def test_loopback_only_and_private(served):
+    world = served()
+    assert world.broker.state["url"].startswith("http://127.0.0.1:")
+    assert world.directory.joinpath("ready.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/append", b"{}", 400),
+        ("POST", "/v1/append", b"\xff" * 100, 400),
+        ("POST", "/v1/hello", b"[]", 400),
+        ("GET", "/v1/append", b"", 405),
+        ("POST", "/v1/nothing", b"", 404),
+        ("POST", "/v1/settle", b"x" * (33 * 2**20), 400),
+    ],
+)
+def test_nonsense_over_http(served, method, path, body, status):
+    answer = served().broker.client.request(method, path, content=body)
+    assert answer.status_code == status
+    if status == 400:
+        error = answer.json()["error"]
+        assert error["code"]
+        assert "Traceback" not in answer.text
+
+
+def test_unsigned_and_forged_requests_over_http(served):
+    world = served()
+    vault = world.vault()
+    body = json.loads(vault.sign(vault.append_request(vault.entry("c1"))))
+    body["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    answer = world.broker.client.post("/v1/append", content=json.dumps(body))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "signature.invalid")
+    assert vault.tip().size == 0
+
+
+def test_revocation_takes_effect_while_the_broker_runs(served):
+    world = served()
+    vault = world.vault()
+    assert vault.append("c1").status == "ok"
+    world.home.contracts.decide(world.digest, Decision("revoked", "2026-06-01T00:00:00Z", "enough"))
+    reply = vault.append("c2")
+    assert (reply.status, reply.size) == ("contract.inactive", 0)
+
+
+def test_idle_exit(served):
+    world = served("--idle-exit", "0.5")
+    process = world.broker.process
+    world.vault()
+    assert process.wait(10) == 0
+    assert not world.broker.ready.exists()
+
+
+def test_no_home_no_broker(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cloister.provider", "--home", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "keys.missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_log_holds_no_secrets_and_no_receipts(served):
+    world = served()
+    vault = world.vault()
+    vault.append("c1")
+    vault.settle("c1", "a-canary-of-a-receipt")
+    world.broker.client.post("/v1/append", content=b"a-canary-of-a-body")
+    world.broker.close()
+    text = world.broker.log.read_bytes()
+    secrets = [world.sealed.data_key, world.broker_key.private_bytes(), world.provider.private_bytes()]
+    canaries = [b"canary", *secrets, *(base64.b64encode(key)[:40] for key in secrets)]
+    canaries += [key.hex().encode() for key in secrets]
+    assert all(canary not in text for canary in canaries)
+    events = [json.loads(line) for line in text.decode().splitlines()]
+    assert {"session", "append", "settle", "refused"} <= {event["event"] for event in events}
+
+
+def test_kill_9_under_load_keeps_every_signed_charge(served):
+    """Requests run while the broker is killed; whatever was acknowledged with a signature is booked, once."""
+    world = served()
+    rng = random.Random(5)
+    acknowledged: set[str] = set()
+    attempted: list[str] = []
+    for life in range(KILLS):
+        vault = world.vault()
+        stop = threading.Timer(rng.uniform(0.02, 0.15), world.broker.kill)
+        stop.start()
+        try:
+            for number in range(10_000):
+                attempted.append(f"life{life}-{number}")
+                reply = vault.append(attempted[-1], "1/1000000", analyst=world.analyst.did)
+                assert reply.status in ("ok", "limit.releases")
+                if reply.status == "ok":
+                    acknowledged.add(attempted[-1])
+        except httpx.HTTPError:
+            pass
+        stop.join()
+        world.broker.start()
+        vault.append(attempted[-1], "1/1000000")  # the lost reply: the retry is the same charge
+    world.broker.close()
+    accounts = Accounts(world.home.accounts_file)
+    entries = [json.loads(body)["charge_id"] for body in accounts.entries(POPULATION)]
+    assert acknowledged <= set(entries) <= set(attempted)
+    assert len(entries) == len(set(entries))
+    assert accounts.read_tip(POPULATION).spent == Fraction(len(entries), 10**6)
+    accounts.close()
+
+
+def test_latency_of_charge_and_settle(served, record_property):
+    """Orientation on loopback (target: charge, settle and receipt below 5 ms); fails only when far off."""
+    world = served()
+    vault: Vault = world.vault()
+    sealed = base64.b64encode(os.urandom(6000)).decode()
+    times = []
+    for number in range(40):
+        started = time.perf_counter()
+        assert vault.append(f"c{number}", "1/1000000").status == "ok"
+        assert vault.settle(f"c{number}", sealed).status == "ok"
+        times.append((time.perf_counter() - started) * 1000)
+    median = statistics.median(times)
+    record_property("charge_and_settle_ms", round(median, 2))
+    print(f"charge + settle: median {median:.2f} ms, p90 {sorted(times)[35]:.2f} ms")
+    assert median < 100
