@@ -13,6 +13,7 @@ computes the same limit.
 from __future__ import annotations
 
 import decimal
+import math
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -21,8 +22,18 @@ from cloister.errors import PlanError
 
 RHO_GRID = 2**48
 EPSILON_GRID = 10**12
+CHARGE_GRID = 2**96
 _GUARD = Decimal("1e-30")
 _CONTEXT = decimal.Context(prec=50, rounding=decimal.ROUND_HALF_EVEN, Emin=-(10**6), Emax=10**6)
+
+
+def charge_of(l2_squared: int, sigma: float) -> Fraction:
+    """Return what discrete Gaussian noise of scale ``sigma`` costs for integer vectors of this squared L2 norm.
+
+    ``rho = l2^2 / (2 sigma^2)`` for exactly this double (Canonne, Kamath, Steinke 2020, Theorem 6), rounded up to a
+    multiple of 2^-96 (ADR 0004).
+    """
+    return Fraction(math.ceil(l2_squared / (2 * Fraction(sigma) ** 2) * CHARGE_GRID), CHARGE_GRID)
 
 
 def rho_of_epsilon(epsilon: Fraction, delta: Fraction) -> Fraction:

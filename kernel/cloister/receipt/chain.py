@@ -6,6 +6,7 @@ the reviewer walks it again from a notebook; both run these functions. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import TypeVar
@@ -14,6 +15,7 @@ from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.errors import CloisterError, ContractError, TrustError
+from cloister.plan.precision import charge_of
 from cloister.receipt import naming
 from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Receipt
 from cloister.wire import canonical
@@ -178,17 +180,17 @@ def check_sigma(sigma: str, rho: Fraction) -> None:
     """Check that a component's sigma and rho belong to an integer-valued mechanism.
 
     A discrete Gaussian costs ``rho = D / (2 sigma^2)`` where ``D``, the squared L2 norm of integer vectors, is a
-    whole number; with the exact value of the double ``sigma`` this leaves one rho in about 2^53 for a wrong pair.
+    whole number; the charge is that, rounded up to a multiple of 2^-96 (ADR 0004).
 
     Raises:
         TrustError: ``receipt.sigma``.
     """
     try:
-        exact = Fraction(float.fromhex(sigma))
+        scale = float.fromhex(sigma)
+        squared_norm = math.floor(2 * Fraction(scale) ** 2 * rho)
     except (ValueError, OverflowError) as error:
         raise TrustError("receipt.sigma", "sigma is no finite number") from error
-    squared_norm = 2 * exact * exact * rho
-    if exact <= 0 or squared_norm < 1 or squared_norm.denominator != 1:
+    if scale <= 0 or squared_norm < 1 or rho != charge_of(squared_norm, scale):
         raise TrustError("receipt.sigma", "sigma and rho of a component do not fit together")
 
 

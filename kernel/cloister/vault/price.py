@@ -15,9 +15,9 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan.gaussian import deviation
+from cloister.plan.precision import CHARGE_GRID, charge_of
 from cloister.vault.analyse import Analysis, Cost
 
-CHARGE_GRID = 2**96
 MAX_SIGMA = 2.0**50
 LADDER_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000)
 _FIXED_MS = 15.0
@@ -103,9 +103,7 @@ def _noise(l2_squared: int, rho: Fraction) -> tuple[float, Fraction]:
         while Fraction(sigma) ** 2 < target:
             sigma = math.nextafter(sigma, math.inf)
         if sigma <= MAX_SIGMA:
-            return sigma, Fraction(
-                math.ceil(Fraction(l2_squared) / (2 * Fraction(sigma) ** 2) * CHARGE_GRID), CHARGE_GRID
-            )
+            return sigma, charge_of(l2_squared, sigma)
     raise PlanError(
         "plan.rho",
         "the price asked is so small that the answer would be noise only",
