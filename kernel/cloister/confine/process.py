@@ -23,6 +23,7 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
+_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID = 0, 6, 7
 
 
 def no_new_privileges() -> None:
@@ -86,18 +87,37 @@ def become(uid: int) -> None:
 
 
 def can_become(uid: int, needed: Iterable[Path]) -> bool:
-    """Say whether this process could run as ``uid``: it may change, and that uid can read ``needed``."""
-    if os.geteuid() != 0:
+    """Say whether this process could run as ``uid``, without trying (threads would see it).
+
+    Args:
+        uid: The user and group to become.
+        needed: Files and folders that user must be able to read, or at least reach.
+
+    Returns:
+        True if the capabilities are there, the id exists in this user namespace, and everyone can read ``needed``.
+    """
+    if any(not capabilities() >> capability & 1 for capability in (_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID)):
         return False
+    maps = ("/proc/self/uid_map", "/proc/self/gid_map")
+    return all(_mapped(uid, Path(path)) for path in maps) and all(_open_to_everyone(path) for path in needed)
+
+
+def _mapped(uid: int, table: Path) -> bool:
     try:
-        os.setegid(uid)
-        os.seteuid(uid)
-        return all(os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0), effective_ids=True) for path in needed)
+        lines = table.read_text(encoding="ascii").splitlines()
     except OSError:
         return False
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
+    ranges = [(int(first), int(count)) for first, _, count in (line.split() for line in lines)]
+    return any(first <= uid < first + count for first, count in ranges)
+
+
+def _open_to_everyone(path: Path) -> bool:
+    try:
+        whole = path.resolve(strict=True)
+        reachable = all(folder.stat().st_mode & 0o001 for folder in whole.parents)
+        return reachable and whole.stat().st_mode & 0o004 != 0
+    except OSError:
+        return False
 
 
 def close_all_but(keep: Iterable[int]) -> None:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from cloister.confine import landlock, seccomp
+from cloister.confine import landlock, process, seccomp
 from cloister.confine.libc import LINUX
+from cloister.confine.paths import interpreter_paths
 
 Level = Literal["full", "reduced", "none"]
 SCOPES_ABI = 6
+FIRST_OWN_UID = 640000
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -108,22 +112,36 @@ class IsolationReport(msgspec.Struct, frozen=True):
     system: str
     landlock: int
     seccomp: bool
-    privileged: bool
+    own_uid: bool
 
     @property
     def level(self) -> Level:
         """The best level a sandbox can reach here; the jail reports the one it did reach."""
-        return level_of(self.landlock, self.seccomp, own_uid=self.privileged)
+        return level_of(self.landlock, self.seccomp, own_uid=self.own_uid)
 
 
-def probe() -> IsolationReport:
-    """Ask the kernel what it offers; changes nothing."""
+def probe(work: Path | None = None) -> IsolationReport:
+    """Ask the kernel what it offers; changes nothing.
+
+    Args:
+        work: The folder that will hold the sandboxes' work folders. Whether a sandbox can have its own uid depends
+            on it; without it the answer is no.
+    """
     return IsolationReport(
         system=f"{platform.system()} {platform.release()}",
         landlock=min(landlock.abi(), landlock.NEWEST_ABI),
         seccomp=seccomp.available(),
-        privileged=LINUX and os.geteuid() == 0,
+        own_uid=work is not None and can_have_own_uid(FIRST_OWN_UID, work),
     )
+
+
+def can_have_own_uid(uid: int, folder: Path) -> bool:
+    """Say whether a sandbox working in ``folder`` could run as ``uid`` and still read its interpreter."""
+    if not LINUX:
+        return False
+    needed = (Path(sys.executable), Path(os.__file__), *interpreter_paths())
+    reachable = all(parent.stat().st_mode & 0o001 for parent in (folder.resolve(), *folder.resolve().parents))
+    return reachable and process.can_become(uid, needed)
 
 
 def level_of(landlock_abi: int, allowlist: bool, *, own_uid: bool) -> Level:

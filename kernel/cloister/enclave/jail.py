@@ -19,17 +19,17 @@ The parent must start it from a thread that lives as long as the sandbox shall (
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cloister.confine import landlock, process, seccomp
 from cloister.confine.libc import LINUX
-from cloister.confine.paths import interpreter_paths
 from cloister.enclave import isolation
 from cloister.enclave.rules import sandbox_calls, sandbox_paths
 
@@ -38,7 +38,6 @@ _CLEAN_FLAGS = ("-E", "-P", "-B")
 _FRESH_FOLDERS = ("ipython", "config", "cache", "run", "tmp")
 _KEPT_FOLDERS = ("home", "mpl", "ipc")
 _MIB = 1 << 20
-FIRST_OWN_UID = 640000
 EXIT_FAILED = 70
 
 
@@ -47,11 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if not _is_clean():
         _start_again(sys.argv[1:] if arguments is None else arguments)
-    app: Any = None
+    errors_fd = os.dup(2)  # where a failed start is told; closed before the first cell
     try:
-        app = _confined_app(options)
+        app = _confined_app(options, errors_fd)
     except Exception:  # noqa: BLE001 - boundary: whatever failed, the parent must learn of it and no cell may run
-        _report_failure(options.report_fd)
+        _report_failure(options.report_fd, errors_fd)
+    os.close(errors_fd)
     app.start()
 
 
@@ -80,10 +80,10 @@ def _start_again(arguments: list[str]) -> None:
     os.execve(sys.executable, command, kept)  # noqa: S606 - our own interpreter, fixed arguments
 
 
-def _confined_app(options: argparse.Namespace) -> Any:
+def _confined_app(options: argparse.Namespace, errors_fd: int) -> Any:
     work = options.work.resolve()
-    _detach(options.link_fd, options.report_fd)
-    uid = _choose_uid(options.uid)
+    _detach({options.link_fd, options.report_fd, errors_fd})
+    uid = _choose_uid(options.uid, work.parent)
     connection_file = _prepare_folders(work, options, uid)
     limits = _limits(options.memory_mib, own_uid=uid is not None)
     parent = os.getppid()
@@ -120,12 +120,11 @@ def _confined_app(options: argparse.Namespace) -> Any:
     return app
 
 
-def _detach(link_fd: int, report_fd: int) -> None:
+def _detach(keep: set[int]) -> None:
     if os.getpgid(0) != os.getpid():
         os.setsid()
     os.umask(0o077)
-    process.close_all_but({link_fd, report_fd})
-    os.set_inheritable(link_fd, False)
+    process.close_all_but(keep)
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -133,12 +132,15 @@ def _detach(link_fd: int, report_fd: int) -> None:
         os.close(null)
 
 
-def _choose_uid(wanted: str) -> int | None:
-    if wanted == "shared" or not LINUX or os.geteuid() != 0:
+def _choose_uid(wanted: str, folder: Path) -> int | None:
+    if wanted == "shared":
         return None
-    uid = FIRST_OWN_UID + os.getpid() % 100_000 if wanted == "auto" else int(wanted)
-    needed = (Path(sys.executable), Path(os.__file__), *interpreter_paths())
-    return uid if process.can_become(uid, needed) else None
+    uid = isolation.FIRST_OWN_UID + os.getpid() if wanted == "auto" else int(wanted)
+    if isolation.can_have_own_uid(uid, folder):
+        return uid
+    if wanted != "auto":
+        raise PermissionError(1, f"this sandbox cannot run as user {uid}")
+    return None
 
 
 def _prepare_folders(work: Path, options: argparse.Namespace, uid: int | None) -> Path:
@@ -216,8 +218,12 @@ def _tell(report_fd: int, line: dict[str, Any]) -> None:
         os.close(report_fd)
 
 
-def _report_failure(report_fd: int) -> None:
-    _tell(report_fd, {"error": traceback.format_exc(limit=-4)})
+def _report_failure(report_fd: int, errors_fd: int) -> NoReturn:
+    text = traceback.format_exc(limit=-4)
+    with contextlib.suppress(OSError):
+        os.write(errors_fd, text.encode())
+    with contextlib.suppress(OSError):
+        _tell(report_fd, {"error": text})
     os._exit(EXIT_FAILED)
 
 
