@@ -27,7 +27,9 @@ def encode(value: Any) -> bytes:
     # Bytes would quietly become base64 text: they stay bytes here and are refused below.
     builtins = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
     _check(builtins)
-    return _dump(builtins).encode()
+    text = json.dumps(builtins, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    # The fast path: ASCII names sort alike by code point and by UTF-16 unit.
+    return (text if text.isascii() else _dump(builtins)).encode()
 
 
 def digest(value: Any) -> str:
