@@ -72,7 +72,7 @@ OTHERS = Card(
 CARDS = {card.name: card for card in (VISITS, OTHERS)}
 
 
-def terms(mode: str) -> Terms:
+def terms(mode: str, epsilon: str = "8") -> Terms:
     """Return the terms of a contract over both tables."""
     broker = Broker("broker", "did:key:zBroker", "http://localhost")
     tables = tuple(TableTerms(card.name, "clinic", "broker", DIGEST, DIGEST) for card in CARDS.values())
@@ -85,7 +85,7 @@ def terms(mode: str) -> Terms:
         purposes=("teaching",),
         operations=("aggregate", "model"),
         regime="dp",
-        budgets=tuple(Budget(card.population, "broker", "8", "0.000001", "0.02") for card in CARDS.values()),
+        budgets=tuple(Budget(card.population, "broker", epsilon, "0.000001", "0.02") for card in CARDS.values()),
         analyst_limits=(AnalystLimit("you", "clinic.patients", "0.5"),),
         limits=Limits(1_000),
         policies={},
@@ -113,8 +113,8 @@ def terms(mode: str) -> Terms:
 class Vault:
     """Answers as a vault does. ``noise=False`` gives the exact integers, so results must equal pandas."""
 
-    def __init__(self, *, noise: bool, mode: str = "mock") -> None:
-        self.terms = terms(mode)
+    def __init__(self, *, noise: bool, mode: str = "mock", epsilon: str = "8") -> None:
+        self.terms = terms(mode, epsilon)
         self.noise = noise
         self.asked: list[tuple[str, dict[str, Any] | None]] = []
         self.context = Context("s", ANALYST, "teaching", DIGEST, Cause("cell"))
@@ -177,14 +177,14 @@ class Vault:
             return result
 
 
-def session(*, noise: bool = False, mode: str = "mock") -> tuple[Session, Vault]:
+def session(*, noise: bool = False, mode: str = "mock", epsilon: str = "8") -> tuple[Session, Vault]:
     """Return a session and the vault behind it."""
-    vault = Vault(noise=noise, mode=mode)
+    vault = Vault(noise=noise, mode=mode, epsilon=epsilon)
     return Session(vault), vault
 
 
 def table(card: Card) -> pa.Table:
-    """Return the rows the vault holds: mock rows with some categories outside the domain."""
+    """Return the rows the vault holds."""
     return mock_table(card, 3_000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
@@ -36,9 +37,9 @@ class Ask(Generic[T]):
         """Ask the vault and present what it released."""
         return self.present(self.rows.session.release(self, precision))
 
-    def cost(self, precision: Precision, n: float | None) -> Cost:
+    def cost(self, precision: Precision) -> Cost:
         """Return what the release would cost and how noisy it would be; free."""
-        return self.rows.session.price(self, precision, n)
+        return self.rows.session.price(self, precision)
 
 
 class Terminal(Generic[T]):
@@ -52,38 +53,18 @@ class Terminal(Generic[T]):
         self._build = functools.partial(method, instance)
         functools.update_wrapper(self, method)
 
-    def __call__(
-        self,
-        *args: Any,
-        epsilon: float | None = None,
-        share: float | None = None,
-        within: float | None = None,
-        n: float | None = None,
-        **options: Any,
-    ) -> T:
+    def __call__(self, *args: Any, **options: Any) -> T:
         """Release the value."""
-        return self._build(*args, **_known(options)).release(Precision(epsilon, share, within, n))
+        wish, rest = _wish(options)
+        return self._build(*args, **rest).release(wish)
 
-    def cost(
-        self,
-        *args: Any,
-        epsilon: float | None = None,
-        share: float | None = None,
-        within: float | None = None,
-        n: float | None = None,
-        **options: Any,
-    ) -> Cost:
+    def cost(self, *args: Any, **options: Any) -> Cost:
         """Return the price and the expected standard error; nothing is spent.
 
-        Args:
-            *args: As for the terminal itself.
-            epsilon: Price as an epsilon of this release.
-            share: Price as a share of the analyst's total.
-            within: Price as the wished half-width of the 95 % interval.
-            n: Rows you expect behind a mean; its standard error depends on it.
-            **options: As for the terminal itself.
+        Takes what the terminal takes. ``n=`` is the number of rows you expect behind a mean: its error depends on it.
         """
-        return self._build(*args, **_known(options)).cost(Precision(epsilon, share, within, n), n)
+        wish, rest = _wish(options)
+        return self._build(*args, **rest).cost(wish)
 
     def __repr__(self) -> str:
         return f"<{self.__name__}: call it to release, or .cost() for its price>"  # type: ignore[attr-defined]
@@ -106,17 +87,20 @@ class terminal(Generic[T]):  # noqa: N801 (a decorator)
         return Terminal(self._method, instance)
 
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    """Drop what NumPy adds when ``np.mean(column)`` is called; refuse what would change the meaning."""
-    kept = {name: value for name, value in options.items() if name not in {"axis", "dtype", "out"}}
-    if (
-        options.get("axis") not in {None, 0, "index"}
-        or options.get("dtype") is not None
-        or options.get("out") is not None
-    ):
+def _wish(options: dict[str, Any]) -> tuple[Precision, dict[str, Any]]:
+    """Split the options of a terminal into the precision asked and what pandas would take.
+
+    NumPy's own options (``np.mean(column)`` adds them) are dropped where they say nothing, and refused otherwise.
+    """
+    rest = dict(options)
+    # `n` is also a likely name of an aggregate: agg(n=("age", "count")).
+    n = rest.pop("n", None) if isinstance(rest.get("n"), numbers.Real) else None
+    wish = Precision(rest.pop("epsilon", None), rest.pop("share", None), rest.pop("within", None), n)
+    axis, dtype, out = (rest.pop(name, None) for name in ("axis", "dtype", "out"))
+    if axis not in (None, 0, "index") or dtype is not None or out is not None:
         raise PlanError(
             "api.axis",
             "sums run over rows (axis=0) and come back as they are (no dtype=, no out=)",
             nearest=("(visits.a + visits.b).mean()",),
         )
-    return kept
+    return wish, rest

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
@@ -128,7 +129,7 @@ class Column(RowWise):
                 f"np.{ufunc.__name__} cannot run on columns: their values never leave the enclave",
                 nearest=("column arithmetic: +, -, *, / by a number, ** 2, abs()", "visits.a.mean()"),
             )
-        return function(*inputs)
+        return function(*(item.item() if isinstance(item, np.generic) else item for item in inputs))
 
     def __array_function__(self, function: Any, _types: Any, args: Any, options: Any) -> Any:
         from cloister.sandbox import functions  # noqa: PLC0415 (functions builds on columns)

@@ -76,9 +76,9 @@ class GroupBy:
 
     @terminal
     def value_counts(
-        self, normalize: bool = False, sort: bool = False, ascending: bool = False, dropna: bool = True
+        self, normalize: bool = False, sort: bool = True, ascending: bool = False, dropna: bool = True
     ) -> Ask[pd.Series]:
-        """Rows per group and value; unlike pandas not sorted within groups unless asked."""
+        """Rows per group and value, sorted within groups."""
         if not isinstance(self._selection, str) or normalize:
             raise PlanError(
                 "api.value_counts",
@@ -87,7 +87,7 @@ class GroupBy:
             )
         keys = {**self._keys, self._selection: self._columns[self._selection]}
         options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
-        return measures.value_counts(self._rows, keys, options)
+        return measures.value_counts(self._rows, keys, options, len(self._keys))
 
     @property
     def ngroups(self) -> int:

@@ -84,8 +84,8 @@ def series(rows: Rows, keys: dict[str, Term], func: str, term: Term | None, labe
     return Ask(rows, (measure(name, func, term),), lambda answer: answer.series(name, label), keys)
 
 
-def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any]) -> Ask[pd.Series]:
-    """Ask for the rows per value, sorted and normalised as pandas does, all after the release."""
+def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any], groups: int = 0) -> Ask[pd.Series]:
+    """Ask for the rows per value, sorted (within the first ``groups`` keys) and normalised after the release."""
     if options["dropna"] is not True:
         raise PlanError(
             "api.option", "missing values are not counted with the others", nearest=("column.isna().mean()",)
@@ -96,8 +96,10 @@ def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any]) 
         if options["normalize"]:
             found = _proportions(found)
         if options["sort"]:
-            order = found.sort_values(ascending=options["ascending"], kind="stable").index
-            found = release.reshape(found, lambda part: part.loc[order])
+            ordered = found.sort_values(ascending=options["ascending"], kind="stable")
+            if groups:
+                ordered = ordered.sort_index(level=list(range(groups)), sort_remaining=False, kind="stable")
+            found = release.reshape(found, lambda part: part.reindex(ordered.index))
         return found
 
     return Ask(rows, (a.Count("count"),), present, keys)

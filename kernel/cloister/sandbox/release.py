@@ -128,17 +128,17 @@ class Release:
         """Return the part of a tabular release at these labels."""
 
         def cut(part: Any) -> Any:
-            return part.loc[rows] if columns is None else part.loc[rows, columns]
+            return part.reindex(rows) if columns is None else part.reindex(index=rows, columns=columns)
 
         return self._each(cut)
 
     def column(self, label: Any, rows: pd.Index) -> Release:
         """Return one column of a release of a DataFrame."""
-        return self._each(lambda part: part[label].loc[rows])
+        return self._each(lambda part: part[label].reindex(rows))
 
     def line(self, label: Any, columns: pd.Index) -> Release:
         """Return one row of a release of a DataFrame."""
-        return self._each(lambda part: part.loc[label, columns])
+        return self._each(lambda part: part.loc[label].reindex(columns))
 
     def _each(self, cut: Any) -> Release:
         parts = {name: cut(getattr(self, name)) for name in ("value", "stderr", "low", "high", "unreliable")}

@@ -91,6 +91,6 @@ def same(left: Rows, right: Rows) -> Rows:
         return left
     raise PlanError(
         "plan.rows",
-        f"these columns stand for different rows of {left.label} (or another table); rows are never aligned by position",
+        f"these columns are of different rows of {left.label} (or another table); rows are never aligned by position",
         next_step="take both columns from the same handle: d = visits[visits.age >= 18]; d.bmi * d.age",
     )

@@ -115,9 +115,9 @@ class Session:
         """Return every limit of the contract with what is spent of it, as the brokers state it."""
         return self._peer.request("budget")
 
-    def price(self, ask: Ask[Any], wish: Precision, n: float | None) -> cost.Cost:
+    def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""
-        rows = cost.check_n(n)
+        rows = cost.check_n(wish.n)
         account = self.account(ask.rows.card)
         plan = self._plan(ask, account, wish)
         priced = self._priced(plan)
