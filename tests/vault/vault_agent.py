@@ -117,7 +117,9 @@ class VaultProcess:
 
     # requests -------------------------------------------------------------------------------------
 
-    def ask(self, op: str, plan: dict[str, Any] | None = None, *, timeout: float = 60, **context: Any) -> dict[str, Any]:
+    def ask(
+        self, op: str, plan: dict[str, Any] | None = None, *, timeout: float = 60, **context: Any
+    ) -> dict[str, Any]:
         """Send one request and return its result; raises the vault's error, or ``Dead``."""
         return self.wait(self.begin(op, plan, **context), timeout)["result"]
 

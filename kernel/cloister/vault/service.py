@@ -132,7 +132,7 @@ class _Numbered(msgspec.Struct):
 def _id_of(frame: Frame) -> int:
     """Return the id of a request that is otherwise malformed, so that its sender is not left waiting."""
     try:
-        number = msgspec.json.decode(frame.parts[1][:MAX_REQUEST], type=_Numbered).id
+        number = msgspec.json.decode(frame.parts[1], type=_Numbered).id
     except (IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return 0
     return number if abs(number) <= 2**53 else 0

@@ -79,14 +79,14 @@ def _budget(reply: LedgerReply) -> BudgetError:
         return BudgetError(
             reply.status,
             f"this release costs more than the {_rho(left)} left of your part of population {reply.population}",
-            clause=f"analyst_limits: rho {_rho(Fraction(reply.analyst_limit))}",
+            clause=f"analyst_limits: {_rho(Fraction(reply.analyst_limit))}",
             next_step=_CHEAPER,
         )
     left = Fraction(reply.limit) - Fraction(reply.spent)
     return BudgetError(
         reply.status,
         f"this release costs more than the {_rho(left)} left of the budget of population {reply.population}",
-        clause=f"budgets: rho {_rho(Fraction(reply.limit))}",
+        clause=f"budgets: {_rho(Fraction(reply.limit))}",
         next_step=_CHEAPER if left > 0 else _NEW_CONTRACT,
     )
 

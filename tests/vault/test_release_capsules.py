@@ -1,0 +1,147 @@
+"""Capsules: whatever is altered, cut, swapped or missing, no plaintext is parsed and nothing is charged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+from vault_world import World, context, numbered, visits, visits_card
+
+from cloister.contract import capsule
+from cloister.errors import CloisterError, TrustError, UnavailableError
+from cloister.provider import seal as sealing
+from cloister.vault.capsules import open_capsule
+from cloister.vault.release import release
+from cloister.wire.envelope import Envelope, unverified_payload
+
+Damage = Callable[[Path], None]
+
+
+def flip(name: str, position: int) -> Damage:
+    def apply(folder: Path) -> None:
+        data = bytearray((folder / name).read_bytes())
+        data[position] ^= 1
+        (folder / name).write_bytes(data)
+
+    return apply
+
+
+def cut(name: str) -> Damage:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-1])  # type: ignore[func-returns-value,return-value]
+
+
+def grow(name: str) -> Damage:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + b"x")  # type: ignore[func-returns-value,return-value]
+
+
+def swap(folder: Path) -> None:
+    one, two = folder / "part-0-0.parquet", folder / "part-1-0.parquet"
+    first = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(first)
+
+
+def plain(folder: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(visits(), folder / "part-0-0.parquet")
+
+
+def empty_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (flip("part-0-0.parquet", 100), "capsule.part"),
+        (flip("part-0-0.parquet", -20), "capsule.part"),
+        (flip("part-1-0.parquet", 0), "capsule.part"),
+        (cut("part-0-0.parquet"), "capsule.part"),
+        (grow("part-0-0.parquet"), "capsule.part"),
+        (swap, "capsule.part"),
+        (plain, "capsule.part"),
+        (flip("manifest.json", 60), None),
+        (cut("manifest.json"), "capsule.manifest"),
+        (empty_manifest, "capsule.manifest"),
+        (lambda folder: (folder / "part-0-0.parquet").unlink(), "capsule.missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "capsule.missing"),
+        (lambda folder: shutil.rmtree(folder), "capsule.missing"),
+    ],
+)
+def test_a_damaged_capsule_is_not_opened(quiet_world: World, tmp_path: Path, damage: Damage, code: str | None) -> None:
+    folder = tmp_path / "capsule"
+    shutil.copytree(quiet_world.visits.directory, folder)
+    damage(folder)
+    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(folder)}
+    state, transport = quiet_world.state(capsules=capsules)
+    with pytest.raises((TrustError, UnavailableError)) as refused:
+        release(state, context(quiet_world), numbered(1))
+    assert code is None or refused.value.code == code
+    assert "/v1/append" not in transport.posts
+    assert str(folder) not in str(refused.value)
+
+
+def test_a_genuine_capsule_that_the_contract_does_not_pin(quiet_world: World, tmp_path: Path) -> None:
+    other = sealing.seal(quiet_world.card, visits().slice(0, 100), tmp_path / "other", quiet_world.anna)
+    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(other.directory)}
+    state, _ = quiet_world.state(capsules=capsules)
+    with pytest.raises(TrustError) as refused:
+        release(state, context(quiet_world), numbered(1))
+    assert refused.value.code == "capsule.manifest"
+
+
+def test_a_capsule_the_enclave_does_not_have(quiet_world: World) -> None:
+    state, _ = quiet_world.state(capsules={})
+    with pytest.raises(UnavailableError) as refused:
+        release(state, context(quiet_world), numbered(1))
+    assert refused.value.code == "capsule.missing"
+
+
+def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
+    sealed, card = quiet_world.visits, quiet_world.card
+    terms = quiet_world.contract().tables[0]
+
+    def opening(**changes: object) -> pa.Table:
+        arguments = {"provider_did": quiet_world.anna.did, "card": card, "data_key": sealed.data_key, **changes}
+        return open_capsule(sealed.directory, terms, **arguments)  # type: ignore[arg-type]
+
+    table = opening()
+    present = table.filter(pa.compute.is_valid(table["patient"]))
+    assert present.to_pylist() == visits().to_pylist()
+    assert table.num_rows == card.row_limit
+    for changes, code in (
+        ({"data_key": bytes(32)}, "capsule.key"),
+        ({"provider_did": quiet_world.bank.did}, "signature.missing"),
+        ({"card": visits_card(columns=card.columns[:-1])}, "capsule.card"),
+        ({"card": visits_card(name="st_anna.other")}, "capsule.card"),
+    ):
+        with pytest.raises(CloisterError) as refused:
+            opening(**changes)
+        assert refused.value.code == code
+
+
+def test_a_capsule_may_not_hold_other_types_than_its_card(quiet_world: World, tmp_path: Path) -> None:
+    """A manifest can be genuine and still lie about its parts: the vault looks."""
+    sealed = quiet_world.visits
+    folder = tmp_path / "capsule"
+    shutil.copytree(sealed.directory, folder)
+    document = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Envelope)
+    manifest = msgspec.json.decode(unverified_payload(document), type=capsule.Manifest)
+    lying = visits_card(
+        columns=tuple(
+            msgspec.structs.replace(c, type="decimal", step="1") if c.name == "age" else c
+            for c in quiet_world.card.columns
+        )
+    )
+    terms = quiet_world.contract().tables[0]
+    with pytest.raises(TrustError) as refused:
+        open_capsule(folder, terms, quiet_world.anna.did, lying, sealed.data_key)
+    assert refused.value.code == "capsule.part"
+    assert json.loads((folder / "manifest.json").read_text())["payloadType"] == capsule.MANIFEST_TYPE
+    assert manifest.table == lying.name
