@@ -298,20 +298,20 @@ def test_a_locked_file_charges_nothing(path):
 
 
 def test_a_failure_in_the_middle_undoes_the_whole_charge(book, monkeypatch):
-    """The entry is written before the sums; if the sums fail, the entry must not stay."""
+    """The sums are written before the entry; if the entry fails, the sums must not stay."""
     from cloister.provider import accounts
 
-    real = accounts._replace
+    real = accounts._insert
 
-    def fail(db, table, key, values):
-        if table.name == "sums":
+    def fail(db, table, **values):
+        if table.name == "entries":
             raise sqlite3.OperationalError("disk I/O error")
-        real(db, table, key, values)
+        real(db, table, **values)
 
-    monkeypatch.setattr(accounts, "_replace", fail)
+    monkeypatch.setattr(accounts, "_insert", fail)
     with pytest.raises(sqlite3.OperationalError):
         book.append(entry("c"))
-    monkeypatch.setattr(accounts, "_replace", real)
+    monkeypatch.setattr(accounts, "_insert", real)
     assert check_whole(book.accounts) == ()
     assert book.append(entry("c")).status == "ok"
 

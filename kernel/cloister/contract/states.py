@@ -12,6 +12,7 @@ import msgspec
 
 from cloister.contract import signing
 from cloister.contract.findings import parse_time
+from cloister.contract.terms import Contract
 from cloister.errors import ContractError
 from cloister.wire.envelope import Envelope
 
@@ -44,6 +45,11 @@ def state_of(document: Envelope, decision: Decision | None, *, now: str) -> Stat
     missing = signing.missing_signers(document)
     if missing:
         return "draft" if len(missing) == len(contract.parties) else "offered"
+    return state_of_signed(contract, decision, now=now)
+
+
+def state_of_signed(contract: Contract, decision: Decision | None, *, now: str) -> State:
+    """Return the state at ``now`` of a contract that every party has signed (the caller checked that)."""
     if decision is not None and decision.state == "revoked":
         return "revoked"
     if parse_time(now) >= parse_time(contract.not_after):

@@ -88,10 +88,10 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            epoch = 1 + (db.scalar(sa.select(schema.epochs.c.epoch).filter_by(contract=contract)) or 0)
-            _replace(db, schema.epochs, {"contract": contract}, {"epoch": epoch})
+            epoch = 1 + (db.scalar(schema.SELECT_EPOCH, {"k_contract": contract}) or 0)
+            _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
             values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
-            _replace(db, schema.sessions, {"vault_id": vault_id}, values)
+            _put(db, schema.sessions, schema.UPDATE_SESSION, {"vault_id": vault_id}, values)
         return epoch
 
     def contract_of(self, vault_id: str) -> str | None:
@@ -101,7 +101,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            contract: str | None = db.scalar(sa.select(schema.sessions.c.contract).filter_by(vault_id=vault_id))
+            contract: str | None = db.scalar(schema.SELECT_SESSION, {"k_vault_id": vault_id})
             return contract
 
     def append(self, entry: Entry, limits: Limits, *, vault_id: str, epoch: int, time: str) -> Booking:
@@ -113,23 +113,35 @@ class Accounts:
         """
         amount, body = sums.parse(entry.rho), canonical.encode(entry)
         with self._transaction() as db:
-            tip = _tip(db, entry.population, entry.contract, entry.analyst)
+            held = _load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)
             if refusal:
-                return Booking(refusal, tip)
-            known = db.scalar(
-                sa.select(schema.entries.c.body).filter_by(population=entry.population, charge_id=entry.charge_id)
-            )
+                return Booking(refusal, held.tip)
+            known = db.scalar(schema.SELECT_BODY, {"k_population": entry.population, "k_charge_id": entry.charge_id})
             if known is not None:
                 if known != body:
-                    return Booking("charge.conflict", tip, reason="this charge id names another entry")
-                return Booking("ok", tip, sealed=_settled(db, entry.population, entry.charge_id))
+                    return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
+                return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
-            refusal = _limit(tip, amount, sums.parse(entry.delta), limits, first=first)
+            refusal = _limit(held.tip, amount, sums.parse(entry.delta), limits, first=first)
             if refusal:
-                return Booking(refusal, tip)
-            _book(db, entry, amount, body, first=first, vault_id=vault_id, epoch=epoch, time=time)
-            return Booking("ok", _tip(db, entry.population, entry.contract, entry.analyst))
+                return Booking(refusal, held.tip)
+            after = _charged(held, amount, log.leaf_hash(body), first=first)
+            _write(db, entry, after, first=first)
+            _insert(
+                db,
+                schema.entries,
+                population=entry.population,
+                position=held.tip.size,
+                charge_id=entry.charge_id,
+                contract=entry.contract,
+                body=body,
+                leaf=log.leaf_hash(body),
+                vault_id=vault_id,
+                epoch=epoch,
+                time=time,
+            )
+            return Booking("ok", after.tip)
 
     def settle(
         self, population: str, charge_id: str, sealed: str, *, contract: str, vault_id: str, epoch: int, time: str
@@ -140,13 +152,10 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``: nothing was deposited.
         """
         with self._transaction() as db:
-            body = db.scalar(
-                sa.select(schema.entries.c.body).filter_by(
-                    population=population, charge_id=charge_id, contract=contract
-                )
-            )
+            key = {"k_population": population, "k_charge_id": charge_id, "k_contract": contract}
+            body = db.scalar(schema.SELECT_CHARGE, key)
             analyst = "" if body is None else msgspec.json.decode(body, type=Entry).analyst
-            tip = _tip(db, population, contract, analyst)
+            tip = _load(db, population, contract, analyst).tip
             refusal = _fenced(db, contract, vault_id, epoch)
             if refusal:
                 return Booking(refusal, tip)
@@ -156,7 +165,7 @@ class Accounts:
             if first:
                 return Booking("ok" if first == sealed else "settled", tip, sealed=first, analyst=analyst)
             values = {"sealed": sealed, "vault_id": vault_id, "time": time}
-            db.execute(sa.insert(schema.settlements).values(population=population, charge_id=charge_id, **values))
+            _insert(db, schema.settlements, population=population, charge_id=charge_id, **values)
             return Booking("ok", tip, sealed=sealed, analyst=analyst)
 
     def tip(self, population: str, contract: str, analyst: str, *, vault_id: str, epoch: int) -> Booking:
@@ -166,7 +175,8 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            return Booking(_fenced(db, contract, vault_id, epoch) or "ok", _tip(db, population, contract, analyst))
+            status = _fenced(db, contract, vault_id, epoch) or "ok"
+            return Booking(status, _load(db, population, contract, analyst).tip)
 
     def read_tip(self, population: str, contract: str = "", analyst: str = "") -> Tip:
         """Return where an account stands, for its owner (no session needed).
@@ -175,7 +185,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            return _tip(db, population, contract, analyst)
+            return _load(db, population, contract, analyst).tip
 
     def entries(self, population: str) -> tuple[bytes, ...]:
         """Return the canonical bytes of every entry of an account, in order (the leaves of its log).
@@ -183,10 +193,8 @@ class Accounts:
         Raises:
             UnavailableError: ``ledger.unavailable``.
         """
-        table = schema.entries
         with self._transaction() as db:
-            query = sa.select(table.c.body).filter_by(population=population).order_by(table.c.position)
-            return tuple(db.scalars(query))
+            return tuple(db.scalars(schema.SELECT_ENTRIES, {"k_population": population}))
 
     def populations(self) -> tuple[str, ...]:
         """Return the populations that have an account.
@@ -195,7 +203,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            return tuple(db.scalars(sa.select(schema.accounts.c.population).order_by("population")))
+            return tuple(db.scalars(schema.SELECT_POPULATIONS))
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -212,23 +220,30 @@ class Accounts:
             ) from error
 
 
-def _tip(db: sa.Connection, population: str, contract: str, analyst: str) -> Tip:
-    account = db.execute(sa.select(schema.accounts).filter_by(population=population)).one_or_none()
-    rows = db.execute(
-        sa.select(schema.sums.c.analyst, schema.sums.c.spent).filter_by(population=population, contract=contract)
-    ).all()
+class _Held(msgspec.Struct, frozen=True):
+    """An account as loaded: the tip (with one contract's and analyst's sums) and the log's frontier."""
+
+    tip: Tip
+    frontier: log.Frontier
+
+
+def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _Held:
+    account = db.execute(schema.SELECT_ACCOUNT, {"k_population": population}).one_or_none()
+    rows = db.execute(schema.SELECT_SUMS, {"k_population": population, "k_contract": contract}).all()
     by_analyst = {row.analyst: Fraction(row.spent) for row in rows}
     contract_spent = Fraction(0)
     for spent in by_analyst.values():
         contract_spent = sums.add(contract_spent, spent)
-    return Tip(
-        size=account.size if account else 0,
-        root=log.root_text(_frontier(account).root()),
+    frontier = _frontier(account)
+    tip = Tip(
+        size=frontier.size,
+        root=log.root_text(frontier.root()),
         spent=Fraction(account.spent) if account else Fraction(0),
         contract_spent=contract_spent,
         analyst_spent=by_analyst.get(analyst, Fraction(0)),
-        releases=db.scalar(sa.select(schema.counts.c.releases).filter_by(contract=contract)) or 0,
+        releases=db.scalar(schema.SELECT_COUNT, {"k_contract": contract}) or 0,
     )
+    return _Held(tip, frontier)
 
 
 def _frontier(account: Any) -> log.Frontier:
@@ -239,22 +254,21 @@ def _frontier(account: Any) -> log.Frontier:
 
 
 def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
-    session = db.execute(sa.select(schema.sessions).filter_by(vault_id=vault_id)).one_or_none()
+    session = db.execute(schema.SELECT_SESSION, {"k_vault_id": vault_id}).one_or_none()
     if session is None or session.contract != contract:
         return "session.unknown"
-    current = db.scalar(sa.select(schema.epochs.c.epoch).filter_by(contract=contract))
+    current = db.scalar(schema.SELECT_EPOCH, {"k_contract": contract})
     return "" if epoch == session.epoch == current else "session.fenced"
 
 
 def _settled(db: sa.Connection, population: str, charge_id: str) -> str:
-    query = sa.select(schema.settlements.c.sealed).filter_by(population=population, charge_id=charge_id)
-    return db.scalar(query) or ""
+    return db.scalar(schema.SELECT_SETTLED, {"k_population": population, "k_charge_id": charge_id}) or ""
 
 
 def _is_first(db: sa.Connection, entry: Entry) -> bool:
     """Whether this is the release's first account: a release on two populations counts once."""
-    query = sa.select(schema.charges.c.charge_id).filter_by(contract=entry.contract, charge_id=entry.charge_id)
-    return db.scalar(query) is None
+    key = {"k_contract": entry.contract, "k_charge_id": entry.charge_id}
+    return db.scalar(schema.SELECT_COUNTED, key) is None
 
 
 def _limit(tip: Tip, amount: Fraction, delta: Fraction, limits: Limits, *, first: bool) -> str:
@@ -266,37 +280,36 @@ def _limit(tip: Tip, amount: Fraction, delta: Fraction, limits: Limits, *, first
     return "limit.releases" if first and tip.releases + 1 > limits.releases else ""
 
 
-def _book(
-    db: sa.Connection, entry: Entry, amount: Fraction, body: bytes, *, first: bool, vault_id: str, epoch: int, time: str
-) -> None:
-    account = db.execute(sa.select(schema.accounts).filter_by(population=entry.population)).one_or_none()
-    leaf = log.leaf_hash(body)
-    frontier = _frontier(account).append(leaf)
-    spent = sums.add(Fraction(account.spent) if account else Fraction(0), amount)
-    values = {"size": frontier.size, "frontier": b"".join(frontier.nodes), "spent": str(spent)}
-    _replace(db, schema.accounts, {"population": entry.population}, values)
-    db.execute(
-        sa.insert(schema.entries).values(
-            population=entry.population,
-            position=frontier.size - 1,
-            charge_id=entry.charge_id,
-            contract=entry.contract,
-            body=body,
-            leaf=leaf,
-            vault_id=vault_id,
-            epoch=epoch,
-            time=time,
-        )
+def _charged(held: _Held, amount: Fraction, leaf: bytes, *, first: bool) -> _Held:
+    """Return the account after one more entry. Pure."""
+    before, frontier = held.tip, held.frontier.append(leaf)
+    tip = Tip(
+        size=frontier.size,
+        root=log.root_text(frontier.root()),
+        spent=sums.add(before.spent, amount),
+        contract_spent=sums.add(before.contract_spent, amount),
+        analyst_spent=sums.add(before.analyst_spent, amount),
+        releases=before.releases + int(first),
     )
+    return _Held(tip, frontier)
+
+
+def _write(db: sa.Connection, entry: Entry, after: _Held, *, first: bool) -> None:
+    tip = after.tip
+    values = {"size": tip.size, "frontier": b"".join(after.frontier.nodes), "spent": str(tip.spent)}
+    _put(db, schema.accounts, schema.UPDATE_ACCOUNT, {"population": entry.population}, values)
     key = {"population": entry.population, "contract": entry.contract, "analyst": entry.analyst}
-    before = db.scalar(sa.select(schema.sums.c.spent).filter_by(**key))
-    _replace(db, schema.sums, key, {"spent": str(sums.add(Fraction(before or 0), amount))})
+    _put(db, schema.sums, schema.UPDATE_SUM, key, {"spent": str(tip.analyst_spent)})
     if first:
-        db.execute(sa.insert(schema.charges).values(contract=entry.contract, charge_id=entry.charge_id))
-        count = db.scalar(sa.select(schema.counts.c.releases).filter_by(contract=entry.contract)) or 0
-        _replace(db, schema.counts, {"contract": entry.contract}, {"releases": count + 1})
+        _insert(db, schema.charges, contract=entry.contract, charge_id=entry.charge_id)
+        _put(db, schema.counts, schema.UPDATE_COUNT, {"contract": entry.contract}, {"releases": tip.releases})
 
 
-def _replace(db: sa.Connection, table: sa.Table, key: dict[str, str], values: dict[str, Any]) -> None:
-    if db.execute(sa.update(table).filter_by(**key).values(**values)).rowcount == 0:
-        db.execute(sa.insert(table).values(**key, **values))
+def _insert(db: sa.Connection, table: sa.Table, **values: Any) -> None:
+    db.execute(schema.INSERT[table], values)
+
+
+def _put(db: sa.Connection, table: sa.Table, update: sa.Update, key: dict[str, str], values: dict[str, Any]) -> None:
+    bound = {f"k_{name}": value for name, value in key.items()}
+    if db.execute(update, {**bound, **values}).rowcount == 0:
+        _insert(db, table, **key, **values)

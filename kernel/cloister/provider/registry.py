@@ -21,7 +21,7 @@ from cloister.wire.envelope import Envelope
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """A contract as the broker knows it."""
+    """A contract as the broker knows it; it exists only with every signature checked."""
 
     digest: str
     document: Envelope
@@ -30,7 +30,7 @@ class Registered(msgspec.Struct, frozen=True):
 
     def state(self, now: str) -> states.State:
         """Return the contract's state at ``now``."""
-        return states.state_of(self.document, self.decision, now=now)
+        return states.state_of_signed(self.contract, self.decision, now=now)
 
 
 class Registry:

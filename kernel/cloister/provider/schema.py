@@ -88,6 +88,31 @@ sessions = sa.Table(
 )
 
 
+def _where(table: sa.Table, *columns: str) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == sa.bindparam(f"k_{name}") for name in columns]
+
+
+# Statements are built once: a charge is a dozen of them, and building costs more than SQLite takes to run them.
+# Keys are bound as ``k_<column>``, values under the column's own name.
+SELECT_ACCOUNT = sa.select(accounts).where(*_where(accounts, "population"))
+UPDATE_ACCOUNT = sa.update(accounts).where(*_where(accounts, "population"))
+SELECT_BODY = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id"))
+SELECT_CHARGE = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id", "contract"))
+SELECT_ENTRIES = sa.select(entries.c.body).where(*_where(entries, "population")).order_by(entries.c.position)
+SELECT_SETTLED = sa.select(settlements.c.sealed).where(*_where(settlements, "population", "charge_id"))
+SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "population", "contract"))
+UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
+SELECT_COUNTED = sa.select(charges.c.charge_id).where(*_where(charges, "contract", "charge_id"))
+SELECT_COUNT = sa.select(counts.c.releases).where(*_where(counts, "contract"))
+UPDATE_COUNT = sa.update(counts).where(*_where(counts, "contract"))
+SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
+UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
+SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))
+UPDATE_SESSION = sa.update(sessions).where(*_where(sessions, "vault_id"))
+SELECT_POPULATIONS = sa.select(accounts.c.population).order_by(accounts.c.population)
+INSERT = {table: sa.insert(table) for table in metadata.sorted_tables}
+
+
 def open_database(path: Path, *, busy_ms: int = 2000) -> sa.Engine:
     """Return an engine on the SQLite file: write-ahead log, every commit on disk before it is acknowledged.
 
