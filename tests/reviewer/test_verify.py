@@ -419,8 +419,21 @@ def test_a_changed_cell_cannot_hide_behind_a_recall(story: Story) -> None:
     chip = world.chip(world.facts(story.count, session="earlier", recalled=True))
     notebook["cells"][1] = code_cell("v[v.bmi > 30].count()", result("1003"), chip)
     report = check(notebook, trust=pins(story), allow_simulated=True)
-    assert "code of an earlier session" in report.reservations
+    assert "code not in the notebook" in report.reservations
     assert report.exit_code == 1
+
+
+def test_asking_again_in_another_cell_is_free_and_said(story: Story) -> None:
+    notebook = story.notebook()
+    world = story.world
+    notebook["cells"].append(
+        code_cell("v.count()  # again\nx = 1", world.chip(world.facts(story.count, recalled=True)))
+    )
+    report = check(notebook)
+    assert failures(report) == set()
+    assert set(report.reservations) == {"simulated", "origin unknown"}
+    assert "code.recalled" in codes(report, 10)
+    assert "reproducible" in report.run
 
 
 def test_a_chip_of_another_session_must_say_that_it_is_recalled(story: Story) -> None:

@@ -36,13 +36,16 @@ class Verified(NamedTuple):
 def check_chips(cells: tuple[CodeCell, ...], known: Verified, findings: Findings) -> set[str]:
     """Check every chip and the code of its cell; return the digests of the receipts shown."""
     shown: set[str] = set()
+    sources = {digest: cell.place for cell in cells for digest in _digests(cell)}
     for cell in cells:
         for found in chips(cell):
-            shown |= _check_chip(found, cell, known, findings)
+            shown |= _check_chip(found, cell, known, sources, findings)
     return shown
 
 
-def _check_chip(found: Chip, cell: CodeCell, known: Verified, findings: Findings) -> set[str]:
+def _check_chip(
+    found: Chip, cell: CodeCell, known: Verified, sources: Mapping[str, int], findings: Findings
+) -> set[str]:
     if found.releases is None:
         findings.add(9, "fail", "chip.malformed", "a release chip whose facts cannot be read", cell=cell.place)
         return set()
@@ -52,7 +55,7 @@ def _check_chip(found: Chip, cell: CodeCell, known: Verified, findings: Findings
             receipt = _receipt_of(claimed, known)
             shown.add(claimed.receipt)
             _check_facts(claimed, receipt, known)
-            _check_code(claimed, receipt, cell, findings)
+            _check_code(claimed, receipt, cell, sources, findings)
     data, metadata = json.loads(json.dumps(chip.display(found.releases)))
     if found.data != data or found.metadata.get(chip.METADATA_KEY) != metadata[chip.METADATA_KEY]:
         findings.add(9, "fail", "chip.text", "the chip shows another text than its facts say", cell=cell.place)
@@ -86,49 +89,53 @@ def _difference(claimed: ReleaseFacts, true: ReleaseFacts) -> str:
     return "differs in " + ", ".join(names)
 
 
-def _check_code(claimed: ReleaseFacts, receipt: Receipt, cell: CodeCell, findings: Findings) -> None:
-    place, name = cell.place, claimed.release
-    if receipt.cause.kind != "cell":
-        text = f"released by a {receipt.cause.kind} task, not by the code of a cell"
+def _check_code(
+    claimed: ReleaseFacts, receipt: Receipt, cell: CodeCell, sources: Mapping[str, int], findings: Findings
+) -> None:
+    place, name, cause = cell.place, claimed.release, receipt.cause
+    first = sources.get(cause.code, sources.get(cause.code_normalised))
+    if cause.kind != "cell":
+        text = f"released by a {cause.kind} task, not by the code of a cell"
         findings.add(10, "note", "code.outside", text, cell=place, release=name)
-    elif receipt.cause.code == code.exact(cell.source):
+    elif cause.code == code.exact(cell.source):
         findings.add(10, "ok", "code.same", "the cell is the code that ran", cell=place, release=name)
-    elif receipt.cause.code_normalised == code.normalised(cell.source):
+    elif cause.code_normalised == code.normalised(cell.source):
         text = "the cell was reformatted since it ran; its tokens are the same"
         findings.add(10, "note", "code.reformatted", text, cell=place, release=name)
-    elif receipt.session == claimed.session:
-        findings.add(
-            10, "fail", "code.changed", "other code than the cell's caused this release", cell=place, release=name
-        )
+    elif not claimed.recalled:
+        text = "other code than the cell's caused this release"
+        findings.add(10, "fail", "code.changed", text, cell=place, release=name)
+    elif first is not None:
+        text = f"recalled, free; cell {first} released it (that this cell asked the same is not signed)"
+        findings.add(10, "note", "code.recalled", text, cell=place, release=name)
     else:
-        text = f"cell {place}: recalled; other code of an earlier session caused this release"
-        findings.reserve("code of an earlier session", 10, "code.earlier", text, release=name)
+        text = f"cell {place}: recalled; the code that released it is not in the notebook"
+        findings.reserve("code not in the notebook", 10, "code.elsewhere", text, release=name)
+
+
+def _digests(cell: CodeCell) -> tuple[str, str]:
+    return code.exact(cell.source), code.normalised(cell.source)
 
 
 def how_it_ran(cells: tuple[CodeCell, ...], receipts: Mapping[str, Receipt]) -> str:
     """Say whether every release was caused by exactly the cells above it, run once each, in order.
 
-    The transcript in a receipt covers all code the session had seen; it is recomputed from the notebook's cells.
+    The transcript in a receipt covers all code its session had seen; it is recomputed from the notebook's cells. The
+    receipt of a recalled release speaks about its own session: it counts only where nothing was released anew.
     """
-    checked = 0
-    transcripts: dict[str, str] = {}
+    anew: list[bool] = []
+    recalled: list[bool] = []
+    transcripts = {receipt.session: code.transcript_start(receipt.session) for receipt in receipts.values()}
     for cell in cells:
         if not cell.reaches_enclave:
             continue
-        digest = code.exact(cell.source)
-        for session in {receipt.session for receipt in receipts.values()}:
-            before = transcripts.get(session) or code.transcript_start(session)
-            transcripts[session] = code.transcript_add(before, "execute_request", digest)
+        for session, before in transcripts.items():
+            transcripts[session] = code.transcript_add(before, "execute_request", code.exact(cell.source))
         for claimed in (item for found in chips(cell) for item in found.releases or ()):
             receipt = receipts.get(claimed.receipt)
-            if receipt is None or (
-                receipt.transcript != transcripts[receipt.session] and not _repeated(claimed, receipt)
-            ):
-                return OTHER_RUN
-            checked += 1
-    return FRESH if checked else NO_RUN
-
-
-def _repeated(claimed: ReleaseFacts, receipt: Receipt) -> bool:
-    """A recall within one session shows an earlier cell's receipt: its transcript ends there, not here."""
-    return claimed.recalled and claimed.session == receipt.session
+            same = receipt is not None and receipt.transcript == transcripts[receipt.session]
+            (recalled if claimed.recalled else anew).append(same)
+    judged = anew or recalled
+    if not judged:
+        return NO_RUN
+    return FRESH if all(judged) else OTHER_RUN
