@@ -42,8 +42,8 @@ def _mount_provider() -> None:
     app.add_typer(commands.account_app, name="account")
 
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare 
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
 broker_app = typer.Typer(no_args_is_help=True, help="Your broker: keys, contracts and accounts.")
 account_app = typer.Typer(no_args_is_help=True, help="What was spent of your data.")
-out = Console()
+out = Console(emoji=False)
 
 KeyFile = Annotated[Path, typer.Option("--key", help="Your key file (made by `cloister identity`).")]
 BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
