@@ -138,7 +138,9 @@ def test_a_half_built_world_never_appears(tmp_path: Path) -> None:
 def test_reset_gives_new_keys_and_full_budgets_to_the_same_person(tmp_path: Path) -> None:
     first = parties.build_world(tmp_path, tables=SMALL)
     (first.broker_home / "accounts.sqlite").write_bytes(b"spent")
+    (first.root.parent / ".world.1.dead.tmp" / "providers").mkdir(parents=True)
     second = parties.reset(tmp_path, tables=SMALL)
+    assert [path.name for path in second.root.parent.iterdir()] == ["world"]
     assert second.contract_digest != first.contract_digest
     assert second.analyst_did == first.analyst_did
     assert not (second.broker_home / "accounts.sqlite").exists()

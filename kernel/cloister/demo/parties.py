@@ -130,7 +130,10 @@ def reset(home: Path, **options: Any) -> World:
 
     Nothing of the running pair may use it any more; receipts and the analyst's key are kept.
     """
-    shutil.rmtree(world_folder(home), ignore_errors=True)
+    root = world_folder(home)
+    # What a killed build left behind goes as well.
+    for folder in (root, *root.parent.glob(f".{root.name}.*.tmp")):
+        shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(TrustStore(home / "trust").folder / ENTRY, ignore_errors=True)
     return build_world(home, **options)
 
