@@ -117,8 +117,13 @@ class Kernel:
 
 
 @contextmanager
-def jail(*arguments: str, work: Path | None = None, extra_env: dict[str, str] | None = None) -> Iterator[Kernel]:
-    """A sandbox as the agent starts it, with a client on its ipc sockets."""
+def jail(
+    *arguments: str, work: Path | None = None, missing: str = "", wrapper: tuple[str, ...] = ()
+) -> Iterator[Kernel]:
+    """A sandbox as the agent starts it, with a client on its ipc sockets.
+
+    ``missing`` is a statement that takes a feature of the kernel away before the jail asks for it.
+    """
     with tempfile.TemporaryDirectory(prefix="cj-") as folder:
         work = work or Path(folder) / "w"
         work.mkdir(mode=0o700, exist_ok=True)
@@ -129,12 +134,14 @@ def jail(*arguments: str, work: Path | None = None, extra_env: dict[str, str] | 
         os.set_inheritable(decoy, True)
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "cloister.enclave.jail", "--work", str(work)),
+                *wrapper,
+                *_command(missing),
+                *("--work", str(work)),
                 *("--connection-file", str(connection), "--link-fd", str(theirs.fileno())),
                 *("--report-fd", str(writing), *arguments),
             ],
             pass_fds=(theirs.fileno(), writing, decoy),
-            env={**os.environ, "CLOISTER_CANARY": CANARY, **(extra_env or {})},
+            env={} if missing else {**os.environ, "CLOISTER_CANARY": CANARY},
         )
         for descriptor in (writing, decoy):
             os.close(descriptor)
@@ -156,6 +163,17 @@ def jail(*arguments: str, work: Path | None = None, extra_env: dict[str, str] | 
             process.kill()
             process.wait(10)
             ours.close()
+
+
+def _command(missing: str) -> tuple[str, ...]:
+    if not missing:
+        return (sys.executable, "-m", "cloister.enclave.jail")
+    program = (
+        "import sys; from cloister.confine import landlock, seccomp; from cloister.enclave import jail; "
+        f"{missing}; jail.main(sys.argv[1:])"
+    )
+    # with the flags and the empty environment it would start itself with, it does not start itself again
+    return (sys.executable, "-E", "-P", "-B", "-c", program)
 
 
 @contextmanager

@@ -183,3 +183,10 @@ def allows(isolation: dict[str, Any], grade: str) -> bool:
         grade: A card's grade, ``demonstration`` or ``production``; any other value is treated as production.
     """
     return grade == "demonstration" or isolation.get("level") in {"full", "reduced"}
+
+
+def feature_table() -> str:
+    """Return ``FEATURES`` as the Markdown table of ``docs/isolation.md``."""
+    rows = [f"| {f.name} | `{f.missing_line}` | {f.without} | {f.lost} | {f.still_holds} |" for f in FEATURES]
+    head = ["| missing feature | line in evidence | level | what is lost | what still holds |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
