@@ -1,7 +1,7 @@
 """``tests/vectors/channel.json``: the binding, the keys and one sealed frame, byte for byte, for other implementations.
 
 The expected values are computed here from the formulas of docs/protocol.md section 3 with ``cryptography`` alone, not
-with Cloister's own functions, and compared with both. ``python tests/attest/test_channel_vectors.py`` writes the file again.
+with Cloister's own functions. ``python tests/attest/test_channel_vectors.py`` writes the file again.
 """
 
 from __future__ import annotations

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import psutil
 
+import cloister
+from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.trust import TrustEntry, TrustStore, make_entry
 from cloister.attest.policy import policy_digest, write_policy
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.wire.frames import Kind
 from cloister.wire.identity import SigningKey
+
+DELIMITER = b"<IDS|MSG>"
 
 
 def text_time(days: float) -> str:
@@ -57,6 +68,7 @@ class AgentWorld:
         self.analyst = self.store.analyst_key()
         self.provider = SigningKey.generate()
         self.broker = SigningKey.generate()
+        self.others: tuple[SigningKey, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.config: dict[str, object] = {"ready": "agent.ready", "resume_s": 2}
@@ -71,6 +83,7 @@ class AgentWorld:
             parties=(
                 Party("fair", self.provider.did, "provider"),
                 Party("ada", self.analyst.did, "analyst"),
+                *(Party(f"analyst-{n}", key.did, "analyst") for n, key in enumerate(self.others)),
             ),
             brokers=(Broker("fair", self.broker.did, "http://127.0.0.1:9"),),
             tables=(
@@ -99,7 +112,7 @@ class AgentWorld:
         return msgspec.structs.replace(contract, **changes)
 
     def write_contract(self, **changes: object) -> None:
-        self.envelope = signing.sign_contract(self.terms(**changes), self.provider, self.analyst)
+        self.envelope = signing.sign_contract(self.terms(**changes), self.provider, self.analyst, *self.others)
         (self.folder / "contract.json").write_bytes(msgspec.json.encode(self.envelope))
         card = signing.seal_card(make_card(), self.provider)
         (self.folder / "card.json").write_bytes(msgspec.json.encode(card))
@@ -136,6 +149,23 @@ class AgentWorld:
             self.process.kill()
             self.process = None
 
+    def children(self, word: str) -> list[psutil.Process]:
+        """Return the agent's child processes whose command line holds ``word``."""
+        assert self.process is not None
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if word in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def copy_package(self) -> Path:
+        """Copy the cloister package and have the agent run from the copy; return its folder."""
+        copy = self.folder / "copied" / "cloister"
+        shutil.copytree(Path(cloister.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        self.env["PYTHONPATH"] = str(copy.parent)
+        return copy
+
     def policy(self, **changes: object) -> str:
         fields = {"tees": ("simulator",), "simulated": True, "env_digests": (self.ready["env_digest"],), **changes}
         return write_policy("test", **fields)
@@ -146,3 +176,81 @@ class AgentWorld:
         entry = make_entry("fair", policy=text, **fields)
         assert entry.policy_digest == policy_digest(text)
         return entry
+
+
+class Notebook:
+    """A client of one session: sends cells, collects what comes back. ``async with`` opens and closes it."""
+
+    def __init__(self, world: AgentWorld, **options: Any) -> None:
+        self._world = world
+        self._options = {"mode": "mock", "store": world.store, **options}
+        self._entry = self._options.pop("entry", None)
+        self.events: list[dict[str, Any]] = []
+        self.frames: list[tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]] = []
+
+    async def __aenter__(self) -> Notebook:
+        self.session = await EnclaveSession.open(self._entry or self._world.entry(), **self._options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def send(self, kind: str, content: dict[str, Any], channel: Kind = Kind.SHELL) -> str:
+        message_id = uuid.uuid4().hex
+        header = {"msg_id": message_id, "msg_type": kind, "session": "t", "username": "", "version": "5.3", "date": ""}
+        parts = (b"client", DELIMITER, json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode())
+        await self.session.send(channel, *parts)
+        return message_id
+
+    async def next(self, timeout_s: float = 30) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]] | None:
+        """Take one frame: None for an event, else (kind, header, parent, content)."""
+        frame = await asyncio.wait_for(self.session.receive(), timeout_s)
+        if frame.kind == Kind.EVENT:
+            self.events.append(json.loads(frame.parts[0]))
+            return None
+        if frame.kind == Kind.PING:
+            return (Kind.PING, {}, {}, {})
+        at = frame.parts.index(DELIMITER)
+        header, parent, _, content = (json.loads(part) for part in frame.parts[at + 1 : at + 5])
+        self.frames.append((frame.kind, header, parent, content))
+        return self.frames[-1]
+
+    async def wait_idle(self, message_id: str) -> None:
+        while True:
+            got = await self.next()
+            if got and got[1].get("msg_type") == "status" and got[2].get("msg_id") == message_id:
+                if got[3]["execution_state"] == "idle":
+                    return
+
+    async def ask(self, kind: str, content: dict[str, Any]) -> str:
+        message_id = await self.send(kind, content)
+        await self.wait_idle(message_id)
+        return message_id
+
+    async def run(self, code: str) -> str:
+        """Run a cell; return its printed output, or raise its error."""
+        message_id = await self.ask("execute_request", cell(code))
+        mine = [f for f in self.frames if f[2].get("msg_id") == message_id]
+        errors = [f[3] for f in mine if f[1]["msg_type"] == "error"]
+        if errors:
+            raise RuntimeError(f"{errors[0]['ename']}: {errors[0]['evalue']}")
+        return "".join(f[3]["text"] for f in mine if f[1]["msg_type"] == "stream")
+
+    async def event(self, kind: str, timeout_s: float = 30, **fields: object) -> dict[str, Any]:
+        """Wait for an event of a kind with these fields."""
+        while True:
+            for event in self.events:
+                if event["type"] == kind and all(event.get(name) == value for name, value in fields.items()):
+                    return event
+            await self.next(timeout_s)
+
+
+def cell(code: str) -> dict[str, Any]:
+    """Return the content of an execute_request."""
+    return {
+        "code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
+        "stop_on_error": False,
+    }  # fmt: skip
+
+
+LINK = "from cloister.sandbox.link import Link\nL = globals().get('L') or Link.from_environment()\n"

@@ -104,7 +104,7 @@ class Session:
             UnavailableError: The sandbox could not be started or confined.
         """
         self.kernel = await KernelProcesses.start(folder, plain=plain)
-        for work in (self._watch(), self._from_kernel(), self._from_sandbox(), self._ask_budget()):
+        for work in (self._watch(), self._from_kernel(), self._from_sandbox(), self._greet_vault()):
             self._spawn(work)
 
     async def ended(self) -> None:
@@ -259,6 +259,13 @@ class Session:
                 await self.kernel.to_sandbox(reply)
             except UnavailableError:
                 _log.info("session %s: a reply came after its sandbox ended", self.opening.session)
+
+    async def _greet_vault(self) -> None:
+        known = self._vaults.identity(self.served.digest, self.opening.mode)
+        if known:
+            # One that starts now announces itself; one that runs already would stay unknown to this proxy.
+            await self.event(type="vault", state="ready", vault_id=known)
+        await self._ask_budget()
 
     async def _ask_budget(self) -> None:
         body = canonical.encode({"id": _BUDGET_ID, "op": "budget", "plan": None})
