@@ -12,32 +12,33 @@ from jupyter_client.kernelspec import KernelSpecManager
 Results = list[tuple[str, str]]
 
 
-def suite_for(kernel: str) -> type[jupyter_kernel_test.KernelTests]:
-    class Suite(jupyter_kernel_test.KernelTests):
-        kernel_name = kernel
-        language_name = "python"
-        file_extension = ".py"
-        code_hello_world = "print('hello, world')"
-        code_stderr = "import sys; print('test', file=sys.stderr)"
-        completion_samples = [{"text": "zi", "matches": {"zip"}}, {"text": "impor", "matches": {"import"}}]
-        complete_code_samples = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n", "%matplotlib inline"]
-        incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2"]
-        invalid_code_samples = ["import = 7q"]
-        code_page_something = "zip?"
-        code_generate_error = "raise ValueError('x')"
-        code_execute_result = [
-            {"code": "1+2+3", "result": "6"},
-            {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]"},
-        ]
-        code_display_data = [
-            {"code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))", "mime": "text/html"}
-        ]
-        code_history_pattern = "1?2*"
-        supported_history_operations = ("tail", "search")
-        code_inspect_sample = "zip"
-        code_clear_output = "from IPython.display import clear_output; clear_output()"
+SAMPLES: dict[str, Any] = {
+    "language_name": "python",
+    "file_extension": ".py",
+    "code_hello_world": "print('hello, world')",
+    "code_stderr": "import sys; print('test', file=sys.stderr)",
+    "completion_samples": [{"text": "zi", "matches": {"zip"}}, {"text": "impor", "matches": {"import"}}],
+    "complete_code_samples": ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n", "%matplotlib inline"],
+    "incomplete_code_samples": ["print('''hello", "def f(x):\n  x*2"],
+    "invalid_code_samples": ["import = 7q"],
+    "code_page_something": "zip?",
+    "code_generate_error": "raise ValueError('x')",
+    "code_execute_result": [
+        {"code": "1+2+3", "result": "6"},
+        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]"},
+    ],
+    "code_display_data": [
+        {"code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))", "mime": "text/html"}
+    ],
+    "code_history_pattern": "1?2*",
+    "supported_history_operations": ("tail", "search"),
+    "code_inspect_sample": "zip",
+    "code_clear_output": "from IPython.display import clear_output; clear_output()",
+}
 
-    return Suite
+
+def suite_for(kernel: str) -> type[jupyter_kernel_test.KernelTests]:
+    return type("Suite", (jupyter_kernel_test.KernelTests,), {**SAMPLES, "kernel_name": kernel})
 
 
 class Recorder(unittest.TestResult):

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from cloister.analyst.connection_file import ConnectionFile
-from cloister.analyst.messages import EMPTY, Composer, Message, Request, parse_header
+from cloister.analyst.messages import EMPTY, Composer, Message, Request, decode_object, parse_header
 from cloister.analyst.own_replies import error_content
 from cloister.analyst.signing import Signer
 from cloister.analyst.sockets import OuterSockets
@@ -52,6 +54,19 @@ class Front:
     def close(self) -> None:
         """Deliver what was sent (for at most a second) and close."""
         self._sockets.close()
+
+    def adopt(self, message: Message) -> Message:
+        """Return a message of the sandbox under the session of the proxy.
+
+        JupyterLab knows a kernel by the session of its first ``kernel_info_reply`` and ignores every message of
+        another; that reply may have been ours.
+
+        Raises:
+            MalformedError: The header is not a JSON object.
+        """
+        header = decode_object(message.header)
+        header["session"] = self._composer.session
+        return message._replace(header=msgspec.json.encode(header))
 
     def relay(self, kind: Kind, message: Message, msg_type: str) -> None:
         """Sign a message of the sandbox and send it; outputs are dropped while clients cannot keep up."""

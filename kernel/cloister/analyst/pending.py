@@ -79,11 +79,12 @@ class Pending:
         """Message ids of the cells that are queued or running."""
         return {key for key, entry in self._entries.items() if entry.is_cell}
 
-    def running(self) -> Request | None:
-        """The request the sandbox is busy with, if any (a cell before anything else)."""
-        busy = [entry for entry in self._entries.values() if entry.busy and not entry.idle]
-        busy.sort(key=lambda entry: not entry.is_cell)
-        return busy[0].request if busy else None
+    def running_cell(self) -> Request | None:
+        """The cell the sandbox is busy with, if any."""
+        for entry in self._entries.values():
+            if entry.is_cell and entry.busy and not entry.idle:
+                return entry.request
+        return None
 
     def take(self, *, only_cells: bool = False) -> list[Entry]:
         """Return the entries, oldest first, and forget them."""

@@ -146,7 +146,7 @@ class Proxy:
                 self._comms.said(request)
         else:
             return False
-        self._resume_busy()
+        self._relay.resume_busy()
         return True
 
     def _can_ask(self, kind: str) -> bool:
@@ -170,7 +170,7 @@ class Proxy:
             self._front.reply(request, content)
             if request.header.msg_type == "interrupt_request":
                 self._interrupt_queued()
-        self._resume_busy()
+        self._relay.resume_busy()
 
     def _fail(self, request: Request, error: CloisterError, entry: Entry | None = None) -> None:
         """Answer with an error, finishing whatever the sandbox had already begun to answer."""
@@ -220,7 +220,7 @@ class Proxy:
                 self._front.publish("display_data", shown, request.message.header)
                 reply = {"status": "ok", "execution_count": self._relay.execution_count}
                 self._front.reply(request, {**reply, "user_expressions": {}, "payload": []})
-        self._resume_busy()
+        self._relay.resume_busy()
 
     def _on_reply(self, reply_type: str, msg_id: str, failed: bool) -> None:
         """Note that the sandbox answered: waiting ``%cloister`` lines and a shutdown hang on it."""
@@ -240,13 +240,7 @@ class Proxy:
         """Skip a cell queued behind one that failed, as ipykernel does."""
         with self._front.serving(request):
             self._front.reply(request, {"status": "aborted"})
-        self._resume_busy()
-
-    def _resume_busy(self) -> None:
-        """After an answer of our own, tell again that a cell is running: our ``idle`` was not its end."""
-        running = self._pending.running()
-        if running is not None:
-            self._front.status("busy", running.message.header)
+        self._relay.resume_busy()
 
     def _interrupt_queued(self) -> None:
         """Stop what waits for an enclave that is still being dialled."""

@@ -74,6 +74,7 @@ class Relay:
         try:
             message = split(frame.parts)
             header = parse_header(message.header)
+            message = self._front.adopt(message)
             parent = _decode(_parent_decoder, message.parent).msg_id
             reserved = guard.reserved_name(header.msg_type, message, self._comms)
             if frame.kind == Kind.IOPUB:
@@ -100,6 +101,14 @@ class Relay:
             self._end_of_cell(parent, message.parent)
         self._front.relay(Kind.IOPUB, message, header.msg_type)
         self._pending.status(parent, state)
+        if state == "idle":
+            self.resume_busy()
+
+    def resume_busy(self) -> None:
+        """After somebody else's ``idle``, tell again that a cell is running: front ends show the last word."""
+        running = self._pending.running_cell()
+        if running is not None:
+            self._front.status("busy", running.message.header)
 
     def _end_of_cell(self, msg_id: str, parent: bytes) -> None:
         self._front.report_dropped(parent)

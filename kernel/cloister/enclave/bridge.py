@@ -21,6 +21,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -39,6 +40,7 @@ _DELIMITER = b"<IDS|MSG>"
 _READ_BYTES = 2**20
 _OUT_HIGH_BYTES = 32 * 2**20
 _BURST = 64
+_GREETING = "cloister-bridge"
 
 
 class Bridge:
@@ -82,6 +84,29 @@ class Bridge:
         for monitor, kernel in monitors.items():
             recv_monitor_message(monitor)
             kernel.disable_monitor()
+        self._greet(timeout_s)
+
+    def _greet(self, timeout_s: float) -> None:
+        """Ask the kernel for its name and wait until it has finished answering.
+
+        ipykernel's control thread listens before its shell does, and never answers a subshell request of that time.
+        """
+        header = json.dumps({"msg_id": _GREETING, "msg_type": "kernel_info_request", "session": _GREETING})
+        request = [_DELIMITER, b"", header.encode(), b"{}", b"{}", b"{}"]
+        self._sockets[Kind.SHELL].send_multipart(request)
+        self._skip(Kind.SHELL, b"kernel_info_reply", timeout_s)
+        self._skip(Kind.IOPUB, b'"idle"', timeout_s)
+
+    def _skip(self, kind: Kind, wanted: bytes, timeout_s: float) -> None:
+        """Discard messages up to the one that answers the greeting; nobody else has asked anything yet."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if not self._sockets[kind].poll(max(0, int(1000 * (deadline - time.monotonic())))):
+                raise UnavailableError("bridge.connect", "the kernel does not answer")
+            parts = self._sockets[kind].recv_multipart()
+            about = parts[_delimiter(parts) + 1 :]
+            if any(wanted in part for part in about) and any(_GREETING.encode() in part for part in about):
+                return
 
     def run(self) -> None:
         """Copy until the agent closes its end.
