@@ -188,9 +188,7 @@ def open_part(manifest: Manifest, part: Part, ciphertext: bytes, keys: PartKeys)
     return OpenedPart(key, part_aad(manifest, part))
 
 
-def data_key_info(
-    *, contract: str, manifest: str, broker: str, vault_id: str, binding: bytes, epoch: int
-) -> bytes:
+def data_key_info(*, contract: str, manifest: str, broker: str, vault_id: str, binding: bytes, epoch: int) -> bytes:
     """Return the HPKE info that ties a sealed data key to one contract, capsule, broker, vault and session.
 
     SHA-384 over the length-prefixed fields (docs/protocol.md section 5); ``binding`` are the raw 48 bytes.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Literal
 
@@ -56,6 +58,11 @@ def iso_date(text: str | None) -> datetime.date | None:
         return datetime.date.fromisoformat(text)
     except ValueError:
         return None
+
+
+def twice(values: Iterable[object]) -> list[object]:
+    """Return the values that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def is_digest(text: str) -> bool:

@@ -1,0 +1,243 @@
+"""What the provider's commands stand on: suggested cards, drafts, keys on disk, the registry of contracts."""
+
+from __future__ import annotations
+
+import msgspec
+import pandas as pd
+import pytest
+from provider_world import CARD, POPULATION, START, data
+
+from cloister.contract import lint, signing
+from cloister.contract.capsule import data_key_info
+from cloister.contract.states import Decision
+from cloister.contract.terms import Broker, Party
+from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
+from cloister.provider import cards, clock, contracts, files, keys
+from cloister.provider.keys import DataKey, DataKeys
+from cloister.provider.registry import Registry
+from cloister.wire import canonical
+from cloister.wire.identity import SigningKey
+
+# Cards -----------------------------------------------------------------------------------------------
+
+FRAME = pd.DataFrame(
+    {
+        "patient_id": ["a", "b", "c"],
+        "age": [31, 47, 88],
+        "income": [10.5, 7777.25, 31.0],
+        "sex": ["f", "m", "f"],
+        "diagnosis": ["canary-one", "canary-two", "canary-one"],
+        "seen": pd.to_datetime(["2023-05-06"] * 3),
+        "alive": [True, False, True],
+    }
+)
+
+
+def test_a_suggestion_tells_nothing_of_the_values():
+    one = cards.suggest(FRAME, "clinic.visits")
+    other = FRAME.iloc[::-1].assign(age=[1, 2, 3], income=[0.0, 1.0, 2.0], diagnosis=["x", "y", "z"])
+    assert one == cards.suggest(other, "clinic.visits")
+    assert "canary" not in repr(one)
+    assert "7777" not in repr(one)
+    assert one.reveals == ()
+    assert (one.card.key, one.card.unit) == (("patient_id",), "person")
+    assert {column.name: column.type for column in one.card.columns} == {
+        "patient_id": "string", "age": "int", "income": "decimal", "sex": "string", "diagnosis": "string",
+        "seen": "date", "alive": "bool",
+    }  # fmt: skip
+    assert (one.card.column("age").low, one.card.column("age").high) == ("0", "110")
+    assert one.card.column("income").low is None
+    assert any(point.startswith("income") for point in one.open_points)
+
+
+def test_looking_at_values_says_what_it_reveals():
+    one = cards.suggest(FRAME, "clinic.visits", look_at_values=True)
+    assert one.card.column("diagnosis").domain == ("canary-one", "canary-two")
+    assert (one.card.column("income").low, one.card.column("income").high) == ("10", "7778")
+    assert len(one.reveals) == 2
+    assert lint.errors_of(lint.card_findings(one.card)) == ()
+    assert "patient" not in " ".join(one.reveals)
+
+
+def test_a_table_without_identifier():
+    one = cards.suggest(FRAME.drop(columns="patient_id"), "clinic.visits")
+    assert one.card.key == ()
+    assert any(point.startswith("key") for point in one.open_points)
+
+
+# Drafts ----------------------------------------------------------------------------------------------
+
+
+def draft(world, **changes):
+    arguments = {
+        "parties": (Party("clinic", world.provider.did, "provider"), Party("ana", world.analyst.did, "analyst")),
+        "brokers": (Broker("clinic-broker", world.broker_key.did, "http://127.0.0.1:1"),),
+        "offers": (
+            contracts.Offer("clinic", "clinic-broker", CARD, world.sealed.card_digest, world.sealed.manifest_digest),
+        ),
+        "policies": dict(world.contract.policies),
+        "terms": contracts.Terms(
+            "2026-01-01T00:00:00Z",
+            "2027-01-01T00:00:00Z",
+            placement="colocated",
+            tenancy="shared",
+            accept_simulated=True,
+        ),
+    } | changes
+    return contracts.draft("clinic-2026", "A draft", **arguments)
+
+
+def test_a_draft_follows_from_the_capsules(world):
+    contract = draft(world)
+    assert contract.purposes == ("research",)
+    assert [(budget.population, budget.epsilon) for budget in contract.budgets] == [(POPULATION, "8")]
+    assert [limit.share for limit in contract.analyst_limits] == ["1"]
+    document = contracts.sign(contracts.sign(contract, world.provider), world.analyst)
+    assert signing.open_contract(document, now=clock.text(START)) == contract
+    assert world.home.contracts.add(document, now=clock.text(START)) == signing.contract_digest(contract)
+
+
+def test_a_draft_shares_the_budget_between_analysts(world):
+    people = [Party(name, SigningKey.generate().did, "analyst") for name in ("ana", "bob", "cem")]
+    contract = draft(world, parties=(Party("clinic", world.provider.did, "provider"), *people))
+    assert [limit.share for limit in contract.analyst_limits] == ["1/3"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"parties": ()}, "contract.parties"),
+        ({"offers": ()}, "contract.reference"),
+        ({"brokers": ()}, "contract.reference"),
+        ({"purposes": ("marketing",)}, "contract.purposes"),
+        ({"terms": contracts.Terms("2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z")}, "contract.validity"),
+    ],
+)
+def test_nobody_drafts_nonsense(world, change, code):
+    with pytest.raises(ContractError) as caught:
+        draft(world, **change)
+    assert caught.value.code == code
+    assert caught.value.next_step
+
+
+def test_nobody_signs_what_does_not_lint_or_is_not_his(world):
+    contract = draft(world)
+    with pytest.raises(ContractError, match=r"contract\.signer"):
+        contracts.sign(contract, SigningKey.generate())
+    with pytest.raises(ContractError, match=r"contract\.wildcard"):
+        contracts.sign(msgspec.structs.replace(contract, purposes=("*",)), world.provider)
+    with pytest.raises(ContractError, match=r"contract\.budget"):
+        contracts.sign(contract, world.provider, {CARD.name: msgspec.structs.replace(CARD, population="others")})
+
+
+def test_reading_files(world):
+    assert contracts.read(canonical.encode(world.document)) == world.document
+    for junk in (b"", b"{}", b"\xff", b"[" * 100_000):
+        with pytest.raises(MalformedError):
+            contracts.read(junk)
+
+
+# Keys ------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_private_files(tmp_path):
+    path = tmp_path / "sub" / "broker.key"
+    key = keys.create_identity(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert keys.create_identity(path).did == key.did == keys.load_identity(path).did
+    path.chmod(0o644)
+    with pytest.raises(TrustError, match=r"file\.permissions"):
+        keys.load_identity(path)
+    with pytest.raises(UnavailableError, match=r"keys\.missing"):
+        keys.load_identity(tmp_path / "none.key")
+    files.write_private(path, b"not a key")
+    with pytest.raises(MalformedError):
+        keys.load_identity(path)
+
+
+def test_data_keys(tmp_path):
+    store = DataKeys(tmp_path / "keys")
+    digest = "sha256:" + "a" * 64
+    key = DataKey(digest, "t", "production", "A" * 43 + "=")
+    assert store.get(digest) is None
+    store.put(key)
+    assert store.get(digest) == key
+    path = next((tmp_path / "keys").iterdir())
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.rename(path.with_name("b" * 64 + ".key"))
+    with pytest.raises(MalformedError):  # the key of one capsule under the name of another
+        store.get("sha256:" + "b" * 64)
+    store.put(key)
+    assert store.wipe(digest)
+    assert not store.wipe(digest)
+    assert store.get(digest) is None
+    for name in ("../../etc/passwd", "sha256:" + "A" * 64, ""):
+        with pytest.raises(MalformedError):
+            store.get(name)
+
+
+@pytest.mark.parametrize("public", ["", "AAAA", "A" * 43 + "=", "not base64"])
+def test_a_key_is_sealed_to_a_usable_key_only(public):
+    info = data_key_info(contract="c", manifest="m", broker="b", vault_id="v", binding=b"", epoch=1)
+    with pytest.raises(MalformedError):
+        keys.seal_to_vault(bytes(32), public, info)
+
+
+def test_no_half_written_file(tmp_path, monkeypatch):
+    path = tmp_path / "policy.toml"
+    files.write_private(path, b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        files.write_private(path, b"new")
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("policy.toml", b"old")]
+
+
+# The registry ----------------------------------------------------------------------------------------
+
+
+def test_only_complete_contracts_are_registered(world, tmp_path):
+    registry = Registry(tmp_path / "contracts")
+    now = clock.text(START)
+    unsigned = signing.sign_contract(world.contract, world.provider)
+    for document, time in ((unsigned, now), (world.document, "2028-01-01T00:00:00Z")):
+        with pytest.raises(ContractError):
+            registry.add(document, now=time)
+    assert registry.get(world.digest) is None
+    early = registry.add(world.document, now="2025-01-01T00:00:00Z")
+    assert registry.get(early).state("2025-06-01T00:00:00Z") == "signed"
+    assert registry.get(early).state(now) == "active"
+    assert registry.digests() == (world.digest,)
+
+
+def test_registering_without_activating(world, tmp_path):
+    registry = Registry(tmp_path / "contracts")
+    digest = registry.add(world.document, now=clock.text(START), activate=False)
+    assert registry.get(digest).state(clock.text(START)) == "signed"
+
+
+def test_a_revoked_contract_cannot_be_registered_back(world):
+    registry = world.home.contracts
+    registry.decide(world.digest, Decision("revoked", clock.text(START)))
+    with pytest.raises(ContractError, match=r"contract\.state"):
+        registry.add(world.document, now=clock.text(START))
+    assert registry.get(world.digest).state(clock.text(START)) == "revoked"
+
+
+def test_decisions_about_unknown_contracts(world):
+    with pytest.raises(ContractError, match=r"contract\.unknown"):
+        world.home.contracts.decide("sha256:" + "0" * 64, Decision("revoked", clock.text(START)))
+    for name in ("", "../x", "sha256:xyz"):
+        assert world.home.contracts.get(name) is None
+
+
+def test_a_damaged_decision_is_no_permission(world):
+    path = next(world.home.contracts._directory.glob("*.state"))
+    path.write_text("{")
+    assert world.home.contracts.get(world.digest) is None
+    path.write_text('{"state":"always","time":"2026-06-01T00:00:00Z"}')
+    assert world.home.contracts.get(world.digest) is None
+
+
+def test_the_test_data_follow_the_card():
+    assert list(data().columns) == [column.name for column in CARD.columns]
