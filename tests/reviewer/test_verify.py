@@ -172,6 +172,34 @@ def test_a_number_edited_in_an_ordinary_output_is_no_longer_bound(story: Story) 
     assert (line.cell, "2003" in line.text) == (1, True)
 
 
+def test_a_number_edited_in_the_html_of_an_output(story: Story) -> None:
+    notebook = story.notebook()
+    data = notebook["cells"][2]["outputs"][0]["data"]
+    data["text/html"] = "<style>.a {width: 1234px}</style><table><td title='999'>25.5</td><td>26.5</td></table>"
+    assert check(notebook).counts.numbers_unaccounted == 0
+    data["text/html"] = data["text/html"].replace(">26.5", ">21.5")
+    assert check(notebook).counts.numbers_unaccounted == 1
+
+
+def test_metadata_does_not_hide_numbers(story: Story) -> None:
+    notebook = story.notebook()
+    notebook["cells"][1]["outputs"][0] = {**result("2003"), "metadata": {"cloister": {}}}
+    assert check(notebook).counts.numbers_unaccounted == 1
+
+
+def test_figures_are_said_not_to_be_compared(story: Story) -> None:
+    notebook = story.notebook()
+    figure = {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {"image/png": "x", "text/plain": "<Figure 640x480>"},
+    }
+    notebook["cells"][2]["outputs"].append(figure)
+    report = check(notebook)
+    assert "figure.not_compared" in codes(report, 13)
+    assert report.counts.numbers_unaccounted == 0
+
+
 def test_a_chip_of_a_made_up_release(story: Story) -> None:
     other = Story()
     notebook = story.notebook()
@@ -542,6 +570,48 @@ def _put(value: Any, path: tuple[Any, ...], text: str) -> None:
     for key in path[:-1]:
         value = value[key]
     value[path[-1]] = text
+
+
+def test_no_notebook_crashes_the_verification(story: Story) -> None:
+    """Random damage, 300 times: always a report, and never a better one than the honest notebook's."""
+    import random
+
+    draw = random.Random(7)
+    honest = json.dumps(story.notebook())
+    junk = [None, True, 0, -1, 1.5, "", "x", [], {}, [[]], {"releases": []}, "1e999999999", "\ud800", [1] * 50]
+    for _ in range(300):
+        notebook = json.loads(honest)
+        for _ in range(draw.randint(1, 3)):
+            places = list(_places(notebook))
+            holder, key = draw.choice(places)
+            holder[key] = copy.deepcopy(draw.choice(junk))
+        report = check(notebook)
+        assert report.exit_code in (1, 2)
+        json.dumps(report.to_dict())
+        report.to_text()
+
+
+def test_deep_nesting_is_malformed(story: Story) -> None:
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    notebook = story.notebook()
+    notebook["metadata"]["deep"] = deep
+    assert {step for step, _ in failures(check(notebook))} == {1}
+
+
+def test_a_price_that_would_take_all_memory(story: Story) -> None:
+    huge = msgspec.structs.replace(story.count.noise[0], rho="1e999999999")
+    assert (8, "receipt.rho") in signed(story, noise=(huge,))
+    tiny = msgspec.structs.replace(story.count.noise[0], sigma=(1e-300).hex())
+    assert {step for step, _ in signed(story, noise=(tiny,))} >= {8}
+
+
+def _places(value: Any) -> Any:
+    for key, item in list(value.items()) if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from _places(item)
 
 
 def test_bundling_twice_changes_nothing(story: Story) -> None:

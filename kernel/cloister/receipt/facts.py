@@ -79,7 +79,7 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
         raw = [int(text) for text in receipt.raw]
         sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
         return shape(plan, cards, raw, sigmas)
-    except (CloisterError, ValueError, OverflowError) as error:
+    except (CloisterError, ValueError, ArithmeticError) as error:
         reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
         raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
 

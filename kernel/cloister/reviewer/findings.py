@@ -40,3 +40,6 @@ class Findings:
             yield
         except CloisterError as error:
             self.add(number, "fail", error.code, error.reason, cell=cell, release=release)
+        except Exception as error:  # noqa: BLE001 (boundary: whatever a notebook holds must fail, not crash the check)
+            text = f"this cannot be checked ({type(error).__name__})"
+            self.add(number, "fail", "verify.malformed", text, cell=cell, release=release)

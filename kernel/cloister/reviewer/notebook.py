@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from cloister.receipt.chip import METADATA_KEY, RELEASE_MIME
 from cloister.receipt.facts import ReleaseFacts
 
 _COMMAND = "%cloister"
+_MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 class CodeCell(NamedTuple):
@@ -38,6 +41,14 @@ class Chip(NamedTuple):
     releases: tuple[ReleaseFacts, ...] | None
 
 
+class Printed(NamedTuple):
+    """One ordinary output: its plain text, the text of its HTML, and whether it is a figure."""
+
+    plain: str
+    markup: str
+    figure: bool
+
+
 def code_cells(notebook: dict[str, Any]) -> tuple[CodeCell, ...]:
     """Return the code cells in order; anything malformed reads as empty."""
     found = []
@@ -54,12 +65,12 @@ def code_cells(notebook: dict[str, Any]) -> tuple[CodeCell, ...]:
 def chips(cell: CodeCell) -> Iterator[Chip]:
     """Yield every output that is a release chip, or looks like one."""
     for output in cell.outputs:
-        data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
-        facts = metadata.get(METADATA_KEY)
-        if RELEASE_MIME not in data and not (isinstance(facts, dict) and "releases" in facts):
+        if not _is_chip(output):
             continue
+        data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
         try:
-            releases = msgspec.convert(_dict(facts).get("releases"), type=tuple[ReleaseFacts, ...])
+            listed = _dict(metadata.get(METADATA_KEY)).get("releases")
+            releases = msgspec.convert(listed, type=tuple[ReleaseFacts, ...])
         except (msgspec.ValidationError, RecursionError):
             releases = None
         # Files store long texts as lists of lines; both spellings are one text.
@@ -67,16 +78,22 @@ def chips(cell: CodeCell) -> Iterator[Chip]:
         yield Chip(cell.place, joined_data, metadata, releases or None)
 
 
-def texts(cell: CodeCell) -> Iterator[str]:
-    """Yield what the outputs of a cell print, without chips."""
+def printed(cell: CodeCell) -> Iterator[Printed]:
+    """Yield what the outputs of a cell show, without chips."""
     for output in cell.outputs:
-        data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
-        if RELEASE_MIME in data or METADATA_KEY in metadata:
+        if _is_chip(output):
             continue
-        if "text" in output:
-            yield joined(output["text"])
-        elif "text/plain" in data:
-            yield joined(data["text/plain"])
+        data = _dict(output.get("data"))
+        plain = joined(output.get("text", data.get("text/plain")))
+        markup = joined(data.get("text/html")) + joined(data.get("text/markdown"))
+        figure = any(name.startswith("image/") for name in data)
+        # The text beside a figure only names its type.
+        yield Printed("" if figure else plain, html.unescape(_MARKUP.sub(" ", markup)), figure)
+
+
+def _is_chip(output: dict[str, Any]) -> bool:
+    data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
+    return RELEASE_MIME in data or "releases" in _dict(metadata.get(METADATA_KEY))
 
 
 def joined(value: Any) -> str:

@@ -14,13 +14,16 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cloister.plan.shape import Shaped
+from cloister.reviewer.notebook import Printed
 
 MAX_TEXT = 200_000
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w]|\.\d)")
+_SHORTEST = 3
+_DIGITS = 300
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?![\w]|\.\d)")
 
 
 class Counted(NamedTuple):
-    """Numbers of one text: how many are bound, and the unaccounted ones as printed."""
+    """Numbers of one output: how many are bound, and the unaccounted ones as printed."""
 
     bound: int
     unaccounted: tuple[str, ...]
@@ -38,27 +41,29 @@ class Released:
                 found.update(value for matrix in measure.matrices for row in matrix for value in row)
         self._values = sorted(found)
 
-    def count(self, text: str) -> Counted:
-        """Return how the numbers in ``text`` are accounted for."""
-        bound, unaccounted = 0, []
-        for match in _NUMBER.finditer(text[:MAX_TEXT]):
-            printed = match.group()
-            if len(printed.lstrip("+-")) < 3:
-                continue
-            if self.accounts_for(printed):
-                bound += 1
-            else:
-                unaccounted.append(printed)
-        return Counted(bound, tuple(unaccounted))
+    def count(self, output: Printed) -> Counted:
+        """Return how the numbers of an output are accounted for.
+
+        A front end shows the HTML where there is one: its numbers count where the plain text does not have them.
+        """
+        plain = _numbers(output.plain)
+        every = plain + [number for number in _numbers(output.markup) if number not in plain]
+        unaccounted = tuple(number for number in every if not self.accounts_for(number))
+        return Counted(len(every) - len(unaccounted), unaccounted)
 
     def accounts_for(self, printed: str) -> bool:
         """Whether some released value rounds to ``printed`` at its precision."""
         value = float(printed)
-        if not math.isfinite(value):
-            return False
         mantissa, _, exponent = printed.lower().partition("e")
         decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
+        if not math.isfinite(value) or abs(decimals) > _DIGITS:
+            return False
         # Half a unit of the last printed digit, and a little for the binary representation of it.
         reach = 0.5 * 10.0**-decimals * (1 + 1e-9) + abs(value) * 1e-15
         at = bisect.bisect_left(self._values, value - reach)
         return at < len(self._values) and self._values[at] <= value + reach
+
+
+def _numbers(text: str) -> list[str]:
+    found = [match.group() for match in _NUMBER.finditer(text[:MAX_TEXT])]
+    return [number for number in found if len(number.lstrip("+-")) >= _SHORTEST]

@@ -25,10 +25,11 @@ from cloister.receipt.receipt import Admission, Receipt
 from cloister.reviewer import accounts, report, shown
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
-from cloister.reviewer.notebook import CodeCell, code_cells, texts
+from cloister.reviewer.notebook import CodeCell, code_cells, printed
 from cloister.reviewer.numbers import Released
 from cloister.reviewer.report import Anchor, Anchors, Counts, Report
 from cloister.reviewer.trust import ReviewerTrust
+from cloister.wire import canonical
 
 SIMULATED = "simulated"
 ORIGIN = "origin unknown"
@@ -61,11 +62,13 @@ class _Verification:
     """One run of the steps; each method is one or two of them."""
 
     def __init__(self, notebook: dict[str, Any], trust: ReviewerTrust, now: datetime) -> None:
-        # Notebook libraries use subclasses of dict; the same JSON is wanted whoever loaded it.
-        self.notebook: dict[str, Any] = json.loads(json.dumps(notebook))
         self.trust = trust
         self.now = now
         self.findings = Findings()
+        self.notebook: dict[str, Any] = {}
+        with self.findings.step(1):
+            # Notebook libraries use subclasses of dict; the same JSON is wanted whoever loaded it.
+            self.notebook = json.loads(json.dumps(notebook))
         self.cells: tuple[CodeCell, ...] = code_cells(self.notebook)
         self.digest = ""
         self.admissions: dict[str, Admission] = {}
@@ -134,9 +137,9 @@ class _Verification:
     def check_receipts(self, bundle: Bundle, contract: Contract) -> None:
         """Steps 7 and 8."""
         for document in bundle.receipts:
-            digest = chain.receipt_digest(document)
-            receipt: Receipt | None = None
+            digest, receipt = "", None
             with self.findings.step(7):
+                digest = chain.receipt_digest(document)
                 receipt, vault = chain.open_receipt(document, self.admissions, contract, self.digest)
             if receipt is None:
                 continue
@@ -167,8 +170,9 @@ class _Verification:
                 self._match(receipt, seen.get(self.vaults[digest]))
         if any(receipt.seeded for receipt in self.receipts.values()):
             self.findings.reserve("seeded: no privacy", 6, "evidence.seeded", "noise was drawn from a fixed seed")
-        for found in seen.values():
-            self._appraise(found.claims.env_digest, found.claims.launch, hardware=found.claims.assurance == "hardware")
+        measured = {canonical.digest([s.claims.env_digest, s.claims.launch]): s.claims for s in seen.values()}
+        for claims in measured.values():
+            self._appraise(claims.env_digest, claims.launch, hardware=claims.assurance == "hardware")
         for env_digest in {r.env_digest for r in self.receipts.values()} - {s.claims.env_digest for s in seen.values()}:
             self._appraise(env_digest, {}, hardware=False)
         if any(receipt.assurance == SIMULATED for receipt in self.receipts.values()):
@@ -177,15 +181,23 @@ class _Verification:
 
     def check_shown(self, bundle: Bundle, contract: Contract) -> None:
         """Steps 9 to 13."""
-        known = shown.Verified(self.receipts, contract, self.cards)
-        displayed = shown.check_chips(self.cells, known, self.findings)
-        self.run_word = shown.how_it_ran(self.cells, self.receipts)
-        self.findings.add(10, "ok" if self.run_word == shown.FRESH else "note", "run.order", f"run: {self.run_word}")
-        checkpoints = accounts.check_accounts(bundle.proofs, self.receipts, contract, self.findings)
-        self.completeness = accounts.completeness(checkpoints, self.receipts, displayed, self.findings)
-        bound, unaccounted = self._numbers()
+        displayed: set[str] = set()
+        with self.findings.step(9):
+            known = shown.Verified(self.receipts, contract, self.cards)
+            displayed = shown.check_chips(self.cells, known, self.findings)
+        with self.findings.step(10):
+            self.run_word = shown.how_it_ran(self.cells, self.receipts)
+            self.findings.add(
+                10, "ok" if self.run_word == shown.FRESH else "note", "run.order", f"run: {self.run_word}"
+            )
+        with self.findings.step(11):
+            checkpoints = accounts.check_accounts(bundle.proofs, self.receipts, contract, self.findings)
+            self.completeness = accounts.completeness(checkpoints, self.receipts, displayed, self.findings)
         not_shown = len(self.receipts.keys() - displayed)
-        self.counts = Counts(len(bundle.receipts), len(displayed), not_shown, bound, unaccounted)
+        self.counts = Counts(len(bundle.receipts), len(displayed), not_shown)
+        with self.findings.step(13):
+            bound, unaccounted = self._numbers()
+            self.counts = msgspec.structs.replace(self.counts, numbers_bound=bound, numbers_unaccounted=unaccounted)
 
     def conclude(self, contract: Contract | None, allow_simulated: bool) -> Report:
         """The verdict: false, or true as far as the anchors reach."""
@@ -252,7 +264,8 @@ class _Verification:
         bound = unaccounted = 0
         for cell in self.cells:
             # What the proxy itself answers is no result.
-            counted = [released.count(text) for text in texts(cell)] if cell.reaches_enclave else []
+            outputs = list(printed(cell)) if cell.reaches_enclave else []
+            counted = [released.count(output) for output in outputs]
             here = sum(item.bound for item in counted)
             odd = [number for item in counted for number in item.unaccounted]
             bound, unaccounted = bound + here, unaccounted + len(odd)
@@ -262,6 +275,8 @@ class _Verification:
                 self.findings.add(13, "note", "number.unaccounted", text, cell=cell.place)
             elif here:
                 self.findings.add(13, "ok", "number.bound", f"{here} bound", cell=cell.place)
+            if any(output.figure for output in outputs):
+                self.findings.add(13, "note", "figure.not_compared", "a figure is not compared", cell=cell.place)
         return bound, unaccounted
 
     def _anchors(self, contract: Contract | None) -> Anchors:
