@@ -125,6 +125,7 @@ def jail(
     ``missing`` is a statement that takes a feature of the kernel away before the jail asks for it.
     """
     with tempfile.TemporaryDirectory(prefix="cj-") as folder:
+        Path(folder).chmod(0o711)  # an own uid has to pass through
         work = work or Path(folder) / "w"
         work.mkdir(mode=0o700, exist_ok=True)
         connection = work / "connection.json"

@@ -21,31 +21,11 @@ import jailed  # noqa: E402
 _UNSAFE_WITHOUT_FILTER = {"vfork_raw"}
 
 # What Landlock alone stands for: everything that opens a file.
-FILES = set(
-    [
-        "attester_write",
-        "attesters",
-        "capsule",
-        "cloister_home_keys",
-        "delete",
-        "device_memory",
-        "hardlink_in",
-        "home_of_the_user",
-        "ledger",
-        "list_cloister_home",
-        "list_processes",
-        "passwords",
-        "proc_self_maps",
-        "proc_self_mem",
-        "rename_in",
-        "symlink_escape",
-        "victim_cmdline",
-        "victim_descriptors",
-        "write_packages",
-        "write_shm",
-        "write_tmp",
-    ]
-)
+FILES = set("""
+    attester_write attesters capsule cloister_home_keys delete device_memory hardlink_in home_of_the_user ledger
+    list_cloister_home list_processes passwords proc_self_maps proc_self_mem rename_in symlink_escape victim_cmdline
+    victim_descriptors write_packages write_shm write_tmp
+""".split())  # noqa: SIM905  # fmt: skip
 # Open too if the process looked at is neither privileged nor, as the vault is, non-dumpable.
 OF_PROCESSES = {"victim_environ", "victim_maps", "victim_memory_file", "victim_executable_link", "setns"}
 BY_LANDLOCK = {

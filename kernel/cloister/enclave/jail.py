@@ -104,6 +104,7 @@ def _confined_app(options: argparse.Namespace, errors_fd: int) -> Any:
 
     app = build_app(connection_file)
     os.chdir(work / "home")
+    sys.path.insert(0, "")  # a notebook imports modules that lie beside it
     if LINUX:
         filtered = seccomp.available()
         if filtered:
