@@ -218,9 +218,9 @@ class Notebook:
     async def wait_idle(self, message_id: str) -> None:
         while True:
             got = await self.next()
-            if got and got[1].get("msg_type") == "status" and got[2].get("msg_id") == message_id:
-                if got[3]["execution_state"] == "idle":
-                    return
+            done = got and got[1].get("msg_type") == "status" and got[2].get("msg_id") == message_id
+            if got and done and got[3]["execution_state"] == "idle":
+                return
 
     async def ask(self, kind: str, content: dict[str, Any]) -> str:
         message_id = await self.send(kind, content)

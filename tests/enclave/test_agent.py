@@ -87,8 +87,7 @@ def test_children_hold_only_their_descriptors(running: AgentWorld) -> None:
         async with Notebook(running) as notebook:
             await notebook.run("1")
             for vault in running.children("cloister.vault"):
-                folder = Path(f"/proc/{vault.pid}/fd")
-                sockets = [fd for fd in folder.iterdir() if str(fd.readlink()).startswith("socket:")]
+                sockets = [name for name in opened_by(vault.pid) if name.startswith("socket:")]
                 assert len(sockets) == 2
                 assert vault.net_connections() == []
 
@@ -105,7 +104,7 @@ def test_two_notebooks_share_one_vault(running: AgentWorld) -> None:
             ask = LINK + "print(L.request('describe')['contract_digest'])"
             answers = await asyncio.gather(*(notebook.run(ask) for notebook in (one, two) for _ in range(3)[:1]))
             assert answers[0] == answers[1]
-            mock = [child for child in running.children("cloister.vault")]
+            mock = running.children("cloister.vault")
             assert len(mock) == 2  # one confidential, one mock; not one per notebook
             await one.session.close()
             assert await two.run("print('still here')") == "still here\n"
@@ -518,6 +517,10 @@ def test_card_by_somebody_else_is_not_served(world: AgentWorld) -> None:
     (world.folder / "card.json").write_bytes(msgspec.json.encode(forged))
     with pytest.raises(RuntimeError, match=r"card\."):
         world.start()
+
+
+def opened_by(pid: int) -> list[str]:
+    return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 async def until(condition: object, timeout_s: float) -> None:

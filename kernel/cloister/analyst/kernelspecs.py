@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import KernelSpecManager
 
 from cloister.attest.opening import Mode
 from cloister.errors import UnavailableError
@@ -62,8 +62,7 @@ def install_kernelspecs(entry: str, title: str, *, prefix: Path | None = None) -
 
 def remove_kernelspecs(entry: str) -> None:
     """Remove both kernelspecs of an entry, as far as they exist."""
+    manager = KernelSpecManager()
     for mode in MODES:
-        try:
-            KernelSpecManager().remove_kernel_spec(kernel_name(entry, mode))
-        except NoSuchKernel:
-            continue
+        if kernel_name(entry, mode) in manager.find_kernel_specs():
+            manager.remove_kernel_spec(kernel_name(entry, mode))

@@ -1,0 +1,406 @@
+"""Dialling: every way an enclave can fail to be what it must be, against a scripted enclave on a real WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from dial_world import ENV, FULL, DialWorld
+from websockets.asyncio.server import ServerConnection, serve
+
+from cloister.analyst.connect import Proposal, connect
+from cloister.analyst.dial import EnclaveSession
+from cloister.analyst.trust import TrustEntry
+from cloister.attest.encoding import b64
+from cloister.attest.hello import Offer
+from cloister.contract import signing
+from cloister.contract.terms import Party
+from cloister.errors import CloisterError, TrustError, UnavailableError
+from cloister.wire import canonical
+from cloister.wire.frames import Kind
+from cloister.wire.identity import SigningKey
+
+
+@pytest.fixture
+def dial_world(tmp_path: Path) -> DialWorld:
+    return DialWorld(tmp_path)
+
+
+def play(enclave: Callable[[ServerConnection], Awaitable[None]], story: Callable[[str], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with serve(enclave, "127.0.0.1", 0, compression=None) as server:
+            host, port = server.sockets[0].getsockname()[:2]
+            await story(f"ws://{host}:{port}")
+
+    asyncio.run(run())
+
+
+def refuse(
+    world: DialWorld,
+    code: str,
+    *,
+    enclave: Callable[[ServerConnection], Awaitable[None]] | None = None,
+    **changes: Any,
+) -> CloisterError:
+    """Dial and expect a refusal; the enclave must never have seen more than the hello, and no cell."""
+    caught: list[CloisterError] = []
+
+    async def story(url: str) -> None:
+        with pytest.raises(CloisterError) as excinfo:
+            await EnclaveSession.open(world.entry(url, **changes), mode="confidential", store=world.store)
+        caught.append(excinfo.value)
+
+    play(enclave or world.honest, story)
+    assert caught[0].code == code
+    assert caught[0].reason
+    assert not world.cells
+    return caught[0]
+
+
+def test_an_honest_enclave_opens_a_session(dial_world: DialWorld) -> None:
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="confidential", store=dial_world.store)
+        verdict = session.verdict
+        assert (verdict.word, verdict.tone, verdict.assurance) == ("Simulated", "amber", "simulated")
+        assert (verdict.status, verdict.env_digest, verdict.vault_id) == ("contraindicated", ENV, "did:key:vault")
+        assert verdict.reasons[0].startswith("hardware 97")
+        await session.send(Kind.SHELL, b"cell")
+        assert (await session.receive()).parts == (b"cell",)
+        assert msgspec.json.decode(dial_world.first[0])["audience"] == dial_world.analyst.did
+        assert session.exchange.vault_id() == "did:key:vault"
+        await session.close()
+
+    play(dial_world.honest, story)
+    assert dial_world.cells == [b"cell"]
+
+
+def test_an_unisolated_sandbox_is_red(dial_world: DialWorld) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        end, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        await dial_world.serve(socket, end, {"level": "none"})
+
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="mock", store=dial_world.store)
+        assert session.verdict.tone == "red"
+        assert "isolation" in session.verdict.reasons[0]
+        await session.close()
+
+    play(enclave, story)
+
+
+@pytest.mark.parametrize(
+    ("report", "policy", "code"),
+    [
+        ({"env_digest": "sha384:" + "0" * 96}, {}, "appraisal.env_digest"),
+        ({"debug": True}, {}, "appraisal.debug"),
+        ({"contract": "sha256:" + "0" * 64}, {}, "evidence.claims"),
+        ({}, {"instances": ("did:key:zSomeoneElse",)}, "appraisal.instance"),
+        ({}, {"simulated": False}, "appraisal.simulated"),
+        ({}, {"tees": ("tdx",)}, "appraisal.tee"),
+        ({"runtime": {"isolation": {"level": "none"}}}, {"isolation": "full"}, "appraisal.isolation"),
+    ],
+)
+def test_what_the_policy_refuses(
+    dial_world: DialWorld, report: dict[str, Any], policy: dict[str, Any], code: str
+) -> None:
+    dial_world.report = report
+    refuse(dial_world, code, policy=dial_world.policy(**policy))
+    assert len(dial_world.first) == 1  # the hello, and not even an opening
+
+
+def test_simulated_needs_contract_policy_and_person(dial_world: DialWorld) -> None:
+    strict = dial_world.sign(dial_world.terms(accept_simulated=False))
+    for changes in ({"accept_simulated": False}, {"contract": strict}):
+        refuse(dial_world, "appraisal.simulated", **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"kex_pub": b64(b"\x09" + bytes(31))}, "evidence.binding"),
+        ({"vault_id": "did:key:zAnother"}, "evidence.binding"),
+        ({"suite": "plain"}, "channel.suite"),
+        ({"version": "0"}, "channel.version"),
+        ({"contract": "sha256:" + "0" * 64}, "offer.contract"),
+    ],
+)
+def test_changed_offers(dial_world: DialWorld, change: dict[str, str], code: str) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        _, offer = await dial_world.offer(socket)
+        changed = msgspec.structs.replace(msgspec.json.decode(offer, type=Offer), **change)
+        await socket.send(canonical.encode(changed))
+        await socket.wait_closed()
+
+    refuse(dial_world, code, enclave=enclave)
+    assert len(dial_world.first) == 1
+
+
+def test_replayed_offer(dial_world: DialWorld) -> None:
+    kept: list[bytes] = []
+
+    async def enclave(socket: ServerConnection) -> None:
+        _, offer = await dial_world.offer(socket)
+        kept.append(offer)
+        await socket.send(kept[0])
+        await socket.wait_closed()
+
+    async def story(url: str) -> None:
+        codes = []
+        for _ in range(2):
+            with pytest.raises(CloisterError) as excinfo:
+                await asyncio.wait_for(
+                    EnclaveSession.open(dial_world.entry(url), mode="mock", store=dial_world.store), 2
+                ) if kept else await EnclaveSession.open(
+                    dial_world.entry(url, accept_simulated=False), mode="mock", store=dial_world.store
+                )
+            codes.append(excinfo.value.code)
+        assert codes == ["appraisal.simulated", "evidence.binding"]
+
+    play(enclave, story)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "offer.malformed"),
+        (b"{}", "offer.malformed"),
+        (b"\xff" * 100, "offer.malformed"),
+        (b"x" * 300_000, "offer.malformed"),
+        ("text", "channel.text"),
+        (json.dumps({"error": {"code": "contract.unknown", "reason": "no"}}).encode(), "enclave.refused"),
+    ],
+)
+def test_answers_that_are_no_offer(dial_world: DialWorld, answer: bytes | str, code: str) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(answer)
+        await socket.wait_closed()
+
+    refuse(dial_world, code, enclave=enclave)
+
+
+def test_a_forged_refusal_is_not_quoted_as_the_enclaves(dial_world: DialWorld) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(json.dumps({"error": {"code": "budget.exhausted", "reason": "give up"}}).encode())
+
+    error = refuse(dial_world, "enclave.refused", enclave=enclave)
+    assert isinstance(error, TrustError)
+    assert "before any verdict" in error.reason
+
+
+def test_silence_and_hanging_up(dial_world: DialWorld) -> None:
+    async def hangs_up(socket: ServerConnection) -> None:
+        await socket.recv()
+
+    refuse(dial_world, "channel.lost", enclave=hangs_up)
+
+
+def test_hanging_up_instead_of_accepting(dial_world: DialWorld) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        _, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        await socket.recv()
+
+    refuse(dial_world, "channel.lost", enclave=enclave)
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (
+            {"type": "refused", "error": {"kind": "contract", "code": "contract.purpose", "reason": "no"}},
+            "contract.purpose",
+        ),
+        ({"type": "kernel", "state": "started"}, "channel.unexpected"),
+        ({"type": "accepted"}, "channel.unexpected"),
+    ],
+)
+def test_first_event_of_the_enclave(dial_world: DialWorld, event: dict[str, Any], code: str) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        end, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        end.admit(await socket.recv(), [dial_world.analyst.did])
+        await socket.send(end.seal(Kind.EVENT, canonical.encode(event)))
+        await socket.wait_closed()
+
+    refuse(dial_world, code, enclave=enclave)
+
+
+def test_unsealed_acceptance_is_not_acceptance(dial_world: DialWorld) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        _, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        await socket.recv()
+        await socket.send(canonical.encode({"type": "accepted", "isolation": {}}))
+        await socket.wait_closed()
+
+    refuse(dial_world, "channel.frame", enclave=enclave)
+
+
+def test_nobody_there(dial_world: DialWorld) -> None:
+    async def story() -> None:
+        for url in ("ws://127.0.0.1:9", "ws://", "http://127.0.0.1:9", "nonsense"):
+            with pytest.raises(UnavailableError) as excinfo:
+                await EnclaveSession.open(dial_world.entry(url), mode="mock", store=dial_world.store)
+            assert excinfo.value.code == "enclave.unreachable"
+
+    asyncio.run(story())
+
+
+def test_contract_trouble_is_found_before_anything_is_sent(dial_world: DialWorld) -> None:
+    unsigned = signing.sign_contract(dial_world.terms(), dial_world.analyst)
+    expired = dial_world.sign(dial_world.terms(not_after="2026-02-01T00:00:00Z"))
+    someone = SigningKey.generate()
+    foreign = dial_world.terms(
+        parties=(Party("fair", dial_world.provider.did, "provider"), Party("ada", someone.did, "analyst"))
+    )
+    cases = {
+        "contract.unsigned": {"contract": unsigned},
+        "contract.expired": {"contract": expired},
+        "analyst.unknown": {"contract": signing.sign_contract(foreign, dial_world.provider, someone)},
+        "trust.policy": {"contract": dial_world.sign(dial_world.terms(policies={"ada": "sha256:" + "0" * 64}))},
+    }
+    for code, changes in cases.items():
+        refuse(dial_world, code, **changes)
+    assert dial_world.first == []
+
+
+def test_unknown_purpose(dial_world: DialWorld) -> None:
+    async def story(url: str) -> None:
+        with pytest.raises(CloisterError) as excinfo:
+            await EnclaveSession.open(dial_world.entry(url), mode="mock", purpose="spying", store=dial_world.store)
+        assert excinfo.value.code == "contract.purpose"
+
+    play(dial_world.honest, story)
+    assert dial_world.first == []
+
+
+@pytest.mark.parametrize("trick", ["drop", "flip", "replay", "cut", "goodbye"])
+def test_tampering_after_the_verdict(dial_world: DialWorld, trick: str) -> None:
+    async def enclave(socket: ServerConnection) -> None:
+        end, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        end.admit(await socket.recv(), [dial_world.analyst.did])
+        await socket.send(end.seal(Kind.EVENT, canonical.encode({"type": "accepted", "isolation": FULL})))
+        sealed = [end.seal(Kind.IOPUB, bytes([n])) for n in range(2)]
+        if trick == "drop":
+            await socket.send(sealed[1])
+        elif trick == "flip":
+            await socket.send(sealed[0][:-1] + bytes([sealed[0][-1] ^ 1]))
+        elif trick == "replay":
+            await socket.send(sealed[0])
+            await socket.send(sealed[0])
+        elif trick == "goodbye":
+            for data in (*sealed, end.close()):
+                await socket.send(data)
+        if trick != "cut":
+            await socket.wait_closed()
+
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="mock", store=dial_world.store)
+        with pytest.raises(CloisterError) as excinfo:
+            while True:
+                await session.receive()
+        codes = {"cut": "channel.lost", "goodbye": "channel.ended"}
+        assert excinfo.value.code == codes.get(trick, "channel.frame")
+        with pytest.raises(CloisterError):
+            await session.send(Kind.SHELL, b"one more cell")
+            await session.receive()
+        await session.close()
+
+    play(enclave, story)
+
+
+# --- connect
+
+
+def contract_file(world: DialWorld, **changes: Any) -> Path:
+    path = world.folder / "contract.json"
+    path.write_bytes(msgspec.json.encode(world.sign(world.terms(**changes))))
+    return path
+
+
+def connecting(world: DialWorld, path: Path, **options: Any) -> tuple[TrustEntry | None, str, list[Proposal]]:
+    shown: list[Proposal] = []
+    result: list[Any] = [None, ""]
+    agrees = options.pop("agrees", True)
+
+    def confirm(proposal: Proposal) -> bool:
+        shown.append(proposal)
+        return agrees
+
+    async def story(url: str) -> None:
+        try:
+            result[0] = await connect(
+                path, url, confirm=confirm, store=world.store, prefix=world.folder / "prefix", **options
+            )
+        except CloisterError as error:
+            result[1] = error.code
+
+    play(world.honest, story)
+    return result[0], result[1], shown
+
+
+def test_connect_shows_stores_and_installs(dial_world: DialWorld) -> None:
+    entry, _, shown = connecting(dial_world, contract_file(dial_world), accept_simulated=True)
+    assert entry is not None
+    words = shown[0].words()
+    for part in (
+        "A fair",
+        "fair.people",
+        "teaching",
+        "epsilon 8",
+        ENV[:20],
+        dial_world.install.did,
+        "simulator",
+        "pinned",
+    ):
+        assert part in words
+    assert dial_world.store.load("fair") == entry
+    assert (dial_world.folder / "prefix/share/jupyter/kernels/cloister-fair-mock/kernel.json").exists()
+
+    async def story(url: str) -> None:  # the pinned policy opens this enclave, and no other
+        here = msgspec.structs.replace(entry, endpoint=url)
+        session = await EnclaveSession.open(here, mode="mock", store=dial_world.store)
+        await session.close()
+        dial_world.install = SigningKey.generate()
+        with pytest.raises(TrustError) as excinfo:
+            await EnclaveSession.open(here, mode="mock", store=dial_world.store)
+        assert excinfo.value.code == "appraisal.instance"
+
+    play(dial_world.honest, story)
+
+
+def test_connect_stores_nothing_without_a_yes(dial_world: DialWorld) -> None:
+    _, code, shown = connecting(dial_world, contract_file(dial_world), accept_simulated=True, agrees=False)
+    assert code == "connect.declined"
+    assert len(shown) == 1
+    assert dial_world.store.names() == ()
+    assert not (dial_world.folder / "prefix").exists()
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "code"),
+    [
+        ({}, {}, "appraisal.simulated"),
+        ({"accept_simulated": False}, {"accept_simulated": True}, "appraisal.simulated"),
+        ({"not_after": "2026-02-01T00:00:00Z"}, {"accept_simulated": True}, "contract.expired"),
+        ({}, {"accept_simulated": True, "policy": "other"}, "appraisal.env_digest"),
+    ],
+)
+def test_connect_refuses_before_it_asks(
+    dial_world: DialWorld, terms: dict[str, Any], options: dict[str, Any], code: str
+) -> None:
+    if options.get("policy"):
+        options["policy"] = dial_world.policy(env_digests=("sha384:" + "0" * 96,))
+    _, found, shown = connecting(dial_world, contract_file(dial_world, **terms), **options)
+    assert found == code
+    assert shown == []
+    assert dial_world.store.names() == ()
