@@ -97,7 +97,7 @@ SAME: dict[str, Both] = {
     "mask": lambda d: d.cost.mask(d.smoker, 0).mean(),
     "arithmetic with missing": lambda d: (d.bmi + d.age).mean(),
     "filter": lambda d: d[d.age >= 18].bmi.mean(),
-    "filter twice": lambda d: (lambda a: a[a.sex == "F"].cost.sum())(d[d.age >= 18]),
+    "filter twice": lambda d: d[d.age >= 18].pipe(lambda a: a[a.sex == "F"].cost.sum()),
     "filter by a column of the unfiltered table": lambda d: d[d.age >= 18].loc[d.sex == "F"].cost.sum(),
     "filter with a lambda": lambda d: d[lambda x: x.age >= 18].cost.mean(),
     "filter of a column": lambda d: d.bmi[d.age >= 18].mean(),
@@ -152,7 +152,9 @@ SAME: dict[str, Both] = {
     "groupby agg named": lambda d: d.groupby("sex", observed=False).agg(n=("cost", "count"), rate=("smoker", "mean")),
     "groupby agg named on a column": lambda d: d.groupby("sex", observed=False).cost.agg(n="count", avg="mean"),
     "groupby agg dict": lambda d: d.groupby("sex", observed=False).agg({"cost": "sum", "age": "mean"}),
-    "groupby agg dict of lists": lambda d: d.groupby("sex", observed=False).agg({"cost": ["sum", "mean"], "age": ["mean"]}),
+    "groupby agg dict of lists": lambda d: d.groupby("sex", observed=False).agg(
+        {"cost": ["sum", "mean"], "age": ["mean"]}
+    ),
     "groupby of a column": lambda d: d.cost.groupby(d.sex, observed=False).mean(),
     "groupby then filter": lambda d: d[d.age > 30].groupby("sex", observed=False).cost.mean(),
     "value_counts": lambda d: d.region.value_counts(),
@@ -276,10 +278,10 @@ def equal(ours: Any, theirs: Any, tolerance: float = 1e-9) -> None:
         assert type(ours) is pd.Series
         ours, theirs = plain(ours), plain(theirs)
         assert sorted(map(str, ours.index)) == sorted(map(str, theirs.index))
-        pd.testing.assert_series_equal(
-            ours, theirs.reindex(ours.index), check_dtype=False, rtol=tolerance, atol=1e-12
-        )
-        assert list(ours) == pytest.approx(list(theirs), rel=max(tolerance, 1e-6), nan_ok=True)  # the same order of values
+        pd.testing.assert_series_equal(ours, theirs.reindex(ours.index), check_dtype=False, rtol=tolerance, atol=1e-12)
+        assert list(ours) == pytest.approx(
+            list(theirs), rel=max(tolerance, 1e-6), nan_ok=True
+        )  # the same order of values
     else:
         assert isinstance(ours, int | float)
         assert ours == pytest.approx(theirs, rel=tolerance, abs=1e-12)

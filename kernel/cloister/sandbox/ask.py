@@ -101,6 +101,6 @@ def _wish(options: dict[str, Any]) -> tuple[Precision, dict[str, Any]]:
         raise PlanError(
             "api.axis",
             "sums run over rows (axis=0) and come back as they are (no dtype=, no out=)",
-            nearest=("(visits.a + visits.b).mean()",),
+            nearest=("(visits.age + visits.cost).mean()",),
         )
     return wish, rest

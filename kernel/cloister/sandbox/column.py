@@ -121,13 +121,23 @@ class Column(RowWise):
     __array__ = __iter__ = __contains__ = __float__ = __int__ = __index__ = __complex__ = __reversed__ = _no_rows
     __dataframe__ = __arrow_c_stream__ = __setitem__ = __delitem__ = __reduce_ex__ = _no_rows
 
+    def __copy__(self) -> Column:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Column:
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return repr(self) if not spec else self._no_rows()
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         function = _UFUNCS.get(ufunc.__name__)
-        if method != "__call__" or function is None or options:
+        arrays = any(not isinstance(item, Column) and getattr(item, "ndim", 0) for item in inputs)
+        if method != "__call__" or function is None or options or arrays:
             raise PlanError(
                 f"api.np.{ufunc.__name__}",
                 f"np.{ufunc.__name__} cannot run on columns: their values never leave the enclave",
-                nearest=("column arithmetic: +, -, *, / by a number, ** 2, abs()", "visits.a.mean()"),
+                nearest=("abs(visits.cost - 1000) * 2", "visits.cost.mean()"),
             )
         return function(*(item.item() if isinstance(item, np.generic) else item for item in inputs))
 

@@ -81,6 +81,12 @@ class Frame:
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
 
+    def __copy__(self) -> Frame:
+        return self.copy()
+
+    def __deepcopy__(self, _memo: Any) -> Frame:
+        return self.copy()
+
     def copy(self, deep: bool = True) -> Frame:  # noqa: ARG002 (the signature of pandas)
         """An independent handle of the same rows."""
         return Frame(self._rows, dict(self._columns))
@@ -129,7 +135,7 @@ class Frame:
             raise PlanError(
                 "api.attribute",
                 f"new columns are made with [{name!r}]",
-                nearest=(f'{self._rows.label}["{name}"] = ...',),
+                nearest=(f'{self._rows.label}["{name}"] = {self._rows.label}.age * 2',),
             )
 
     def _value(self, value: Any) -> Term:
@@ -143,7 +149,7 @@ class Frame:
             raise PlanError(
                 "plan.literal",
                 f"a {type(value).__name__} cannot become a column: rows have no positions here",
-                nearest=('visits["x"] = visits.age * 2', 'visits["x"] = 1', "cl.case((cond, value), default=value)"),
+                nearest=('visits["x"] = visits.age * 2', 'visits["x"] = 1', "cl.case((visits.age < 18, 0), default=1)"),
             )
         return terms.literal(value, None)
 
@@ -159,7 +165,9 @@ class Frame:
         wanted = columns if columns is not None else labels if axis in (1, "columns") else None
         if wanted is None:
             raise PlanError(
-                "api.drop", "rows have no labels to drop", nearest=("visits[visits.age >= 18]", 'drop(columns="age")')
+                "api.drop",
+                "rows have no labels to drop",
+                nearest=("visits[visits.age >= 18]", 'visits.drop(columns="age")'),
             )
         gone = {self._need(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
         return Frame(self._rows, {name: term for name, term in self._columns.items() if name not in gone})
@@ -183,7 +191,9 @@ class Frame:
 
     # Rows ----------------------------------------------------------------------------------------------
 
-    def _filtered(self, mask: Column) -> Frame:
+    def _filtered(self, mask: Any) -> Frame:
+        if not isinstance(mask, Column):
+            raise query.no_condition()
         if not mask._rows.covers(self._rows):
             same(self._rows, mask._rows)
         if mask._term.grid.kind != "bool":
@@ -207,7 +217,7 @@ class Frame:
         """Rows without missing values (in ``subset``)."""
         if how != "any" or axis not in (0, "index"):
             raise PlanError(
-                "api.option", "dropna() drops rows with any missing value", nearest=('dropna(subset=["bmi"])',)
+                "api.option", "dropna() drops rows with any missing value", nearest=('visits.dropna(subset=["bmi"])',)
             )
         names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
         found = self
@@ -268,7 +278,10 @@ class Frame:
             raise PlanError(
                 "api.agg",
                 "a frame takes one aggregate per column",
-                nearest=('agg({"bmi": "mean", "cost": "sum"})', 'groupby("sex").agg(...)'),
+                nearest=(
+                    'visits.agg({"bmi": "mean", "cost": "sum"})',
+                    'visits.groupby("sex").cost.agg(["count", "mean"])',
+                ),
             )
         return measures.row(self._rows, items)
 
@@ -324,6 +337,9 @@ class Frame:
 
     __array__ = __float__ = __int__ = __dataframe__ = __arrow_c_stream__ = __reduce_ex__ = _no_rows
     __array_ufunc__ = __array_function__ = _no_rows
+
+    def __format__(self, spec: str) -> str:
+        return repr(self) if not spec else self._no_rows()
 
     def __eq__(self, _other: object) -> NoReturn:
         raise PlanError("api.frame", "compare columns, not whole tables", nearest=("visits.age == 40",))

@@ -53,13 +53,13 @@ def case(*branches: tuple[Column, Any], default: Any) -> Column:
         ``cl.case((v.age < 18, "child"), (v.age < 65, "adult"), default="senior")``
     """
     if not branches or not all(isinstance(item, tuple) and len(item) == 2 for item in branches):
-        raise PlanError("api.case", "case takes pairs", nearest=("cl.case((v.age < 18, 0), default=1)",))
+        raise PlanError("api.case", "case takes pairs", nearest=("cl.case((visits.age < 18, 0), default=1)",))
     rows: Rows | None = None
     for item in [part for pair in branches for part in pair] + [default]:
         if isinstance(item, Column):
             rows = item._rows if rows is None else same(rows, item._rows)
     if rows is None:
-        raise PlanError("api.case", "a condition is a column", nearest=("cl.case((v.age < 18, 0), default=1)",))
+        raise PlanError("api.case", "a condition is a column", nearest=("cl.case((visits.age < 18, 0), default=1)",))
     found = _term(default)
     for cond, value in reversed(branches):
         found = terms.case(_column(cond, "a condition")._term, _term(value), found)
@@ -98,7 +98,7 @@ def numpy(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         raise PlanError(
             f"api.np.{getattr(function, '__name__', 'function')}",
             f"np.{getattr(function, '__name__', 'function')} needs the values, and they never leave the enclave",
-            nearest=("np.mean(visits.bmi), np.sum(visits.cost), np.abs(visits.cost)", "np.where(cond, 1, 0)"),
+            nearest=("np.mean(visits.bmi)", "np.where(visits.age >= 18, 1, 0)"),
         )
     return found(*args, **{name: value for name, value in options.items() if value is not None})
 

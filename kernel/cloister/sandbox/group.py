@@ -83,7 +83,7 @@ class GroupBy:
             raise PlanError(
                 "api.value_counts",
                 "value_counts of one column, as counts",
-                nearest=('groupby("sex").region.value_counts()',),
+                nearest=('visits.groupby("sex").region.value_counts()',),
             )
         keys = {**self._keys, self._selection: self._columns[self._selection]}
         options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
@@ -155,7 +155,7 @@ def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, An
             raise PlanError(
                 "api.option",
                 f"groupby({name}={value!r}): groups are the public values of the keys, all of them",
-                nearest=('groupby("sex").bmi.mean()', 'groupby("sex").bmi.mean().reset_index()'),
+                nearest=('visits.groupby("sex").bmi.mean()', 'visits.groupby("sex").bmi.mean().reset_index()'),
             )
     found = GroupBy(rows, keys_of(rows, columns, by), columns)
     found._layout()
@@ -178,6 +178,6 @@ def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
             raise PlanError(
                 "api.groupby",
                 "group by column names or columns",
-                nearest=('groupby("sex")', "groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
+                nearest=('visits.groupby("sex")', "visits.groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
             )
     return keys

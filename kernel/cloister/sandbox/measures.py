@@ -30,12 +30,11 @@ def measure(name: str, func: str, term: Term | None) -> a.Measure:
         # A column declared complete is counted as rows: one plan, one answer, whichever column is asked.
         return a.Count(name, term.scalar if term.grid.nullable else None)
     if term.grid.kind not in {"number", "bool"}:
+        dated = term.grid.kind == "date"
         raise PlanError(
             "plan.types",
             f"the {func} of a {_word(term)} has no meaning",
-            nearest=(".count()", ".value_counts()", "(column - date).mean()  (days)")[
-                : 3 if term.grid.kind == "date" else 2
-            ],
+            nearest=("(visits.date - '2022-01-01').mean()  # days",) if dated else ("visits.sex.value_counts()",),
         )
     return a.Sum(name, term.scalar) if func == "sum" else a.Mean(name, term.scalar)
 
@@ -55,7 +54,7 @@ def function_name(func: Any) -> str:
             "api.agg",
             f"{shown} is not an aggregate that can be released",
             clause="Python functions cannot travel to the data",
-            nearest=('agg(["count", "mean"])', 'agg("sum")', 'agg(rate=("senior", "mean"))'),
+            nearest=('visits.groupby("sex").cost.agg(["count", "mean"])', 'visits.cost.agg("sum")'),
         )
     return str(name)
 
@@ -88,7 +87,7 @@ def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any], 
     """Ask for the rows per value, sorted (within the first ``groups`` keys) and normalised after the release."""
     if options["dropna"] is not True:
         raise PlanError(
-            "api.option", "missing values are not counted with the others", nearest=("column.isna().mean()",)
+            "api.option", "missing values are not counted with the others", nearest=("visits.bmi.isna().mean()",)
         )
 
     def present(answer: Answer) -> Any:
@@ -119,7 +118,11 @@ def aggregates(
         items: dict[Any, tuple[str, Term | None]] = {}
         for label, pair in named.items():
             if not isinstance(pair, tuple) or len(pair) != 2:
-                raise PlanError("api.agg", "named aggregates are pairs", nearest=('agg(rate=("senior", "mean"))',))
+                raise PlanError(
+                    "api.agg",
+                    "named aggregates are pairs",
+                    nearest=('visits.groupby("sex").agg(rate=("smoker", "mean"))',),
+                )
             items[label] = (function_name(pair[1]), _column(columns, pair[0]))
         return items, False
     if isinstance(spec, Mapping):
@@ -159,7 +162,7 @@ def only_numbers(columns: Mapping[str, Term], func: str, numeric_only: bool) -> 
         raise PlanError(
             "plan.types",
             f"the {func} of {', '.join(others) or 'no column'} has no meaning",
-            nearest=(f"[[{', '.join(map(repr, kept))}]].{func}()", f"{func}(numeric_only=True)"),
+            nearest=(f"visits[{list(kept)!r}].{func}()", f"visits.{func}(numeric_only=True)"),
         )
     return kept
 
@@ -172,7 +175,7 @@ def plain(skipna: bool = True, min_count: int = 0) -> None:
     """
     if skipna is not True or min_count:
         raise PlanError(
-            "api.option", "missing values are always left out of sums and means", nearest=("column.isna().mean()",)
+            "api.option", "missing values are always left out of sums and means", nearest=("visits.bmi.isna().mean()",)
         )
 
 
@@ -187,7 +190,11 @@ def words(rows: Rows, columns: Mapping[str, Term] | None = None) -> dict[str, st
     declared = {column.name for column in rows.card.columns if column.domain}
     texts = [name for name, kind in kinds.items() if kind == "category" or name in declared]
     first = next(iter(kinds), "column")
-    return {"f": rows.label, "num": (numbers or [first])[0], "cat": (texts or [first])[0]}
+    category = (texts or [first])[0]
+    declared_category = rows.card.column(category)
+    domain = (declared_category.domain or ()) if declared_category else ()
+    value = next(iter(domain), "value")
+    return {"f": rows.label, "num": (numbers or [first])[0], "cat": category, "val": value}
 
 
 def _measures(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Measure, ...], dict[Any, str]]:

@@ -42,7 +42,7 @@ class RowWise:
             raise PlanError(
                 "plan.literal",
                 f"a {type(other).__name__} cannot be combined with rows: rows have no positions here",
-                nearest=("isin([...]) for sets of values", "a single number, text or date"),
+                nearest=("visits.age.isin([40, 41])", "visits.age + 1"),
             )
         return self._rows, terms.literal(other, self._term.grid), self.name
 
@@ -74,7 +74,7 @@ class RowWise:
             raise PlanError(
                 "plan.ratio",
                 "a column divided by a column has no public bounds",
-                nearest=("visits.a.sum() / visits.b.sum()  (a ratio of releases)", "division by a number"),
+                nearest=("visits.cost.sum() / visits.age.sum()  # a ratio of two releases", "visits.cost / 100"),
             )
         divisor = literals.fraction(other)
         if divisor == 0:
@@ -82,7 +82,7 @@ class RowWise:
         return self._with(terms.scale(self._term, 1 / divisor))
 
     def __rtruediv__(self, _other: Any) -> NoReturn:
-        raise PlanError("plan.ratio", "division by a column has no public bounds", nearest=("division by a number",))
+        raise PlanError("plan.ratio", "division by a column has no public bounds", nearest=("visits.cost / 100",))
 
     def __floordiv__(self, _other: Any) -> NoReturn:
         raise refuse.explain("floordiv", refuse.COLUMN["floordiv"], self._words())
@@ -95,7 +95,7 @@ class RowWise:
     def __pow__(self, power: Any) -> Self:
         if not isinstance(power, int | np.integer) or not 1 <= int(power) <= _MAX_POWER:
             raise PlanError(
-                "plan.power", f"powers are whole numbers from 1 to {_MAX_POWER}", nearest=("visits.a ** 2",)
+                "plan.power", f"powers are whole numbers from 1 to {_MAX_POWER}", nearest=("visits.age ** 2",)
             )
         term = base = self._term
         for _ in range(int(power) - 1):
@@ -103,7 +103,7 @@ class RowWise:
         return self._with(term)
 
     def __rpow__(self, _base: Any) -> NoReturn:
-        raise PlanError("plan.power", "a column as an exponent is not in the algebra", nearest=("visits.a ** 2",))
+        raise PlanError("plan.power", "a column as an exponent is not in the algebra", nearest=("visits.age ** 2",))
 
     def __neg__(self) -> Self:
         return self._with(terms.negate(self._term))
@@ -173,7 +173,7 @@ class RowWise:
     def isin(self, values: Iterable[Any]) -> Self:
         """Whether the value is one of ``values`` (at most 1,000)."""
         if isinstance(values, str | RowWise):
-            raise PlanError("plan.literal", "isin takes a list of values", nearest=("isin([...])",))
+            raise PlanError("plan.literal", "isin takes a list of values", nearest=("visits.age.isin([40, 41])",))
         found = list(values)
         terms.note_domain(self._term, found)
         return self._with(terms.is_in(self._term, found))
@@ -196,7 +196,7 @@ class RowWise:
             raise PlanError(
                 "api.where",
                 "where() needs a value for the other rows: a plan cannot make values missing",
-                nearest=("visits.a.where(cond, 0)", "visits[cond].a  (only the rows where it holds)"),
+                nearest=("visits.cost.where(visits.age >= 18, 0)", "visits[visits.age >= 18].cost"),
             )
         rows, when, _ = self._pair(cond)
         _, otherwise, _ = self._pair(other)

@@ -33,7 +33,11 @@ class Plot:
 
         value = self._release.value
         if not isinstance(value, pd.Series | pd.DataFrame):
-            raise PlanError("api.plot", "a single number has no bars", nearest=('groupby("sex").bmi.mean()',))
+            raise PlanError(
+                "api.plot",
+                "a single number has no bars",
+                nearest=('visits.groupby("sex").bmi.mean().release.plot.bar()',),
+            )
         columns = [value] if isinstance(value, pd.Series) else [value[name] for name in value.columns]
         lows, highs = self._release.low, self._release.high
         ends = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import keyword
+import numbers
 import operator
 import sys
 import tokenize
@@ -114,8 +115,9 @@ class _Reader(ast.NodeVisitor):
         if function is None:
             raise _wrong(f"{type(node.op).__name__} is not part of it")
         left, right = self.visit(node.left), self.visit(node.right)
-        if function is operator.pow and not hasattr(left, "mock"):
-            raise _wrong("powers of constants are written out")
+        columns = hasattr(left, "mock") or hasattr(right, "mock")
+        if not columns and (function is operator.pow or not (_is_number(left) and _is_number(right))):
+            raise _wrong("of constants only + - * / of numbers are part of it")
         return function(left, right)
 
     def visit_Compare(self, node: ast.Compare) -> Any:
@@ -134,6 +136,10 @@ class _Reader(ast.NodeVisitor):
             raise _wrong("methods belong to columns")
         options = {item.arg: self.visit(item.value) for item in node.keywords if item.arg is not None}
         return getattr(owner, node.func.attr)(*map(self.visit, node.args), **options)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
 
 
 def _comparison(left: Any, kind: ast.cmpop, right: Any) -> Any:
@@ -198,9 +204,17 @@ def _unknown(name: str, columns: Mapping[str, Any]) -> PlanError:
     return error
 
 
+def no_condition() -> PlanError:
+    """Return the refusal of a query that names no column."""
+    return _wrong("it is not a condition on columns")
+
+
 def _wrong(why: str) -> PlanError:
     return PlanError(
         "api.query",
         f"this query cannot be read: {why}",
-        nearest=("query(\"age >= 18 and sex == 'F'\")", 'query("region in @regions")', 'query("bmi.notna()")'),
+        nearest=(
+            "visits.query(\"age >= 18 and sex == 'F'\")",
+            "visits.query(\"region in ['north', 'south'] and bmi.notna()\")",
+        ),
     )

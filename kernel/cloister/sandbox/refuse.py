@@ -27,8 +27,8 @@ class UnknownColumnError(PlanError, KeyError, AttributeError):
 class Reason:
     """Why a name is refused, with templates of the nearest forms.
 
-    In a template ``{f}`` is the handle, ``{num}`` one of its number columns, ``{cat}`` one of its categories,
-    ``{c}`` the column asked (columns only).
+    In a template ``{f}`` is the handle, ``{num}`` one of its number columns, ``{cat}`` one of its categories and
+    ``{val}`` a value of it, ``{c}`` the column asked (columns only).
     """
 
     why: str
@@ -57,14 +57,14 @@ _VALUES = dataclasses.replace(_EXPORT, nearest=("{f}.{num}.mean()", "{f}.mock(10
 _FUNCTION = Reason(
     "Python functions cannot travel to the data: the vault runs a closed algebra only",
     (
-        "arithmetic and comparisons: {f}.{num} * 2 + 1, {f}.{num} >= 18",
-        "cl.where({f}.{num} >= 18, 1, 0), cl.case(({f}.{num} < 18, 0), ({f}.{num} < 65, 1), default=2)",
+        "{f}.{num} * 2 + 1",
+        "cl.case(({f}.{num} < 18, 0), ({f}.{num} < 65, 1), default=2)",
         "cl.cut({f}.{num}, [0, 18, 65, 120])",
     ),
 )
 _JOIN = Reason(
     "joining tables is not in this version of the algebra",
-    ("{f}.assign(...) for columns of one table", '{f}.groupby("{cat}").{num}.mean() on each table, joined after'),
+    ('{f}.groupby("{cat}").{num}.mean()  # on each table; then join what was released', "{f}.assign(x=1)"),
 )
 _EXTREME = Reason(
     "a minimum or maximum is one person's value",
@@ -93,7 +93,7 @@ _SUMMARY = Reason(
 )
 _RESHAPE = Reason(
     "reshaping rows is not in this version of the algebra; reshape the released table instead",
-    ('{f}.groupby(["{cat}"]).{num}.mean().unstack()', '{f}.groupby("{cat}").size()'),
+    ('{f}.groupby("{cat}").{num}.mean().reset_index()', '{f}.groupby("{cat}").size()'),
 )
 _PLOT = Reason(
     "a plot needs rows; plot a release instead, with its error bars",
@@ -145,7 +145,7 @@ COLUMN: dict[str, Reason] = {
         "str cat",
         Reason(
             "text functions are not in this version of the algebra; categories have a public domain",
-            ('{f}.{cat} == "..."', '{f}.{cat}.isin(["...", "..."])', "{f}.{cat}.domain"),
+            ("{f}.{cat} == {val!r}", "{f}.{cat}.isin([{val!r}])", "{f}.{cat}.domain"),
             is_property=True,
         ),
     ),
@@ -153,7 +153,7 @@ COLUMN: dict[str, Reason] = {
         "dt",
         Reason(
             "parts of dates are not in this version of the algebra; dates compare and subtract",
-            ('{c} >= "2024-01-01"', '({c} - "2022-01-01") gives days', '{c}.between("2023-01-01", "2023-12-31")'),
+            ('{c} >= "2024-01-01"', '{c} - "2022-01-01"  # days', '{c}.between("2023-01-01", "2023-12-31")'),
             is_property=True,
         ),
     ),
@@ -164,7 +164,7 @@ COLUMN: dict[str, Reason] = {
     **_names("all any", _EXTREME),
     **_names(
         "to_frame astype convert_dtypes",
-        Reason("columns keep the type the card declares", ("{f}[[{cat!r}]]", "{f}.dtypes")),
+        Reason("columns keep the type the card declares", ("{f}[[{cat!r}]]", "{f}.dtypes", "{c} * 1.0")),
     ),
 }
 
@@ -245,7 +245,11 @@ def truth() -> PlanError:
     return PlanError(
         "api.truth",
         "whether this is true differs from row to row, so it cannot steer Python (if, and, or, not, a < b < c)",
-        nearest=("(a >= 18) & (b < 65)", "a | b", "~a", "a.between(18, 65)", "a.mean() gives the rate"),
+        nearest=(
+            "(visits.age >= 18) & (visits.sex == 'F')",
+            "visits.age.between(18, 65)",
+            "(visits.age >= 18).mean()  # the rate",
+        ),
     )
 
 

@@ -148,7 +148,7 @@ class Session:
             raw = [int(value) for value in found.raw]
             sigmas = [float.fromhex(noise["sigma"]) for noise in found.noise]
             rho = Fraction(found.rho)
-        except (ValueError, KeyError, OverflowError) as error:
+        except (ValueError, KeyError, ArithmeticError) as error:
             raise _wrong_reply() from error
         shaped = shape(plan, self.about.cards, raw, sigmas)
         fact = Fact(
@@ -191,7 +191,7 @@ def refuse_within() -> CloisterError:
     return PlanError(
         "api.within",
         "how precise a mean is depends on how many rows there are, and that is not public",
-        nearest=("visits.bmi.mean(within=0.1, n=20_000)", "visits.bmi.count() tells n, at a price"),
+        nearest=("visits.bmi.mean(within=0.1, n=20_000)", "visits.bmi.count()  # tells n, at a price"),
     )
 
 

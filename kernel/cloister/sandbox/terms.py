@@ -83,7 +83,12 @@ def arithmetic(kind: Literal["add", "sub", "mul"], left: Term, right: Term) -> T
     """Return ``left + right``, ``left - right`` or ``left * right``; two dates subtract to days."""
     if left.grid.kind == right.grid.kind == "bool":
         raise PlanError(
-            "plan.types", "arithmetic on two conditions", nearest=("a & b", "a | b", "a * 1 + b * 1  (how many hold)")
+            "plan.types",
+            "arithmetic on two conditions",
+            nearest=(
+                "(visits.age >= 65) & visits.smoker",
+                "(visits.age >= 65) * 1 + visits.smoker * 1  # how many hold",
+            ),
         )
     return node(a.Arithmetic(kind, left.scalar, right.scalar), left, right)
 
