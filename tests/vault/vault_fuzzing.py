@@ -30,7 +30,9 @@ def make_card(rng: random.Random) -> Card:
     columns = [
         Column("id", "string", 3, "unit key", personal=True),
         Column("x", "int", 2, "asymmetric", low=low, high=str(int(low) + rng.choice([5, 12, 60])), step="1"),
-        Column("y", "decimal", 3, "nullable", nullable=True, low="-7.5", high=rng.choice(["2.5", "0", "20"]), step="0.25"),
+        Column(
+            "y", "decimal", 3, "nullable", nullable=True, low="-7.5", high=rng.choice(["2.5", "0", "20"]), step="0.25"
+        ),
         Column("z", "decimal", 1, "grid off zero", low="0.5", high="6.5", step="1", nullable=rng.random() < 0.5),
         Column("w", "int", 4, "wide", low="-1000000", high="250000", step="500", nullable=rng.random() < 0.5),
         Column("d", "date", 2, "day", low="2024-01-01", high="2024-03-31", nullable=True),
@@ -132,7 +134,9 @@ class Loaded:
     def rows(self) -> list:
         if not self.decoded:
             grids = load_module.stored_grids(TABLE, self.card)
-            for unit, uhash, row, *values in self.cursor.execute(f"SELECT * FROM {self.store.tables[self.name]}").fetchall():
+            for unit, uhash, row, *values in self.cursor.execute(
+                f"SELECT * FROM {self.store.tables[self.name]}"
+            ).fetchall():
                 named = {
                     self.card.columns[index].name: interpreter.natural(value, grid)
                     for (index, grid), value in zip(grids.items(), values, strict=True)
@@ -187,7 +191,9 @@ class Planner:
         for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
             relation = self._step(relation)
         names = [name for name in self.schema.columns if self.schema.columns[name].kind in ("category", "bool")]
-        names += [name for name, grid in self.schema.columns.items() if grid.kind in ("number", "date") and grid.points < 70]
+        names += [
+            name for name, grid in self.schema.columns.items() if grid.kind in ("number", "date") and grid.points < 70
+        ]
         keys = tuple(rng.sample(names, min(len(names), rng.choice([0, 1, 1, 1, 2]))))
         measures = tuple(self._measure(f"m{index}") for index in range(rng.choice([1, 1, 2, 3])))
         return a.VectorSum(relation, measures, "1/100", keys)
@@ -232,7 +238,9 @@ class Planner:
         return self.rng.choice([self.number, self.number, self.bool, self.category, self.date])(depth)
 
     def literal(self) -> a.Number:
-        return a.Number(self.rng.choice(["0", "1", "-1", "2", "0.25", "-7.5", "1/3", "5", "100", "-1000000", "10000000000"]))
+        return a.Number(
+            self.rng.choice(["0", "1", "-1", "2", "0.25", "-7.5", "1/3", "5", "100", "-1000000", "10000000000"])
+        )
 
     def number(self, depth: int) -> a.Scalar:
         rng, leaf = self.rng, self._column("number", "number", "bool") or self.literal()

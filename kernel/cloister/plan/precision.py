@@ -104,13 +104,18 @@ def _epsilon(rho: Fraction, delta: Fraction) -> tuple[Decimal, Decimal]:
     cost = _decimal(rho, decimal.ROUND_CEILING)
     with decimal.localcontext(_CONTEXT):
         log = -_decimal(delta, decimal.ROUND_FLOOR).ln()
-        alpha = 1 + (log / cost).sqrt()
-        for _ in range(40):
-            # Stationary point: (alpha - 1)^2 rho = ln(1 / (alpha delta)).
-            better = 1 + (max(log - alpha.ln(), log / 1000) / cost).sqrt()
-            if abs(better - alpha) <= alpha * Decimal("1e-20"):
-                break
+        # Stationary point: (alpha - 1)^2 rho = ln(1 / (alpha delta)); Newton inside a shrinking bracket.
+        low, high = Decimal(1), 1 + (log / cost).sqrt()
+        alpha = high
+        for _ in range(200):
+            excess = (alpha - 1) ** 2 * cost - log + alpha.ln()
+            low, high = (low, alpha) if excess > 0 else (alpha, high)
+            better = alpha - excess / (2 * (alpha - 1) * cost + 1 / alpha)
+            better = better if low < better < high else (low + high) / 2
+            done = abs(better - alpha) <= alpha * Decimal("1e-20")
             alpha = better
+            if done:
+                break
         bound = alpha * cost + (log - alpha.ln()) / (alpha - 1) + (1 - 1 / alpha).ln()
         return max(bound, Decimal(0)) + _GUARD, alpha
 

@@ -102,7 +102,7 @@ def _key_text(card: Card, column: Column, array: pa.Array) -> pa.Array:
         array = pc.cast(array, pa.date32(), safe=False)
     elif not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_null(kind)):
         raise _mismatch(column, kind)
-    text = pc.cast(array, pa.large_string()) if not pa.types.is_binary(kind) else array
+    text = pc.cast(array, pa.large_string())
     if card.normaliser == "ascii-lower-strip":
         text = pc.ascii_lower(pc.ascii_trim_whitespace(text))
     return pc.cast(text, pa.large_binary())

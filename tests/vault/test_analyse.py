@@ -1,0 +1,50 @@
+"""Analysis: norms, lineage, tiers, operations, cost; from plan and card only."""
+
+from __future__ import annotations
+
+import pytest
+from price_checks import CARD, ROWS, analysed, check_analysis, check_lineage
+from vault_fuzzing import TABLE
+
+from cloister.contract.card import Card, Column
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+
+
+def test_norms():
+    check_analysis()
+
+
+def test_tiers_uses_and_operations():
+    check_lineage()
+
+
+def test_totals_that_could_leave_64_bits_are_refused():
+    wide = Card(
+        "rows", "Rows", "", "person", ("id",), "exact", "people", 1, 10**6, "demonstration",
+        (Column("id", "string", 1, ""), Column("w", "int", 1, "", low="0", high=str(2**50), step="1")),
+        "s", "r", ("testing",),
+    )  # fmt: skip
+    with pytest.raises(PlanError) as refused:
+        analysed(a.Sum("s", a.Col("w")), card=wide)
+    assert refused.value.code == "plan.range"
+    analysed(a.Sum("s", a.Clip(a.Col("w"), "0", "1000")), card=wide)
+
+
+def test_work_is_bounded_from_the_card():
+    term: a.Scalar = a.Col("x")
+    for _ in range(30):
+        term = a.Case(a.Col("b"), term, a.Negate(a.Col("x")))
+    huge = Card(**{**{name: getattr(CARD, name) for name in CARD.__struct_fields__}, "row_limit": 10**11})
+    with pytest.raises(PlanError) as refused:
+        analysed(a.Sum("s", term), source=a.Cap(ROWS, 1), card=huge)
+    assert refused.value.code == "plan.cost"
+    small = analysed(a.Sum("s", term)).cost
+    assert small.operations_per_row > 60
+    assert small.rows == CARD.row_limit
+
+
+def test_the_analysis_of_unknown_tables_is_refused():
+    with pytest.raises(PlanError) as refused:
+        analysed(source=a.Table("fuzz.row"))
+    assert refused.value.nearest == (TABLE,)

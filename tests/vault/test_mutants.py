@@ -1,0 +1,164 @@
+"""Mutation tests of the privacy engine: every listed bug is caught by a check of this folder.
+
+The list is written by hand; an entry names the module, the line as it is, the line as a tired author might have written
+it, and the check that must fail. Each check also runs, unchanged, as an ordinary test.
+"""
+
+from __future__ import annotations
+
+import pytest
+from load_reference import check_load
+from mutants import mutated
+from noise_checks import check_draws
+from price_checks import check_analysis, check_deadline, check_lineage, check_price
+from shape_checks import check_shape
+from test_fuzz import run_pair
+from vault_fuzzing import Bench
+
+from cloister.plan import gaussian, grid, layout, rules, shape, typing
+from cloister.vault import analyse, canonical, compile, engine, load, noise, price, sampler, scalars_sql
+
+
+def claims() -> None:
+    """Distances only: what the fuzz sees without the interpreter."""
+    _fuzz(reference=False)
+
+
+def fuzz() -> None:
+    """Distances and equality with the interpreter."""
+    _fuzz(reference=True)
+
+
+def _fuzz(*, reference: bool) -> None:
+    bench = Bench()
+    for seed in range(45):
+        problems = run_pair(bench, seed, plans=12, reference=reference)
+        assert not problems, problems[0]
+
+
+def loading() -> None:
+    check_load(range(25))
+
+
+def noising() -> None:
+    exact = engine.Exact((5,) * 900, (1, 1))
+    noisy = noise.add_noise(exact, (0.01, 30.0))
+    assert noisy[::2] == [5] * 450
+    assert len(set(noisy[1::2])) > 40
+    assert noise.gaussian([2**70], 0.01) == [2**62]
+    check_draws(lambda size, sigma: noise.gaussian([0] * size, sigma), 20_000, (0.9, 2.5))
+
+
+def sampling() -> None:
+    check_draws(lambda size, sigma: sampler.Sampler().add([0] * size, sigma), 4_000, (0.6, 2.5))
+
+
+MUTANTS = [
+    # Norms and lineage.
+    (analyse, "return max(abs(part.lo), abs(part.hi))", "return abs(part.hi)", claims),
+    (analyse, "max(1, self.schema.card.rows_per_unit)", "1", claims),
+    (analyse, "rows * reach,\n        linf", "reach,\n        linf", claims),
+    (analyse, "linf=min(rows, per_cell) * reach", "linf=reach", claims),
+    (analyse, "l2_squared=part.width * reach**2", "l2_squared=reach**2", claims),
+    (analyse, "(full * per_cell**2 + rest**2)", "(full * per_cell**2)", claims),
+    (analyse, "(full * per_cell**2 + rest**2)", "rows", claims),
+    (analyse, "if by <= tokens", "if tokens <= by", claims),
+    (analyse, "if by <= tokens", "", claims),
+    (analyse, "points + 1", "points", check_analysis),
+    (analyse, "self.rows = min(self.rows, node.rows * groups)", "self.rows = node.rows", check_analysis),
+    (analyse, "groups = min(groups, node.groups)", "groups = max(groups, node.groups)", check_analysis),
+    (analyse, "schema.uses.union(*(schema.grid(name).uses for name in plan.keys))", "frozenset()", check_lineage),
+    (analyse, "(_tier(card, name) for _, name in uses)", "(1 for _, name in uses)", check_lineage),
+    (typing, "replace(schema, uses=schema.uses | condition.uses)", "schema", check_lineage),
+    (typing, "tokens[name] = token(expression, schema)", "pass", check_analysis),
+    (rules, "uses: Uses = frozenset().union(*(part.uses for part in parts))", "uses: Uses = frozenset()", check_lineage),
+    # Ranges the norms rest on.
+    (rules, "Grid(\"number\", left.lo - right.hi, left.hi - right.lo, step, nullable)",
+     "Grid(\"number\", left.lo - right.lo, left.hi - right.hi, step, nullable)", claims),
+    (rules, "low = 0 if left.lo <= 0 <= left.hi else min(left.lo**2, left.hi**2)", "low = high", fuzz),
+    (rules, "high = max(abs(term.lo), abs(term.hi))", "high = abs(term.hi)", claims),
+    (rules, "low, high = -high, -low", "pass", claims),
+    (rules, "_union(\"fill\", parts[0], parts[1])", "parts[0]", fuzz),
+    (rules, "min(left.lo, right.lo), max(left.hi, right.hi), step)", "left.lo, left.hi, step)", claims),
+    (rules, "nullable=term.nullable or not covered", "nullable=term.nullable", fuzz),
+    (layout, "            -reach,\n", "            0,\n", check_shape),
+    (layout, "Fraction(grid.lo + grid.hi, 2) * grid.step", "Fraction(0)", fuzz),
+    (layout, "if grid.nullable:\n", "if False:\n", fuzz),
+    (grid, "fine = common_step(step, lower) if lower else step", "fine = step", loading),
+    # Storage.
+    (load, "kept.filter(pa.array(position < most))", "kept", claims),
+    (load, "position < most", "position <= most", loading),
+    (load, "np.flatnonzero(starts)[unit]", "np.flatnonzero(starts)[0]", loading),
+    (load, "order = \", \".join(f'\"{column}\"' for column in rows.column_names)", "order = 'upper, lower'", loading),
+    (load, "pa.array(mixer.state)", "pa.array(np.arange(len(upper)).astype(np.uint64))", loading),
+    (load, "| (lower[1:] != lower[:-1])", "| (lower[1:] == lower[:-1])", loading),
+    (load, "keep = keep & ~found.dropped", "pass", loading),
+    (load, "keys.is_valid()", "keys.is_null()", loading),
+    (canonical, "np.clip(days, grid.lo, grid.hi)", "days", loading),
+    (canonical, "np.clip(index, 0, points)", "index", loading),
+    (canonical, "np.clip(_int64(array), int(low), int(high))", "_int64(array)", loading),
+    (canonical, "valid = valid & finite", "pass", loading),
+    (canonical, "values.astype(np.int64))", "values.astype(np.int32))", loading),
+    (canonical, "text = pc.ascii_lower(pc.ascii_trim_whitespace(text))", "pass", loading),
+    (canonical, "dropped = ~valid", "pass", loading),
+    (canonical, "[:MAX_TEXT]", "[:3]", loading),
+    # Compiler.
+    (compile, "PARTITION BY {', '.join(['unit', *by])}", "PARTITION BY {', '.join(['unit'])}", fuzz),
+    (compile, "PARTITION BY {', '.join(['unit', *by])}", "PARTITION BY {', '.join(by or ['1'])}", claims),
+    (compile, "dict.fromkeys(['\"row\"', *every])", "dict.fromkeys(['unit'])", fuzz),
+    (compile, "f\"dense_rank() OVER (PARTITION BY unit ORDER", "f\"dense_rank() OVER (ORDER", claims),
+    (compile, "'CAST(uhash AS VARCHAR)'", "'CAST(unit AS VARCHAR)'", fuzz),
+    (compile, "AND {groups} <= {bind.integer(node.groups)}", "", claims),
+    (compile, "closed = [f\"{sql} IS NOT NULL\" for sql, grid in keys if grid.nullable]", "closed = []", fuzz),
+    (compile, "QUALIFY {window} <= {bind.integer(node.rows)}\"  # noqa: S608\n    pieces",
+     "\"  # noqa: S608\n    pieces", claims),
+    (engine, "2 * sums[0] - (grid.lo + grid.hi) * sums[1]", "2 * sums[0]", claims),
+    (engine, "GRAM_SCALE**2 * count", "GRAM_SCALE * count", fuzz),
+    (engine, "cell = cell * size + index", "cell = cell + index", fuzz),
+    (engine, "int(code or 0) - key.grid.lo", "int(code or 0)", fuzz),
+    (scalars_sql, "{'TRUE' if kind == 'ne' else 'FALSE'}", "FALSE", fuzz),
+    (scalars_sql, "return f\"COALESCE({sql}, FALSE)\" if grid.nullable else sql", "return sql", fuzz),
+    (scalars_sql, "math.ceil(limit) if kind in (\"lt\", \"ge\") else math.floor(limit)", "math.floor(limit)", fuzz),
+    (scalars_sql, "math.ceil(edge / grid.step)", "math.floor(edge / grid.step)", fuzz),
+    (scalars_sql, "_recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", fuzz),
+    (scalars_sql, "WHEN {sql} > {upper} THEN {upper} ELSE {sql} END", "ELSE {sql} END", claims),
+    # Price.
+    (price, "while Fraction(sigma) ** 2 < target:", "while False:", check_price),
+    (price, "/ (2 * Fraction(sigma) ** 2)", "/ (4 * Fraction(sigma) ** 2)", check_price),
+    (price, "Fraction(math.ceil(Fraction(l2_squared)", "Fraction(math.floor(Fraction(l2_squared)", check_price),
+    (price, "target = Fraction(l2_squared) / (2 * rho)", "target = Fraction(l2_squared) / rho", check_price),
+    (price, "rho * part.weight", "rho", check_price),
+    (price, "if step > 2 * predicted", "if step > 2", check_deadline),
+    (price, "+ cost.integers * _MS_PER_INTEGER", "", check_deadline),
+    # Noise.
+    (noise, "scale=sigma)", "scale=sigma / 2)", noising),
+    (noise, "min(max(value, -LIMIT), LIMIT)", "value", noising),
+    (noise, "        start += width\n", "", noising),
+    (sampler, "square / scale) ** 2", "scale) ** 2", sampling),
+    (sampler, "if not (negative and magnitude == 0):", "if True:", sampling),
+    (sampler, "return k % 2 == 1", "return k % 2 == 0", sampling),
+    # Shape.
+    (shape, "max(floor, value)", "value", check_shape),
+    (shape, "min(max(total / size, part.lo), part.hi)", "total / size", check_shape),
+    (shape, "if count <= 0 or square <= 0 or root < 0:", "if count <= 0:", check_shape),
+    (shape, "count < 3 * count_error", "False", check_shape),
+    (shape, "square = float(count) ** 2 - reach[1] ** 2", "square = float(count) ** 2", check_shape),
+    (shape, "value - reach", "value", check_shape),
+    (gaussian, "reached += 2 * terms[q]", "reached += 3 * terms[q]", check_shape),
+    (gaussian, "- 0.5)", "* 0.9)", check_shape),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "check"), MUTANTS, ids=[f"{m.__name__.split('.')[-1]}-{i}" for i, (m, *_) in enumerate(MUTANTS)]
+)
+def test_the_mutant_is_caught(module, old, new, check):
+    with mutated(module, old, new), pytest.raises(Exception):  # noqa: B017, PT011 (a crash catches a mutant too)
+        check()
+
+
+@pytest.mark.parametrize(
+    "check", [fuzz, loading, noising, sampling, check_analysis, check_lineage, check_price, check_deadline, check_shape]
+)
+def test_the_checks_pass_without_a_mutant(check):
+    check()

@@ -1,0 +1,93 @@
+"""Truth: releases of known values through engine, noise and shape cover them as often as the pmf says.
+
+``CLOISTER_TRUTH_RELEASES`` sets the number of releases (2,000 by default).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from fractions import Fraction
+
+import pytest
+from price_checks import CARD, analysed
+from test_engine import table
+from vault_fuzzing import TABLE
+
+from cloister.plan import algebra as a
+from cloister.plan.gaussian import coverage, half_width, pmf
+from cloister.plan.shape import shape
+from cloister.vault.engine import Engine
+from cloister.vault.noise import add_noise
+from cloister.vault.price import price
+
+RELEASES = int(os.environ.get("CLOISTER_TRUTH_RELEASES", "2000"))
+ROWS = 3000
+
+
+def hits(name, analysis, engine, rho, truth):
+    """How many of the intervals hold the truth; every release runs the engine again."""
+    cost = price(analysis, rho)
+    found, errors = 0, 0.0
+    for _ in range(RELEASES):
+        raw = add_noise(engine.run(analysis), cost.sigmas)
+        (measure,) = shape(analysis.plan, {TABLE: CARD}, raw, cost.sigmas).measures
+        assert measure.name == name
+        found += measure.low[0] <= truth <= measure.high[0]
+        errors += ((measure.values[0] - truth) / measure.stderr[0]) ** 2
+    return found / RELEASES, math.sqrt(errors / RELEASES), cost.sigmas
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = Engine()
+    engine.load(TABLE, CARD, table(ROWS), b"k")
+    yield engine
+    engine.close()
+
+
+def assert_near(observed, wanted):
+    assert abs(observed - wanted) <= 3 * math.sqrt(wanted * (1 - wanted) / RELEASES), (observed, wanted)
+
+
+@pytest.mark.parametrize("rho", [Fraction(1, 50), Fraction(8)])
+@pytest.mark.parametrize("kind", ["count", "sum"])
+def test_counts_and_sums_cover_the_truth(engine, kind, rho):
+    x = a.Col("x")
+    truth = ROWS if kind == "count" else sum(min(max(v, -7), 3) for v in table(ROWS)["x"].to_pylist())
+    analysis = analysed(a.Count("m") if kind == "count" else a.Sum("m", x))
+    observed, spread, (sigma,) = hits("m", analysis, engine, rho, truth)
+    exact = coverage(sigma, half_width(sigma))
+    assert exact >= 0.95
+    assert_near(observed, exact)
+    assert spread == pytest.approx(1, abs=4 / math.sqrt(2 * RELEASES))
+
+
+def exact_mean_coverage(ratio, sigma, count_sigma):
+    """Pr[|S - ratio N| <= sqrt(h0^2 + ratio^2 h1^2)] for the two independent discrete Gaussians, summed exactly."""
+    reach = math.hypot(half_width(sigma) + 0.5, ratio * (half_width(count_sigma) + 0.5))
+    last = math.ceil(9 * sigma)
+    cumulative, running = {}, 0.0
+    for z in range(-last, last + 1):
+        running += pmf(sigma, z)
+        cumulative[z] = running
+    total = 0.0
+    for n in range(-math.ceil(9 * count_sigma), math.ceil(9 * count_sigma) + 1):
+        high = min(math.floor(ratio * n + reach), last)
+        low = max(math.ceil(ratio * n - reach), -last)
+        if high >= low:
+            total += pmf(count_sigma, n) * (cumulative[high] - cumulative.get(low - 1, 0.0))
+    return total
+
+
+@pytest.mark.parametrize("rho", [Fraction(1, 5), Fraction(20)])
+def test_means_cover_the_truth(engine, rho):
+    values = [min(i / 2, 10) for i in range(ROWS) if i % 3]
+    truth = sum(Fraction(value) for value in values) / len(values)
+    analysis = analysed(a.Mean("m", a.Col("y")))
+    observed, spread, sigmas = hits("m", analysis, engine, rho, float(truth))
+    part = analysis.layout.components[0]
+    wanted = exact_mean_coverage(float((truth - part.offset) / part.step), *sigmas)
+    assert 0.95 <= wanted < 0.98
+    assert_near(observed, wanted)
+    assert spread == pytest.approx(1, abs=0.15)
