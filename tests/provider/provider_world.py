@@ -203,7 +203,7 @@ class World:
         self.contract = msgspec.structs.replace(self._contract(), **terms)
         self.document = signing.sign_contract(self.contract, self.provider, self.analyst)
         self.now = START
-        self.digest = self.home.contracts.add(self.document, now=clock.text(START))
+        self.digest = self.home.add_contract(self.document, now=clock.text(START))
         self.broker = self.start()
 
     def start(self, **options: object) -> BrokerService:

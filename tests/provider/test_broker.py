@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from provider_world import ENV, POPULATION, Vault
 
 from cloister.attest.policy import write_policy
+from cloister.contract import signing
 from cloister.contract.capsule import data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import AnalystLimit, Budget, Limits
@@ -272,6 +273,18 @@ def test_delta_has_no_budget_in_this_version(vault):
 
 def test_an_entry_of_another_contract_is_refused(world, vault):
     assert vault.append("c1", contract="sha256:" + "0" * 64).status == "contract.unknown"
+
+
+def test_a_session_serves_one_contract(world, vault):
+    """Both contracts are active and at the same epoch; the vault of one still cannot charge the other."""
+    other = msgspec.structs.replace(world.contract, title="Another contract")
+    first = world.digest
+    world.digest = world.home.add_contract(
+        signing.sign_contract(other, world.provider, world.analyst), now=clock.text(world.now)
+    )
+    assert world.vault().epoch == vault.epoch == 1
+    assert vault.append("c1").status == "session.unknown"
+    assert vault.append("c1", contract=first).status == "ok"
 
 
 def test_a_new_session_fences_the_old_vault(world):

@@ -239,5 +239,24 @@ def test_a_damaged_decision_is_no_permission(world):
     assert world.home.contracts.get(world.digest) is None
 
 
+def test_a_broker_takes_up_only_what_it_can_serve(world, make_world):
+    now = clock.text(START)
+    other = make_world()
+    with pytest.raises(ContractError, match=r"contract\.broker"):
+        other.home.add_contract(world.document, now=now)
+    for change, code in (
+        ({"policies": {}}, "contract.policy"),
+        ({"policies": {"clinic": "sha256:" + "0" * 64}}, "contract.policy"),
+    ):
+        changed = msgspec.structs.replace(world.contract, **change)
+        with pytest.raises(ContractError) as caught:
+            world.home.add_contract(signing.sign_contract(changed, world.provider, world.analyst), now=now)
+        assert caught.value.code == code
+    assert world.home.add_contract(world.document, now=now) == world.digest
+    world.home.data_keys.wipe(world.sealed.manifest_digest)
+    with pytest.raises(ContractError, match=r"contract\.key"):
+        world.home.add_contract(world.document, now=now)
+
+
 def test_the_test_data_follow_the_card():
     assert list(data().columns) == [column.name for column in CARD.columns]

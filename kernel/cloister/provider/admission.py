@@ -61,7 +61,7 @@ def appraise_request(
     offer = appraisal.offer
     if offer.vault_id != request.vault_id or offer.kex_pub != request.vault_hpke or offer.contract != request.contract:
         raise TrustError("session.offer", "the evidence speaks for other keys than the request")  # 2
-    held = _held(contract, broker, keys)
+    held = keys_for(contract, broker, keys)
     if appraisal.assurance == "simulated" and any(key.grade != "demonstration" for key in held):  # 5
         raise TrustError("session.grade", "a simulated enclave gets demonstration data only")
     return Admitted(appraisal, held)
@@ -126,14 +126,22 @@ def seal_keys(admitted: Admitted, broker: str, *, contract: str, epoch: int) -> 
     }
 
 
-def _held(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
+def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
+    """Return the data keys of the contract's tables at this broker.
+
+    Raises:
+        ContractError: ``contract.key``: one of them is not held here.
+    """
     held = []
     for table in contract.tables:
         if table.broker == broker.name:
             key = keys.get(table.manifest)
             if key is None:
                 raise ContractError(
-                    "contract.key", f"this broker holds no key for {table.name}", clause="tables.manifest"
+                    "contract.key",
+                    f"this broker holds no key for {table.name}",
+                    clause="tables.manifest",
+                    next_step="seal the table with this broker's directory, or restore its keys folder",
                 )
             held.append(key)
     return tuple(held)

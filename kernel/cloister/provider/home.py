@@ -11,15 +11,21 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloister.attest.policy import Policy, parse_policy, policy_digest
+from cloister.contract import signing
 from cloister.contract.card import Card
-from cloister.errors import UnavailableError
+from cloister.errors import ContractError, UnavailableError
 from cloister.provider import files
+from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.keys import DataKey, DataKeys, create_identity, load_identity
 from cloister.provider.registry import Registry
-from cloister.provider.seal import Sealed
+from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
+
+if TYPE_CHECKING:  # sealing needs PyArrow, serving does not
+    from cloister.provider.seal import Sealed
 
 
 class BrokerHome:
@@ -67,6 +73,27 @@ class BrokerHome:
         except OSError as error:
             raise UnavailableError("policy.missing", f"no policy at {self.policy_file}") from error
         return parse_policy(text), policy_digest(text)
+
+    def add_contract(self, document: Envelope, *, now: str, activate: bool = True) -> str:
+        """Take up a contract this broker can serve; return its digest.
+
+        Raises:
+            ContractError: As :meth:`Registry.add`; or the contract does not name this broker
+                (``contract.broker``), pins another policy or names a capsule without a data key here.
+        """
+        contract = signing.read_unverified(document)
+        did = self.identity().did
+        terms = next((broker for broker in contract.brokers if broker.did == did), None)
+        if terms is None:
+            raise ContractError(
+                "contract.broker",
+                "the contract does not name this broker",
+                clause="brokers",
+                next_step=f"draft it with the did {did}",
+            )
+        check_policy(contract, terms, self.policy()[1])
+        keys_for(contract, terms, self.data_keys)
+        return self.contracts.add(document, now=now, activate=activate)
 
     def add_capsule(self, card: Card, sealed: Sealed) -> None:
         """Keep the data key of a capsule."""
