@@ -19,6 +19,8 @@ def check_shape() -> None:
     x = a.Col("x")
     (centred, _) = layout.layout(a.VectorSum(ROWS, (a.Mean("m", x),), "1/10"), {TABLE: CARD}).components
     assert (centred.lo, centred.hi, centred.offset) == (-10, 10, -2)
+    known = layout.layout(a.VectorSum(ROWS, (a.Count("n"), a.Count("k", a.Col("y"))), "1/10"), {TABLE: CARD})
+    assert [part.terms for part in known.components] == [(), (a.Col("y"),)]
     count = shaped(a.Count("n"), [-9], [2.0])
     assert (count.values, count.low) == ((0,), (0,))
     total = shaped(a.Sum("s", x), [-50], [2.0])

@@ -51,18 +51,14 @@ def natural(index: int | bool | None, grid: Grid) -> Value:
 
 
 def index_of(value: Value, grid: Grid) -> int | None:
-    """Return the grid integer of a natural value."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return int(value)
-        case str():
-            return grid.domain.index(value)
-        case datetime.date():
-            return (value - _EPOCH).days
-        case _:
-            return _whole(value / grid.step)
+    """Return the grid integer of a natural value (True counts 1 on a grid of numbers)."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return grid.domain.index(value)
+    if isinstance(value, datetime.date):
+        return (value - _EPOCH).days
+    return int(value) if grid.kind == "bool" else _whole(_number(value) / grid.step)
 
 
 def interpret(plan: a.Plan, cards: Mapping[str, Card], rows: Iterable[Row]) -> list[int]:
