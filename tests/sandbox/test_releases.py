@@ -49,13 +49,13 @@ def test_arithmetic_gives_plain_numbers(visits: cl.Frame) -> None:
 
 def test_the_standard_error_is_what_the_noise_does(visits: cl.Frame, vault: world.Vault) -> None:
     exact = world.reference(world.VISITS)
-    found = [visits.age[visits.cost >= k].count() for k in range(200)]
-    truth = [int((exact.cost >= k).sum()) for k in range(200)]
+    found = [visits.age[visits.cost >= k].count() for k in range(80)]
+    truth = [int((exact.cost >= k).sum()) for k in range(80)]
     scores = [(a - b) / a.release.stderr for a, b in zip(found, truth, strict=True)]
-    assert abs(np.mean(scores)) < 0.3
-    assert 0.8 < np.std(scores) < 1.2
+    assert abs(np.mean(scores)) < 0.5
+    assert 0.7 < np.std(scores) < 1.35
     inside = [a.release.low <= b <= a.release.high for a, b in zip(found, truth, strict=True)]
-    assert np.mean(inside) > 0.88
+    assert np.mean(inside) > 0.85
 
 
 def test_the_same_question_is_the_same_plan_however_it_is_staged(visits: cl.Frame, vault: world.Vault) -> None:
@@ -210,7 +210,7 @@ def test_plots_have_error_bars(visits: cl.Frame) -> None:
     assert "95 %" in axes.get_title()
     both = visits.groupby("sex").cost.agg(["count", "mean"]).release.plot.barh()
     assert len(both) == 2
-    figure, axis = plt.subplots()
+    _, axis = plt.subplots()
     assert series.release.plot.bar(ax=axis, title="mine") is axis
     assert axis.get_title() == "mine"
     with pytest.raises(CloisterError):
@@ -230,3 +230,14 @@ def test_a_gram_that_is_mostly_noise_computes_nothing(visits: cl.Frame) -> None:
         gram.mean()
     with pytest.raises(CloisterError):
         cl.gram(visits, ["age", "cost"], epsilon=5).ridge("bmi")
+
+
+def test_functions_of_the_module_have_a_price_too(visits: cl.Frame, vault: world.Vault) -> None:
+    assert cl.gram.cost(visits, ["age", "bmi"], epsilon=1).epsilon == pytest.approx(1, rel=1e-3)
+    assert cl.crosstab.cost(visits.sex, visits.region).cells == 20
+    assert not vault.releases()
+    assert cl.crosstab(visits.sex, visits.region, epsilon=1).release.stderr.shape == (4, 5)
+
+
+def test_a_cap_lowers_the_noise(visits: cl.Frame) -> None:
+    assert visits.cap(1).age.count.cost().stderr < visits.age.count.cost().stderr / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import numbers
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
@@ -49,9 +50,10 @@ class Terminal(Generic[T]):
     of the 95 % interval of the noise); with none of them the contract's default share is asked.
     """
 
-    def __init__(self, method: Callable[..., Ask[T]], instance: object) -> None:
-        self._build = functools.partial(method, instance)
-        functools.update_wrapper(self, method)
+    def __init__(self, build: Callable[..., Ask[T]], *first: object) -> None:
+        self._build = functools.partial(build, *first)
+        functools.update_wrapper(self, build)
+        self.__signature__ = inspect.signature(self._build)
 
     def __call__(self, *args: Any, **options: Any) -> T:
         """Release the value."""

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import terms
+from cloister.plan import algebra
+from cloister.sandbox import release, terms
+from cloister.sandbox.answer import Answer
+from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
+from cloister.sandbox.group import grouped
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
@@ -66,25 +70,28 @@ def case(*branches: tuple[Column, Any], default: Any) -> Column:
     return Column(rows, found, None)
 
 
-def crosstab(index: Column, columns: Column, *, normalize: bool = False, **options: Any) -> pd.DataFrame:
+def _crosstab(index: Column, columns: Column, *, normalize: bool = False) -> Ask[pd.DataFrame]:
     """Return rows per pair of values, released at once as a table.
 
     Raises:
         PlanError: ``normalize``; margins and values are not in this version.
     """
-    if normalize or set(options) - {"epsilon", "share", "within"}:
+    if normalize:
         raise PlanError(
             "api.crosstab", "a cross-table of counts only", nearest=("cl.crosstab(visits.sex, visits.region)",)
         )
-    from cloister.sandbox import release  # noqa: PLC0415 (release registers accessors)
-    from cloister.sandbox.group import grouped  # noqa: PLC0415 (only for tables)
-
     first, second = _column(index, "crosstab"), _column(columns, "crosstab")
     rows = same(first._rows, second._rows)
     names = [first.name or "row", second.name or "column"]
-    counts = grouped(rows, {}, [first.rename(names[0]), second.rename(names[1])], {}).size(**options)
-    found: pd.DataFrame = release.reshape(counts, lambda part: part.unstack())
-    return found
+    keys = grouped(rows, {}, [first.rename(names[0]), second.rename(names[1])], {})._keys
+
+    def present(answer: Answer) -> Any:
+        return release.reshape(answer.series("size", None), lambda part: part.unstack())
+
+    return Ask(rows, (algebra.Count("size"),), present, keys)
+
+
+crosstab: Terminal[pd.DataFrame] = Terminal(_crosstab)
 
 
 def numpy(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

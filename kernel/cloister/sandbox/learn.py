@@ -18,9 +18,8 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.plan import algebra
 from cloister.sandbox.answer import Answer, Fact
-from cloister.sandbox.ask import Ask
+from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.precision import Precision
 
 MEASURE = "gram"
 
@@ -107,28 +106,18 @@ class Gram:
         return render.gram_text(self)
 
 
-def gram(
-    frame: Frame,
-    columns: Sequence[str] | None = None,
-    *,
-    epsilon: float | None = None,
-    share: float | None = None,
-) -> Gram:
+def _gram(frame: Frame, columns: Sequence[str] | None = None) -> Ask[Gram]:
     """Release a noisy Gram matrix of number columns (rows with a missing value are skipped).
+
+    Takes ``epsilon=`` or ``share=`` like every release; ``cl.gram.cost(...)`` tells the price.
 
     Args:
         frame: A table handle.
         columns: Number or condition columns; by default all of them.
-        epsilon: Price as an epsilon.
-        share: Price as a share of the analyst's total.
 
     Raises:
         PlanError: Not a handle, or a column that is not a number.
     """
-    return _ask(frame, columns).release(Precision(epsilon, share))
-
-
-def _ask(frame: Frame, columns: Sequence[str] | None) -> Ask[Gram]:
     if not isinstance(frame, Frame):
         raise PlanError("api.gram", "a Gram is asked of a table handle", nearest=('cl.gram(visits, ["age", "bmi"])',))
     numbers = [name for name, term in frame._columns.items() if term.grid.kind in {"number", "bool"}]
@@ -154,6 +143,9 @@ def _ask(frame: Frame, columns: Sequence[str] | None) -> Ask[Gram]:
         )
 
     return Ask(frame._rows, (measure,), present)
+
+
+gram: Terminal[Gram] = Terminal(_gram)
 
 
 def __getattr__(name: str) -> Any:

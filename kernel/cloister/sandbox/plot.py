@@ -57,8 +57,8 @@ class Plot:
         return targets[0] if len(targets) == 1 else targets
 
     def _title(self, name: Any) -> str:
-        mode = "MOCK, invented values" if self._release.mode == "mock" else self._release.assurance
-        return f"{name or ''} ({mode})\nwhiskers: 95 % of the privacy noise"
+        mode = "MOCK, invented values" if self._release.mode == "mock" else f"enclave: {self._release.assurance}"
+        return f"{'' if name is None else name} ({mode})\nwhiskers: 95 % of the privacy noise"
 
 
 def _bars(
@@ -76,5 +76,7 @@ def _bars(
     error = "yerr" if kind == "bar" else "xerr"
     getattr(target, kind)(labels, heights, **{error: [below, above]}, **style)
     (target.set_ylabel if kind == "bar" else target.set_xlabel)(str(column.name or ""))
+    names = [str(name) for name in column.index.names if name is not None]
+    (target.set_xlabel if kind == "bar" else target.set_ylabel)(" / ".join(names))
     if kind == "bar" and max(map(len, labels), default=0) * len(labels) > 40:
         target.tick_params(axis="x", rotation=45)

@@ -50,7 +50,7 @@ def number_text(release: Release) -> str:
 def release_text(release: Release) -> str:
     """Return a release as lines of text."""
     if isinstance(release.value, pd.Series | pd.DataFrame):
-        body = release.table().head(_SHOWN_ROWS).to_string()
+        body = _lines(release.table().head(_SHOWN_ROWS))
         if release.value.size > _SHOWN_ROWS:
             body += f"\n... {release.value.size - _SHOWN_ROWS} more"
     else:
@@ -182,6 +182,18 @@ def values_text(term: Term) -> str:
             return f"True or False{missing}"
         case _:
             return "unit key or free text: for counting and aligning only"
+
+
+def _lines(table: pd.DataFrame) -> str:
+    """Return the rows of ``release.table()`` with the digits their errors leave meaningful."""
+    parts: list[Any] = list(table.itertuples())
+    shown = {
+        "value": [number(row.value, row.stderr) for row in parts],
+        "±": [number(row.stderr, row.stderr) for row in parts],
+        "95 % interval": [f"[{number(row.low, row.stderr)}, {number(row.high, row.stderr)}]" for row in parts],
+        "": ["unreliable" if row.unreliable else "" for row in parts],
+    }
+    return pd.DataFrame(shown, table.index).to_string()
 
 
 def _facts(release: Release) -> list[str]:
