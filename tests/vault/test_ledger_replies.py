@@ -77,7 +77,7 @@ def test_a_reply_the_broker_did_not_sign_stops_the_release(quiet_world: World, p
 def test_an_old_reply_is_not_an_answer(quiet_world: World, path: str) -> None:
     state, transport = quiet_world.state()
     kept: dict[str, bytes] = {}
-    transport.after = lambda at, body: kept.setdefault(at, body)
+    transport.after = kept.setdefault
     release(state, context(quiet_world), numbered(1))
     account = state.terms.account_of("st_anna.visits")
     state.brokers.tip(account.broker, account.budget.population, quiet_world.analyst.did)

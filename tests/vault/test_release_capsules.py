@@ -71,7 +71,7 @@ def empty_manifest(folder: Path) -> None:
         (empty_manifest, "capsule.manifest"),
         (lambda folder: (folder / "part-0-0.parquet").unlink(), "capsule.missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "capsule.missing"),
-        (lambda folder: shutil.rmtree(folder), "capsule.missing"),
+        (shutil.rmtree, "capsule.missing"),
     ],
 )
 def test_a_damaged_capsule_is_not_opened(quiet_world: World, tmp_path: Path, damage: Damage, code: str | None) -> None:

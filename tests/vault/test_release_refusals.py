@@ -87,7 +87,9 @@ def test_an_unknown_table_names_the_tables_there_are(quiet_world: World) -> None
         plan(keys=("genome",)),
         plan(a.Gram("g", (a.Col("age"), GENOME))),
         codec.encode(
-            a.VectorSum(a.Derive(a.Table("st_anna.visits"), (("x", a.Scale(GENOME, "2")),)), (a.Sum("s", a.Col("x")),), "1/100")
+            a.VectorSum(
+                a.Derive(a.Table("st_anna.visits"), (("x", a.Scale(GENOME, "2")),)), (a.Sum("s", a.Col("x")),), "1/100"
+            )
         ),
         codec.encode(
             a.VectorSum(a.Derive(a.Table("st_anna.visits"), (("x", GENOME),)), (a.Count("n"),), "1/100", ("x",))

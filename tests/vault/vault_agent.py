@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import httpx
 import msgspec
+from forker import Forked, Forker
 
 from cloister.attest.channel import make_offer
 from cloister.attest.encoding import unb64
@@ -72,7 +72,7 @@ class VaultProcess:
         attester: SimulatorAttester,
         *,
         steps: Callable[[int], bool] | None = None,
-        command: list[str] | None = None,
+        forker: Forker | None = None,
         analyst: str = "",
     ) -> None:
         self.config = config
@@ -84,18 +84,13 @@ class VaultProcess:
         self._link, link = socket.socketpair()
         self._broker, broker = socket.socketpair()
         fds = [link.fileno(), broker.fileno()]
-        arguments = command or ["-m", "cloister.vault"]
+        arguments = ["-m", "cloister.vault"]
         if steps is not None:
             self._stepper, step = socket.socketpair()
             fds.append(step.fileno())
             arguments = [STEPPING, str(fds[2])]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments, "--link-fd", str(fds[0]), "--broker-fd", str(fds[1])],
-            pass_fds=fds,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        self.process: Any = (
+            Forked(forker.start({"kind": "vault"}, fds)) if forker is not None else self._start(arguments, fds)
         )
         link.close()
         broker.close()
@@ -103,8 +98,11 @@ class VaultProcess:
             step.close()
             threading.Thread(target=self._follow_steps, args=(steps,), daemon=True).start()
         self.log: list[str] = []
-        threading.Thread(target=self._read_log, daemon=True).start()
-        self._send(self._link, Kind.OPEN, canonical.encode(config))
+        self._dead = False
+        if self.process.stderr is not None:
+            threading.Thread(target=self._read_log, daemon=True).start()
+        with contextlib.suppress(OSError):
+            self._send(self._link, Kind.OPEN, canonical.encode(config))
         self._frames = self._read(self._link)
         opened = next(self._frames, None)
         if opened is None:
@@ -114,6 +112,16 @@ class VaultProcess:
             raise from_dict(self.opening["error"])
         threading.Thread(target=self._read_link, daemon=True).start()
         threading.Thread(target=self._relay, daemon=True).start()
+
+    @staticmethod
+    def _start(arguments: list[str], fds: list[int]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, *arguments, "--link-fd", str(fds[0]), "--broker-fd", str(fds[1])],
+            pass_fds=fds,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
     # requests -------------------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class VaultProcess:
         request: dict[str, Any] = {"id": next(self._numbers), "op": op}
         if plan is not None:
             request["plan"] = plan
-        self._waiting[request["id"]] = queue.SimpleQueue()
+        self.expect(request["id"])
         self.send_raw(canonical.encode(self.context(**context)), canonical.encode(request))
         return request["id"]
 
@@ -163,13 +171,19 @@ class VaultProcess:
     def expect(self, number: int) -> None:
         """Prepare to wait for a reply to a request sent raw."""
         self._waiting[number] = queue.SimpleQueue()
+        if self._dead:
+            self._waiting[number].put(None)
 
     # life ----------------------------------------------------------------------------------------
 
+    @property
+    def alive(self) -> bool:
+        """Whether the vault can still answer (a dying process may exist a little longer than its link)."""
+        return not self._dead and self.process.poll() is None
+
     def kill(self) -> None:
         """Kill -9."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
     def close(self) -> None:
@@ -199,7 +213,6 @@ class VaultProcess:
                 self._stepper.sendall(b"g")
 
     def _read_log(self) -> None:
-        assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.decode(errors="replace").rstrip())
 
@@ -209,6 +222,7 @@ class VaultProcess:
             waiting = self._waiting.get(reply["id"])
             if waiting is not None:
                 waiting.put((routing, reply))
+        self._dead = True
         for waiting in list(self._waiting.values()):
             waiting.put(None)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+from forker import Forked, Forker
 from vault_agent import Network, VaultProcess
 
 from cloister.attest.channel import make_offer
@@ -132,12 +133,13 @@ def customers() -> pa.Table:
 class BrokerProcess:
     """A broker as a process, on a fixed port so that it can be killed and started again."""
 
-    def __init__(self, home: BrokerHome, *, serve: bool) -> None:
+    def __init__(self, home: BrokerHome, *, serve: bool, forker: Forker | None = None) -> None:
         self.home = home
         self.did = home.identity().did
         self.url = "http://127.0.0.1:1"
         self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forker = forker
+        self._process: Any = None
         if serve:
             self.start()
 
@@ -145,12 +147,17 @@ class BrokerProcess:
         """Start, or start again."""
         ready = self.home.directory / "ready.json"
         ready.unlink(missing_ok=True)
-        command = ["-m", "cloister.provider", "--home", str(self.home.directory), "--port", str(self._port)]
-        log = (self.home.directory / "broker.log").open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, *command, "--ready", str(ready)], stdin=subprocess.DEVNULL, stderr=log, stdout=log
-        )
-        log.close()
+        arguments = ["--home", str(self.home.directory), "--port", str(self._port), "--ready", str(ready)]
+        if self._forker is not None:
+            self._process = Forked(self._forker.start({"kind": "broker", "arguments": arguments}, []))
+        else:
+            with (self.home.directory / "broker.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "cloister.provider", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stderr=log,
+                    stdout=log,
+                )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError, ValueError):
@@ -158,13 +165,18 @@ class BrokerProcess:
                 self._port = int(self.url.rpartition(":")[2])
                 return
             time.sleep(0.01)
-        raise RuntimeError((self.home.directory / "broker.log").read_text())
+        raise RuntimeError(f"the broker of {self.home.directory} does not start")
 
     def kill(self) -> None:
         """Kill -9."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def restart_if_dead(self) -> None:
+        """Start again if the process has ended."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
 
     def tip(self, population: str) -> Any:
         """Return where an account stands, read from the database file."""
@@ -188,7 +200,7 @@ class BrokerProcess:
 
 
 class DirectTransport:
-    """The brokers without processes or HTTP: what the relay carries, carried by function calls. Hooks as ``Network``."""
+    """The brokers without processes or HTTP: function calls carry what the relay carries. Hooks as ``Network``."""
 
     def __init__(self, world: World, config: dict[str, Any]) -> None:
         self._world = world
@@ -232,7 +244,13 @@ class World:
     """Parties, brokers, capsules and a way to draft contracts. Without ``serve`` no broker process is started."""
 
     def __init__(
-        self, root: Path, *, card: Card | None = None, data: pa.Table | None = None, serve: bool = True
+        self,
+        root: Path,
+        *,
+        card: Card | None = None,
+        data: pa.Table | None = None,
+        serve: bool = True,
+        forker: Forker | None = None,
     ) -> None:
         self.root = root
         self.analyst, self.other_analyst = SigningKey.generate(), SigningKey.generate()
@@ -246,7 +264,9 @@ class World:
         self.bank_home = BrokerHome.create(root / "bank-broker", POLICY)
         self.anna_home.add_capsule(self.card, self.visits)
         self.bank_home.add_capsule(self.bank_card, self.customers)
-        self.anna_broker, self.bank_broker = (BrokerProcess(h, serve=serve) for h in (self.anna_home, self.bank_home))
+        self.anna_broker, self.bank_broker = (
+            BrokerProcess(home, serve=serve, forker=forker) for home in (self.anna_home, self.bank_home)
+        )
         self.network = self.new_network()
         self._names = itertools.count(1)
 
@@ -270,8 +290,8 @@ class World:
                 Broker("bank-broker", self.bank_broker.did, self.bank_broker.url),
             ),
             tables=(
-                TableTerms("st_anna.visits", "st_anna", "anna-broker", self.visits.card_digest, self.visits.manifest_digest),
-                TableTerms("bank.customers", "bank", "bank-broker", self.customers.card_digest, self.customers.manifest_digest),
+                self._table(self.card, "st_anna", "anna-broker", self.visits),
+                self._table(self.bank_card, "bank", "bank-broker", self.customers),
             ),
             purposes=(PURPOSE,),
             operations=("aggregate", "model"),
@@ -291,6 +311,10 @@ class World:
             not_after="2099-01-01T00:00:00Z",
         )  # fmt: skip
         return msgspec.structs.replace(terms, **changes)
+
+    @staticmethod
+    def _table(card: Card, provider: str, broker: str, sealed: sealing.Sealed) -> TableTerms:
+        return TableTerms(card.name, provider, broker, sealed.card_digest, sealed.manifest_digest)
 
     def sign(self, contract: Contract, *, register: bool = True) -> Any:
         """Return the contract signed by all, registered at both brokers."""

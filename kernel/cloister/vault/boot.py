@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from cloister.errors import CloisterError, MalformedError, RefusedError
@@ -31,11 +33,20 @@ _MEMORY_SHARE = 0.6
 _log = logging.getLogger("cloister.vault")
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Keeps pandas out of the vault: PyArrow imports it when it can, half a second and much code near the data."""
+
+    def find_spec(self, fullname: str, _path: object = None, _target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the vault works without pandas", name=fullname)
+
+
 def run(link_fd: int, broker_fd: int, on_step: Callable[[int], None] = no_step) -> int:
     """Serve one vault; return the exit status.
 
     ``on_step`` sees the number of each step of a release as it begins (``state.VaultState``).
     """
+    sys.meta_path.insert(0, _WithoutPandas())
     # Codes and states only: no value, no size, no time of a release may reach a log (G7).
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     link = Pipe(link_fd, MAX_FRAME)
