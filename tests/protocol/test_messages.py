@@ -1,4 +1,4 @@
-"""Every message type through proxy and bridge, against a real ipykernel."""
+"""Every message type: through proxy and bridge to a plain ipykernel, and through the attested channel to a jailed one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 from harness import Client, kernel
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with kernel("cloister-local") as client:
+@pytest.fixture(scope="module", params=["cloister-local", "cloister-attested"])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    if request.param == "cloister-attested":
+        request.getfixturevalue("attested")
+    with kernel(request.param) as client:
         client.run("pass")
         yield client
 
@@ -20,7 +22,7 @@ def test_kernel_info_carries_the_verdict_and_no_debugger(client: Client) -> None
     content = client.ask("shell", "kernel_info_request", {}).content
     assert content["status"] == "ok"
     assert content["banner"].startswith("Cloister ")
-    assert "Local test session" in content["banner"].partition("\n")[0]
+    assert content["cloister"]["word"] in content["banner"].partition("\n")[0]
     assert content["cloister"]["state"] == "open"
     assert content["cloister"]["assurance"] == "simulated"
     assert "debugger" not in content["supported_features"]

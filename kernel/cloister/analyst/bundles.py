@@ -44,7 +44,7 @@ def status(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def budget(known: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the card of ``%cloister budget`` from the last budget the enclave reported."""
+    """Return the card of ``%cloister budget`` from the last budget the enclave reported (rho as fractions)."""
     if known is None:
         return table("Cloister budget", {"budget": _UNKNOWN_BUDGET})
     rows: dict[str, str] = {}
@@ -52,17 +52,20 @@ def budget(known: Mapping[str, Any] | None) -> dict[str, str]:
         name = " ".join(str(limit[key]) for key in ("name", "population") if limit.get(key))
         if "not_after" in limit:
             rows[name] = str(limit["not_after"])
-        else:
-            rows[name] = f"{_share(limit.get('spent'), limit.get('limit'))} of {limit.get('limit')} used"
+            continue
+        rows[name] = _used(limit.get("spent"), limit.get("limit"))
+        if "analyst_limit" in limit and limit["analyst_limit"] != limit.get("limit"):
+            rows[f"{name}, your part"] = _used(limit.get("analyst_spent"), limit["analyst_limit"])
     rows["as of"] = str(known.get("time", "unknown"))
     return table("Cloister budget", rows)
 
 
-def _share(spent: Any, limit: Any) -> str:
+def _used(spent: Any, limit: Any) -> str:
     try:
-        return f"{float(Fraction(str(spent)) / Fraction(str(limit))):.1%}"
+        part, whole = Fraction(str(spent)), Fraction(str(limit))
+        return f"{float(part / whole):.1%} used ({float(part):.4g} of {float(whole):.4g})"
     except (ValueError, ZeroDivisionError):
-        return str(spent)
+        return f"{spent} of {limit}"
 
 
 def _plain(value: Any) -> str:

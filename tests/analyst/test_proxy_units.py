@@ -1,0 +1,197 @@
+"""The proxy's pure parts: signatures, commands, own replies, pending requests, cards, connection file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloister.analyst import bundles, commands, connection_file, guard, own_replies
+from cloister.analyst.messages import Composer, Header, Message, Request, parse_header, split
+from cloister.analyst.pending import Pending
+from cloister.analyst.signing import Signer
+from cloister.errors import MalformedError, RefusedError, SignatureError
+from cloister.wire.frames import Kind
+
+PORTS = {name: at for at, name in enumerate(("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"), 1)}
+INFO: dict[str, Any] = {"version": "1", "entry": "demo", "mode": "mock", "state": "open", "word": "Simulated"}
+
+
+def message(content: bytes = b"{}", metadata: bytes = b"{}") -> Message:
+    return Message((b"client",), b'{"msg_id":"1","msg_type":"x"}', b"{}", metadata, content, (b"buffer",))
+
+
+def request(msg_type: str, content: dict[str, Any] | None = None, msg_id: str = "1") -> Request:
+    made = Composer().compose(msg_type, content or {})
+    return Request(Kind.SHELL, made, Header(msg_id, msg_type))
+
+
+def test_signature_round_trip_and_what_breaks_it() -> None:
+    parts = Signer(b"key", "hmac-sha256").seal(message())
+    assert Signer(b"key", "hmac-sha256").open(parts) == message()
+    for at in range(2, 7):
+        broken = [*parts[:at], parts[at] + b" ", *parts[at + 1 :]]
+        with pytest.raises(SignatureError):
+            Signer(b"key", "hmac-sha256").open(broken)
+    with pytest.raises(SignatureError):
+        Signer(b"other", "hmac-sha256").open(parts)
+
+
+def test_a_message_is_accepted_once() -> None:
+    signer = Signer(b"key", "hmac-sha256")
+    parts = signer.seal(message())
+    signer.open(parts)
+    with pytest.raises(SignatureError, match="twice"):
+        signer.open(parts)
+
+
+def test_signatures_are_those_of_jupyter_client() -> None:
+    from jupyter_client.session import Session
+
+    theirs = Session(key=b"key", signature_scheme="hmac-sha256")
+    parts = theirs.serialize(theirs.msg("execute_request", {"code": "1"}), ident=b"client")
+    opened = Signer(b"key", "hmac-sha256").open(parts)
+    idents, body = theirs.feed_identities(Signer(b"key", "hmac-sha256").seal(opened))
+    theirs.digest_history.clear()
+    assert theirs.deserialize(body)["content"] == {"code": "1"}
+    assert idents == [b"client"]
+
+
+@pytest.mark.parametrize("scheme", ["", "sha256", "plain-sha256"])
+def test_unknown_signature_schemes_are_refused(scheme: str) -> None:
+    with pytest.raises(MalformedError):
+        Signer(b"key", scheme)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=8))
+def test_arbitrary_parts_are_a_message_or_malformed(parts: list[bytes]) -> None:
+    try:
+        split(parts)
+        parse_header(parts[-1])
+    except MalformedError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("%cloister status", "status"),
+        ("\n# why\n  %cloister  STATUS  \n", "status"),
+        ("%cloister", "help"),
+        ("%cloister put a.csv", "put"),
+        ("%cloister status\n1", None),
+        ("%cloisters", None),
+        ("x = '%cloister status'", None),
+        ("%%cloister_sql\nselect 1", None),
+        ("", None),
+    ],
+)
+def test_a_command_is_the_only_statement(code: str, name: str | None) -> None:
+    command = commands.parse(code)
+    assert (command.name if command else None) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("put", "command.later"), ("get", "command.later"), ("x", "command.unknown")]
+)
+def test_commands_that_are_not_there_say_so(name: str, code: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        commands.answer(commands.Command(name), INFO, None)
+    assert refusal.value.code == code
+    assert refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("1", "complete"),
+        ("%timeit 1", "complete"),
+        ("!ls", "complete"),
+        ("for i in x:", "incomplete"),
+        ("def f():\n  return 1", "incomplete"),
+        ("def f():\n  return 1\n", "complete"),
+        ("x = [1,", "incomplete"),
+        ("import = 7", "invalid"),
+        ("\0", "invalid"),
+        ("(" * 10_000, "invalid"),
+    ],
+)
+def test_is_complete_without_an_enclave(code: str, status: str) -> None:
+    assert own_replies.is_complete(code)["status"] == status
+
+
+def test_kernel_info_of_the_sandbox_loses_the_debugger_and_gains_our_block() -> None:
+    inner = {"status": "error", "banner": "Python", "supported_features": ["debugger", "x"], "cloister": "forged"}
+    amended = own_replies.amend_kernel_info(inner, INFO)
+    assert amended["supported_features"] == ["x"]
+    assert amended["status"] == "ok"
+    assert amended["cloister"] == INFO
+    assert amended["banner"].startswith("Cloister 1 (mock): Simulated\n")
+    assert own_replies.amend_kernel_info({"supported_features": 3}, INFO)["supported_features"] == []
+
+
+def test_pending_forgets_after_reply_and_idle_in_any_order() -> None:
+    for steps in (("reply", "idle"), ("idle", "reply")):
+        pending = Pending()
+        pending.add(request("execute_request"))
+        pending.status("1", "busy")
+        assert pending.running_cell() is not None
+        for step in steps:
+            assert len(pending) == 1
+            pending.replied("1") if step == "reply" else pending.status("1", "idle")
+        assert len(pending) == 0
+
+
+def test_pending_keeps_every_request_and_a_bounded_number_of_comm_messages() -> None:
+    pending = Pending()
+    pending.add(request("execute_request", msg_id="cell"))
+    for number in range(5000):
+        pending.add(request("comm_msg", msg_id=str(number)))
+    assert len(pending) <= 1025
+    assert pending.get("cell") is not None
+    assert [entry.request.header.msg_id for entry in pending.take(only_cells=True)] == ["cell"]
+
+
+def test_cards_escape_everything() -> None:
+    info = {**INFO, "word": "<script>alert(1)</script>", "verdict": {"reasons": ["<b>"], "isolation": {"level": "<i>"}}}
+    shown = bundles.status(info)["text/html"]
+    for tag in ("<script", "<b>", "<i>"):
+        assert tag not in shown
+
+
+def test_budget_card_names_every_limit() -> None:
+    known = {
+        "limits": [
+            {"name": "privacy", "population": "p", "spent": "1/3", "limit": "1", "analyst_spent": "1/3", "analyst_limit": "2/3"},
+            {"name": "releases", "spent": 1, "limit": 0},
+            {"name": "expiry", "not_after": "2027"},
+        ],
+        "time": "now",
+    }  # fmt: skip
+    text = bundles.budget(known)["text/plain"]
+    assert "33.3% used (0.3333 of 1)" in text
+    assert "50.0% used" in text
+    assert "1 of 0" in text
+    assert "2027" in text
+
+
+def test_guard_reports_what_it_cannot_read() -> None:
+    with pytest.raises(MalformedError):
+        guard.reserved_name("display_data", message(b"cloister"), ())
+    assert guard.reserved_name("display_data", message(b"not looked at"), ()) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shell_port": "x"}, {"transport": "pgm"}, {"curve_publickey": "a"}, {"curve_secretkey": "a"}]
+)
+def test_connection_files_are_checked(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "connection.json"
+    path.write_text(json.dumps({**PORTS, **changes}))
+    with pytest.raises(MalformedError):
+        connection_file.load(path)
+    with pytest.raises(MalformedError):
+        connection_file.load(tmp_path / "missing.json")
