@@ -188,10 +188,7 @@ remote = (ctypes.c_uint64 * 2)(ADDRESS, 8)
 return sc('process_vm_writev', VICTIM, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
 """, "EPERM"),
     Cell("ptrace_attach", """
-sc('ptrace', 0x4206, VICTIM, 0, 0)      # PTRACE_SEIZE
-sc('ptrace', 0x4207, VICTIM, 0, 0) if False else None
-os.waitpid(VICTIM, os.WNOHANG)
-return True
+return sc('ptrace', 0x4206, VICTIM, 0, 0) == 0      # PTRACE_SEIZE: does not stop it
 """, "EPERM"),
     Cell("pidfd_getfd", """
 pidfd = sc('pidfd_open', VICTIM, 0)
