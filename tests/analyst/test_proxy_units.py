@@ -166,7 +166,8 @@ def test_cards_escape_everything() -> None:
 def test_budget_card_names_every_limit() -> None:
     known = {
         "limits": [
-            {"name": "privacy", "population": "p", "spent": "1/3", "limit": "1", "analyst_spent": "1/3", "analyst_limit": "2/3"},
+            {"name": "privacy", "population": "p", "spent": "1/3", "limit": "1", "analyst_spent": "1/3",
+             "analyst_limit": "2/3"},
             {"name": "releases", "spent": 1, "limit": 0},
             {"name": "expiry", "not_after": "2027"},
         ],

@@ -1,4 +1,4 @@
-"""Every message type: through proxy and bridge to a plain ipykernel, and through the attested channel to a jailed one."""
+"""Every message type, to a plain ipykernel by way of proxy and bridge, and to a jailed one behind the channel."""
 
 from __future__ import annotations
 
