@@ -18,6 +18,7 @@ from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.trust import TrustEntry
 from cloister.attest.encoding import b64
 from cloister.attest.hello import Offer
+from cloister.attest.renewal import renew_offer
 from cloister.contract import signing
 from cloister.contract.terms import Party
 from cloister.errors import CloisterError, TrustError, UnavailableError
@@ -316,6 +317,93 @@ def test_tampering_after_the_verdict(dial_world: DialWorld, trick: str) -> None:
         await session.close()
 
     play(enclave, story)
+
+
+# --- fresh evidence within a session
+
+
+async def renewing_enclave(world: DialWorld, socket: ServerConnection, trick: str) -> None:
+    """Announce another vault, show a frame of it, and answer the hello that follows, honestly or not."""
+    end, offer = await world.offer(socket)
+    await socket.send(offer)
+    end.admit(await world.message(socket), [world.analyst.did])
+
+    async def say(kind: int, *parts: bytes) -> None:
+        await socket.send(end.seal(kind, *parts))
+
+    await say(Kind.EVENT, canonical.encode({"type": "accepted", "isolation": FULL}))
+    await say(Kind.EVENT, canonical.encode({"type": "vault", "state": "ready", "vault_id": "did:key:zNext"}))
+    await say(Kind.IOPUB, b"of the next vault")
+    frame = end.open(await socket.recv())
+    assert frame is not None
+    assert frame.kind == Kind.EVENT
+    if trick == "changed":
+        world.report = {"env_digest": "sha384:" + "0" * 96}
+    if trick == "replayed":
+        await say(Kind.EVENT, canonical.encode({"type": "offer"}), offer)
+    elif trick != "silent":
+        renewed, _ = renew_offer(
+            frame.parts[1],
+            end.hello,
+            world.attest(end.hello.contract),
+            previous=b"" if trick == "unchained" else end.binding,
+            vault_id="did:key:zNext",
+            env_digest=world.report.get("env_digest", ENV),
+        )
+        await say(Kind.EVENT, canonical.encode({"type": "offer"}), canonical.encode(renewed))
+    await socket.wait_closed()
+
+
+def test_another_vault_is_believed_after_fresh_evidence(dial_world: DialWorld) -> None:
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="confidential", store=dial_world.store)
+        before = session.verdict
+        event = json.loads((await session.receive()).parts[0])
+        assert event["vault_id"] == session.verdict.vault_id == "did:key:zNext" != before.vault_id
+        assert event["exchange"] == msgspec.to_builtins(session.exchange)
+        assert session.exchange.vault_id() == "did:key:zNext"
+        assert session.verdict.binding != before.binding
+        assert (await session.receive()).parts == (b"of the next vault",)
+        await session.close()
+
+    play(lambda socket: renewing_enclave(dial_world, socket, "honest"), story)
+
+
+@pytest.mark.parametrize(
+    ("trick", "code"),
+    [("replayed", "offer.previous"), ("unchained", "offer.previous"), ("changed", "appraisal.env_digest")],
+)
+def test_another_vault_without_fresh_evidence_ends_the_session(dial_world: DialWorld, trick: str, code: str) -> None:
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="confidential", store=dial_world.store)
+        with pytest.raises(CloisterError) as excinfo:
+            await session.receive()
+        assert excinfo.value.code == code
+        with pytest.raises(TrustError):
+            await session.send(Kind.SHELL, b"cell")
+
+    play(lambda socket: renewing_enclave(dial_world, socket, trick), story)
+
+
+def test_nothing_of_another_vault_is_passed_on_unproven(dial_world: DialWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloister.analyst.dial.OFFER_TIMEOUT_S", 0.5)
+
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="confidential", store=dial_world.store)
+        with pytest.raises(UnavailableError) as excinfo:
+            await session.receive()
+        assert excinfo.value.code == "channel.lost"
+
+    play(lambda socket: renewing_enclave(dial_world, socket, "silent"), story)
+
+
+def test_mock_vaults_are_not_attested(dial_world: DialWorld) -> None:
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="mock", store=dial_world.store)
+        assert json.loads((await session.receive()).parts[0])["vault_id"] == "did:key:zNext"
+        assert session.verdict.vault_id == "did:key:vault"
+
+    play(lambda socket: renewing_enclave(dial_world, socket, "silent"), story)
 
 
 # --- connect

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from cloister.analyst.trust import TrustStore
 from cloister.attest.channel import RelyingParty, refused
 from cloister.attest.hello import new_hello
+from cloister.enclave.connection import RENEW
 from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.wire.frames import Kind
 from cloister.wire.identity import SigningKey
@@ -242,6 +243,40 @@ def test_killed_vault_is_reported_and_restarted_by_the_next_request(running: Age
             notebook.events.clear()
             assert await notebook.run(ask) == "mock\n"
             assert (await notebook.event("vault", state="ready"))["vault_id"] != first
+
+    asyncio.run(story())
+
+
+def test_restarted_vault_is_attested_within_the_session(world: AgentWorld) -> None:
+    world.start()
+    ask = LINK + "print(L.request('describe')['mode'])"
+
+    async def story() -> None:
+        async with Notebook(world, mode="confidential") as notebook:
+            assert await notebook.run(ask) == "confidential\n"
+            for _ in range(2):  # the second renewal continues the first
+                before = notebook.session.verdict
+                assert before.vault_id.startswith("did:key:")
+                for vault in world.children("cloister.vault"):
+                    vault.kill()
+                await notebook.event("vault", state="died")
+                notebook.events.clear()
+                assert await notebook.run(ask) == "confidential\n"
+                ready = await notebook.event("vault", state="ready")
+                assert ready["vault_id"] == notebook.session.verdict.vault_id != before.vault_id
+                assert ready["exchange"]["hello"]
+
+    asyncio.run(story())
+
+
+def test_a_renewal_is_for_the_party_that_opened_the_channel(running: AgentWorld) -> None:
+    async def story() -> None:
+        async with Notebook(running) as notebook:
+            hello = RelyingParty(SigningKey.generate().did, running.entry().contract_digest).hello
+            await notebook.session.send(Kind.EVENT, RENEW, hello)
+            with pytest.raises(UnavailableError):
+                while True:
+                    await notebook.next(10)
 
     asyncio.run(story())
 

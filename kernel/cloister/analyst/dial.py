@@ -19,13 +19,14 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
+from cloister.analyst.renewing import HELLO, Judge, Renewing
 from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
-from cloister.analyst.verdict import Verdict, verdict_of
+from cloister.analyst.verdict import Verdict
 from cloister.attest.channel import RelyingParty, refused
 from cloister.attest.encoding import b64
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
-from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
+from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
 from cloister.home import cloister_home
 from cloister.receipt.bundle import Exchange
 from cloister.wire.frames import Frame, Kind
@@ -41,13 +42,20 @@ DEMO_START_TIMEOUT_S = 120.0
 
 
 class EnclaveSession:
-    """An open session: exists only with a verdict. Create with ``await EnclaveSession.open(...)``."""
+    """An open session: exists only with a verdict. Create with ``await EnclaveSession.open(...)``.
 
-    def __init__(self, socket: ClientConnection, channel: RelyingParty, verdict: Verdict, session: str) -> None:
+    ``verdict`` and ``exchange`` (hello, offer and opening as sent) are those of the last attestation. When the enclave
+    announces another vault, the session asks for fresh evidence before anything of that vault is passed on.
+    """
+
+    def __init__(self, socket: ClientConnection, channel: RelyingParty, judge: Judge, verdict: Verdict) -> None:
         self._socket = socket
         self._channel = channel
+        self._judge = judge
+        self._sending = asyncio.Lock()
+        self._renewing = Renewing(channel, judge)
         self.verdict = verdict
-        self.session = session
+        self.session = judge.session
         self.exchange = Exchange(hello=b64(channel.hello), offer=b64(channel.offer), opening=b64(channel.opening))
 
     @classmethod
@@ -74,27 +82,31 @@ class EnclaveSession:
         store = TrustStore() if store is None else store
         entry = await _load(store, entry) if isinstance(entry, str) else entry
         # 2. The contract is signed by everybody, valid now, names this analyst, and allows the purpose.
-        now = datetime.now(UTC)
-        terms = entry.terms(now=_text(now))
+        terms = entry.terms(now=_text(datetime.now(UTC)))
         key = store.analyst_key()
         check_analyst(terms, key.did, entry.policy_digest)
         purpose = purpose or entry.purpose
         check_purpose(terms, purpose)
+        judge = Judge(
+            entry=entry,
+            policy=entry.parsed_policy(),
+            accept_simulated=entry.accept_simulated and terms.accept_simulated,
+            audience=key.did,
+            session=session or secrets.token_hex(16),
+            mode=mode,
+        )
         # 3. Nobody is believed because of where he answers.
         socket = await _connect(entry.endpoint)
         try:
             # 4. Hello, offer, verdict.
             channel = RelyingParty(key.did, entry.contract_digest)
-            accept = entry.accept_simulated and terms.accept_simulated
-            await _judge(socket, channel, entry, accept_simulated=accept)
+            appraisal = judge.first(channel, await ask_offer(socket, channel))
             # 5. Only now: who asks, signed over this very channel.
-            name = session or secrets.token_hex(16)
-            isolation = await _enter(socket, channel, key, session=name, purpose=purpose, mode=mode)
+            isolation = await _enter(socket, channel, key, session=judge.session, purpose=purpose, mode=mode)
         except BaseException:
             await socket.close()
             raise
-        verdict = _verdict(channel, isolation, entry, now)
-        return cls(socket, channel, verdict, name)
+        return cls(socket, channel, judge, judge.verdict(appraisal, isolation))
 
     async def send(self, kind: int, *parts: bytes) -> None:
         """Send one frame.
@@ -105,7 +117,9 @@ class EnclaveSession:
             MalformedError: The frame is too large.
         """
         try:
-            await self._socket.send(self._channel.seal(kind, *parts))
+            # Sealing numbers the frames: they must leave in that order.
+            async with self._sending:
+                await self._socket.send(self._channel.seal(kind, *parts))
         except ConnectionClosed as error:
             raise _lost() from error
 
@@ -114,19 +128,21 @@ class EnclaveSession:
 
         Raises:
             UnavailableError: The enclave ended the session (``channel.ended``) or is lost (``channel.lost``).
-            TrustError: Somebody interfered with the channel; it is closed.
+            TrustError: Somebody interfered with the channel, or fresh evidence was refused; it is closed.
         """
         try:
-            frame = self._channel.open(_bytes(await self._socket.recv()))
-        except ConnectionClosed as error:
-            raise _lost() from error
+            while (frame := self._renewing.next()) is None:
+                arrived = await self._arrive(OFFER_TIMEOUT_S if self._renewing.active else None)
+                hello = self._renewing.take(arrived)
+                if hello is not None:
+                    await self.send(Kind.EVENT, HELLO, hello)
+                if self._renewing.renewed is not None:
+                    appraisal, self.exchange = self._renewing.renewed
+                    self.verdict = self._judge.verdict(appraisal, self.verdict.isolation)
         except CloisterError:
+            self._channel.abort()
             await self._socket.close()
             raise
-        if frame is None:
-            raise UnavailableError(
-                "channel.ended", "the enclave ended the session", next_step="restart the kernel for a new one"
-            )
         return frame
 
     async def close(self) -> None:
@@ -134,6 +150,17 @@ class EnclaveSession:
         with contextlib.suppress(CloisterError, ConnectionClosed):
             await self._socket.send(self._channel.close())
         await self._socket.close()
+
+    async def _arrive(self, timeout_s: float | None) -> Frame:
+        try:
+            frame = self._channel.open(_bytes(await asyncio.wait_for(self._socket.recv(), timeout_s)))
+        except (ConnectionClosed, TimeoutError) as error:
+            raise _lost() from error
+        if frame is None:
+            raise UnavailableError(
+                "channel.ended", "the enclave ended the session", next_step="restart the kernel for a new one"
+            )
+        return frame
 
 
 @contextlib.asynccontextmanager
@@ -168,13 +195,6 @@ async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
     return answer
 
 
-async def _judge(socket: ClientConnection, channel: RelyingParty, entry: TrustEntry, *, accept_simulated: bool) -> None:
-    answer = await ask_offer(socket, channel)
-    channel.receive_offer(
-        answer, policy=entry.parsed_policy(), now=datetime.now(UTC), accept_simulated=accept_simulated
-    )
-
-
 async def _enter(
     socket: ClientConnection, channel: RelyingParty, key: SigningKey, *, session: str, purpose: str, mode: Mode
 ) -> dict[str, Any]:
@@ -199,12 +219,6 @@ def _event(frame: Frame | None) -> dict[str, Any]:
         return msgspec.json.decode(frame.parts[0], type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError("channel.unexpected", "the enclave's first event cannot be read") from error
-
-
-def _verdict(channel: RelyingParty, isolation: dict[str, Any], entry: TrustEntry, now: datetime) -> Verdict:
-    if channel.appraisal is None:
-        raise TrustError("channel.unverified", "there is no verdict")
-    return verdict_of(channel.appraisal, isolation=isolation, time=_text(now), operator=entry.operator)
 
 
 async def _load(store: TrustStore, name: str) -> TrustEntry:

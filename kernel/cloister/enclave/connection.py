@@ -12,17 +12,19 @@ from websockets.exceptions import ConnectionClosed
 
 from cloister.attest.channel import EnclaveEnd, refusal
 from cloister.attest.opening import Opening
+from cloister.attest.renewal import renew_offer
 from cloister.attest.sealing import MAX_SEALED
 from cloister.enclave.config import ServedContract
 from cloister.enclave.sessions import Session
 from cloister.errors import CloisterError, ContractError, MalformedError
 from cloister.wire import canonical
-from cloister.wire.frames import Kind
+from cloister.wire.frames import Frame, Kind
 
 if TYPE_CHECKING:
     from cloister.enclave.agent import Agent
 
 HANDSHAKE_TIMEOUT_S = 15.0
+RENEW = canonical.encode({"type": "hello"})
 _log = logging.getLogger("cloister.enclave")
 
 
@@ -33,6 +35,7 @@ class Connection:
         self._agent = agent
         self._socket = socket
         self._end = EnclaveEnd()
+        self._previous = b""
 
     async def run(self) -> None:
         """Serve until the peer leaves, misbehaves, or the session ends."""
@@ -124,7 +127,24 @@ class Connection:
             frame = self._end.open(data)
             if frame is None:
                 return
-            await session.from_proxy(frame)
+            if frame.kind == Kind.EVENT:
+                await self._renew(session, frame)
+            else:
+                await session.from_proxy(frame)
+
+    async def _renew(self, session: Session, frame: Frame) -> None:
+        if len(frame.parts) != 2 or frame.parts[0] != RENEW or self._end.hello is None:
+            raise MalformedError("channel.kind", "the only event of a proxy is a hello")
+        self._agent.take_quote()
+        offer, self._previous = renew_offer(
+            frame.parts[1],
+            self._end.hello,
+            lambda report_data: self._agent.attest(report_data, session.served.digest),
+            previous=self._previous or self._end.binding,
+            vault_id=self._agent.vaults.identity(session.served.digest, "confidential"),
+            env_digest=self._agent.env_digest,
+        )
+        await session.outbox.put(Kind.EVENT, canonical.encode({"type": "offer"}), canonical.encode(offer))
 
 
 def _check_purpose(opening: Opening, served: ServedContract) -> None:
