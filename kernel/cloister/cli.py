@@ -135,12 +135,10 @@ def bundle_command(
     output: Annotated[Path | None, typer.Option(help="Default: in place.")] = None,
 ) -> None:
     """Put the receipts a notebook rests on into it, so that anybody can verify it."""
-    import nbformat
-
     from cloister.analyst.bundling import bundle_notebook
 
-    bundled = bundle_notebook(dict(nbformat.read(notebook, as_version=4)), _receipts())
-    nbformat.write(nbformat.from_dict(bundled), output or notebook)
+    bundled = bundle_notebook(_notebook(notebook), _receipts())
+    (output or notebook).write_text(json.dumps(bundled, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     out.print(f"bundled: {output or notebook}", markup=False, highlight=False)
 
 

@@ -33,7 +33,7 @@ class CloisterError(Exception):
         self.code = code
         self.reason = reason
         self.clause = clause
-        self.next_step = next_step
+        self.next_step = next_step or ("use one of the nearest forms" if nearest else "")
         self.nearest = tuple(nearest)
 
     def __str__(self) -> str:

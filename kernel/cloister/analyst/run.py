@@ -17,8 +17,11 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from cloister.analyst.bundling import chips
 from cloister.analyst.own_replies import INFO_KEY
-from cloister.errors import CloisterError, MalformedError, TrustError
+from cloister.analyst.uplink import State
+from cloister.errors import CloisterError, MalformedError, TrustError, from_dict
 
+_POLL_S = 0.1
+_PATIENCE = 1200
 Progress = Callable[[int, int, str], None]
 
 
@@ -89,13 +92,20 @@ async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress
 
 
 async def _enclave(client: NotebookClient) -> dict[str, Any]:
+    """Return the kernel's block about its enclave once there is a verdict."""
     connection: Any = client.kc
-    reply = await connection.kernel_info(reply=True, timeout=60)
-    info: dict[str, Any] = reply["content"].get(INFO_KEY) or {}
-    if not info:
-        raise TrustError(
-            "run.kernel", "this is not a Cloister kernel", next_step="pick one of `jupyter kernelspec list`"
-        )
+    for _ in range(_PATIENCE):
+        reply = await connection.kernel_info(reply=True, timeout=60)
+        info: dict[str, Any] = reply["content"].get(INFO_KEY) or {}
+        if not info:
+            raise TrustError(
+                "run.kernel", "this is not a Cloister kernel", next_step="pick one of `jupyter kernelspec list`"
+            )
+        if info["state"] != State.DIALLING.value:
+            break
+        await asyncio.sleep(_POLL_S)
+    if info["error"]:
+        raise from_dict(info["error"])
     return info
 
 

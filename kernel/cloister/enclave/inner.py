@@ -46,6 +46,11 @@ def build_app(connection_file: Path) -> Any:
 
     app: Any = InnerKernelApp.instance()
     app.initialize(["-f", str(connection_file), "--IPKernelApp.log_level=50"])
+    # libzmq asks for another thread's scheduling when it starts one, and aborts the process if refused: pyzmq's
+    # collector, which every message above 64 KiB needs, must be running before the filter.
+    from zmq.utils.garbage import gc  # noqa: PLC0415
+
+    gc.start()
     # the heartbeat binds in its own thread: the filter that forbids bind must not overtake it
     _wait_until_listening(f"{app.ip}-{app.hb_port}")
     return app

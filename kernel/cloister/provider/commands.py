@@ -192,7 +192,9 @@ broker_app.command("revoke", help="Stop every release of a contract for good.")(
 @account_app.command("show")
 def account_show(directory: BrokerDir) -> None:
     """Show what was spent, account by account."""
-    ledger = accounts.Accounts(BrokerHome(directory).accounts_file)
+    home = BrokerHome(directory)
+    home.identity()
+    ledger = accounts.Accounts(home.accounts_file)
     table = Table("population", "entries", "rho spent", "root", box=None)
     for population in ledger.populations():
         tip = ledger.read_tip(population)
