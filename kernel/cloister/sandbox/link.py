@@ -25,6 +25,7 @@ from cloister.wire import canonical, frames
 ENVIRONMENT = "CLOISTER_LINK_FD"
 _RESTART = "restart the kernel; a release that was already paid for is recalled at no charge"
 _ID_LIMIT = 2**53
+_JOIN_S = 5.0
 
 
 class _Slot:
@@ -51,8 +52,12 @@ class Link:
         self._waiting: dict[int, _Slot] = {}
         self._broken: CloisterError | None = None
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=self._write, name="cloister-link-out", daemon=True).start()
-        threading.Thread(target=self._read, name="cloister-link-in", daemon=True).start()
+        self._threads = (
+            threading.Thread(target=self._write, name="cloister-link-out", daemon=True),
+            threading.Thread(target=self._read, name="cloister-link-in", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     def from_environment(cls) -> Link:
@@ -110,8 +115,14 @@ class Link:
         """Stop both threads and close the descriptor; waiting threads get ``link.closed``."""
         self._fail(_closed())
         self._outgoing.put(None)
-        with contextlib.suppress(OSError), socket.socket(fileno=self._fd) as end:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as end:
             end.shutdown(socket.SHUT_RDWR)
+        # Only when no thread can touch the descriptor any more may its number be given to someone else.
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+        if not any(thread.is_alive() for thread in self._threads):
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
 
     def _write(self) -> None:
         while (data := self._outgoing.get()) is not None:
