@@ -148,6 +148,15 @@ def test_unknown_contract(world):
     assert vault.ask("session", request).status == "contract.unknown"
 
 
+def test_a_contract_that_names_another_broker(world):
+    elsewhere = (msgspec.structs.replace(world.contract.brokers[0], did=SigningKey.generate().did),)
+    document = signing.sign_contract(
+        msgspec.structs.replace(world.contract, brokers=elsewhere), world.provider, world.analyst
+    )
+    world.digest = world.home.contracts.add(document, now=clock.text(world.now))
+    assert Vault(world).session().status == "contract.unknown"
+
+
 # Signatures ------------------------------------------------------------------------------------------
 
 
@@ -282,9 +291,11 @@ def test_a_session_serves_one_contract(world, vault):
     world.digest = world.home.add_contract(
         signing.sign_contract(other, world.provider, world.analyst), now=clock.text(world.now)
     )
-    assert world.vault().epoch == vault.epoch == 1
+    second = world.vault()
+    assert second.epoch == vault.epoch == 1
     assert vault.append("c1").status == "session.unknown"
     assert vault.append("c1", contract=first).status == "ok"
+    assert second.settle("c1", "receipt").status == "charge.conflict"
 
 
 def test_a_new_session_fences_the_old_vault(world):
