@@ -50,12 +50,9 @@ def _functions(module, twin) -> Iterator[tuple[types.FunctionType, types.Functio
                 if isinstance(method, types.FunctionType) and attribute in vars(other):
                     yield method, vars(other)[attribute]
             continue
-        value, other = (
-            inspect.unwrap(value) if callable(value) else value,
-            inspect.unwrap(other) if callable(other) else other,
-        )
-        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-            yield value, other
+        function = inspect.unwrap(value) if callable(value) else value
+        if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
+            yield function, inspect.unwrap(other)
 
 
 def _clear_caches(module) -> None:

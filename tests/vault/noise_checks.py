@@ -12,12 +12,10 @@ from cloister.plan.gaussian import pmf
 def chi_square_p(draws: Sequence[int], sigma: float, lowest: float = 30.0) -> float:
     """The p-value of Pearson's test that ``draws`` follow the discrete Gaussian."""
     counts, total = Counter(draws), len(draws)
-    bins: list[tuple[float, int]] = []
     reach = 0
     while total * pmf(sigma, reach + 1) >= lowest:
         reach += 1
-    for z in range(-reach, reach + 1):
-        bins.append((total * pmf(sigma, z), counts[z]))
+    bins = [(total * pmf(sigma, z), counts[z]) for z in range(-reach, reach + 1)]
     for sign in (-1, 1):
         tail = sum(pmf(sigma, z) for z in range(reach + 1, reach + 1 + math.ceil(9 * sigma)))
         bins.append((max(total * tail, 1e-9), sum(count for z, count in counts.items() if sign * z > reach)))

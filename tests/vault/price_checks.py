@@ -81,7 +81,9 @@ def check_lineage() -> None:
     assert analysed(source=a.Derive(ROWS, (("k", hot),))).tier == 1
     assert analysed(source=a.Cap(ROWS, 1, ("y",))).tier == 4
     assert analysed(source=a.Derive(a.Filter(ROWS, hot), (("y", x),))).tier == 4
-    assert analysed(a.Sum("s", a.Case(a.Compare("eq", c, a.Text("red")), x, a.Fill(a.Col("y"), a.Number("0"))))).tier == 4
+    assert (
+        analysed(a.Sum("s", a.Case(a.Compare("eq", c, a.Text("red")), x, a.Fill(a.Col("y"), a.Number("0"))))).tier == 4
+    )
     assert analysed(a.Gram("g", (x,)), a.Count("n")).operations == {"model", "aggregate"}
     found = analysed(a.Sum("s", x), keys=("b",))
     assert (found.tier, found.unit, found.population, found.tables) == (3, "person", "people", (TABLE,))
@@ -115,4 +117,6 @@ def check_deadline() -> None:
     assert ladder == sorted(ladder)
     assert ladder[0] == price_module.LADDER_MS[0] < ladder[-1]
     assert price_module.deadline_ms(cost(10**7, 5, 1, 10)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
+    assert price_module.deadline_ms(cost(10**7, 5, 0, 10, 60)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
+    assert analysed(a.Gram("g", (a.Col("x"), a.Col("y")))).cost.products == 6
     assert price_module.deadline_ms(cost(10, 5, 0, 400_000)) > 2 * 0.02 * 400_000

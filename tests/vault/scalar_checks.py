@@ -28,7 +28,9 @@ def check_scalars(rounds: int, width: int = 12) -> int:
         planner.schema = schema
         terms = []
         while len(terms) < width:
-            term = rng.choice([planner.number, planner.number, planner.bool, planner.bool, planner.category, planner.date])(3)
+            term = rng.choice(
+                [planner.number, planner.number, planner.bool, planner.bool, planner.category, planner.date]
+            )(3)
             try:
                 terms.append((term, scalar(term, schema)))
             except PlanError:
@@ -57,7 +59,9 @@ def _compare(store, card, terms) -> int:
             index = interpret.index_of(wanted, grid)
             assert index is not None or grid.nullable, f"null where the type says never: {term}"
             assert index is None or grid.lo <= index <= grid.hi, f"{wanted} leaves {grid.lo}..{grid.hi}: {term}"
-            assert (None if code is None else int(code)) == index, f"{code} is not {index} ({wanted}): {term} on {values}"
+            assert (None if code is None else int(code)) == index, (
+                f"{code} is not {index} ({wanted}): {term} on {values}"
+            )
     return len(rows) * len(terms)
 
 

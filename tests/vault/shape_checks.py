@@ -33,7 +33,10 @@ def check_shape() -> None:
         mean = shaped(a.Mean("m", x), raw, [30.0, 6.0])
         assert -7 <= mean.low[0] <= mean.values[0] <= mean.high[0] <= 3
     assert shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).unreliable == (True,)
-    assert (shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).low[0], shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).high[0]) == (-7, 3)
+    assert (
+        shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).low[0],
+        shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).high[0],
+    ) == (-7, 3)
     mean = shaped(a.Mean("m", x), [-3000, 1000], [30.0, 60.0])
     reach = [gaussian.half_width(30.0) + 0.5, gaussian.half_width(60.0) + 0.5]
     for limit in (mean.low[0], mean.high[0]):

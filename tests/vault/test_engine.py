@@ -40,7 +40,9 @@ def engine():
 
 
 def test_sums_counts_and_means_by_hand(engine):
-    exact = engine.run(analysed(a.Count("n"), a.Count("known", a.Col("y")), a.Sum("x", a.Col("x")), a.Mean("y", a.Col("y"))))
+    exact = engine.run(
+        analysed(a.Count("n"), a.Count("known", a.Col("y")), a.Sum("x", a.Col("x")), a.Mean("y", a.Col("y")))
+    )
     values = [0.5, 1.0, 2.0, 2.5, 3.5, 4.0]
     assert exact.values == (9, 6, sum(range(-7, 2)), sum(round(4 * (value - 5)) for value in values))
     assert exact.widths == (1, 1, 1, 1)
@@ -56,9 +58,13 @@ def test_cells_that_do_not_occur_are_zero(engine):
 
 def test_no_text_of_the_plan_reaches_sql():
     hostile = "x'); DROP TABLE t0; --"
-    source = a.Derive(ROWS, ((hostile, a.Case(a.Compare("eq", a.Col("c"), a.Text(hostile)), a.Text(hostile), a.Col("c"))),))
+    source = a.Derive(
+        ROWS, ((hostile, a.Case(a.Compare("eq", a.Col("c"), a.Text(hostile)), a.Text(hostile), a.Col("c"))),)
+    )
     source = a.Cap(a.Filter(source, a.IsIn(a.Col(hostile), (a.Text("red"), a.Text("'\"")))), 3, (hostile,), 2)
-    query = compile_plan(analysed(a.Sum(hostile, a.Clip(a.Col("x"), "-31337", "5")), source=source, keys=(hostile,)), {TABLE: "t0"})
+    query = compile_plan(
+        analysed(a.Sum(hostile, a.Clip(a.Col("x"), "-31337", "5")), source=source, keys=(hostile,)), {TABLE: "t0"}
+    )
     assert "DROP" not in query.sql
     assert "red" not in query.sql
     assert "31337" not in query.sql
@@ -67,7 +73,11 @@ def test_no_text_of_the_plan_reaches_sql():
 
 def test_faults_are_constant_and_say_nothing(engine, monkeypatch):
     found = set()
-    for error in (duckdb.ConversionException("secret-alice"), MemoryError("secret-alice"), duckdb.OutOfMemoryException("7")):
+    for error in (
+        duckdb.ConversionException("secret-alice"),
+        MemoryError("secret-alice"),
+        duckdb.OutOfMemoryException("7"),
+    ):
 
         def fail(*_, error=error):
             raise error

@@ -70,9 +70,13 @@ def test_large_tables_keep_the_claims_too(bench, seed):
         if item.type == "bool":
             columns[item.name] = pa.array(draw.random(size) < 0.5, mask=missing)
         elif item.type == "string":
-            columns[item.name] = pa.array(np.array(["red", "blue", "black", "?"])[draw.integers(0, 4, size)], mask=missing)
+            columns[item.name] = pa.array(
+                np.array(["red", "blue", "black", "?"])[draw.integers(0, 4, size)], mask=missing
+            )
         elif item.type == "date":
-            columns[item.name] = pa.array(draw.integers(19_700, 19_900, size).astype(np.int32), mask=missing).cast(pa.date32())
+            columns[item.name] = pa.array(draw.integers(19_700, 19_900, size).astype(np.int32), mask=missing).cast(
+                pa.date32()
+            )
         else:
             low, high = float(item.low), float(item.high)
             values = draw.uniform(low - 1, high + 1, size)

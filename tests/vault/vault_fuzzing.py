@@ -273,7 +273,8 @@ class Planner:
             lambda: a.Compare(compare, self.date(depth - 1), self.date(0)),
             lambda: a.Compare(rng.choice(["eq", "ne"]), self.category(depth - 1), self.category(0)),
             lambda: a.And((inner, self.bool(depth - 1))), lambda: a.Or((inner, self.bool(depth - 1))),
-            lambda: a.Not(inner), lambda: a.Not(leaf), lambda: a.And((leaf, inner)), lambda: a.IsNull(self.any(depth - 1)), lambda: a.Fill(inner, a.Boolean(True)),
+            lambda: a.Not(inner), lambda: a.Not(leaf), lambda: a.And((leaf, inner)),
+            lambda: a.IsNull(self.any(depth - 1)), lambda: a.Fill(inner, a.Boolean(True)),
             lambda: a.IsIn(self.number(depth - 1), (self.literal(), self.literal())),
             lambda: a.IsIn(self.category(depth - 1), (a.Text("red"), a.Text("nowhere"))),
             lambda: a.Case(inner, self.bool(depth - 1), self.bool(0)),
@@ -283,7 +284,14 @@ class Planner:
         rng, leaf = self.rng, self._column("category") or a.Text("red")
         if depth == 0:
             return rng.choice([leaf, leaf, a.Text(rng.choice(["red", "(other)", "violet"]))])
-        edges = rng.choice([("-3", "0", "1/2", "9"), ("0", "1", "2", "3", "4", "5"), ("-7/3", "-1/3", "1/2", "5/3"), ("-1000000", "-500", "300000")])
+        edges = rng.choice(
+            [
+                ("-3", "0", "1/2", "9"),
+                ("0", "1", "2", "3", "4", "5"),
+                ("-7/3", "-1/3", "1/2", "5/3"),
+                ("-1000000", "-500", "300000"),
+            ]
+        )
         return rng.choice([
             lambda: leaf, lambda: a.Cut(self.number(depth - 1), edges),
             lambda: a.Cut(self.date(0), ("2024-01-01", "2024-02-01", "2024-04-01")),

@@ -38,12 +38,16 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Work bounds from plan and card alone: rows, operations on each, rows to sort, integers that leave."""
+    """Work bounds from plan and card alone: rows, what is done with each, and the integers that leave.
+
+    ``sorts`` counts passes that order all rows, ``products`` the sums of products (Gram) per row.
+    """
 
     rows: int
     operations_per_row: int
     sorts: int
     integers: int
+    products: int = 0
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -157,7 +161,8 @@ def _tier(card: Card, name: str) -> int:
 
 
 def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
-    operations = len(plan.keys) + sum(part.width for part in frame.components)
+    products = sum(part.width for part in frame.components if part.role == "gram")
+    operations = len(plan.keys) + len(frame.components)
     operations += sum(_nodes(term) for measure in plan.measures for term in _terms(measure))
     sorts = 0
     for node in chain(plan.source):
@@ -166,15 +171,15 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
         elif isinstance(node, a.Derive):
             operations += sum(_nodes(expression) for _, expression in node.columns)
         elif isinstance(node, a.Cap):
-            sorts += 1 if node.groups is None else 2
+            sorts += 1 if node.groups is None else 4
     rows = max(1, card.row_limit)
-    if rows * (operations + 40 * sorts) > MAX_ROW_OPERATIONS:
+    if rows * (operations + products + 40 * sorts) > MAX_ROW_OPERATIONS:
         raise PlanError(
             "plan.cost",
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    return Cost(rows, operations, sorts, frame.cells * frame.width)
+    return Cost(rows, operations, sorts, frame.cells * frame.width, products)
 
 
 def _nodes(node: a.Scalar) -> int:

@@ -22,7 +22,8 @@ MAX_SIGMA = 2.0**50
 LADDER_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000)
 _FIXED_MS = 15.0
 _MS_PER_ROW_OPERATION = 2e-6
-_MS_PER_SORTED_ROW = 1.5e-3
+_MS_PER_SORTED_ROW = 5e-4
+_MS_PER_PRODUCT = 1.2e-5
 _MS_PER_INTEGER = 0.02
 
 
@@ -80,7 +81,9 @@ def deadline_ms(cost: Cost) -> int:
     """
     predicted = (
         _FIXED_MS
-        + cost.rows * (cost.operations_per_row * _MS_PER_ROW_OPERATION + cost.sorts * _MS_PER_SORTED_ROW)
+        + cost.rows * cost.operations_per_row * _MS_PER_ROW_OPERATION
+        + cost.rows * cost.products * _MS_PER_PRODUCT
+        + cost.rows * cost.sorts * _MS_PER_SORTED_ROW
         + cost.integers * _MS_PER_INTEGER
     )
     for step in LADDER_MS:
