@@ -161,6 +161,7 @@ class Agent:
                 raise TrustError("session.owner", "the session belongs to somebody else, or to other terms")
             if known.attached:
                 raise TrustError("session.attached", "the session is in use by another connection")
+            known.left.clear()
             return known
         if len(self.sessions) >= self.config.max_sessions:
             raise UnavailableError(
@@ -176,10 +177,12 @@ class Agent:
             self._forget(session)
             raise
         self.spawn(self._forget_when_ended(session))
+        session.left.clear()
         return session
 
     def detached(self, session: Session) -> None:
         """Note that a session's connection broke; its kernel waits a while for the same analyst."""
+        session.left.set()
         self.spawn(self._expire(session))
 
     def spawn(self, work: Any) -> None:

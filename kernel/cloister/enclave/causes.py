@@ -44,6 +44,7 @@ class _Served(NamedTuple):
     kind: str
     subshell: str | None
     cause: Cause
+    transcript: str
 
 
 def split(parts: tuple[bytes, ...]) -> Message | None:
@@ -64,7 +65,7 @@ def read_header(data: bytes) -> Header:
 
 
 class Causes:
-    """Follows one session's messages; ``transcript`` is the digest over all code so far."""
+    """Follows one session's messages; ``transcript`` is the digest over all code sent so far."""
 
     def __init__(self, session: str) -> None:
         self.transcript = code.transcript_start(session)
@@ -85,14 +86,16 @@ class Causes:
         content = _content(message.content)
         cause = self._record(header, content, message.content)
         if shell and header.msg_id and len(self._outstanding) < _MAX_OUTSTANDING:
-            self._outstanding[header.msg_id] = _Served(header.msg_type, header.subshell_id, cause)
+            self._outstanding[header.msg_id] = _Served(header.msg_type, header.subshell_id, cause, self.transcript)
 
     def idle(self, message_id: str) -> None:
         """Note that the kernel says it has finished a message."""
         self._outstanding.pop(message_id, None)
 
-    def current(self) -> Cause:
-        """Return why a plan that arrives now was sent.
+    def current(self) -> tuple[Cause, str]:
+        """Return why a plan that arrives now was sent, and the transcript up to that message.
+
+        Cells that are queued behind the running one have been sent, but have not run: they are not part of it.
 
         Raises:
             RefusedError: ``link.introspection``: the kernel is completing or inspecting, which must never spend.
@@ -100,7 +103,7 @@ class Causes:
         served = [s for s in self._outstanding.values() if s.subshell is None][:1]
         served += [s for s in self._outstanding.values() if s.subshell is not None]
         if not served:
-            return Cause("background")
+            return Cause("background"), self.transcript
         first = served[0]
         if first.kind in _INTROSPECTION:
             raise RefusedError(
@@ -108,7 +111,7 @@ class Causes:
                 "completing and inspecting never ask the vault",
                 next_step="run the expression in a cell",
             )
-        return first.cause
+        return first.cause, first.transcript
 
     def _record(self, header: Header, content: dict[str, Any], raw: bytes) -> Cause:
         kind = header.msg_type

@@ -42,7 +42,7 @@ class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ready: str = ""
     work: str = ""
     idle_exit_s: float = 0
-    resume_s: float = 60
+    resume_s: float = 20
     max_sessions: int = 16
     quotes_per_minute: int = 240
     plain_kernel: bool = False

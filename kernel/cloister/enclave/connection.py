@@ -48,7 +48,6 @@ class Connection:
             with contextlib.suppress(ConnectionClosed, CloisterError):
                 await self._refuse(error)
             return
-        session.left.clear()
         try:
             await self._pump(session)
         except ConnectionClosed:
@@ -57,8 +56,8 @@ class Connection:
             _log.warning("session %s: the channel ended (%s)", session.opening.session, error.code)
             self._end.abort()
         finally:
-            session.left.set()
             if self._end.peer_closed:
+                session.left.set()
                 await session.stop("the notebook closed it")
             else:
                 self._agent.detached(session)
@@ -80,11 +79,12 @@ class Connection:
         _check_purpose(opening, served)
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
         isolation = session.kernel.isolation if session.kernel else {}
-        for event in (
-            {"type": "accepted", "isolation": isolation},
-            {"type": "cards", "cards": served.cards},
-        ):
-            await self._socket.send(self._end.seal(Kind.EVENT, canonical.encode(event)))
+        try:
+            for event in ({"type": "accepted", "isolation": isolation}, {"type": "cards", "cards": served.cards}):
+                await self._socket.send(self._end.seal(Kind.EVENT, canonical.encode(event)))
+        except ConnectionClosed:
+            self._agent.detached(session)
+            raise
         return session
 
     async def _message(self) -> bytes:

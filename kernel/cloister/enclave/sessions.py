@@ -91,6 +91,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._parents: dict[int, str] = {}
         self._over = asyncio.Event()
+        self._started = False
 
     @property
     def attached(self) -> bool:
@@ -104,6 +105,7 @@ class Session:
             UnavailableError: The sandbox could not be started or confined.
         """
         self.kernel = await KernelProcesses.start(folder, plain=plain)
+        self._started = True
         for work in (self._watch(), self._from_kernel(), self._from_sandbox(), self._greet_vault()):
             self._spawn(work)
 
@@ -113,9 +115,11 @@ class Session:
 
     async def stop(self, reason: str) -> None:
         """End the kernel; ``reason`` is told to the proxy."""
-        if self._over.is_set():
-            return
+        started = self._started
         await self._finish(reason)
+        if started:
+            # Somebody else may be ending it already; its processes are gone when this returns.
+            await self._over.wait()
 
     async def event(self, **event: Any) -> None:
         """Tell the proxy something."""
@@ -204,16 +208,16 @@ class Session:
             _decode(body, Request)
             if self._causes.ambiguous:
                 await self._fence()
-            cause = self._causes.current()
+            cause, transcript = self._causes.current()
             vault = await self._vaults.get(self.served, self.opening.mode)
             self._parents[number] = cause.message
-            await vault.request(self._context(cause), number, body, self._answer)
+            await vault.request(self._context(cause, transcript), number, body, self._answer)
         except CloisterError as error:
             await self._to_sandbox(canonical.encode({"id": number, "error": error.to_dict()}))
 
-    def _context(self, cause: Cause) -> Context:
+    def _context(self, cause: Cause, transcript: str) -> Context:
         opening = self.opening
-        return Context(opening.session, opening.analyst, opening.purpose, self._causes.transcript, cause)
+        return Context(opening.session, opening.analyst, opening.purpose, transcript, cause)
 
     async def _fence(self) -> None:
         """Wait until everything the kernel published before now has been seen.
@@ -271,7 +275,9 @@ class Session:
         body = canonical.encode({"id": _BUDGET_ID, "op": "budget", "plan": None})
         try:
             vault = await self._vaults.get(self.served, self.opening.mode)
-            await vault.request(self._context(Cause("background")), _BUDGET_ID, body, self._answer)
+            await vault.request(
+                self._context(Cause("background"), self._causes.transcript), _BUDGET_ID, body, self._answer
+            )
         except CloisterError as error:
             if error.code != "vault.busy":
                 await self.event(type="vault", state="died", error=error.to_dict())

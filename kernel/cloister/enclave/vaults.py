@@ -106,9 +106,9 @@ class Vault:
         self._pending[key] = _Pending(answer, context.session)
         try:
             await self._link.send(Kind.REQUEST, canonical.encode(context), body)
-        except CloisterError:
+        except UnavailableError as error:
             self._pending.pop(key, None)
-            raise
+            raise _died() from error
 
     async def stop(self) -> None:
         """End the process."""
