@@ -17,7 +17,8 @@ from signed_world import MEAN_BY_SEX, Story, World, code_cell, result
 from cloister.analyst.bundling import bundle_notebook
 from cloister.analyst.receipts import ReceiptBook, load_session, stored_sessions
 from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
-from cloister.receipt import chain
+from cloister.plan import algebra
+from cloister.receipt import chain, chip
 from cloister.reviewer.report import SIMULATED
 from cloister.reviewer.verify import verify
 from cloister.wire.envelope import Envelope
@@ -222,3 +223,23 @@ def test_from_the_channel_to_the_reviewer(tmp_path: Path) -> None:
     assert report.overall == SIMULATED
     assert set(report.reservations) == {"simulated", "origin unknown"}
     assert "reproducible" in report.run
+
+
+def test_a_model_release_has_no_table_but_a_price(world: World, admitted: ReceiptBook) -> None:
+    gram = ((algebra.Gram("model", (algebra.Col("bmi"),)),), ())
+    facts = admitted.accept(builtins(world.sign(world.receipt("x", (100, -3, 40), gram))), "m1")
+    assert facts.question == "clinic.visits: gram of 1 terms"
+    assert (facts.rows, facts.cells) == ((), 1)
+    data, _ = chip.display([facts])
+    assert facts.question in data["text/plain"]
+    assert "epsilon" in data["text/html"]
+
+
+def test_a_chip_escapes_what_a_plan_names(world: World, admitted: ReceiptBook) -> None:
+    asked = ((algebra.Count("<script>alert(1)</script>"),), ())
+    facts = admitted.accept(builtins(world.sign(world.receipt("x", (5,), asked))), "m1")
+    facts = msgspec.structs.replace(facts, keys=("<b>k</b>",), question="<i>q</i>")
+    data, _ = chip.display([facts])
+    assert "<script>" not in data["text/html"]
+    assert "<b>" not in data["text/html"]
+    assert "<i>" not in data["text/html"]

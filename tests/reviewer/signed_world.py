@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from cloister.attest import binding
 from cloister.attest.channel import make_offer
 from cloister.attest.encoding import b64
+from cloister.attest.evidence import Evidence
 from cloister.attest.hello import ANALYST_CHANNEL, new_hello
 from cloister.attest.opening import sign_opening
 from cloister.contract import signing
@@ -63,12 +65,16 @@ class World:
         self, *, share_releases: bool = False, session: str = "session-1", assurance: str = "simulated"
     ) -> None:
         self.provider, self.broker, self.analyst, self.vault = (SigningKey.generate() for _ in range(4))
+        self.colleague = SigningKey.generate()
         self.simulator = SigningKey.generate()
         self.session, self.assurance = session, assurance
         self.card = signing.seal_card(CARD, self.provider)
         self.terms = Contract(
             name="clinic", title="Clinic", operations=("aggregate", "model"), regime="dp", purposes=("teaching",),
-            parties=(Party("clinic", self.provider.did, "provider"), Party("ann", self.analyst.did, "analyst")),
+            parties=(
+                Party("clinic", self.provider.did, "provider"),
+                Party("ann", self.analyst.did, "analyst"), Party("bob", self.colleague.did, "analyst"),
+            ),
             brokers=(Broker("broker", self.broker.did, "http://127.0.0.1:1"),),
             tables=(TableTerms("clinic.visits", "clinic", "broker", signing.payload_digest(self.card), MANIFEST),),
             budgets=(Budget("clinic.patients", "broker", "8", "0.000001", "0.02"),),
@@ -76,7 +82,7 @@ class World:
             placement="colocated", tenancy="shared", accept_simulated=True, share_releases=share_releases,
             not_before="2026-01-01T00:00:00Z", not_after="2027-01-01T00:00:00Z",
         )  # fmt: skip
-        self.contract = signing.sign_contract(self.terms, self.provider, self.analyst)
+        self.contract = signing.sign_contract(self.terms, self.provider, self.analyst, self.colleague)
         self.digest = signing.contract_digest(self.contract)
         self.admission = self.admit()
         self.size = 0
@@ -91,21 +97,39 @@ class World:
         statement = msgspec.structs.replace(statement, **changes)
         return seal(ADMISSION_TYPE, canonical.encode(statement), signer or self.broker)
 
-    def exchange(self, *, session: str = "", vault: SigningKey | None = None, env: str = ENV) -> bundles.Exchange:
-        """Return hello, offer and opening as a proxy would have sent and seen them."""
-        hello = new_hello(self.analyst.did, self.digest, ANALYST_CHANNEL, ephemeral=X25519PrivateKey.generate())
-        attester = SimulatorAttester(self.simulator)
-        offer, binding = make_offer(
-            hello,
-            lambda data: msgspec.structs.replace(
-                attester.collect(data, contract=self.digest, env_digest=env, runtime={}),
-                tee="simulator" if self.assurance == "simulated" else self.assurance,
-            ),
-            kex_pub=X25519PrivateKey.generate().public_key().public_bytes_raw(),
-            vault_id=(vault or self.vault).did, env_digest=env, role=ANALYST_CHANNEL, contract=self.digest,
+    def exchange(
+        self,
+        *,
+        session: str = "",
+        vault: SigningKey | None = None,
+        env: str = ENV,
+        attested_env: str = "",
+        debug: bool = False,
+        analyst: SigningKey | None = None,
+        versions: tuple[str, ...] = (),
+    ) -> bundles.Exchange:
+        """Return hello, offer and opening as a proxy would have sent and seen them (or as a dishonest one would)."""
+        key = analyst or self.analyst
+        hello = new_hello(key.did, self.digest, ANALYST_CHANNEL, ephemeral=X25519PrivateKey.generate())
+        said = hello if not versions else canonical.encode({**msgspec.json.decode(hello), "versions": versions})
+        attester = SimulatorAttester(self.simulator, debug=debug)
+        kex_pub = X25519PrivateKey.generate().public_key().public_bytes_raw()
+        vault_id = (vault or self.vault).did
+        offer, _ = make_offer(
+            hello, lambda _: Evidence("", "", ""), kex_pub=kex_pub, vault_id=vault_id, env_digest=env,
+            role=ANALYST_CHANNEL, contract=self.digest,
         )  # fmt: skip
-        opening = sign_opening(self.analyst, binding, session or self.session, "teaching", "confidential")
-        return bundles.Exchange(b64(hello), b64(canonical.encode(offer)), b64(opening))
+        value = binding.binding(
+            said, version=offer.version, suite=offer.suite, role=ANALYST_CHANNEL, kex_pub=kex_pub, vault_id=vault_id,
+            contract=self.digest, env_digest=env,
+        )  # fmt: skip
+        evidence = attester.collect(
+            binding.report_data(value), contract=self.digest, env_digest=attested_env or env, runtime={}
+        )
+        tee = "simulator" if self.assurance == "simulated" else self.assurance
+        offer = msgspec.structs.replace(offer, evidence=msgspec.structs.replace(evidence, tee=tee))
+        opening = sign_opening(key, value, session or self.session, "teaching", "confidential")
+        return bundles.Exchange(b64(said), b64(canonical.encode(offer)), b64(opening))
 
     def ran(self, source: str) -> None:
         """Extend the transcript as the agent does when a cell is sent."""
@@ -135,6 +159,16 @@ class World:
             cause=Cause("cell", "m1", code.exact(source), code.normalised(source)), assurance=self.assurance,
         )  # fmt: skip
         return msgspec.structs.replace(made, **changes)
+
+    def renamed(self, receipt: Receipt, **changes: Any) -> Receipt:
+        """Return a changed receipt whose digests and names follow again: what a vault that lies well would sign."""
+        made = msgspec.structs.replace(receipt, **changes)
+        digest = canonical.digest(made.plan)
+        release = naming.release_key(
+            plan=digest, rho=Fraction(made.plan["rho"]), manifests=made.manifests, cards=made.cards,
+            contract=self.digest, env_digest=made.env_digest, analyst="" if self.terms.share_releases else made.analyst,
+        )  # fmt: skip
+        return msgspec.structs.replace(made, plan_digest=digest, release=release, charge_id=naming.charge_id(release))
 
     def sign(self, receipt: Receipt, key: SigningKey | None = None) -> Envelope:
         return seal(RECEIPT_TYPE, canonical.encode(receipt), key or self.vault)

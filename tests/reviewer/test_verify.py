@@ -163,6 +163,12 @@ def test_any_fact_edited(story: Story, field: str) -> None:
     assert {step for step, _ in failures(check(notebook))} == {9}
 
 
+def test_a_simulated_chip_dressed_as_genuine(story: Story) -> None:
+    notebook = story.notebook()
+    chip_of(notebook, 1)["metadata"]["cloister"]["state"] = "confidential"
+    assert failures(check(notebook)) == {(9, "chip.text")}
+
+
 def test_a_number_edited_in_an_ordinary_output_is_no_longer_bound(story: Story) -> None:
     notebook = story.notebook()
     notebook["cells"][1]["outputs"][0] = result("2003")
@@ -292,6 +298,25 @@ def test_other_names_than_follow(story: Story) -> None:
     assert (8, "receipt.names") in signed(story, manifests=("sha256:" + "0" * 64,))
 
 
+def lied_well(story: Story, **changes: Any) -> set[tuple[int, str]]:
+    receipt = story.world.renamed(story.count, **changes)
+    return failures(check(story.notebook(receipts=[story.world.sign(receipt), story.world.sign(story.means)])))
+
+
+def test_other_data_than_the_contract_pins(story: Story) -> None:
+    assert (8, "receipt.names") in lied_well(story, manifests=("sha256:" + "0" * 64,))
+    assert (8, "receipt.names") in lied_well(story, cards=())
+
+
+def test_more_charged_than_asked(story: Story) -> None:
+    assert (8, "receipt.rho") in lied_well(story, plan={**story.count.plan, "rho": "1/1000"})
+
+
+def test_an_admission_that_is_named_but_not_there(story: Story) -> None:
+    named = (*story.count.admissions, "sha256:" + "0" * 64)
+    assert (7, "receipt.admission") in signed(story, admissions=named)
+
+
 def test_a_stranger_or_another_purpose(story: Story) -> None:
     assert (7, "receipt.party") in signed(story, analyst=SigningKey.generate().did)
     assert (7, "receipt.party") in signed(story, purpose="marketing")
@@ -365,6 +390,34 @@ def test_evidence_of_another_contract(story: Story) -> None:
     assert (6, "evidence.contract") in failures(check(story.notebook(evidence=[Story().world.exchange()])))
 
 
+def test_evidence_that_contradicts_its_offer(story: Story) -> None:
+    lying = story.world.exchange(attested_env="sha384:" + "cd" * 48)
+    assert (6, "evidence.claims") in failures(check(story.notebook(evidence=[lying])))
+
+
+def test_evidence_of_an_enclave_started_for_debugging(story: Story) -> None:
+    assert (6, "evidence.debug") in failures(check(story.notebook(evidence=[story.world.exchange(debug=True)])))
+
+
+def test_an_offer_of_a_version_that_was_not_asked_for(story: Story) -> None:
+    old = story.world.exchange(versions=("9",))
+    assert (6, "evidence.exchange") in failures(check(story.notebook(evidence=[old])))
+
+
+def test_evidence_of_the_session_of_another_analyst(story: Story) -> None:
+    other = story.world.exchange(analyst=story.world.colleague)
+    assert (6, "evidence.receipt") in failures(check(story.notebook(evidence=[other])))
+
+
+def test_a_verifier_that_forgets_the_binding_is_not_enough(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(evidence: Evidence, data: bytes, endorsements: Any, now: datetime) -> Claims:
+        claims = simulator.verify(evidence, data, endorsements, now)
+        return msgspec.structs.replace(claims, report_data="00" * 64)
+
+    monkeypatch.setattr(verifiers, "installed", lambda: {"simulator": careless})
+    assert (6, "evidence.binding") in failures(check(story.notebook()))
+
+
 def test_evidence_moved_to_another_exchange(story: Story) -> None:
     one, two = story.world.exchange(), story.world.exchange()
     mixed = msgspec.structs.replace(one, offer=two.offer)
@@ -383,7 +436,7 @@ def test_evidence_with_the_opening_of_another_session(story: Story) -> None:
 def test_a_forged_contract(story: Story) -> None:
     world = story.world
     terms = msgspec.structs.replace(world.terms, title="Other")
-    forged = signing.sign_contract(terms, SigningKey.generate(), world.analyst)
+    forged = signing.sign_contract(terms, SigningKey.generate(), world.analyst, world.colleague)
     assert (2, "contract.unsigned") in failures(check(story.notebook(contract=forged)))
     edited = edit(world.contract, lambda body: body.__setitem__("title", "Other"))
     assert (2, "contract.unsigned") in failures(check(story.notebook(contract=edited)))
@@ -401,7 +454,9 @@ def test_a_contract_among_impostors_is_self_consistent_at_best() -> None:
 
 def test_another_valid_contract_does_not_carry_the_receipts(story: Story) -> None:
     world = story.world
-    other = signing.sign_contract(msgspec.structs.replace(world.terms, title="Other"), world.provider, world.analyst)
+    other = signing.sign_contract(
+        msgspec.structs.replace(world.terms, title="Other"), world.provider, world.analyst, world.colleague
+    )
     found = failures(check(story.notebook(contract=other)))
     assert (5, "admission.contract") in found
 
@@ -663,7 +718,9 @@ def test_an_unknown_tee_is_not_believed(hardware: Story, monkeypatch: pytest.Mon
 # Accounts, where a notebook carries proofs -----------------------------------------------------------
 
 
-def proof(story: Story, *, signer: SigningKey | None = None, releases: int = 2, **changes: Any) -> Proof:
+def proof(
+    story: Story, *, signer: SigningKey | None = None, broker: str = "", releases: int = 2, **changes: Any
+) -> Proof:
     """The broker's log with both charges of the story between two others, and a signed tip of it."""
     world, others = story.world, [b"someone", b"else"]
     entries = [
@@ -673,7 +730,7 @@ def proof(story: Story, *, signer: SigningKey | None = None, releases: int = 2, 
     entries = [msgspec.structs.replace(entry, **changes) for entry in entries]
     leaves = [log.leaf_hash(data) for data in (others[0], *map(canonical.encode, entries), others[1])]
     reply = LedgerReply(
-        op="tip", request="r", nonce="n", broker=world.broker.did, vault_id=world.vault.did, status="ok",
+        op="tip", request="r", nonce="n", broker=broker or world.broker.did, vault_id=world.vault.did, status="ok",
         population="clinic.patients", size=4, root=log.root_text(log.root(leaves)), spent="1", limit="2",
         contract_spent="1", analyst_spent="1", analyst_limit="2", releases=releases, releases_limit=100, epoch=1,
         lease="", time="2026-06-01T12:00:00Z",
@@ -698,9 +755,10 @@ def test_a_checkpoint_counts_what_is_not_here(story: Story) -> None:
     assert report.level(12) == "note"
 
 
-def test_a_checkpoint_by_nobody(story: Story) -> None:
-    found = failures(check(story.notebook(proofs=[proof(story, signer=SigningKey.generate())])))
-    assert {step for step, _ in found} == {11}
+def test_a_checkpoint_by_nobody_or_by_a_stranger(story: Story) -> None:
+    own = SigningKey.generate()
+    assert (11, "signature.missing") in failures(check(story.notebook(proofs=[proof(story, signer=own)])))
+    assert (11, "account.broker") in failures(check(story.notebook(proofs=[proof(story, signer=own, broker=own.did)])))
 
 
 def test_an_entry_that_is_not_in_the_log(story: Story) -> None:
