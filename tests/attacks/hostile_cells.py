@@ -213,9 +213,19 @@ mask = (ctypes.c_uint64 * 16)(3)
 sc('sched_setaffinity', VICTIM, 128, mask)
 return True
 """, "EPERM"),
-    Cell("sched_setscheduler_victim", "return sc('sched_setscheduler', VICTIM, 3, ctypes.byref(ctypes.c_int(0))) == 0",
-         "EPERM"),
-    Cell("sched_getparam_victim", "return sc('sched_getparam', VICTIM, ctypes.byref(ctypes.c_int(0))) == 0", "EPERM"),
+    Cell("sched_setscheduler_victim", """
+sc('sched_setscheduler', VICTIM, 3, ctypes.byref(ctypes.c_int(0)))     # says yes in the jail, and does nothing
+return sc('sched_getscheduler', VICTIM) == 3
+""", "nothing"),
+    Cell("sched_getparam_victim", """
+priority = ctypes.c_int(77)
+sc('sched_getparam', VICTIM, ctypes.byref(priority))
+return priority.value != 77
+""", "nothing"),
+    Cell("sched_setattr_victim", """
+attributes = ctypes.create_string_buffer(struct.pack('IIQiI', 48, 3, 0, 0, 0), 48)
+return sc('sched_setattr', VICTIM, attributes, 0) == 0
+""", "EPERM"),
     Cell("setpriority_victim", "return sc('setpriority', 0, VICTIM, 5) == 0", "EPERM"),
     Cell("getpriority_of_user", "return sc('getpriority', 2, 0) > 0", "EPERM"),
     Cell("ioprio_victim", "return sc('ioprio_get', 1, VICTIM) >= 0", "EPERM"),

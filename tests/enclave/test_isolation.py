@@ -168,6 +168,17 @@ class TestANotebookWorks:
         )
         assert got["stdout"] == "6 2 4\n"
 
+    def test_zmq_threads_and_large_outputs(self, kernel: jailed.Kernel) -> None:
+        got = kernel.run(
+            "import zmq\ncontext = zmq.Context(io_threads=2)\na, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)\n"
+            "a.bind('inproc://x'); b.connect('inproc://x'); a.send(b'y' * 200_000, copy=False)\n"
+            "print(len(b.recv())); a.close(); b.close(); context.term()\n"
+            "print('z' * 2_000_000)"
+        )
+        assert got["stdout"].startswith("200000\n")
+        assert len(got["stdout"]) == 2_000_008
+        assert kernel.alive
+
     def test_magics(self, kernel: jailed.Kernel) -> None:
         got = kernel.run("%timeit -n1 -r1 sum(range(10))\n%who_ls str\n%pwd")
         assert got["status"] == "ok"

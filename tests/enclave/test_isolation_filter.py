@@ -19,7 +19,7 @@ NEVER = """
     pidfd_send_signal kcmp bpf perf_event_open keyctl add_key request_key userfaultfd mount umount2 unshare setns
     chroot pivot_root personality capset seccomp io_uring_setup io_uring_enter io_uring_register connect bind listen
     shmget shmat semget msgget mq_open inotify_init1 fanotify_init name_to_handle_at open_by_handle_at mknod mknodat
-    sched_setscheduler sched_setparam sched_setattr tkill truncate syslog sysinfo clone3 openat2 memfd_secret
+    sched_setparam sched_setattr tkill truncate syslog sysinfo clone3 openat2 memfd_secret
     move_pages migrate_pages get_robust_list iopl ioperm modify_ldt setuid setsid setpgid landlock_create_ruleset
 """.split()  # noqa: SIM905
 NOT_FOR_THE_VAULT = """
@@ -123,7 +123,7 @@ def test_the_vault_opens_for_reading_only(vault: Filter, sandbox: Filter) -> Non
     assert refused(sandbox("openat", 0, 0, 0o1000))
 
 
-@pytest.mark.parametrize("name", ["prlimit64", "sched_setaffinity", "sched_getaffinity", "sched_getparam", "getpgid"])
+@pytest.mark.parametrize("name", ["prlimit64", "sched_setaffinity", "sched_getaffinity", "getpgid"])
 def test_process_ids_other_than_the_own_are_refused(sandbox: Filter, name: str) -> None:
     assert sandbox(name, 0) == sandbox(name, PID) == ALLOW
     for other in (1, PID + 1, -1, PID | 1 << 31):
@@ -176,6 +176,13 @@ def test_terminals_and_owners_of_descriptors(sandbox: Filter) -> None:
 def test_metadata_calls_pretend(sandbox: Filter) -> None:
     for name in ("chmod", "fchmod", "fchmodat", "utimensat", "fchown"):
         assert sandbox(name) in {None, ERRNO}
+
+
+def test_scheduling_of_others_is_only_pretended(sandbox: Filter) -> None:
+    for name in ("sched_getparam", "sched_getscheduler", "sched_setscheduler"):
+        assert sandbox(name, PID + 1, 3) == ERRNO
+    assert sandbox("sched_getscheduler", PID) == ALLOW
+    assert sandbox("sched_setscheduler", PID, 1) == ERRNO
 
 
 def test_dumpable_stays_off(sandbox: Filter) -> None:
