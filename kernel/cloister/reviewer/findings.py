@@ -19,7 +19,12 @@ class Findings:
     @property
     def failed(self) -> bool:
         """Whether any line says that something is false."""
-        return any(line.level == "fail" for line in self.lines)
+        return self.failures > 0
+
+    @property
+    def failures(self) -> int:
+        """How many lines say that something is false."""
+        return sum(line.level == "fail" for line in self.lines)
 
     def add(
         self, step: int, level: Level, code: str, text: str, *, cell: int | None = None, release: str | None = None
