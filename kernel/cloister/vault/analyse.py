@@ -26,6 +26,9 @@ from cloister.plan.rules import children
 from cloister.plan.typing import Schema, chain, scalar, step, table_schema
 
 MAX_ROW_OPERATIONS = 10**12
+MAX_OPERATIONS = 5_000
+MAX_PRODUCTS = 5_000
+MAX_SORTS = 32
 Operation = Literal["aggregate", "model"]
 
 
@@ -173,6 +176,12 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
         elif isinstance(node, a.Cap):
             sorts += 1 if node.groups is None else 4
     rows = max(1, card.row_limit)
+    if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
+        raise PlanError(
+            "plan.cost",
+            "the plan is too large to be computed in one query",
+            next_step="use shorter expressions, fewer clips inside clips, fewer caps or smaller Grams",
+        )
     if rows * (operations + products + 40 * sorts) > MAX_ROW_OPERATIONS:
         raise PlanError(
             "plan.cost",
@@ -183,5 +192,8 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
 
 
 def _nodes(node: a.Scalar) -> int:
-    edges = len(node.edges) if isinstance(node, a.Cut) else 0
-    return 1 + edges + sum(_nodes(child) for child in children(node))
+    """Return the operations of an expression as compiled: clips and cuts repeat their term."""
+    inside = sum(_nodes(child) for child in children(node))
+    if isinstance(node, a.Clip):
+        return 1 + 4 * inside
+    return 1 + inside * (len(node.edges) if isinstance(node, a.Cut) else 1)

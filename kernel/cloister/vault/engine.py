@@ -55,7 +55,10 @@ class Engine:
         return Exact(values, tuple(part.width for part in analysis.layout.components))
 
     def interrupt(self) -> None:
-        """Stop the running query; ``run`` then raises its fault. Safe from any thread."""
+        """Stop the running query; ``run`` then raises its fault.
+
+        Safe from any thread. Without a running query it does nothing, so a watchdog repeats it until ``run`` ends.
+        """
         self._cursor.interrupt()
 
     def close(self) -> None:

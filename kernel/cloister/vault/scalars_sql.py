@@ -2,7 +2,7 @@
 
 Every lowered expression computes the integers of its grid (booleans as BOOLEAN). Ranges were checked by the typing
 rules, so no operator can overflow; null follows the algebra's rules, which differ from SQL's in comparisons and
-conditions, hence the ``COALESCE``s. ``least``/``greatest`` are avoided because they ignore null.
+conditions, hence the ``COALESCE``s. ``least``/``greatest`` ignore null, so they serve non-null terms only.
 """
 
 from __future__ import annotations
@@ -104,11 +104,7 @@ def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
             then, otherwise = _aligned(parts[1], parts[2], bind)
             return f"(CASE WHEN {condition(parts[0])} THEN {then} ELSE {otherwise} END)"
         case a.IsIn():
-            hits = [
-                _compare("eq", (node.term, value), [parts[0], part], bind)
-                for value, part in zip(node.values, parts[1:], strict=True)
-            ]
-            return "(" + " OR ".join(["FALSE", *hits]) + ")"
+            return _is_in(node, parts[0], bind)
         case a.Clip():
             return _clip(node, parts[0], bind)
         case a.Cut():
@@ -164,6 +160,29 @@ def _threshold(kind: str, term: Lowered, value: Fraction, bind: Parameters) -> s
     return f"({wide(term)} {_OPERATORS[kind]} {bind.integer(index)})"
 
 
+def _is_in(node: a.IsIn, term: Lowered, bind: Parameters) -> str:
+    """List the grid integers that are meant; a literal off the grid or the domain equals nothing."""
+    grid = term[1]
+    found = (_index(value, grid) for value in node.values)
+    wanted = sorted({index for index in found if index is not None})
+    if not wanted:
+        return "FALSE"
+    test = f"({wide(term)} IN ({', '.join(map(bind.integer, wanted))}))"
+    return f"COALESCE({test}, FALSE)" if grid.nullable else test
+
+
+def _index(value: a.Scalar, grid: Grid) -> int | None:
+    match value:
+        case a.Text():
+            return grid.domain.index(value.value) if value.value in grid.domain else None
+        case a.Number():
+            index = rational(value.value) / grid.step
+            return index.numerator if index.denominator == 1 and grid.lo <= index <= grid.hi else None
+        case _:
+            index = combine(value, ()).lo / grid.step
+            return index.numerator if index.denominator == 1 else None
+
+
 def _aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]:
     """Return both expressions as integers of one common grid (or both as booleans)."""
     kinds = {left[1].kind, right[1].kind}
@@ -199,6 +218,8 @@ def _clip(node: a.Clip, term: Lowered, bind: Parameters) -> str:
     # The limits may lie far outside the term's range; what counts is where its values can end up.
     first, last = min(max(first, grid.lo), grid.hi), max(min(last, grid.hi), grid.lo)
     lower_, upper = bind.integer(first), bind.integer(last)
+    if not term[1].nullable:
+        return f"greatest(least({sql}, {upper}), {lower_})"
     return f"(CASE WHEN {sql} < {lower_} THEN {lower_} WHEN {sql} > {upper} THEN {upper} ELSE {sql} END)"
 
 
