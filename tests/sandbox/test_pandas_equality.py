@@ -299,3 +299,23 @@ def plain(table: Any) -> Any:
         table.columns = table.columns.astype(object)
     table.attrs.clear()
     return table
+
+
+def test_two_keys_of_one_name_are_two_keys(quiet: cl.Frame) -> None:
+    d = frame()
+    ours = quiet.groupby([quiet.age >= 50, quiet.age >= 30]).cost.mean()
+    theirs = d.groupby([d.age >= 50, d.age >= 30]).cost.mean()
+    assert ours.index.names == ["age", "age_2"]
+    for label, value in theirs.items():
+        assert ours[label] == pytest.approx(value)
+    assert cl.crosstab(quiet.age >= 50, quiet.age >= 30).to_numpy().sum() == len(d)
+    assert quiet.groupby("sex").sex.value_counts()[("F", "F")] == (d.sex == "F").sum()
+
+
+def test_a_cap_by_a_derived_key_groups_by_the_same_key(quiet: cl.Frame) -> None:
+    d = frame()
+    old = quiet.age >= 50
+    capped = quiet.assign(old=old).cap(1, by="old", groups=2)
+    pairs = d.groupby([d.patient_id, d.age >= 50]).ngroups
+    assert capped.groupby("old").size().sum() == pairs
+    assert capped[capped.sex == "F"].groupby("old").size().sum() <= pairs

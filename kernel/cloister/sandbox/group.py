@@ -85,7 +85,7 @@ class GroupBy:
                 "value_counts of one column, as counts",
                 nearest=('visits.groupby("sex").region.value_counts()',),
             )
-        keys = {**self._keys, self._selection: self._columns[self._selection]}
+        keys = {**self._keys, _free(self._selection, self._keys): self._columns[self._selection]}
         options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
         return measures.value_counts(self._rows, keys, options, len(self._keys))
 
@@ -132,6 +132,9 @@ class GroupBy:
             return refuse.look_up(refuse.GROUPED, name, self._words())
         raise refuse.unknown_column(name, list(self._columns), self._rows.label)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._columns)
+
     def __dir__(self) -> list[str]:
         return sorted({*(name for name in super().__dir__() if not name.startswith("_")), *self._columns})
 
@@ -169,9 +172,9 @@ def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
         if isinstance(item, RowWise):
             if not item._rows.covers(rows):
                 same(rows, item._rows)
-            keys[item.name or f"key{len(keys) + 1}"] = item._term
+            keys[_free(item.name or "key", keys)] = item._term
         elif isinstance(item, str) and item in columns:
-            keys[item] = columns[item]
+            keys[_free(item, keys)] = columns[item]
         elif isinstance(item, str):
             raise refuse.unknown_column(item, list(columns), rows.label)
         else:
@@ -181,3 +184,11 @@ def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
                 nearest=('visits.groupby("sex")', "visits.groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
             )
     return keys
+
+
+def _free(name: str, taken: Mapping[str, Term]) -> str:
+    """Return ``name``, numbered if another key has it: two conditions on one column are two keys."""
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free

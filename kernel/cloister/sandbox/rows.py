@@ -54,11 +54,9 @@ class Rows:
         names: list[str] = []
         derived: list[tuple[str, a.Scalar]] = []
         for wanted, term in keys.items():
-            if isinstance(term.scalar, a.Col):
-                names.append(term.scalar.name)
-                continue
-            if term.scalar in known:
-                names.append(known[term.scalar])
+            ready = term.scalar.name if isinstance(term.scalar, a.Col) else known.get(term.scalar)
+            if ready is not None and ready not in names:
+                names.append(ready)
                 continue
             name, number = wanted, 2
             while name in taken:
