@@ -46,5 +46,5 @@ def open_book(entry: str, mode: Mode, session: EnclaveSession, cards: list[dict[
         cloister_home() / "receipts",
         cards=signed,
         analyst=store.analyst_key().did,
-        evidence=getattr(session, "exchange", None),
+        evidence=session.exchange,
     )

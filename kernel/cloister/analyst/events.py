@@ -116,8 +116,10 @@ class Events:
 
     def _vault(self, event: dict[str, Any]) -> None:
         self.vault = {"state": event.get("state"), "error": event.get("error")}
-        if self._receipts is not None and isinstance(event.get("vault_id"), str):
-            self._receipts.renew(event["vault_id"])
+        # The vault this machine attested, not the one the event names: the session asked for evidence before this.
+        attested = getattr(self._uplink.verdict, "vault_id", "")
+        if self._receipts is not None and attested:
+            self._receipts.renew(attested)
 
     def _budget(self, event: dict[str, Any]) -> None:
         budget = event.get("budget")

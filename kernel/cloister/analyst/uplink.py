@@ -55,7 +55,11 @@ class Uplink:
         self._wake = asyncio.Event()
         self.state = State.DIALLING
         self.error: CloisterError | None = None
-        self.verdict: Verdict | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict of the last attestation; fresh evidence may replace it while the session lasts."""
+        return self.session.verdict if self.session is not None else None
 
     @property
     def gone(self) -> bool:
@@ -72,7 +76,6 @@ class Uplink:
         except Exception as error:  # noqa: BLE001 (boundary: a defect while verifying must end in refusal)
             self.end(State.REFUSED, _defect("dialling the enclave", error))
             return
-        self.verdict = session.verdict
         self.state = State.OPEN
         self._on_change()
         sender = asyncio.create_task(self._send_queued(session))
