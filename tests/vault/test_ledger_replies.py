@@ -233,6 +233,20 @@ def test_a_forgotten_session_is_opened_again_once(quiet_world: World) -> None:
     assert transport.posts == ["/v1/append", "/v1/hello", "/v1/session", "/v1/append", "/v1/settle"]
 
 
+def test_a_session_whose_lease_has_ended_is_opened_again_on_fresh_evidence(quiet_world: World) -> None:
+    state, transport = quiet_world.state()
+    first = release(state, context(quiet_world), numbered(11))
+    ledger = state.brokers._ledgers["anna-broker"]
+    ledger._heard_s -= 3599
+    transport.posts.clear()
+    release(state, context(quiet_world), numbered(12))
+    assert "/v1/session" not in transport.posts
+    ledger._heard_s -= 3601
+    renewed = release(state, context(quiet_world), numbered(13))
+    assert transport.posts.count("/v1/session") == 1
+    assert renewed.receipt.admissions != first.receipt.admissions
+
+
 # Sessions --------------------------------------------------------------------------------------------
 
 

@@ -95,13 +95,24 @@ def test_the_vault_holds_two_descriptors_and_no_file_of_the_host(world: World) -
         assert not [name for name in sockets if "parquet" in name or ".json" in name]
 
 
+_OPEN: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_ends():
+    yield
+    while _OPEN:
+        _OPEN.pop().close()
+
+
 class Link:
     """A service on a socketpair, with operations of the test's making."""
 
     def __init__(self, **operations: object) -> None:
         self.ours, theirs = socket.socketpair()
         self.freed = 0
-        self.service = Service(Pipe(theirs.detach(), 1 << 24), operations, self._free)  # type: ignore[arg-type]
+        _OPEN.extend((self.ours, theirs))
+        self.service = Service(Pipe(theirs.fileno(), 1 << 24), operations, self._free)  # type: ignore[arg-type]
         threading.Thread(target=self.service.serve, daemon=True).start()
         self._decoder = frames.Decoder()
 

@@ -85,8 +85,11 @@ class VaultProcess:
         self._broker, broker = socket.socketpair()
         fds = [link.fileno(), broker.fileno()]
         arguments = ["-m", "cloister.vault"]
+        self._threads: list[threading.Thread] = []
+        self._more: list[socket.socket] = []
         if steps is not None:
             self._stepper, step = socket.socketpair()
+            self._more.append(self._stepper)
             fds.append(step.fileno())
             arguments = [STEPPING, str(fds[2])]
         self.process: Any = (
@@ -96,22 +99,29 @@ class VaultProcess:
         broker.close()
         if steps is not None:
             step.close()
-            threading.Thread(target=self._follow_steps, args=(steps,), daemon=True).start()
+            self._spawn(self._follow_steps, steps)
         self.log: list[str] = []
         self._dead = False
         if self.process.stderr is not None:
-            threading.Thread(target=self._read_log, daemon=True).start()
+            self._spawn(self._read_log)
         with contextlib.suppress(OSError):
             self._send(self._link, Kind.OPEN, canonical.encode(config))
         self._frames = self._read(self._link)
         opened = next(self._frames, None)
         if opened is None:
+            self.close()
             raise Dead("the vault ended while it started: " + "\n".join(self.log))
         self.opening = json.loads(opened.parts[0])
         if "error" in self.opening:
+            self.close()
             raise from_dict(self.opening["error"])
-        threading.Thread(target=self._read_link, daemon=True).start()
-        threading.Thread(target=self._relay, daemon=True).start()
+        self._spawn(self._read_link)
+        self._spawn(self._relay)
+
+    def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     @staticmethod
     def _start(arguments: list[str], fds: list[int]) -> subprocess.Popen[bytes]:
@@ -195,6 +205,12 @@ class VaultProcess:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.kill()
+        for thread in self._threads:
+            thread.join(5)
+        for end in (self._link, self._broker, *self._more):
+            end.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
     def __enter__(self) -> VaultProcess:
         return self

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -30,6 +31,7 @@ from cloister.wire import canonical
 from cloister.wire.frames import Kind
 
 _MEMORY_SHARE = 0.6
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _log = logging.getLogger("cloister.vault")
 
 
@@ -104,5 +106,8 @@ def _operations(
 
 def _machine() -> tuple[int, str]:
     """Return the threads and the memory of the engine; asked before confinement, which hides the machine."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return len(os.sched_getaffinity(0)), f"{int(physical * _MEMORY_SHARE) >> 20}MiB"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
+        memory = min(memory, int(_CGROUP_LIMIT.read_text()))
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads, f"{int(memory * _MEMORY_SHARE) >> 20}MiB"

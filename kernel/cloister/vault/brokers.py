@@ -1,7 +1,8 @@
 """Every broker of the contract, as this vault stands with it: sessions are opened when first needed.
 
-A broker that forgot the session (it was restarted) is asked again once. A broker that fenced this vault (a newer
-vault took over) is never asked again: an old vault must not come back.
+A broker that forgot the session (it was restarted) is asked again once. A session whose lease has ended is dropped
+with its data keys, and opened again on fresh evidence. A broker that fenced this vault (a newer vault took over) is
+never asked again: an old vault must not come back.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Brokers:
         with self._lock:
             if broker.name in self._fenced:
                 raise self._fenced[broker.name]
+            ledger = self._ledgers[broker.name]
+            if ledger.lease_ended():
+                self._sessions.pop(broker.name, None)
             if broker.name not in self._sessions:
-                ledger = self._ledgers[broker.name]
                 self._sessions[broker.name] = open_session(self._transport, ledger, self._terms, self._keys)
             return self._sessions[broker.name]
 

@@ -54,6 +54,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._tips: dict[str, tuple[int, str, Fraction]] = {}
         self._time: datetime | None = None
+        self._lease: datetime | None = None
         self._heard_s = 0.0
 
     def now(self) -> str:
@@ -64,10 +65,16 @@ class Ledger:
         Raises:
             UnavailableError: The broker has not signed any time yet.
         """
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def lease_ended(self) -> bool:
+        """Whether the broker has been silent for longer than its last reply allows."""
+        return self._lease is not None and self._now() >= self._lease
+
+    def _now(self) -> datetime:
         if self._time is None:
             raise UnavailableError("broker.unavailable", "the broker has not told the time yet")
-        now = self._time + timedelta(seconds=time.monotonic() - self._heard_s)
-        return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._time + timedelta(seconds=time.monotonic() - self._heard_s)
 
     def session(self, contract: str, hpke_public: str, offer: dict[str, object]) -> LedgerReply:
         """Present evidence; the reply carries epoch, admission and sealed data keys."""
@@ -133,6 +140,7 @@ class Ledger:
                 )
             self._follow(reply)
             self._time, self._heard_s = parse_time(reply.time), time.monotonic()
+            self._lease = parse_time(reply.lease) if reply.lease else self._lease
             return reply
 
     def _believe(self, body: bytes) -> LedgerReply:

@@ -10,17 +10,24 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from cloister.contract.card import Card
 from cloister.errors import UnavailableError
 from cloister.vault.authorise import Grant, check_time
 from cloister.vault.brokers import Brokers
 from cloister.vault.capsules import open_capsule
 from cloister.vault.config import Terms
+from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
 from cloister.vault.faults import Faults
 from cloister.vault.keys import VaultKeys, load_secret, receipt_key
 from cloister.vault.question import Question
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.session import BrokerSession, Transport
+
+
+def load_ms(card: Card) -> int:
+    """Return the planned time to load a table, from its declared size alone (about twice what it takes)."""
+    return 100 + card.row_limit * len(card.columns) // 2000
 
 
 def no_step(_number: int) -> None:
@@ -73,8 +80,12 @@ class VaultState:
             raise UnavailableError("capsule.missing", f"the enclave holds no capsule of {name}")
         provider = self.terms.provider_dids[terms.provider]
         data_key = session.data_keys[terms.manifest]
-        table = open_capsule(Path(directory), terms, provider, card, data_key)
-        self.engine.load(name, card, table, load_secret(data_key))
+        deadline = Deadline(load_ms(card))
+        try:
+            table = open_capsule(Path(directory), terms, provider, card, data_key)
+            self.engine.load(name, card, table, load_secret(data_key))
+        finally:
+            deadline.wait()  # how long loading takes depends on the rows there are (G6)
         self._loaded.add(name)
 
     def sessions(self, question: Question) -> tuple[BrokerSession, ...]:
