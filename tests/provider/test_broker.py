@@ -18,7 +18,7 @@ from cloister.contract.states import Decision
 from cloister.contract.terms import AnalystLimit, Budget, Limits
 from cloister.errors import ContractError, MalformedError, SignatureError
 from cloister.plan.precision import rho_of_epsilon
-from cloister.provider import clock
+from cloister.provider import clock, hellos
 from cloister.receipt import log
 from cloister.receipt.ledger import REQUEST_TYPE
 from cloister.receipt.receipt import ADMISSION_TYPE, Admission
@@ -80,6 +80,13 @@ def test_a_hello_grows_old(world, monkeypatch):
     now = world.broker._hellos._monotonic()
     monkeypatch.setattr(world.broker._hellos, "_monotonic", lambda: now + 61)
     assert vault.ask("session", request).status == "evidence.rejected"
+
+
+def test_a_flood_of_hellos_stays_bounded(world):
+    for number in range(hellos.MAX_PENDING + 10):
+        world.broker.hello(canonical.encode({"contract": world.digest, "vault_id": f"did:key:{number}"}))
+    assert len(world.broker._hellos._pending) == hellos.MAX_PENDING
+    assert Vault(world).session().status == "ok"
 
 
 def test_a_hello_of_another_vault_does_not_count(world):

@@ -231,6 +231,14 @@ def test_decisions_about_unknown_contracts(world):
         assert world.home.contracts.get(name) is None
 
 
+def test_a_contract_under_the_name_of_another_is_unknown(world):
+    path = next(world.home.contracts._directory.glob("*.json"))
+    other = "0" * 64
+    path.with_name(f"{other}.json").write_bytes(path.read_bytes())
+    assert world.home.contracts.get(f"sha256:{other}") is None
+    assert world.home.contracts.get(world.digest) is not None
+
+
 def test_a_damaged_decision_is_no_permission(world):
     path = next(world.home.contracts._directory.glob("*.state"))
     path.write_text("{")

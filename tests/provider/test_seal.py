@@ -283,6 +283,15 @@ def test_the_wrong_data_key(sealed):
         capsule.unwrap_keys(bytes(32), manifest_of(sealed))
 
 
+def test_the_keys_are_tied_to_the_very_ciphertexts(sealed):
+    """A provider who edits a part must seal again: old keys do not open a manifest with other parts."""
+    manifest = manifest_of(sealed)
+    first, second = manifest.parts
+    edited = msgspec.structs.replace(manifest, parts=(capsule.sized(first, b"other", commitment=""), second))
+    with pytest.raises(TrustError, match=r"capsule\.key"):
+        capsule.unwrap_keys(sealed.data_key, edited)
+
+
 @pytest.mark.parametrize("sealed_text", ["", "AAAA", "not base64!", base64.b64encode(bytes(200)).decode()])
 def test_a_damaged_key_section(sealed, sealed_text):
     with pytest.raises(TrustError, match=r"capsule\.key"):
