@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan.typing import chain
 from cloister.sandbox import terms
 
 if TYPE_CHECKING:
@@ -44,12 +45,9 @@ class Rows:
     def keyed(self, keys: dict[str, terms.Term]) -> tuple[a.Relation, tuple[str, ...]]:
         """Return a relation in which every key is a column, and the names of these columns."""
         taken = {column.name for column in self.card.columns}
-        taken |= {name for node in _chain(self.relation) if isinstance(node, a.Derive) for name, _ in node.columns}
+        taken |= {name for node in chain(self.relation) if isinstance(node, a.Derive) for name, _ in node.columns}
         known = {
-            scalar: name
-            for node in _chain(self.relation)
-            if isinstance(node, a.Derive)
-            for name, scalar in node.columns
+            scalar: name for node in chain(self.relation) if isinstance(node, a.Derive) for name, scalar in node.columns
         }
         names: list[str] = []
         derived: list[tuple[str, a.Scalar]] = []
@@ -69,14 +67,7 @@ class Rows:
 
     def covers(self, other: Rows) -> bool:
         """Return whether ``other`` is these rows or a part of them, so that expressions here hold there."""
-        return self.card.name == other.card.name and any(node == self.relation for node in _chain(other.relation))
-
-
-def _chain(relation: a.Relation) -> list[a.Relation]:
-    nodes = [relation]
-    while not isinstance(nodes[-1], a.Table):
-        nodes.append(nodes[-1].source)
-    return nodes
+        return self.card.name == other.card.name and any(node == self.relation for node in chain(other.relation))
 
 
 def same(left: Rows, right: Rows) -> Rows:
