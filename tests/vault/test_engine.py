@@ -12,10 +12,11 @@ import pytest
 from price_checks import CARD, ROWS, analysed
 from vault_fuzzing import TABLE, Bench
 
-from cloister.errors import FaultError, PlanError
+from cloister.errors import FaultError, MalformedError, PlanError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.vault import engine as engine_module
+from cloister.vault import load as load_module
 from cloister.vault.analyse import analyse
 from cloister.vault.compile import compile_plan
 from cloister.vault.engine import Engine
@@ -95,6 +96,19 @@ def test_faults_are_constant_and_say_nothing(engine, monkeypatch):
     assert len(found) == 1
     assert "alice" not in found.pop()
     assert engine.run(analysed()).values == (9,)
+
+
+@pytest.mark.parametrize("error", [duckdb.ConversionException("secret-alice"), pa.ArrowInvalid("secret-alice")])
+def test_a_failing_load_says_nothing_of_the_data(engine, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(load_module, "_cap", fail)
+    with pytest.raises(MalformedError) as refused:
+        engine.load("other", CARD, table(), b"k")
+    assert refused.value.code == "capsule.load"
+    assert "alice" not in str(refused.value)
+    assert refused.value.__suppress_context__
 
 
 def test_a_running_query_can_be_interrupted():

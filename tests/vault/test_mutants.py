@@ -127,7 +127,8 @@ MUTANTS = [
     (scalars_sql, "math.ceil(edge / grid.step)", "math.floor(edge / grid.step)", scalars),
     (scalars_sql, "_recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", scalars),
     (scalars_sql, "WHEN {sql} > {upper} THEN {upper} ELSE {sql} END", "ELSE {sql} END", scalars),
-    (scalars_sql, "if not term[1].nullable:\n        return f\"greatest", "if True:\n        return f\"greatest", scalars),
+    (scalars_sql, "if not term[1].nullable:\n        return f\"greatest",
+     "if True:\n        return f\"greatest", scalars),
     (scalars_sql, "greatest(least({sql}, {upper}), {lower_})", "least({sql}, {upper})", scalars),
     (scalars_sql, "if index.denominator == 1 and grid.lo <= index <= grid.hi else None", "", scalars),
     # Price.

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from cloister.contract.card import Card
-from cloister.errors import FaultError
+from cloister.errors import FaultError, MalformedError
 from cloister.plan.layout import GRAM_SCALE, Component, Layout
 from cloister.vault.analyse import Analysis
 from cloister.vault.compile import Query, compile_plan
@@ -37,8 +37,15 @@ class Engine:
         self._cursor = self._store.cursor()
 
     def load(self, name: str, card: Card, parts: pa.Table | Iterable[pa.Table], secret: bytes) -> None:
-        """Load a table canonically; see ``Store.add``."""
-        self._store.add(name, card, [parts] if isinstance(parts, pa.Table) else parts, secret)
+        """Load a table canonically; see ``Store.add``.
+
+        Raises:
+            MalformedError: The capsule does not fit its card; texts of the engine, which can hold data, are dropped.
+        """
+        try:
+            self._store.add(name, card, [parts] if isinstance(parts, pa.Table) else parts, secret)
+        except (duckdb.Error, pa.ArrowException):
+            raise MalformedError("capsule.load", f"the table {name} could not be loaded") from None
 
     def run(self, analysis: Analysis) -> Exact:
         """Return the exact integers of a release.
