@@ -74,6 +74,14 @@ def test_malformed_evidence(attest_world: AttestWorld, change: dict[str, object]
     assert excinfo.value.code == code
 
 
+def test_evidence_has_one_spelling(attest_world: AttestWorld) -> None:
+    evidence = attest_world.attest(BINDING)
+    for spelled in (unb64(evidence.blob) + b" ", unb64(evidence.blob).replace(b'"debug":', b'"debug": ')):
+        with pytest.raises(RejectedError) as excinfo:
+            verify(msgspec.structs.replace(evidence, blob=b64(spelled)))
+        assert excinfo.value.code == "evidence.malformed"
+
+
 def test_report_of_one_and_signature_of_another(attest_world: AttestWorld) -> None:
     one = msgspec.json.decode(unb64(attest_world.attest(BINDING).blob), type=SignedReport)
     attest_world.changes = {"debug": True}
@@ -178,6 +186,16 @@ def test_simulated_needs_the_explicit_choice_too(attest_world: AttestWorld) -> N
     with pytest.raises(TrustError) as excinfo:
         decide(vector, found, rules, accept_simulated=False)
     assert excinfo.value.code == "appraisal.simulated"
+
+
+def test_a_simulator_is_excused_for_being_one_and_for_nothing_else(attest_world: AttestWorld) -> None:
+    found, rules = claims_of(attest_world), attest_world.policy()
+    vector = appraise(found, rules, contract=CONTRACT)
+    worse = tuple(
+        msgspec.structs.replace(result, value=99) if result.claim == "hardware" else result for result in vector.results
+    )
+    with pytest.raises(TrustError):
+        decide(msgspec.structs.replace(vector, results=worse), found, rules, accept_simulated=True)
 
 
 def test_hardware_is_genuine_only_if_everything_affirms(attest_world: AttestWorld) -> None:

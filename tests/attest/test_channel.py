@@ -10,6 +10,7 @@ from cloister.attest.channel import EnclaveEnd, RelyingParty, make_offer, refusa
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.hello import BROKER_SESSION, Offer, new_hello, parse_hello
 from cloister.attest.opening import Opening, sign_opening
+from cloister.attest.renewal import Renewal, renew_offer
 from cloister.attest.sealing import MAX_SEALED, TO_ENCLAVE, Sealer, channel_keys
 from cloister.attest.verification import appraise_offer
 from cloister.errors import CloisterError, ContractError, MalformedError, TrustError
@@ -406,6 +407,41 @@ def test_flipped_bits_close_the_channel(attest_world: AttestWorld) -> None:
         with pytest.raises(TrustError) as excinfo:
             end.open(channel.seal(Kind.SHELL, b"next"))
         assert code_of(excinfo) == "channel.closed"
+
+
+def test_a_sealer_that_was_lied_to_is_closed(attest_world: AttestWorld) -> None:
+    keys = channel_keys(fixed_key(b"1"), fixed_key(b"2").public_key().public_bytes_raw(), b"b" * 48)
+    sender, receiver = (Sealer(keys[TO_ENCLAVE], b"b" * 48, TO_ENCLAVE) for _ in range(2))
+    with pytest.raises(TrustError):
+        receiver.open(bytes(64))
+    with pytest.raises(TrustError) as excinfo:
+        receiver.open(sender.seal(b"honest"))
+    assert code_of(excinfo) == "channel.closed"
+
+
+def test_a_renewal_continues_this_channel_for_this_party(attest_world: AttestWorld) -> None:
+    channel, end = attest_world.connect()
+    assert end.hello is not None
+
+    def answer(renewal: Renewal, previous: bytes) -> bytes:
+        offer, _ = renew_offer(
+            renewal.hello, end.hello, attest_world.attest, previous=previous, vault_id="v2", env_digest=attest_world.env
+        )
+        return canonical.encode(offer)
+
+    given = {"policy": attest_world.policy(), "now": NOW, "accept_simulated": True, "verifiers": VERIFIERS}
+    renewal = Renewal(attest_world.analyst.did, attest_world.contract, channel.binding)
+    first = renewal.judge(answer(renewal, end.binding), **given)
+    assert first.offer.vault_id == "v2"
+    following = Renewal(attest_world.analyst.did, attest_world.contract, first.binding)
+    for previous in (b"", end.binding):  # only the last attestation is continued
+        with pytest.raises(TrustError) as excinfo:
+            following.judge(answer(following, previous), **given)
+        assert code_of(excinfo) == "offer.previous"
+    following.judge(answer(following, first.binding), **given)
+    with pytest.raises(TrustError) as excinfo:
+        answer(Renewal(SigningKey.generate().did, attest_world.contract, channel.binding), end.binding)
+    assert code_of(excinfo) == "hello.audience"
 
 
 @pytest.mark.parametrize("order", [(1, 0), (0, 0), (0, 2), (1,), (0, 1, 1), (2, 1, 0)])

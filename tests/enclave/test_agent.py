@@ -113,6 +113,18 @@ def test_two_notebooks_share_one_vault(running: AgentWorld) -> None:
     asyncio.run(story())
 
 
+def test_large_outputs_and_inputs_pass_whole(running: AgentWorld) -> None:
+    async def story() -> None:
+        async with Notebook(running) as notebook:
+            size = 10_000_000
+            assert await notebook.run(f"x = {'a' * 2_000_000!r}\nprint(len(x))") == "2000000\n"
+            assert len(await notebook.run(f"print('b' * {size}, flush=True)")) == size + 1
+            many = await notebook.run("for n in range(1000): print(n, flush=True)")
+            assert many.split() == [str(n) for n in range(1000)]
+
+    asyncio.run(story())
+
+
 def test_goodbye_ends_the_kernel_at_once(running: AgentWorld) -> None:
     async def story() -> None:
         async with Notebook(running) as notebook:
@@ -390,7 +402,7 @@ def test_only_the_same_analyst_resumes(world: AgentWorld) -> None:
 
 
 def test_lost_session_ends_after_a_while(world: AgentWorld) -> None:
-    world.start(resume_s=0.3, idle_exit_s=1)
+    world.start(resume_s=0.3, idle_exit_s=3)
 
     async def story() -> None:
         notebook = await Notebook(world).__aenter__()

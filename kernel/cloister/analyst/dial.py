@@ -36,6 +36,7 @@ DEMO_ENTRY = "demo"
 DEMO_ENDPOINT = "demo:"
 CONNECT_TIMEOUT_S = 10.0
 OFFER_TIMEOUT_S = 30.0
+PING_TIMEOUT_S = 60.0
 # Starting a sandbox on a busy machine takes a while; silence for longer means that nobody is there.
 ACCEPT_TIMEOUT_S = 90.0
 DEMO_START_TIMEOUT_S = 120.0
@@ -244,7 +245,13 @@ async def _connect_url(url: str) -> ClientConnection:
     proxy: Literal[True] | None = None if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else True
     try:
         return await connect(
-            url, open_timeout=CONNECT_TIMEOUT_S, max_size=MAX_SEALED, compression=None, proxy=proxy, max_queue=64
+            url,
+            open_timeout=CONNECT_TIMEOUT_S,
+            ping_timeout=PING_TIMEOUT_S,
+            max_size=MAX_SEALED,
+            compression=None,
+            proxy=proxy,
+            max_queue=64,
         )
     except (OSError, TimeoutError, InvalidURI, InvalidHandshake) as error:
         raise UnavailableError(

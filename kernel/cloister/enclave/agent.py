@@ -36,6 +36,8 @@ from cloister.errors import CloisterError, ContractError, TrustError, Unavailabl
 MAX_HANDSHAKE = 64 * 1024
 GOODBYE_S = 2.0
 VAULT_WAIT_S = 10.0
+# Busy machines answer late; a session is too much to lose over it.
+PING_TIMEOUT_S = 60.0
 _log = logging.getLogger("cloister.enclave")
 
 
@@ -65,6 +67,7 @@ class Agent:
         self._coverage = measurement.coverage
         self._quotes = RateLimit(config.quotes_per_minute)
         self._stop = asyncio.Event()
+        self._connections = 0
         self._idle_since = time.monotonic()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -75,7 +78,12 @@ class Agent:
             loop.add_signal_handler(number, self._stop.set)
         try:
             async with serve(
-                self._connected, self.config.host, self.config.port, max_size=MAX_HANDSHAKE, compression=None
+                self._connected,
+                self.config.host,
+                self.config.port,
+                max_size=MAX_HANDSHAKE,
+                compression=None,
+                ping_timeout=PING_TIMEOUT_S,
             ) as server:
                 self._write_ready(server)
                 for served in self.contracts.values():
@@ -200,7 +208,13 @@ class Agent:
         return task
 
     async def _connected(self, socket: ServerConnection) -> None:
-        await Connection(self, socket).run()
+        # Somebody who is still being answered must not find the agent gone for idleness.
+        self._connections += 1
+        try:
+            await Connection(self, socket).run()
+        finally:
+            self._connections -= 1
+            self._idle_since = time.monotonic()
 
     def _vault_changed(self, contract: str, mode: Mode, state: dict[str, Any]) -> None:
         for session in self.sessions.values():
@@ -224,7 +238,8 @@ class Agent:
     async def _until_stopped(self) -> None:
         while not self._stop.is_set():
             idle = time.monotonic() - self._idle_since
-            if self.config.idle_exit_s and not self.sessions and idle >= self.config.idle_exit_s:
+            busy = self.sessions or self._connections
+            if self.config.idle_exit_s and not busy and idle >= self.config.idle_exit_s:
                 _log.info("no session for %.0f s: ending", idle)
                 return
             with contextlib.suppress(TimeoutError):
