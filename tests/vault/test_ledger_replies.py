@@ -335,6 +335,18 @@ def test_a_hello_of_somebody_else_is_not_answered(quiet_world: World) -> None:
         assert rejected.value.code == "broker.session"
 
 
+def test_evidence_about_other_keys_is_not_sent_on(quiet_world: World) -> None:
+    """The attester speaks for this vault's keys and code, or the vault does not speak to the broker at all."""
+    from cloister.vault.keys import VaultKeys
+
+    state, transport = quiet_world.state()
+    transport.keys = VaultKeys()
+    with pytest.raises(TrustError) as rejected:
+        release(state, context(quiet_world), numbered(1))
+    assert rejected.value.code == "broker.session"
+    assert transport.posts == ["/v1/hello"]
+
+
 def test_a_replayed_hello_admits_nobody(quiet_world: World) -> None:
     state, transport = quiet_world.state()
     kept: list[bytes] = []
