@@ -266,8 +266,9 @@ def test_release_count(make_world):
     assert vault.append("c1").status == "ok"
 
 
-def test_a_stranger_and_a_foreign_population_get_nothing(vault):
-    assert vault.append("c1", analyst="did:key:zStranger").status == "limit.analyst"
+def test_a_stranger_and_a_foreign_population_get_nothing(world, vault):
+    for nobody in ("did:key:zStranger", world.provider.did, ""):
+        assert vault.append("c1", analyst=nobody).status == "limit.analyst"
     reply = vault.append("c2", population="other.people")
     assert (reply.status, reply.size, reply.root) == ("budget.exhausted", 0, "")
     assert vault.tip("other.people").status == "budget.exhausted"

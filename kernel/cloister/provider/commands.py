@@ -1,4 +1,4 @@
-"""The provider's commands: ``cloister identity|card|seal|contract|broker|account``; the work is in the modules beside."""
+"""The provider's commands: ``cloister identity|card|seal|contract|broker|account``; the work is done beside."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def broker_serve(
 @broker_app.command("add")
 def broker_add(directory: BrokerDir, contract: Annotated[Path, typer.Argument()]) -> None:
     """Register a contract that everybody signed; it is active from now on."""
-    _say(BrokerHome(directory).contracts.add(_contract(contract), now=_now()))
+    _say(BrokerHome(directory).add_contract(_contract(contract), now=_now()))
 
 
 @broker_app.command("contracts")

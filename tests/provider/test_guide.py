@@ -1,0 +1,31 @@
+"""The provider's page is run as it stands: every command in docs/provider.md, in order, in one shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GUIDE = Path(__file__).parents[2] / "docs" / "provider.md"
+
+
+@pytest.mark.slow  # a dozen starts of the command line
+@pytest.mark.skipif(sys.platform == "win32", reason="the page is written for a POSIX shell")
+def test_the_guide_runs(tmp_path):
+    rows = "\n".join(f"P{n % 40},{20 + n % 60},{'female' if n % 2 else 'male'}" for n in range(100))
+    (tmp_path / "visits.csv").write_text(f"patient_id,age,sex\n{rows}\n")
+    blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    script = "set -euo pipefail\n" + "".join(blocks)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "signed by everybody" in done.stdout
+    assert "revoked: from now on nothing is released" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stderr
