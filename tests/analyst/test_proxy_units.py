@@ -15,6 +15,7 @@ from cloister.analyst.messages import Composer, Header, Message, Request, parse_
 from cloister.analyst.pending import Pending
 from cloister.analyst.signing import Signer
 from cloister.errors import MalformedError, RefusedError, SignatureError
+from cloister.receipt.facts import ReleaseFacts
 from cloister.wire.frames import Kind
 
 PORTS = {name: at for at, name in enumerate(("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"), 1)}
@@ -100,7 +101,7 @@ def test_a_command_is_the_only_statement(code: str, name: str | None) -> None:
 )
 def test_commands_that_are_not_there_say_so(name: str, code: str) -> None:
     with pytest.raises(RefusedError) as refusal:
-        commands.answer(commands.Command(name), INFO, None)
+        commands.answer(commands.Command(name), commands.Known(INFO))
     assert refusal.value.code == code
     assert refusal.value.next_step
 
@@ -196,3 +197,16 @@ def test_connection_files_are_checked(changes: dict[str, Any], tmp_path: Path) -
         connection_file.load(path)
     with pytest.raises(MalformedError):
         connection_file.load(tmp_path / "missing.json")
+
+
+def test_verify_lists_what_this_machine_verified_and_says_who_could_lie() -> None:
+    nothing = commands.answer(commands.Command("verify"), commands.Known(INFO))
+    assert "none yet" in nothing["text/plain"]
+    release = ReleaseFacts(
+        release="sha256:" + "a" * 64, receipt="sha256:" + "b" * 64, charge_id="c", session="s", question="t: mean of x",
+        keys=(), measures=("x",), rows=(), cells=1, rho="1/100", costs=(), assurance="simulated", time="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    shown = commands.answer(commands.Command("verify"), commands.Known(INFO, None, [release]))["text/plain"]
+    assert "1 receipts verified" in shown
+    assert "bbbbbbbbbbbb" in shown
+    assert "Simulated" in shown

@@ -7,10 +7,13 @@ static page.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from cloister.receipt.facts import ReleaseFacts
+
+_NO_RECEIPTS = {"receipts": "none yet: nothing was released in this session"}
 _UNKNOWN_BUDGET = "unknown: no budget was reported in this session; run cl.budget() in a cell"
 
 
@@ -41,6 +44,21 @@ def status(info: Mapping[str, Any]) -> dict[str, str]:
             rows["next step"] = error["next_step"]
     rows["entry"] = str(info["entry"])
     return table("Cloister: verified on this machine", rows)
+
+
+def receipts(releases: Sequence[ReleaseFacts]) -> dict[str, str]:
+    """Return the card of ``%cloister verify``: one line per receipt whose whole chain this machine checked."""
+    rows = {
+        f"{number}. {item.receipt.removeprefix('sha256:')[:12]}": (
+            f"verified: {item.question}; {'recalled' if item.recalled else f'charged at {item.time}'}"
+        )
+        for number, item in enumerate(releases, 1)
+    }
+    simulated = any(item.assurance == "simulated" for item in releases)
+    rows["signatures"] = "contract by all parties, admission by the broker, receipts by the vault this machine attested"
+    rows["enclave"] = "Simulated: its owner could have signed anything" if simulated else "genuine hardware"
+    rows["for others"] = "`cloister verify NOTEBOOK` checks the saved notebook, offline"
+    return table(f"Cloister: {len(releases)} receipts verified on this machine", rows if releases else _NO_RECEIPTS)
 
 
 def budget(known: Mapping[str, Any] | None) -> dict[str, str]:

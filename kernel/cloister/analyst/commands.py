@@ -6,16 +6,18 @@ answer rests on what this machine verified, never on what the sandbox says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cloister.analyst import bundles
 from cloister.errors import CloisterError, RefusedError
+from cloister.receipt.facts import ReleaseFacts
 
 MAGIC = "%cloister"
 HELP = {
     "status": "what was verified about the enclave, and when",
     "budget": "every limit of the contract and what is spent",
+    "verify": "the receipts of this session that this machine has verified",
     "help": "this list",
 }
 _LATER = ("put", "get")
@@ -30,7 +32,7 @@ class Command(NamedTuple):
     @property
     def waits(self) -> bool:
         """Whether the answer depends on the cells before it."""
-        return self.name == "budget"
+        return self.name in ("budget", "verify")
 
 
 def parse(code: str) -> Command | None:
@@ -45,7 +47,15 @@ def parse(code: str) -> Command | None:
     return Command(words[1].lower() if len(words) > 1 else "help", tuple(words[2:]))
 
 
-def answer(command: Command, info: Mapping[str, Any], budget: Mapping[str, Any] | None) -> dict[str, str]:
+class Known(NamedTuple):
+    """What the proxy knows when a line is answered: its block about the enclave, the last budget, verified releases."""
+
+    info: Mapping[str, Any]
+    budget: Mapping[str, Any] | None = None
+    releases: Sequence[ReleaseFacts] = ()
+
+
+def answer(command: Command, known: Known) -> dict[str, str]:
     """Return the answer as a MIME bundle (text and static HTML).
 
     Raises:
@@ -54,24 +64,29 @@ def answer(command: Command, info: Mapping[str, Any], budget: Mapping[str, Any] 
     handler = _HANDLERS.get(command.name)
     if handler is None:
         raise _unknown(command.name)
-    return handler(info, budget)
+    return handler(known)
 
 
-def _status(info: Mapping[str, Any], _budget: Mapping[str, Any] | None) -> dict[str, str]:
-    return bundles.status(info)
+def _status(known: Known) -> dict[str, str]:
+    return bundles.status(known.info)
 
 
-def _budget(_info: Mapping[str, Any], budget: Mapping[str, Any] | None) -> dict[str, str]:
-    return bundles.budget(budget)
+def _budget(known: Known) -> dict[str, str]:
+    return bundles.budget(known.budget)
 
 
-def _help(_info: Mapping[str, Any], _budget: Mapping[str, Any] | None) -> dict[str, str]:
+def _verify(known: Known) -> dict[str, str]:
+    return bundles.receipts(known.releases)
+
+
+def _help(_known: Known) -> dict[str, str]:
     return bundles.table("Cloister commands", {f"{MAGIC} {name}": text for name, text in HELP.items()})
 
 
-_HANDLERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any] | None], dict[str, str]]] = {
+_HANDLERS: dict[str, Callable[[Known], dict[str, str]]] = {
     "status": _status,
     "budget": _budget,
+    "verify": _verify,
     "help": _help,
 }
 

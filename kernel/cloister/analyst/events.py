@@ -7,7 +7,7 @@ can say more; an event that is not a JSON object ends the session, because the a
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +19,7 @@ from cloister.receipt.facts import ReleaseFacts
 from cloister.wire.frames import Frame
 
 _CELLS_KEPT = 256
+_RELEASES_LISTED = 1000
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Events:
         self.vault: dict[str, Any] | None = None
         self.kernel_started = False
         self.released = 0
+        self.verified: deque[ReleaseFacts] = deque(maxlen=_RELEASES_LISTED)
 
     def handle(self, frame: Frame) -> bool:
         """Take one event; return whether the page should be told that something changed.
@@ -101,6 +103,7 @@ class Events:
             self._notice(f"a receipt of this cell does not verify: {error}", parent)
             return
         self.released += 1
+        self.verified.append(facts)
         self._releases.setdefault(parent, []).append(facts)
         if len(self._releases) > _CELLS_KEPT:
             self._releases.popitem(last=False)

@@ -212,7 +212,8 @@ class Proxy:
         with self._front.serving(request):
             self._echo(request)
             try:
-                data = commands.answer(command, self._info(), self._events.budget)
+                known = commands.Known(self._info(), self._events.budget, self._events.verified)
+                data = commands.answer(command, known)
             except CloisterError as error:
                 self._front.fail(request, error, self._relay.execution_count)
             else:
