@@ -204,7 +204,8 @@ def test_verify_lists_what_this_machine_verified_and_says_who_could_lie() -> Non
     assert "none yet" in nothing["text/plain"]
     release = ReleaseFacts(
         release="sha256:" + "a" * 64, receipt="sha256:" + "b" * 64, charge_id="c", session="s", question="t: mean of x",
-        keys=(), measures=("x",), rows=(), cells=1, rho="1/100", costs=(), assurance="simulated", time="2026-01-01T00:00:00Z",
+        keys=(), measures=("x",), rows=(), cells=1, rho="1/100", costs=(), assurance="simulated",
+        time="2026-01-01T00:00:00Z",
     )  # fmt: skip
     shown = commands.answer(commands.Command("verify"), commands.Known(INFO, None, [release]))["text/plain"]
     assert "1 receipts verified" in shown
