@@ -16,6 +16,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import os
 import random
 import re
 import struct
@@ -85,6 +86,28 @@ class Canaries:
         for finding in self._scan(bytes(blob), label, 0, set()):
             found.setdefault((finding.canary, finding.form, finding.where), finding)
         return list(found.values())
+
+    def scan_memory(self, pid: int) -> list[Finding]:
+        """Search the writable memory of a process, as it is; needs the right to read it.
+
+        Raises:
+            PermissionError: This process may not.
+        """
+        found: list[Finding] = []
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+                if match is None:
+                    continue
+                start, end = (int(bound, 16) for bound in match.groups())
+                for position in range(start, end, _BLOCK):
+                    try:
+                        data = os.pread(memory.fileno(), min(_BLOCK + 512, end - position), position)
+                    except OSError:
+                        continue  # unmapped meanwhile
+                    if data.count(0) < len(data):
+                        found += self._search(data, f"memory of {pid}")
+        return found
 
     def scan_files(self, folder: Path) -> list[Finding]:
         """Scan every regular file below ``folder``, and the file names."""

@@ -170,7 +170,8 @@ class TestANotebookWorks:
 
     def test_zmq_threads_and_large_outputs(self, kernel: jailed.Kernel) -> None:
         got = kernel.run(
-            "import zmq\ncontext = zmq.Context(io_threads=2)\na, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)\n"
+            "import zmq\ncontext = zmq.Context(io_threads=2)\n"
+            "a, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)\n"
             "a.bind('inproc://x'); b.connect('inproc://x'); a.send(b'y' * 200_000, copy=False)\n"
             "print(len(b.recv())); a.close(); b.close(); context.term()\n"
             "print('z' * 2_000_000)"

@@ -37,6 +37,7 @@ _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBASE
 _CLEAN_FLAGS = ("-E", "-P", "-B")
 _FRESH_FOLDERS = ("ipython", "config", "cache", "run", "tmp")
 _KEPT_FOLDERS = ("home", "mpl", "ipc")
+_FONT_CACHE = Path.home() / ".cache" / "matplotlib"
 _MIB = 1 << 20
 EXIT_FAILED = 70
 
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report-fd", type=int, default=-1, help="gets one JSON line: isolation or error")
     parser.add_argument("--uid", default="auto", help="a number, 'auto' (if root and readable) or 'shared'")
     parser.add_argument("--memory-mib", type=int, default=4096, help="address space of the sandbox")
-    parser.add_argument("--cache", type=Path, default=None, help="folder with matplotlib's font list, to copy")
+    parser.add_argument("--cache", type=Path, default=_FONT_CACHE, help="folder with matplotlib's font list, to copy")
     return parser
 
 
@@ -153,9 +154,10 @@ def _prepare_folders(work: Path, options: argparse.Namespace, uid: int | None) -
         elif folder.exists() and name in _FRESH_FOLDERS:
             shutil.rmtree(folder)
         folder.mkdir(mode=0o700, exist_ok=True)
-    if options.cache is not None:
-        for font_list in options.cache.glob("fontlist-*.json"):
-            (work / "mpl" / font_list.name).unlink(missing_ok=True)
+    # searching all fonts of a machine can take seconds of the first plot
+    for font_list in options.cache.glob("fontlist-*.json"):
+        (work / "mpl" / font_list.name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
             shutil.copyfile(font_list, work / "mpl" / font_list.name)
     copied = work / "run" / "connection.json"
     copied.write_text(_connection(options.connection_file, work), encoding="utf-8")
