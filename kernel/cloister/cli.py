@@ -125,7 +125,7 @@ def run(
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(executed, target)
     for line in release_lines(executed):
-        out.print(line, markup=False, highlight=False)
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(f"enclave: {info['word']}; written: {target}", markup=False, highlight=False)
 
 
@@ -201,3 +201,43 @@ def _notebook(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MalformedError("notebook.file", f"{path} is not a notebook", next_step="check the path")
     return content
+
+
+@app.command()
+def status(
+    entry: Annotated[str, typer.Argument(help="An entry of your trust store; default: all.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Ask the enclave for fresh evidence now.")] = False,
+) -> None:
+    """Say whom this machine trusts for which contract, and with --check whether the enclave proves it now."""
+    from cloister.analyst.dial import EnclaveSession
+    from cloister.analyst.trust import TrustStore
+
+    store = TrustStore()
+    out.print(f"you are {store.analyst_key().did}", markup=False, highlight=False, soft_wrap=True)
+    for name in [entry] if entry else store.names():
+        known = store.load(name)
+        out.print(f"{name}: {known.endpoint}  contract {known.contract_digest[:23]}...", markup=False, highlight=False)
+        if check:
+
+            async def ask(name: str = name) -> None:
+                session = await EnclaveSession.open(name, mode="mock", purpose="", store=store)
+                try:
+                    out.print(f"  {session.verdict.word}", markup=False, highlight=False)
+                    for reason in session.verdict.reasons:
+                        out.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
+                finally:
+                    await session.close()
+
+            asyncio.run(ask())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, and what to do about the rest."""
+    from cloister.doctor import findings
+
+    for found in findings():
+        mark = "[ok]" if found.works else "[--]"
+        out.print(f"{mark} {found.what}: {found.detail}", markup=False, highlight=False, soft_wrap=True)
+        if not found.works:
+            out.print(f"     next step: {found.next_step}", markup=False, highlight=False, soft_wrap=True)
