@@ -34,7 +34,7 @@ def values(public: Card, **data) -> list:
 
 
 def test_storage_equals_a_plain_python_reference():
-    check_load(range(60))
+    check_load(range(30))
 
 
 def test_number_types_of_a_capsule_all_reach_the_same_grid():
