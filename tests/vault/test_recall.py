@@ -96,6 +96,34 @@ def test_a_receipt_of_another_question_is_not_an_answer(settled, quiet_world: Wo
     assert rejected.value.code == "recall.rejected"
 
 
+def test_what_is_settled_is_never_run_again(quiet_world: World) -> None:
+    document = quiet_world.sign(quiet_world.contract())
+    first = release(quiet_world.state(document)[0], context(quiet_world), numbered(1))
+    later, _ = quiet_world.state(document)
+    steps: list[int] = []
+    later.on_step = steps.append
+    again = release(later, context(quiet_world), numbered(1))
+    assert (again.recalled, again.envelope) == (True, first.envelope)
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_first_deposit_is_the_answer_to_both(quiet_world: World) -> None:
+    """A second run of the charge settles while the first one has drawn its noise: only one of the two is shown."""
+    state, _ = quiet_world.state()
+    inner: list[Answer] = []
+
+    def overtake(step: int) -> None:
+        if step == 10 and not inner:
+            inner.append(Answer(None, None, (), True))  # type: ignore[arg-type]
+            inner[0] = release(state, context(quiet_world), numbered(3))
+
+    state.on_step = overtake
+    outer = release(state, context(quiet_world), numbered(3))
+    assert outer.recalled
+    assert outer.envelope == inner[0].envelope
+    assert release(state, context(quiet_world), numbered(3)).envelope == inner[0].envelope
+
+
 def test_keys_are_derived_apart() -> None:
     keys = {
         receipt_key([b"a" * 32], "sha256:1", CHARGE),
