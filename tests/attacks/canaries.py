@@ -59,6 +59,7 @@ class Canaries:
             for form, data, certain in _forms(value):
                 needles.setdefault(data, (name, form, certain))
         self._needles = needles
+        self._longest = max(map(len, needles), default=0)
         self._by_anchor: dict[int, list[tuple[int, bytes]]] = {}
         for data in needles:
             position = _anchor(data)
@@ -129,7 +130,7 @@ class Canaries:
                 yield from self._scan(inner, f"{where} > {step}", depth + 1, seen)
 
     def _search(self, blob: bytes, where: str) -> Iterator[Finding]:
-        longest = max(map(len, self._needles), default=0)
+        longest = self._longest
         for start in range(0, len(blob), _BLOCK):
             first = max(0, start - longest)
             block = blob[first : start + _BLOCK + longest]
@@ -144,7 +145,8 @@ class Canaries:
         pairs = whole[:-1].astype(np.uint16) | whole[1:].astype(np.uint16) << 8
         first = np.flatnonzero(self._first_two[pairs[:-2]])
         quads = pairs[first].astype(np.uint32) | pairs[first + 2].astype(np.uint32) << 16
-        return first[np.isin(quads, self._anchors)]
+        places = np.searchsorted(self._anchors, quads)
+        return first[self._anchors[np.minimum(places, len(self._anchors) - 1)] == quads]
 
 
 def _anchor(data: bytes) -> int:
@@ -289,9 +291,12 @@ def _json_strings(blob: bytes) -> Iterator[tuple[str, bytes]]:
         document = json.loads(blob)
     except (ValueError, RecursionError):
         return
+    plain: list[str] = []
     for path, text in _strings(document, ""):
-        if "\\" in text or not text.isascii() or len(text) >= 4:
+        if text[:1] in {"{", "[", '"'}:
             yield f"json{path}", text.encode("utf-8", "surrogatepass")
+        plain.append(text)
+    yield "json strings", "\n".join(plain).encode("utf-8", "surrogatepass")
 
 
 def _strings(node: object, path: str) -> Iterator[tuple[str, str]]:
