@@ -19,6 +19,7 @@ from cloister.analyst.receipts import ReceiptBook, load_session, stored_sessions
 from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
 from cloister.plan import algebra
 from cloister.receipt import chain, chip
+from cloister.receipt.bundle import Exchange
 from cloister.reviewer.report import SIMULATED
 from cloister.reviewer.verify import verify
 from cloister.wire.envelope import Envelope
@@ -122,7 +123,9 @@ def test_another_vault_than_the_attested_one(world: World, tmp_path: Path) -> No
     made.admit(builtins(admission))
     receipt = world.receipt("x", (1,), admissions=(chain.admission_digest(admission),))
     assert refusal(made, world.sign(receipt, other)) == "receipt.vault"
-    made.renew(other.did)
+    seen = Exchange(hello="aGVsbG8=", offer="b2ZmZXI=")
+    made.renew(other.did, seen)
+    assert seen in load_session(tmp_path, world.session).evidence
     assert made.accept(builtins(world.sign(receipt, other)), "m1").recalled is False
     assert attested.did != other.did
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from cloister.analyst.session import Session
 from cloister.receipt import chip
+from cloister.receipt.bundle import Exchange
 from cloister.receipt.facts import ReleaseFacts
 
 
@@ -24,8 +25,8 @@ class ReceiptBook(Protocol):
             CloisterError: The receipt does not verify.
         """
 
-    def renew(self, vault_id: str) -> None:
-        """Follow the enclave to the vault that replaces one that died."""
+    def renew(self, vault_id: str, evidence: Exchange | None = None) -> None:
+        """Follow the enclave to the vault that replaces one that died, and keep the evidence for it."""
 
     def admit(self, envelope: dict[str, Any]) -> None:
         """Verify and store one admission.

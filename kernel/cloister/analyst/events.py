@@ -122,7 +122,7 @@ class Events:
         # The vault this machine attested, not the one the event names: the session asked for evidence before this.
         attested = getattr(self._uplink.verdict, "vault_id", "")
         if self._receipts is not None and attested:
-            self._receipts.renew(attested)
+            self._receipts.renew(attested, getattr(self._uplink.session, "exchange", None))
 
     def _budget(self, event: dict[str, Any]) -> None:
         budget = event.get("budget")

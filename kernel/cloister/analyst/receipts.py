@@ -73,11 +73,13 @@ class ReceiptBook:
         if evidence is not None:
             self._append("evidence.jsonl", evidence)
 
-    def renew(self, vault_id: str) -> None:
-        """Follow the enclave to the vault that replaces one that died.
+    def renew(self, vault_id: str, evidence: Exchange | None = None) -> None:
+        """Follow the enclave to the vault that replaces one that died; keep the evidence for it.
 
-        Only for an announcement that came through the attested channel; its receipts still need a broker's admission.
+        Only for a vault this machine attested inside the channel; its receipts still need a broker's admission.
         """
+        if vault_id != self._vault_id and evidence is not None:
+            self._append("evidence.jsonl", evidence)
         self._vault_id = vault_id
 
     def admit(self, envelope: dict[str, Any]) -> None:
