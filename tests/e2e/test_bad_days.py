@@ -15,10 +15,10 @@ HEAD = "import cloister as cl\nfrom cloister import CloisterError\nv = cl.table(
 
 
 def refused(kernel, code: str) -> str:
-    """Run a cell that must end in a CloisterError; return its code."""
-    return kernel.run(
-        f"{HEAD}try:\n    {code}\n    print('RELEASED')\nexcept CloisterError as e:\n    print(e.code, bool(e.reason), bool(e.next_step))"
-    ).strip()
+    """Run a cell that must end in a CloisterError; return its code, and whether it has a reason and a next step."""
+    tried = f"try:\n    {code}\n    print('RELEASED')\n"
+    caught = "except CloisterError as e:\n    print(e.code, bool(e.reason), bool(e.next_step))"
+    return kernel.run(HEAD + tried + caught).strip()
 
 
 def spent(kernel) -> str:
