@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from vault_world import World, context, numbered
 
 from cloister.errors import BudgetError, CloisterError, ContractError, TrustError, UnavailableError
 from cloister.receipt.ledger import REPLY_TYPE, LedgerReply
+from cloister.vault.charge import charge
 from cloister.vault.ledger import Ledger
+from cloister.vault.question import prepare
 from cloister.vault.release import release
 from cloister.vault.session import open_session
 from cloister.wire import canonical
@@ -245,6 +248,58 @@ def test_a_session_whose_lease_has_ended_is_opened_again_on_fresh_evidence(quiet
     renewed = release(state, context(quiet_world), numbered(13))
     assert transport.posts.count("/v1/session") == 1
     assert renewed.receipt.admissions != first.receipt.admissions
+
+
+def test_a_charge_at_two_brokers_resumes_where_it_stopped(quiet_world: World) -> None:
+    """No plan of this version reads two providers at once; the charge already knows how."""
+    state, transport = quiet_world.state()
+    ours = prepare(numbered(70), context(quiet_world), state.terms)
+    both = tuple(state.terms.account_of(name) for name in ("st_anna.visits", "bank.customers"))
+    question = msgspec.structs.replace(ours, accounts=both)
+
+    def booked() -> list[int]:
+        accounts = (quiet_world.anna_broker, quiet_world.card), (quiet_world.bank_broker, quiet_world.bank_card)
+        return [
+            sum(entry["charge_id"] == question.charge_id for entry in broker.entries(card.population))
+            for broker, card in accounts
+        ]
+
+    appends: list[bytes] = []
+
+    def second_is_lost(at: str, body: bytes) -> bytes | None:
+        if at == "/v1/append":
+            appends.append(body)
+        return None if at == "/v1/append" and len(appends) == 2 else body
+
+    transport.before = second_is_lost
+    with pytest.raises(UnavailableError):
+        charge(state.brokers, question, quiet_world.analyst.did, state.terms.digest)
+    assert booked() == [1, 0]
+    done = charge(state.brokers, question, quiet_world.analyst.did, state.terms.digest)
+    assert booked() == [1, 1]
+    assert [item.broker for item in done.charges] == [account.broker.did for account in both]
+
+
+def test_a_broker_that_hangs_holds_up_nobody_else(quiet_world: World) -> None:
+    state, transport = quiet_world.state()
+    reached, go = threading.Event(), threading.Event()
+    bank = state.terms.broker_of("bank.customers")
+    attest = transport.attest
+
+    def slow(hello: bytes) -> bytes:
+        if bank.did.encode() in hello:
+            reached.set()
+            go.wait(20)
+        return attest(hello)
+
+    transport.attest = slow  # type: ignore[method-assign]
+    hanging = threading.Thread(target=state.brokers.session, args=(bank,))
+    hanging.start()
+    assert reached.wait(10)
+    assert not release(state, context(quiet_world), numbered(71)).recalled
+    assert hanging.is_alive()
+    go.set()
+    hanging.join(10)
 
 
 # Sessions --------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.provider import seal as sealing
 from cloister.vault.capsules import open_capsule
 from cloister.vault.release import release
+from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, unverified_payload
 
 Damage = Callable[[Path], None]
@@ -145,3 +146,27 @@ def test_a_capsule_may_not_hold_other_types_than_its_card(quiet_world: World, tm
     assert refused.value.code == "capsule.part"
     assert json.loads((folder / "manifest.json").read_text())["payloadType"] == capsule.MANIFEST_TYPE
     assert manifest.table == lying.name
+
+
+@pytest.mark.parametrize("lie", ["rows", "columns"])
+def test_a_manifest_that_lies_about_its_parts(quiet_world: World, tmp_path: Path, lie: str) -> None:
+    """Signed by the provider, pinned by the contract, keys in order: rows and columns are counted all the same."""
+    sealed, card = quiet_world.visits, quiet_world.card
+    folder = tmp_path / "capsule"
+    shutil.copytree(sealed.directory, folder)
+    document = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Envelope)
+    manifest = msgspec.json.decode(unverified_payload(document), type=capsule.Manifest)
+    keys = capsule.unwrap_keys(sealed.data_key, manifest)
+    if lie == "rows":
+        parts = tuple(msgspec.structs.replace(part, rows=1000) for part in manifest.parts)
+        manifest = msgspec.structs.replace(manifest, parts=parts, rows=1000)
+    else:
+        parts = tuple(msgspec.structs.replace(part, columns=part.columns[::-1]) for part in manifest.parts)
+        manifest = msgspec.structs.replace(manifest, parts=parts)
+    manifest = capsule.wrap_keys(sealed.data_key, manifest, keys)
+    document = capsule.seal_manifest(manifest, quiet_world.anna)
+    (folder / "manifest.json").write_bytes(canonical.encode(document))
+    terms = msgspec.structs.replace(quiet_world.contract().tables[0], manifest=canonical.digest(manifest))
+    with pytest.raises(TrustError) as refused:
+        open_capsule(folder, terms, quiet_world.anna.did, card, sealed.data_key)
+    assert refused.value.code == "capsule.part"

@@ -30,7 +30,8 @@ class Brokers:
         self._ledgers = {name: Ledger(transport, broker, keys.identity) for name, broker in terms.brokers.items()}
         self._sessions: dict[str, BrokerSession] = {}
         self._fenced: dict[str, TrustError] = {}
-        self._lock = threading.RLock()
+        # One lock each: a broker that hangs must not hold up another provider's data.
+        self._locks = {name: threading.RLock() for name in terms.brokers}
 
     def session(self, broker: Broker) -> BrokerSession:
         """Return the session with a broker, opened now if there is none.
@@ -40,7 +41,7 @@ class Brokers:
             ContractError: The broker does not serve the contract.
             UnavailableError: Broker or attester did not answer.
         """
-        with self._lock:
+        with self._locks[broker.name]:
             if broker.name in self._fenced:
                 raise self._fenced[broker.name]
             ledger = self._ledgers[broker.name]
@@ -89,7 +90,7 @@ class Brokers:
         ledger = self._ledgers[broker.name]
         reply = question(ledger, self.session(broker))
         if reply.status == "session.unknown":
-            with self._lock:
+            with self._locks[broker.name]:
                 self._sessions.pop(broker.name, None)
             reply = question(ledger, self.session(broker))
         if reply.status == "session.fenced":
@@ -100,7 +101,7 @@ class Brokers:
         try:
             check_status(reply, broker)
         except TrustError as error:
-            with self._lock:
+            with self._locks[broker.name]:
                 self._fenced[broker.name] = error
                 # The data keys of a fenced vault are of no further use to anybody honest.
                 self._sessions.pop(broker.name, None)
