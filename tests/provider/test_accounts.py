@@ -339,6 +339,17 @@ def test_sums_never_book_too_little_and_stay_short(values):
         assert total == exact
 
 
+def test_many_unlike_denominators_are_rounded_up_and_stay_short():
+    rng = random.Random(7)
+    values = [Fraction(rng.getrandbits(90) | 1, rng.getrandbits(106) | 1) for _ in range(60)]
+    total, exact = Fraction(0), Fraction(0)
+    for value in values:
+        total, exact = sums.add(total, value), exact + value
+    assert exact.denominator.bit_length() > 5000
+    assert total.denominator.bit_length() <= sums.MAX_DENOMINATOR_BITS
+    assert exact < total < exact + Fraction(60, 2**511)
+
+
 @pytest.mark.parametrize("text", ["1/2", "0", "7", "123456789/1000000007"])
 def test_amounts(text):
     assert str(sums.parse(text)) == text
