@@ -3,7 +3,7 @@
 Each cell sets ``won`` to something true if the attack worked. ``denied`` is the outcome in the jail: an errno name,
 an exception's name or ``nothing`` (it ran and got nothing). Raw system calls go around all Python-level comfort.
 ``root`` marks attacks that even without a jail need privilege; ``kernel`` those that depend on how the kernel was
-built: without a jail such a cell may also end in ENOSYS and the like.
+built or who owns the installation: without a jail such a cell may also end in ENOSYS and the like.
 """
 
 from __future__ import annotations
@@ -425,7 +425,7 @@ path = os.path.join(os.path.dirname(msgspec.__file__), 'cloister_attack.py')
 open(path, 'w').close()
 os.unlink(path)
 return True
-""", "EACCES"),
+""", "EACCES", kernel=True),
     Cell("truncating_open", """
 import glob, msgspec
 # readable in the jail; a read-only open that truncates must not be a way to write
@@ -437,7 +437,7 @@ return os.open(path, os.O_RDONLY | os.O_TRUNC)
 """, "EPERM"),
     Cell("truncate_path", "os.truncate(STATE + '/mnt/../trust/entries.json', 20); return True", "EPERM"),
     Cell("symlink_escape", """
-link = os.path.join(os.environ.get('TMPDIR', '/tmp'), 'escape')
+link = os.path.join(os.environ.get('TMPDIR', STATE + '/mnt'), 'escape')
 if os.path.lexists(link):
     os.unlink(link)
 os.symlink(STATE, link)
@@ -477,7 +477,7 @@ os.fchmod(fd, mode ^ 0o010)
 changed = os.fstat(fd).st_mode & 0o777 != mode
 os.fchmod(fd, mode)
 return changed
-""", "nothing"),
+""", "nothing", kernel=True),
     Cell("utime_ledger", """
 path = STATE + '/demo/ledger.sqlite'
 os.utime(path, (1, 1))

@@ -59,7 +59,7 @@ attempts = {
     "processes": lambda: os.listdir("/proc"), "maps": lambda: open("/proc/self/maps"),
     "write": lambda: open(folder / "capsule" / "w", "w"),
     "append": lambda: open(folder / "capsule" / "t.parquet", "ab"),
-    "write_tmp": lambda: open("/tmp/cloister-vault-attack", "w"),
+    "write_tmp": lambda: open(f"/tmp/attack-{os.getpid()}", "w"),
     "rename": lambda: os.rename(folder / "beside", folder / "b2"),
     "delete": lambda: os.unlink(folder / "capsule" / "t.parquet"),
     "link": lambda: os.symlink("/", folder / "capsule" / "l"),
@@ -76,7 +76,7 @@ for name, attempt in attempts.items():
         result["done"].append(name)
     except Exception:
         pass
-result["own_status"] = wire
+Path(f"/tmp/attack-{os.getpid()}").unlink() if "write_tmp" in result["done"] else None
 os.write(wire, json.dumps(result).encode())
 os._exit(0)
 """

@@ -1,4 +1,4 @@
-"""``python -m cloister.demo up|down|build|reset|status|supervise``: the embedded pair from a shell or another process."""
+"""``python -m cloister.demo up|down|build|reset|status|supervise``: the embedded pair, for shells and processes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The background pair: one embedded enclave and one broker per user, shared by all notebooks.
 
-A supervisor process starts the broker and the agent, writes ``pair.json`` and lives as long as the agent, which leaves some
-time after its last session. Starting is serialised by a file lock, so that two kernels opened at once share one pair, and
-two notebooks see one budget.
+A supervisor process starts the broker and the agent, writes ``pair.json`` and lives as long as the agent, which leaves
+some time after its last session. Starting is serialised by a file lock, so that two kernels opened at once share one
+pair, and two notebooks see one budget.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ def _wait(home: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, 
             return state
         time.sleep(0.02)
     raise UnavailableError(
-        "demo.start", "the embedded enclave and broker did not start", next_step=f"read {log}, then try `cloister demo reset`"
+        "demo.start",
+        "the embedded enclave and broker did not start",
+        next_step=f"read {log}, then try `cloister demo reset`",
     )
 
 

@@ -49,9 +49,7 @@ def add_signature(envelope: Envelope, key: identity.SigningKey) -> Envelope:
     """Return the envelope with one more signature (a signer signs once)."""
     message = pae(envelope.payloadType, _unb64(envelope.payload))
     kept = tuple(s for s in envelope.signatures if s.keyid != key.did)
-    return msgspec.structs.replace(
-        envelope, signatures=(*kept, Signature(key.did, _b64(key.sign(_DOMAIN, message))))
-    )
+    return msgspec.structs.replace(envelope, signatures=(*kept, Signature(key.did, _b64(key.sign(_DOMAIN, message)))))
 
 
 def open_envelope(envelope: Envelope, payload_type: str, *required: str) -> bytes:
