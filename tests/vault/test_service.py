@@ -111,6 +111,7 @@ class Link:
     def __init__(self, **operations: object) -> None:
         self.ours, theirs = socket.socketpair()
         self.freed = 0
+        self.ours.settimeout(20)
         _OPEN.extend((self.ours, theirs))
         self.service = Service(Pipe(theirs.fileno(), 1 << 24), operations, self._free)  # type: ignore[arg-type]
         threading.Thread(target=self.service.serve, daemon=True).start()

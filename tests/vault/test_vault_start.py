@@ -96,6 +96,7 @@ class FarEnd:
 
     def __init__(self, timeout_s: float = 0.3) -> None:
         self.ours, theirs = socket.socketpair()
+        self.ours.settimeout(20)
         _OPEN.extend((self.ours, theirs))
         self.relay = Relay(Pipe(theirs.fileno(), 1 << 20), timeout_s)
         self.relay.start()
