@@ -221,6 +221,9 @@ class TestANotebookWorks:
         reply = kernel.client.get_shell_msg(timeout=20)
         assert reply["parent_header"]["msg_id"] == running
         assert reply["content"]["ename"] == "KeyboardInterrupt"
+        deadline = time.monotonic() + 10
+        while not kernel.alive:  # what follows an error at once is aborted
+            assert time.monotonic() < deadline
 
     @pytest.mark.parametrize(
         "code", ["!ls", "%%bash\nls", "import os; os.fork()", "import subprocess; subprocess.run(['ls'])"]
