@@ -110,13 +110,15 @@ def test_evidence_of_an_unknown_host(world):
     assert "appraisal.instance" in Vault(world).session().reason
 
 
-@pytest.mark.parametrize("stolen", ["offer", "hpke key"])
+@pytest.mark.parametrize("stolen", ["offer", "hpke key", "offer and hpke key"])
 def test_evidence_must_speak_for_the_keys_of_the_request(world, stolen):
     victim, thief = Vault(world), Vault(world)
     if stolen == "offer":
         request = thief.session_request(victim.offer(thief.hello()))
-    else:
+    elif stolen == "hpke key":
         request = thief.session_request(thief.offer(thief.hello()), vault_hpke=victim.hpke_public)
+    else:
+        request = thief.session_request(victim.offer(thief.hello()), vault_hpke=victim.hpke_public)
     reply = thief.ask("session", request)
     assert (reply.status, reply.keys) == ("evidence.rejected", {})
     assert "session.offer" in reply.reason

@@ -115,6 +115,18 @@ def test_every_consistency_proof_holds_and_a_changed_history_does_not(size):
                 log.verify_consistency(size, root, old, log.root(leaves[:old]), proof)
 
 
+def test_a_proof_holds_for_its_own_size_only():
+    """The root of a smaller log cannot pass for that of a larger one, nor the other way round."""
+    for size in range(1, 17):
+        leaves = tree(size)
+        root, proof = log.root(leaves), log.inclusion_proof(leaves, 0)
+        for claimed in range(1, 40):
+            if claimed.bit_length() - (claimed & (claimed - 1) == 0) == size.bit_length() - (size & (size - 1) == 0):
+                continue  # the path of entry 0 is equally long: the root alone decides
+            with pytest.raises(TrustError):
+                log.verify_inclusion(leaves[0], 0, claimed, proof, root)
+
+
 def test_no_proof_of_what_is_not_there():
     for index in (-1, 3):
         with pytest.raises(MalformedError):
