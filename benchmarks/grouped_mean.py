@@ -102,9 +102,14 @@ def measure(rows: int, repeat: int) -> dict[str, Any]:
     result["planned_deadline_ms"] = reply()[1].deadline_ms
     result.update(_duckdb(data, repeat))
     frame = data.to_pandas()
-    result["pandas_ms"] = timed(frame.groupby("region").bmi.mean, repeat)
+
+    def pandas_mean() -> Any:
+        # A new group-by each time: pandas keeps the grouping of one it has seen.
+        return frame.groupby("region", observed=True).bmi.mean()
+
+    result["pandas_ms"] = timed(pandas_mean, repeat)
     frame["region"] = frame["region"].astype(pd.CategoricalDtype(REGIONS))
-    result["pandas_categorical_ms"] = timed(frame.groupby("region", observed=True).bmi.mean, repeat)
+    result["pandas_categorical_ms"] = timed(pandas_mean, repeat)
     result["engine_over_duckdb"] = round(result["engine_ms"] / result["duckdb_ms"], 2)
     result["engine_over_duckdb_enum"] = round(result["engine_ms"] / result["duckdb_enum_ms"], 2)
     result["engine_over_duckdb_filtered"] = round(result["engine_filtered_ms"] / result["duckdb_filtered_ms"], 2)
