@@ -25,6 +25,8 @@ class CloisterError(Exception):
     """Root of all Cloister errors: code, reason, clause, next step, nearest allowed form."""
 
     kind = "error"
+    advice = "read the reason and try again; docs/ explains every room"
+    """The next step of errors that name none of their own."""
 
     def __init__(
         self, code: str, reason: str, *, clause: str = "", next_step: str = "", nearest: tuple[str, ...] = ()
@@ -33,7 +35,7 @@ class CloisterError(Exception):
         self.code = code
         self.reason = reason
         self.clause = clause
-        self.next_step = next_step or ("use one of the nearest forms" if nearest else "")
+        self.next_step = next_step or ("use one of the nearest forms" if nearest else self.advice)
         self.nearest = tuple(nearest)
 
     def __str__(self) -> str:
@@ -71,54 +73,63 @@ class RefusedError(CloisterError):
     """A decision taken from plan, card, contract and ledger only."""
 
     kind = "refused"
+    advice = "ask for something the contract allows: cl.contract() and cl.tables() say what"
 
 
 class BudgetError(RefusedError):
     """A limit of the contract is exhausted or would be exceeded."""
 
     kind = "budget"
+    advice = "ask for a smaller share, or the data provider for a new contract"
 
 
 class ContractError(RefusedError):
     """The contract does not allow this, is not signed, or is not valid now."""
 
     kind = "contract"
+    advice = "ask the parties for a contract that everybody signed and that is valid now"
 
 
 class PlanError(RefusedError):
     """The plan cannot be released as written."""
 
     kind = "plan"
+    advice = "docs/analyst-api.md lists what works; cl.tables() lists tables and columns"
 
 
 class TrustError(CloisterError):
     """A peer could not prove what it must be."""
 
     kind = "trust"
+    advice = "do not use it; ask whoever runs it for the original, or connect again"
 
 
 class SignatureError(TrustError):
     """A signature is missing or wrong."""
 
     kind = "signature"
+    advice = "do not use it; ask its signer for the original document"
 
 
 class MalformedError(CloisterError):
     """Bytes or values that do not follow their schema."""
 
     kind = "malformed"
+    advice = "ask its author for the document again; nothing was done with this one"
 
 
 class UnavailableError(CloisterError):
     """A peer or resource cannot be reached."""
 
     kind = "unavailable"
+    advice = "try again; what was charged already is not charged a second time"
 
 
 class FaultError(CloisterError):
     """A failure after the charge. Its text is constant: what failed may depend on data."""
 
     kind = "fault"
+    advice = "run the cell again: a paid plan runs again at no charge"
 
 
 _KINDS: dict[str, type[CloisterError]] = {
