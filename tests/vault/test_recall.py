@@ -73,7 +73,10 @@ def test_a_receipt_nobody_vouches_for_is_not_shown(settled, quiet_world: World) 
     forged = msgspec.structs.replace(answer.envelope, payload=b64(canonical.encode(richer)))
     other_state, _ = quiet_world.state()
     other = release(other_state, context(quiet_world), numbered(1))
+    misnamed = msgspec.structs.replace(answer.receipt, plan_digest="sha256:" + "0" * 64)
+    misnamed_envelope = seal(RECEIPT_TYPE, canonical.encode(misnamed), state.keys.identity)
     cases = {
+        "names that do not follow": Deposit(misnamed_envelope, answer.admissions),
         "signed by a stranger": Deposit(stranger, answer.admissions),
         "altered": Deposit(forged, answer.admissions),
         "no admission": Deposit(answer.envelope, ()),
