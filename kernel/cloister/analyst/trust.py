@@ -8,6 +8,7 @@ taken from a notebook: a notebook may name an entry, not an endpoint and not a p
 from __future__ import annotations
 
 import os
+import secrets
 import re
 from pathlib import Path
 from typing import Any
@@ -251,14 +252,14 @@ def read_contract(path: Path) -> Envelope:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     temporary.write_bytes(data)
     temporary.chmod(0o600)
     temporary.replace(path)
 
 
 def _create(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as handle:
         handle.write(data)
