@@ -8,8 +8,8 @@ taken from a notebook: a notebook may name an entry, not an endpoint and not a p
 from __future__ import annotations
 
 import os
-import secrets
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
