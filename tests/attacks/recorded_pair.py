@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cloister.demo import pair
-from cloister.demo.parties import load_world
+from cloister.demo.world import load_world
 
 
 def relay(url: str, recording: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from cloister.demo import pair, parties
+from cloister.demo import pair
 from cloister.errors import CloisterError
 from cloister.home import cloister_home
 
@@ -19,11 +19,12 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(pair.up(home)))
         elif command == "down":
             pair.down(home)
-        elif command == "build":
-            parties.build_world(home)
-        elif command == "reset":
-            pair.down(home)
-            parties.reset(home)
+        elif command in ("build", "reset"):
+            from cloister.demo import parties  # noqa: PLC0415 (loads engines the other commands need not load)
+
+            if command == "reset":
+                pair.down(home)
+            (parties.reset if command == "reset" else parties.build_world)(home)
         elif command == "status":
             print(json.dumps(pair.running(home)))
         elif command == "supervise":

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from cloister.demo.parties import World, build_world
+from cloister.demo.world import World, load_world
 from cloister.errors import UnavailableError
 
 IDLE_EXIT_S = 60
@@ -55,6 +55,9 @@ def up(home: Path) -> dict[str, Any]:
         if state:
             return state
         down(home)
+        # Imported late: a supervisor needs none of what playing every party needs.
+        from cloister.demo.parties import build_world  # noqa: PLC0415
+
         build_world(home)
         log = home / "demo" / "pair.log"
         with log.open("ab") as out:
@@ -83,7 +86,9 @@ def down(home: Path) -> None:
 
 def supervise(home: Path) -> int:
     """Run broker and agent until the agent leaves; the body of the supervisor process."""
-    world = build_world(home)
+    world = load_world(home)
+    if world is None:
+        raise UnavailableError("demo.world", "there is no demo world yet", next_step="cloister demo up")
     run = home / "demo" / "run"
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
     children: list[subprocess.Popen[bytes]] = []

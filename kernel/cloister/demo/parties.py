@@ -28,14 +28,13 @@ from cloister.contract.card import Card
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.demo import cards as demo_cards
 from cloister.demo.generators import TABLES
+from cloister.demo.world import World, load_world, world_folder
 from cloister.enclave.measure import measure
 from cloister.enclave.simulator import SimulatorAttester
-from cloister.errors import MalformedError
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity
 from cloister.provider.seal import CARD_FILE, Sealed, seal
 from cloister.wire import canonical
-from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
 ENTRY = "demo"
@@ -48,32 +47,6 @@ RELEASES = 10_000
 VALID_DAYS = 365
 
 Tables = dict[str, Callable[[], pd.DataFrame]]
-
-
-class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the parts of a built world are, and what they pin."""
-
-    root: Path
-    broker_home: Path
-    broker_dids: tuple[str, ...]
-    provider_dids: dict[str, str]
-    analyst_did: str
-    contract: Path
-    contract_digest: str
-    cards: tuple[Path, ...]
-    capsules: dict[str, Path]
-    enclave_config: Path
-    env_digest: str
-    policy_digest: str
-    version: int = 1
-
-    def contract_envelope(self) -> Envelope:
-        """Return the signed contract."""
-        return msgspec.json.decode(self.contract.read_bytes(), type=Envelope)
-
-    def card_envelopes(self) -> tuple[Envelope, ...]:
-        """Return the signed cards."""
-        return tuple(msgspec.json.decode(path.read_bytes(), type=Envelope) for path in self.cards)
 
 
 def build_world(
@@ -110,21 +83,6 @@ def build_world(
     return world
 
 
-def load_world(home: Path) -> World | None:
-    """Return the world built under ``home``, or None if there is none.
-
-    Raises:
-        MalformedError: ``demo.world``: its description cannot be read.
-    """
-    path = world_folder(home) / "world.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=World, dec_hook=_path)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise MalformedError("demo.world", f"{path} cannot be read", next_step="cloister demo reset") from error
-
-
 def reset(home: Path, **options: Any) -> World:
     """Throw the demo world away and build a new one: new keys, a new contract, full budgets.
 
@@ -136,11 +94,6 @@ def reset(home: Path, **options: Any) -> World:
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(TrustStore(home / "trust").folder / ENTRY, ignore_errors=True)
     return build_world(home, **options)
-
-
-def world_folder(home: Path) -> Path:
-    """Return where the world is (or will be)."""
-    return home.absolute() / "demo" / "world"
 
 
 def _build(home: Path, work: Path, root: Path, *, tables: Tables, now: datetime, epsilon: str) -> World:
@@ -263,10 +216,6 @@ def _trust(home: Path, world: World) -> None:
 def _write(path: Path, value: Any) -> None:
     path.write_bytes(canonical.encode(value))
     path.chmod(0o600)
-
-
-def _path(kind: type[Any], value: Any) -> Any:
-    return kind(value)
 
 
 def _text(moment: datetime) -> str:
