@@ -178,12 +178,21 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     trust: Annotated[Path | None, typer.Option(help="Your trust file (TOML): providers and code you know.")] = None,
     allow_simulated: Annotated[bool, typer.Option("--allow-simulated", help="Accept a simulated enclave.")] = False,
+    allow_unknown_origin: Annotated[
+        bool, typer.Option("--allow-unknown-origin", help="Accept providers and code your trust file does not name.")
+    ] = False,
 ) -> None:
     """Check offline, without data, that a notebook's numbers are what the receipts say was released."""
     from cloister.reviewer.trust import load_trust
     from cloister.reviewer.verify import verify as check
 
-    report = check(_notebook(notebook), trust=load_trust(trust), now=datetime.now(UTC), allow_simulated=allow_simulated)
+    report = check(
+        _notebook(notebook),
+        trust=load_trust(trust),
+        now=datetime.now(UTC),
+        allow_simulated=allow_simulated,
+        allow_unknown_origin=allow_unknown_origin,
+    )
     if as_json:
         out.print_json(json.dumps(report.to_dict()))
     else:

@@ -33,6 +33,7 @@ def test_the_only_reservations_are_simulated_and_origin_unknown(demo, tour):
     assert report["counts"]["receipts"] == report["counts"]["shown"] >= 4
     assert report["anchors"]["receipts"] != "failed"
     assert done.returncode == 1  # the origin is unknown: no trust file was given
+    assert demo.command("verify", str(tour[0]), "--allow-simulated", "--allow-unknown-origin").returncode == 0
 
 
 def test_verify_is_clean_for_a_reviewer_who_knows_the_providers_and_the_code(demo, tour, tmp_path):

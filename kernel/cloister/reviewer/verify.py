@@ -42,6 +42,7 @@ def verify(
     trust: ReviewerTrust | None = None,
     now: datetime | None = None,
     allow_simulated: bool = False,
+    allow_unknown_origin: bool = False,
 ) -> Report:
     """Verify the bundle, the chips and the code of a notebook.
 
@@ -51,11 +52,13 @@ def verify(
         now: The time of verification; it decides nothing but a note about an expired contract, and the validity of
             hardware evidence without an admission time.
         allow_simulated: Do not let the exit code object to a simulated enclave. The verdict still says it.
+        allow_unknown_origin: Nor to providers or code that the trust file does not pin. The verdict still says it.
 
     Returns:
         The report. Nothing is raised for what the notebook holds.
     """
-    return _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC)).run(allow_simulated)
+    allowed = {word for word, on in ((SIMULATED, allow_simulated), (ORIGIN, allow_unknown_origin)) if on}
+    return _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC)).run(allowed)
 
 
 class _Verification:
@@ -79,7 +82,7 @@ class _Verification:
         self.run_word = shown.NO_RUN
         self.completeness = accounts.UNKNOWN
 
-    def run(self, allow_simulated: bool) -> Report:
+    def run(self, allowed: set[str]) -> Report:
         contract: Contract | None = None
         with self.findings.step(1):
             bundle = read_bundle(self.notebook)
@@ -92,7 +95,7 @@ class _Verification:
             self.check_receipts(bundle, contract)
             self.check_evidence(bundle, contract)
             self.check_shown(bundle, contract)
-        return self.conclude(contract, allow_simulated)
+        return self.conclude(contract, allowed)
 
     def check_contract(self, bundle: Bundle) -> Contract | None:
         """Step 2. Validity is that of the receipts' times; a contract may have ended since."""
@@ -199,7 +202,7 @@ class _Verification:
             bound, unaccounted = self._numbers()
             self.counts = msgspec.structs.replace(self.counts, numbers_bound=bound, numbers_unaccounted=unaccounted)
 
-    def conclude(self, contract: Contract | None, allow_simulated: bool) -> Report:
+    def conclude(self, contract: Contract | None, allowed: set[str]) -> Report:
         """The verdict: false, or true as far as the anchors reach."""
         found = self.findings
         if found.failed:
@@ -210,8 +213,7 @@ class _Verification:
                 overall = report.ORIGIN_UNKNOWN
             if SIMULATED in found.reservations:
                 overall = report.SIMULATED
-            left = [word for word in found.reservations if not (word == SIMULATED and allow_simulated)]
-            exit_code = 1 if left else 0
+            exit_code = 0 if allowed.issuperset(found.reservations) else 1
         return Report(
             overall=overall,
             exit_code=exit_code,
