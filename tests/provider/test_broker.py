@@ -206,6 +206,17 @@ def test_a_vault_that_was_never_admitted(world):
     assert world.vault().tip().size == 0
 
 
+def test_a_stranger_learns_nothing_about_an_account(world, vault):
+    """Anybody can make a key and sign: without a session that buys no sums, sizes or limits."""
+    assert vault.append("c1").status == "ok"
+    stranger = Vault(world)
+    stranger.epoch = 1
+    for reply in (stranger.append("c1"), stranger.append("c2"), stranger.settle("c1", "x"), stranger.tip()):
+        assert reply.status == "session.unknown"
+        assert (reply.size, reply.root, reply.releases, reply.releases_limit, reply.sealed) == (0, "", 0, 0, "")
+        assert {reply.spent, reply.limit, reply.contract_spent, reply.analyst_spent, reply.analyst_limit} == {"0"}
+
+
 def test_every_reply_is_signed_and_bound(world, vault):
     body = world.broker.append(vault.sign(request := vault.append_request(vault.entry("c1"))))
     document = msgspec.json.decode(body, type=envelope.Envelope)

@@ -220,6 +220,9 @@ class Broker:
         booking: Booking,
         limits: Limits,
     ) -> LedgerReply:
+        if booking.status == "session.unknown":
+            # Anybody can sign with a key of his own; what was spent is for admitted vaults.
+            return self._refusal(op, request, "session.unknown", "this vault has no session")
         return self._reply(
             op,
             request,
