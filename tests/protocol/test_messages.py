@@ -177,3 +177,12 @@ def test_a_plain_client_gets_nothing_from_a_curve_kernel() -> None:
         socket.send(b"ping")
         assert socket.poll(500) == 0
         socket.close()
+
+
+@pytest.mark.parametrize(("stop", "status"), [(True, "aborted"), (False, "ok")])
+def test_a_command_behind_a_cell_that_fails_obeys_stop_on_error(client: Client, stop: bool, status: str) -> None:
+    # Run All in the Lab goes on after a cell tagged raises-exception.
+    failing = client.kc.execute("import time; time.sleep(0.3); 1 / 0", stop_on_error=stop)
+    command = client.kc.execute("%cloister verify", stop_on_error=stop)
+    assert client.finish(failing).content["status"] == "error"
+    assert client.finish(command).content["status"] == status

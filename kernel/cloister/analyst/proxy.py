@@ -223,16 +223,16 @@ class Proxy:
                 self._front.reply(request, {**reply, "user_expressions": {}, "payload": []})
         self._relay.resume_busy()
 
-    def _on_reply(self, reply_type: str, msg_id: str, failed: bool) -> None:
+    def _on_reply(self, reply_type: str, msg_id: str, stops: bool) -> None:
         """Note that the sandbox answered: waiting ``%cloister`` lines and a shutdown hang on it."""
         if reply_type == "shutdown_reply":
             self._said_goodbye.set()
         elif reply_type == "execute_reply":
             for waiting in list(self._waiting):
                 waiting.cells.discard(msg_id)
-                if failed or not waiting.cells:
+                if stops or not waiting.cells:
                     self._waiting.remove(waiting)
-                    if failed:
+                    if stops:
                         self._abort(waiting.request)
                     else:
                         self._run_command(waiting.request, waiting.command)

@@ -129,7 +129,9 @@ class Relay:
             message, failed = self._amended(header, message)
             self._front.relay(entry.request.channel, message, header.msg_type)
         self._pending.replied(parent)
-        self._on_reply(header.msg_type, parent, failed)
+        # As in ipykernel: a failed cell stops what is queued behind it, unless its client said to go on.
+        stops = failed and entry.request.content().get("stop_on_error", True) is not False
+        self._on_reply(header.msg_type, parent, stops)
 
     def _amended(self, header: Header, message: Message) -> tuple[Message, bool]:
         if header.msg_type == "execute_reply":
