@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -9,8 +10,13 @@ import duckdb
 import pytest
 from vault_world import World, context, numbered
 
-from cloister.errors import FaultError
+from cloister.errors import FaultError, UnavailableError
+from cloister.plan import codec
+from cloister.vault import deadline as deadline_module
+from cloister.vault import faults as faults_module
 from cloister.vault import release as release_module
+from cloister.vault.authorise import authorise
+from cloister.vault.engine import Engine
 from cloister.vault.faults import MAX_FAULTS, fault
 from cloister.vault.release import release
 
@@ -24,14 +30,18 @@ class Failing:
         self.error = error
         self.after_s = after_s
         self.runs = 0
+        self.stopped = threading.Event()
 
     def load(self, *_: Any) -> None:
         """Load nothing."""
 
     def run(self, _analysis: Any) -> Any:
         self.runs += 1
-        time.sleep(self.after_s)
+        self.stopped.wait(self.after_s)
         raise self.error
+
+    def interrupt(self) -> None:
+        self.stopped.set()
 
 
 @pytest.mark.parametrize(
@@ -98,12 +108,95 @@ def test_noise_that_fails_releases_nothing(quiet_world: World, monkeypatch: pyte
     assert "/v1/settle" not in transport.posts
 
 
-def test_a_run_that_overshoots_leaves_at_the_next_doubling(quiet_world: World) -> None:
-    state, _ = quiet_world.state(engine=Failing(ValueError(), after_s=0.12))
+class Slow(Engine):
+    """A real engine whose runs take some time more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(1)
+        self.seconds = seconds
+
+    def run(self, analysis: Any) -> Any:
+        exact = super().run(analysis)
+        time.sleep(self.seconds)
+        return exact
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault that stops 0.6 s after the deadline and speaks at 0.8 s."""
+    monkeypatch.setattr(deadline_module, "STOP_S", 0.6)
+    monkeypatch.setattr(deadline_module, "GRACE_S", 0.8)
+
+
+@pytest.mark.parametrize("after_s", [0.15, 60])
+def test_a_run_that_overshoots_is_stopped_and_leaves_at_one_time(
+    quiet_world: World, short_grace: None, after_s: float
+) -> None:
+    state, _ = quiet_world.state(engine=Failing(ValueError(), after_s=after_s))
+    state.open(authorise(codec.decode(numbered(1)), context(quiet_world), state.terms))
     start = time.monotonic()
     with pytest.raises(FaultError):
         release(state, context(quiet_world), numbered(1))
-    assert time.monotonic() - start >= 0.2
+    assert 0.9 <= time.monotonic() - start < 1.6, "a failure at 0.15 s and one at 60 s look alike"
+
+
+def test_a_late_answer_leaves_when_a_fault_would(quiet_world: World, short_grace: None) -> None:
+    state, _ = quiet_world.state(engine=Slow(0.15))
+    state.open(authorise(codec.decode(numbered(1)), context(quiet_world), state.terms))
+    start = time.monotonic()
+    assert not release(state, context(quiet_world), numbered(1)).recalled
+    assert 0.9 <= time.monotonic() - start < 1.6
+
+
+def test_an_answer_after_the_time_to_stop_is_a_fault(quiet_world: World, short_grace: None) -> None:
+    state, transport = quiet_world.state(engine=Slow(0.8))
+    with pytest.raises(FaultError):
+        release(state, context(quiet_world), numbered(1))
+    assert "/v1/settle" not in transport.posts
+
+
+def test_late_answers_are_counted_and_bounded(
+    quiet_world: World, short_grace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults_module, "MAX_LATE", 1)
+    state, _ = quiet_world.state(engine=Slow(0.15))
+    assert not release(state, context(quiet_world), numbered(1)).recalled
+    with pytest.raises(FaultError) as failed:
+        release(state, context(quiet_world), numbered(2))
+    assert failed.value.code == "vault.fault"
+
+
+def test_a_query_that_runs_too_long_is_interrupted() -> None:
+    engine = Engine(1)
+    deadline = deadline_module.Deadline(-3_900)  # the time to stop is 0.1 s from now
+    start = time.monotonic()
+    with pytest.raises(duckdb.InterruptException), deadline.stopping(engine.interrupt):
+        engine._cursor.execute("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b").fetchall()
+    assert time.monotonic() - start < 10
+    assert engine._cursor.execute("SELECT 1").fetchall() == [(1,)], "a late interrupt does not hit the next run"
+
+
+def test_the_size_of_a_deposit_does_not_depend_on_the_noise(
+    quiet_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that drops deposits gets a charge executed again: sizes must not tell one noise from another."""
+    document = quiet_world.sign(quiet_world.contract())
+    sizes = set()
+    for raw in ([7], [-12], [123], [2**62 + 1], [-(2**63)]):
+        monkeypatch.setattr(release_module, "add_noise", lambda *_, raw=raw: list(raw))
+        state, transport = quiet_world.state(document)
+        post = transport.post
+
+        def lose(broker: str, path: str, body: bytes, post: Any = post) -> bytes:
+            if path != "/v1/settle":
+                return post(broker, path, body)
+            sizes.add(len(body))
+            raise UnavailableError("broker.unavailable", "lost")
+
+        monkeypatch.setattr(transport, "post", lose)
+        with pytest.raises(UnavailableError):
+            release(state, context(quiet_world), numbered(1))
+    assert len(sizes) == 1, sizes
 
 
 def test_the_steps_are_announced_in_order(quiet_world: World) -> None:

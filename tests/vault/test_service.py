@@ -45,6 +45,12 @@ def test_hostile_frames_get_a_code_and_the_vault_lives_on(world: World) -> None:
             with pytest.raises(MalformedError) as refused:
                 vault.wait(expected, 10)
             assert refused.value.code == code
+        for number in (2**53 + 1, 2**64, -(2**60)):
+            vault.expect(0)
+            vault.send_raw(context_bytes, b'{"id":%d,"op":"describe"}' % number)
+            with pytest.raises(MalformedError) as refused:
+                vault.wait(0, 10)
+            assert refused.value.code == "link.request", "an id that no reply can repeat"
         vault.expect(0)
         vault.send_raw(good, kind=Kind.SHELL)
         with pytest.raises(MalformedError):

@@ -14,6 +14,7 @@ from vault_world import World, context, numbered
 
 from cloister.errors import MalformedError, RefusedError, UnavailableError
 from cloister.vault import boot, state
+from cloister.vault import deadline as deadline_module
 from cloister.vault.confine import Confinement
 from cloister.vault.deadline import Deadline
 from cloister.vault.pipes import Pipe
@@ -71,13 +72,16 @@ def test_loading_is_seen_to_take_what_the_card_says(quiet_world: World, monkeypa
     assert charged_at[1] - charged_at[0] < 0.7, "a table is loaded once"
 
 
-def test_deadlines_double_when_missed() -> None:
+def test_a_missed_deadline_is_followed_by_one_time_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline_module, "GRACE_S", 0.1)
     deadline = Deadline(40)
     assert 0.03 < deadline.remaining_s() <= 0.04
+    assert not deadline.late()
     time.sleep(0.05)
-    assert 0 < deadline.remaining_s() <= 0.03
+    assert deadline.late()
+    assert 0.04 < deadline.remaining_s() <= 0.09
     deadline.wait()
-    assert deadline.remaining_s() < 0.09
+    assert deadline.remaining_s() < 0.11, "then the grace doubles"
     assert Deadline(0).remaining_s() == 0
 
 

@@ -13,6 +13,7 @@ for a component of one integer; a block of T integers (Gram) has L1 and L2 times
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -165,16 +166,21 @@ def _tier(card: Card, name: str) -> int:
 
 def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
     products = sum(part.width for part in frame.components if part.role == "gram")
-    operations = len(plan.keys) + len(frame.components)
+    operations = len(frame.components)
     operations += sum(_nodes(term) for measure in plan.measures for term in _terms(measure))
     sorts = 0
+    # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
+    # at every mention: filters count with all their columns written out.
+    written_out: dict[str, int] = {}
     for node in chain(plan.source):
         if isinstance(node, a.Filter):
-            operations += _nodes(node.where)
+            operations += _nodes(node.where, written_out)
         elif isinstance(node, a.Derive):
             operations += sum(_nodes(expression) for _, expression in node.columns)
+            written_out |= {name: _nodes(expression, written_out) for name, expression in node.columns}
         elif isinstance(node, a.Cap):
             sorts += 1 if node.groups is None else 4
+    operations += sum(1 + written_out.get(name, 0) for name in plan.keys)
     rows = max(1, card.row_limit)
     if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
         raise PlanError(
@@ -191,9 +197,14 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
     return Cost(rows, operations, sorts, frame.cells * frame.width, products)
 
 
-def _nodes(node: a.Scalar) -> int:
-    """Return the operations of an expression as compiled: clips and cuts repeat their term."""
-    inside = sum(_nodes(child) for child in children(node))
+def _nodes(node: a.Scalar, columns: Mapping[str, int] = MappingProxyType({})) -> int:
+    """Return the operations of an expression as compiled: clips and cuts repeat their term.
+
+    ``columns`` says what a column costs, if it is more than reading it.
+    """
+    if isinstance(node, a.Col):
+        return columns.get(node.name, 1)
+    inside = sum(_nodes(child, columns) for child in children(node))
     if isinstance(node, a.Clip):
         return 1 + 4 * inside
     return 1 + inside * (len(node.edges) if isinstance(node, a.Cut) else 1)

@@ -1,7 +1,8 @@
 """Faults: what still fails after the charge says nothing but that it failed (G3).
 
 One constant code at the planned deadline, whatever happened. Each fault can tell the outside one bit, so after
-three the contract is suspended in this vault.
+three the contract is suspended in this vault. An answer that is late tells one bit too; so many are let pass (the
+machine may be busy), and a later one is a fault.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from cloister.errors import FaultError
 from cloister.vault.deadline import Deadline
 
 MAX_FAULTS = 3
+MAX_LATE = 16
 
 
 class Faults:
@@ -21,6 +23,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._count = 0
+        self._late = 0
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -48,11 +51,19 @@ class Faults:
         """
         try:
             yield
+            self._check_late(deadline)
         except Exception:  # noqa: BLE001 (what failed may depend on data: nothing of it may leave)
             with self._lock:
                 self._count += 1
             deadline.wait()
             raise fault() from None
+
+    def _check_late(self, deadline: Deadline) -> None:
+        if deadline.late():
+            with self._lock:
+                self._late += 1
+                if self._late > MAX_LATE or deadline.over():
+                    raise fault()
 
 
 def fault() -> FaultError:

@@ -52,7 +52,8 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     deadline = Deadline(cost.deadline_ms)
     with state.faults.contained(deadline):
         at(7)  # execute
-        exact = state.engine.run(analysis)
+        with deadline.stopping(state.engine.interrupt):
+            exact = state.engine.run(analysis)
         at(8)  # noise
         raw = add_noise(exact, cost.sigmas)
         at(9)  # sign

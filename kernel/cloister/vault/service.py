@@ -25,6 +25,7 @@ from cloister.wire.frames import Frame, Kind
 
 MAX_FRAME = 16 * MAX_REQUEST
 MAX_PENDING = 64
+_MAX_ID = 2**53
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Service:
         try:
             context = _decode(frame, 0, Context)
             request = _decode(frame, 1, Request)
+            _check_id(request.id)
         except MalformedError as error:
             # Without a request there is no id to answer to; 0 is nobody's.
             self._send(Routing(""), Reply(id=_id_of(frame), error=error.to_dict()))
@@ -125,6 +127,12 @@ def _decode(frame: Frame, index: int, kind: type[_T]) -> _T:
         raise MalformedError("link.request", f"not a {kind.__name__}") from error
 
 
+def _check_id(number: int) -> None:
+    # A larger one could not be written into the reply, and the link would end for everybody.
+    if abs(number) > _MAX_ID:
+        raise MalformedError("link.request", "a request id is a whole number up to 2^53")
+
+
 class _Numbered(msgspec.Struct):
     id: int = 0
 
@@ -135,4 +143,4 @@ def _id_of(frame: Frame) -> int:
         number = msgspec.json.decode(frame.parts[1], type=_Numbered).id
     except (IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return 0
-    return number if abs(number) <= 2**53 else 0
+    return number if abs(number) <= _MAX_ID else 0

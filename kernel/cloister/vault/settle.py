@@ -25,7 +25,7 @@ def settle(state: VaultState, question: Question, receipt: Receipt, envelope: En
     account = question.accounts[0]
     admissions = tuple(session.admission for session in state.sessions(question))
     deposit = Deposit(envelope, admissions)
-    sealed = seal_deposit(deposit, state.sealing_key(question), question.charge_id)
+    sealed = seal_deposit(deposit, state.sealing_key(question), question.charge_id, receipt.raw)
     reply = state.brokers.settle(account.broker, account.budget.population, question.charge_id, sealed)
     if reply.sealed not in {"", sealed}:
         answer = state.recall(question, reply.sealed)
