@@ -10,6 +10,8 @@ vault over one link, and what comes back is ordinary numbers and pandas with the
 
 from __future__ import annotations
 
+import sys
+
 from cloister.errors import CloisterError
 from cloister.sandbox.catalogue import Budget, ContractView, Tables, open_table
 from cloister.sandbox.frame import Frame
@@ -58,3 +60,15 @@ def table(name: str) -> Frame:
         CloisterError: This is not a Cloister kernel.
     """
     return open_table(current(), name)
+
+
+def _teach_tab() -> None:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None:
+        from cloister.sandbox.tab import teach  # noqa: PLC0415 (only in a notebook)
+
+        teach(shell.Completer, table)
+
+
+_teach_tab()

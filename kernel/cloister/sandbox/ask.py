@@ -53,7 +53,7 @@ class Terminal(Generic[T]):
     def __init__(self, build: Callable[..., Ask[T]], *first: object) -> None:
         self._build = functools.partial(build, *first)
         functools.update_wrapper(self, build)
-        self.__signature__ = inspect.signature(self._build)
+        self.__signature__ = _signature(inspect.signature(self._build))
 
     def __call__(self, *args: Any, **options: Any) -> T:
         """Release the value."""
@@ -87,6 +87,18 @@ class terminal(Generic[T]):  # noqa: N801 (a decorator)
         if instance is None:
             return self
         return Terminal(self._method, instance)
+
+
+_PRECISION = ("epsilon", "share", "within", "n")
+
+
+def _signature(built: inspect.Signature) -> inspect.Signature:
+    """What ``?`` and Tab show: the terminal's own parameters, and how precise it shall be."""
+    kinds = inspect.Parameter
+    own = [part for part in built.parameters.values() if part.kind is not kinds.VAR_KEYWORD]
+    rest = [part for part in built.parameters.values() if part.kind is kinds.VAR_KEYWORD]
+    asked = [kinds(name, kinds.KEYWORD_ONLY, default=None) for name in _PRECISION if name not in built.parameters]
+    return inspect.Signature([*own, *asked, *rest])
 
 
 def _wish(options: dict[str, Any]) -> tuple[Precision, dict[str, Any]]:
