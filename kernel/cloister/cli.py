@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from cloister.errors import CloisterError, MalformedError
 from cloister.home import cloister_home
+from cloister.terminal import Terminal
+from cloister.wire.text import spelt_out
 
 app = typer.Typer(
     name="cloister", no_args_is_help=True, help="Confidential analytics in Jupyter.", pretty_exceptions_enable=False
@@ -42,8 +44,8 @@ def _mount_provider() -> None:
     app.add_typer(commands.account_app, name="account")
 
 
-out = Console(emoji=False)
-err = Console(stderr=True, emoji=False)
+out = Terminal(emoji=False)
+err = Terminal(stderr=True, emoji=False)
 
 
 def main() -> None:
@@ -115,7 +117,8 @@ def run(
     with err.status("starting the kernel") as status:
 
         def progress(done: int, total: int, what: str) -> None:
-            status.update(f"cell {done}/{total}: {what}")
+            # A line of the notebook is no markup.
+            status.update(Text(spelt_out(f"cell {done}/{total}: {what}")))
 
         executed, info = run_notebook(
             notebook, kernel=kernel, allow_simulated=allow_simulated, progress=progress, timeout_s=timeout

@@ -16,7 +16,8 @@ MAX_ROWS = 10**9
 
 def card_findings(card: Card) -> tuple[Finding, ...]:
     """Return what is wrong with a card; empty means it can be signed."""
-    return (*_card_head(card), *_card_key(card), *(f for column in card.columns for f in _column(card, column)))
+    columns = (f for column in card.columns for f in _column(card, column))
+    return (*findings.unreadable(card, "card.text"), *_card_head(card), *_card_key(card), *columns)
 
 
 def _card_head(card: Card) -> Iterator[Finding]:

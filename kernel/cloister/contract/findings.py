@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
 import msgspec
 
 from cloister.errors import ContractError
+from cloister.wire.text import fields_with_control
 
 _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{1,40}|/\d{1,40})?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -58,6 +59,14 @@ def iso_date(text: str | None) -> datetime.date | None:
         return datetime.date.fromisoformat(text)
     except ValueError:
         return None
+
+
+def unreadable(document: msgspec.Struct, code: str) -> Iterator[Finding]:
+    """Yield a finding for every field with a text that would act on a screen instead of being read."""
+    for field in fields_with_control(document):
+        yield error(
+            code, field, "a text holds control characters", "write it on one line, without escape or direction marks"
+        )
 
 
 def twice(values: Iterable[object]) -> list[object]:

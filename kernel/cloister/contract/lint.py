@@ -32,7 +32,13 @@ def errors_of(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def contract_findings(contract: Contract, cards: Mapping[str, Card] | None = None) -> tuple[Finding, ...]:
     """Return what is wrong with a contract; with ``cards`` (by table name) also against the data it covers."""
-    found = [*_wildcards(contract), *_parties(contract), *_brokers(contract), *_tables(contract)]
+    found = [
+        *findings.unreadable(contract, "contract.text"),
+        *_wildcards(contract),
+        *_parties(contract),
+        *_brokers(contract),
+        *_tables(contract),
+    ]
     found += [*_budgets(contract), *_shares(contract), *_frame(contract)]
     if cards is not None:
         found += _against_cards(contract, cards)

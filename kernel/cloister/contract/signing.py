@@ -10,7 +10,7 @@ The digest of a document is that of its canonical payload, whoever has signed it
 
 from __future__ import annotations
 
-from cloister.contract import lint
+from cloister.contract import findings, lint
 from cloister.contract.capsule import CARD_TYPE
 from cloister.contract.card import Card
 from cloister.contract.terms import CONTRACT_TYPE, Contract
@@ -27,7 +27,7 @@ def open_card(document: envelope.Envelope, provider_did: str, *, pinned: str = "
     """Return a card signed by ``provider_did`` and, if given, of the ``pinned`` digest.
 
     Raises:
-        ContractError: ``card.signature``, ``card.digest``, ``card.malformed``.
+        ContractError: ``card.signature``, ``card.digest``, ``card.malformed``, ``card.text``.
     """
     try:
         body = envelope.open_envelope(document, CARD_TYPE, provider_did)
@@ -35,6 +35,8 @@ def open_card(document: envelope.Envelope, provider_did: str, *, pinned: str = "
     except CloisterError as error:
         code = "card.signature" if error.kind == "signature" else "card.malformed"
         raise ContractError(code, error.reason, clause="tables.card", next_step=_ASK_PROVIDER) from error
+    for finding in findings.unreadable(card, "card.text"):
+        raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=_ASK_PROVIDER)
     if pinned and canonical.digest_bytes(body) != pinned:
         raise ContractError(
             "card.digest", "not the card the contract pins", clause="tables.card", next_step=_ASK_PROVIDER

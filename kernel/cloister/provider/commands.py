@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
@@ -24,14 +24,16 @@ from cloister.provider import accounts, cards, contracts
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
+from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
+from cloister.wire.text import spelt_out
 
 card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare about a table.")
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
 broker_app = typer.Typer(no_args_is_help=True, help="Your broker: keys, contracts and accounts.")
 account_app = typer.Typer(no_args_is_help=True, help="What was spent of your data.")
-out = Console(emoji=False)
+out = Terminal(emoji=False)
 
 KeyFile = Annotated[Path, typer.Option("--key", help="Your key file (made by `cloister identity`).")]
 BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
@@ -198,7 +200,7 @@ def account_show(directory: BrokerDir) -> None:
     table = Table("population", "entries", "rho spent", "root", box=None)
     for population in ledger.populations():
         tip = ledger.read_tip(population)
-        table.add_row(population, str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
+        table.add_row(Text(spelt_out(population)), str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
     ledger.close()
     out.print(table)
 
