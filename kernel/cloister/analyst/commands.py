@@ -30,6 +30,11 @@ class Command(NamedTuple):
     arguments: tuple[str, ...] = ()
 
     @property
+    def about_enclave(self) -> bool:
+        """Whether the answer is about the enclave, and so better with a verdict."""
+        return self.name in ("status", "budget", "verify")
+
+    @property
     def waits(self) -> bool:
         """Whether the answer depends on the cells before it."""
         return self.name in ("budget", "verify")

@@ -13,6 +13,7 @@ What comes from inside is the business of ``relay`` (notebook code) and ``events
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from cloister.wire.frames import Frame, Kind
 _SHUTDOWN_PATIENCE_S = 2.0
 _GOODBYE_PATIENCE_S = 0.5
 _CLOSE_PATIENCE_S = 2.0
+_VERDICT_PATIENCE_S = 15.0
 _CHANNELS = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
 _INTERRUPTED = UnavailableError("proxy.interrupted", "interrupted before the enclave was reached; nothing was sent")
 
@@ -81,6 +83,8 @@ class Proxy:
             self._front, self._pending, self._events, self._comms, info=self._info, on_reply=self._on_reply
         )
         self._waiting: list[_Waiting] = []
+        self._deciding: set[asyncio.Task[None]] = set()
+        self._decided = asyncio.Event()
         self._kernel_alive = False
         self._said_goodbye = asyncio.Event()
         self._kernel_ended = asyncio.Event()
@@ -205,8 +209,18 @@ class Proxy:
         cells = self._pending.cells() if command.waits else set()
         if cells:
             self._waiting.append(_Waiting(request, command, cells))
+        elif command.about_enclave and self._uplink.state is State.DIALLING:
+            task = asyncio.create_task(self._after_verdict(request, command))
+            self._deciding.add(task)
+            task.add_done_callback(self._deciding.discard)
         else:
             self._run_command(request, command)
+
+    async def _after_verdict(self, request: Request, command: commands.Command) -> None:
+        """Answer once there is a verdict: Run All sends its first line before the enclave could answer."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._decided.wait(), _VERDICT_PATIENCE_S)
+        self._run_command(request, command)
 
     def _run_command(self, request: Request, command: commands.Command) -> None:
         with self._front.serving(request):
@@ -284,6 +298,8 @@ class Proxy:
             log.debug("ignored a frame of kind %d", frame.kind)
 
     def _on_change(self) -> None:
+        if self._uplink.state is not State.DIALLING:
+            self._decided.set()
         if self._uplink.gone:
             self._kernel_ended.set()
             log.log(logging.INFO if self._ending else logging.WARNING, "enclave %s", self._reason())
