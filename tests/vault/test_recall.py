@@ -147,3 +147,22 @@ def test_memory_forgets_the_oldest_and_marks_what_it_recalls(settled) -> None:
         memory.put(key, answer)
     assert memory.get("one") is None
     assert memory.get("three") == msgspec.structs.replace(answer, recalled=True)
+
+
+def test_what_a_contract_shares_is_shared_after_a_restart_too(quiet_world: World) -> None:
+    document = quiet_world.sign(quiet_world.contract(share_releases=True))
+    first, _ = quiet_world.state(document)
+    paid = release(first, context(quiet_world), numbered(3))
+    before = quiet_world.anna_broker.tip(quiet_world.card.population)
+    second, _ = quiet_world.state(document)
+    other = release(second, context(quiet_world, analyst=quiet_world.other_analyst.did), numbered(3))
+    assert other.recalled
+    assert other.receipt.raw == paid.receipt.raw
+    assert quiet_world.anna_broker.tip(quiet_world.card.population) == before, "asked first, paid once"
+
+
+def test_nothing_is_shared_without_the_clause_even_after_a_restart(quiet_world: World) -> None:
+    document = quiet_world.sign(quiet_world.contract())
+    release(quiet_world.state(document)[0], context(quiet_world), numbered(3))
+    second, _ = quiet_world.state(document)
+    assert not release(second, context(quiet_world, analyst=quiet_world.other_analyst.did), numbered(3)).recalled

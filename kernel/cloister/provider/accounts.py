@@ -104,8 +104,13 @@ class Accounts:
             contract: str | None = db.scalar(schema.SELECT_SESSION, {"k_vault_id": vault_id})
             return contract
 
-    def append(self, entry: Entry, limits: Limits, *, vault_id: str, epoch: int, time: str) -> Booking:
+    def append(
+        self, entry: Entry, limits: Limits, *, vault_id: str, epoch: int, time: str, shared: bool = False
+    ) -> Booking:
         """Charge an account.
+
+        ``shared``: the contract shares releases between its analysts, so the same entry by another of them is known
+        too; whoever asked first has paid.
 
         Raises:
             UnavailableError: ``ledger.unavailable``: nothing was charged.
@@ -119,7 +124,7 @@ class Accounts:
                 return Booking(refusal, held.tip)
             known = db.scalar(schema.SELECT_BODY, {"k_population": entry.population, "k_charge_id": entry.charge_id})
             if known is not None:
-                if known != body:
+                if known != body and not (shared and _same_but_asker(known, entry)):
                     return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
@@ -263,6 +268,10 @@ def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
 
 def _settled(db: sa.Connection, population: str, charge_id: str) -> str:
     return db.scalar(schema.SELECT_SETTLED, {"k_population": population, "k_charge_id": charge_id}) or ""
+
+
+def _same_but_asker(body: bytes, entry: Entry) -> bool:
+    return msgspec.structs.replace(msgspec.json.decode(body, type=Entry), analyst=entry.analyst) == entry
 
 
 def _is_first(db: sa.Connection, entry: Entry) -> bool:

@@ -104,7 +104,12 @@ class Broker:
             if limits is None:
                 return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.append(
-                entry, limits, vault_id=request.vault_id, epoch=request.epoch, time=clock.text(self._clock.now())
+                entry,
+                limits,
+                vault_id=request.vault_id,
+                epoch=request.epoch,
+                time=clock.text(self._clock.now()),
+                shared=known.contract.share_releases,
             )
             return self._booked("append", request, known.contract, booking, limits)
 
