@@ -322,10 +322,15 @@ return reap(sc('clone3', ctypes.byref(arguments), 88))
 vector = (ctypes.c_char_p * 2)(b'true', None)
 return in_child(lambda: sc('execve', ctypes.c_char_p(b'/bin/true'), vector, None))
 """, "EPERM"),
-    Cell("memfd_exec", """
-fd = os.memfd_create('program')
-source = b'#!/bin/true\\n' if JAILED else open('/bin/true', 'rb').read()
-os.write(fd, source)
+    Cell("memfd", """
+fd = os.memfd_create('more-memory-than-the-limit')
+return os.write(fd, b'x')
+""", "ENOSYS"),
+    Cell("exec_by_descriptor", """
+with open('program', 'wb') as out:
+    out.write(b'#!/bin/true\\n' if JAILED else open('/bin/true', 'rb').read())
+os.chmod('program', 0o700)
+fd = os.open('program', os.O_RDONLY)
 vector = (ctypes.c_char_p * 2)(b'true', None)
 return in_child(lambda: sc('execveat', fd, ctypes.c_char_p(b''), vector, None, 0x1000))
 """, "EPERM"),

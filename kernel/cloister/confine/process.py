@@ -36,6 +36,12 @@ def not_dumpable() -> None:
     prctl(PR_SET_DUMPABLE, 0)
 
 
+def first_to_go() -> None:
+    """Have the kernel end this process before all others when memory runs out (where it lets us say so)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when the thread that started it ends.
 

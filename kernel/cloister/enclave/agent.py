@@ -23,7 +23,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from cloister.attest.evidence import Evidence
 from cloister.attest.opening import Mode
 from cloister.contract import signing
-from cloister.enclave import isolation
+from cloister.enclave import folders, isolation
 from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
 from cloister.enclave.connection import Connection
 from cloister.enclave.limiter import RateLimit
@@ -49,9 +49,12 @@ class Agent:
     ) -> None:
         self.config = config
         self.env_digest = measurement.digest
-        self.work = Path(tempfile.mkdtemp(prefix="cloister-", dir=config.work or None))
-        # Sandboxes run as other users where possible: they must reach their own folder, and list nothing.
-        self.work.chmod(0o711)
+        parent = Path(config.work or tempfile.gettempdir())
+        folders.remove_abandoned(parent)
+        self._folder = folders.open_work(parent)
+        self.work = self._folder.path
+        # Asked before the agent gives up what the question needs.
+        self._offers = isolation.probe(self.work)
         self.sessions: dict[str, Session] = {}
         loaded = [load_contract(files, base, config.brokers) for files in config.contracts]
         self.contracts: dict[str, ServedContract] = {served.digest: served for served in loaded}
@@ -84,6 +87,8 @@ class Agent:
                 max_size=MAX_HANDSHAKE,
                 compression=None,
                 ping_timeout=PING_TIMEOUT_S,
+                # Relying parties are programs; a page that a browser has open elsewhere has no business here.
+                origins=[None],
             ) as server:
                 self._write_ready(server)
                 for served in self.contracts.values():
@@ -93,7 +98,7 @@ class Agent:
         finally:
             await self._end_sessions()
             await self.vaults.stop()
-            await asyncio.to_thread(_remove_tree, self.work)
+            await asyncio.to_thread(self._folder.remove)
 
     def attest(self, report_data: bytes, contract: str) -> Evidence:
         """Return evidence of this enclave over 64 bytes of report data, for one of its contracts."""
@@ -123,7 +128,7 @@ class Agent:
     def runtime(self, contract: str) -> dict[str, Any]:
         """Return what this enclave declares about how it runs."""
         terms = self.contracts[contract].contract
-        found = isolation.probe()
+        found = self._offers
         level = "none" if self.config.plain_kernel else found.level
         return {
             "isolation": {"level": level, "landlock": found.landlock, "seccomp": found.seccomp},
@@ -279,9 +284,3 @@ def _check_isolation(session: Session) -> None:
             clause="attestation.md section 4: isolation none opens demonstration data only",
             next_step="run the enclave on Linux with Landlock and seccomp (`cloister doctor`)",
         )
-
-
-def _remove_tree(path: Path) -> None:
-    import shutil  # noqa: PLC0415 (only needed at the very end)
-
-    shutil.rmtree(path, ignore_errors=True)

@@ -30,6 +30,8 @@ from pathlib import Path
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from cloister.confine import process
+from cloister.confine.libc import LINUX
 from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.wire import frames
 from cloister.wire.frames import Kind
@@ -40,6 +42,8 @@ _DELIMITER = b"<IDS|MSG>"
 _READ_BYTES = 2**20
 _OUT_HIGH_BYTES = 32 * 2**20
 _BURST = 64
+# What a kernel prints faster than it is read waits in this process: it must not take the machine's whole memory.
+_ADDRESS_SPACE = 4 * 2**30
 _GREETING = "cloister-bridge"
 
 
@@ -210,6 +214,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--connection-file", type=Path, required=True, help="of the inner kernel")
     parser.add_argument("--fd", type=int, required=True, help="socketpair to the agent")
     options = parser.parse_args(argv)
+    if LINUX:
+        process.first_to_go()
+        process.limit({"CORE": 0, "AS": _ADDRESS_SPACE})
+        process.no_new_privileges()
+        process.not_dumpable()
     agent = socket.socket(fileno=options.fd)
     bridge = Bridge(json.loads(options.connection_file.read_bytes()), agent)
     try:

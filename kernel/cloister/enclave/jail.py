@@ -30,11 +30,17 @@ from typing import Any, NoReturn
 
 from cloister.confine import landlock, process, seccomp
 from cloister.confine.libc import LINUX
+from cloister.confine.paths import package_parent
 from cloister.enclave import isolation
 from cloister.enclave.rules import sandbox_calls, sandbox_paths
 
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBASE")
 _CLEAN_FLAGS = ("-E", "-P", "-B")
+# -E also ignores the PYTHONPATH this package may have come from: what runs must be what was measured.
+_SAME_PACKAGE = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('cloister.enclave.jail', run_name='__main__', alter_sys=True)"
+)
 _FRESH_FOLDERS = ("ipython", "config", "cache", "run", "tmp")
 _KEPT_FOLDERS = ("home", "mpl", "ipc")
 _FONT_CACHE = Path.home() / ".cache" / "matplotlib"
@@ -77,7 +83,7 @@ def _is_clean() -> bool:
 
 def _start_again(arguments: list[str]) -> None:
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    command = [sys.executable, *_CLEAN_FLAGS, "-m", "cloister.enclave.jail", *arguments]
+    command = [sys.executable, *_CLEAN_FLAGS, "-c", _SAME_PACKAGE, str(package_parent()), *arguments]
     os.execve(sys.executable, command, kept)  # noqa: S606 - our own interpreter, fixed arguments
 
 
@@ -91,6 +97,7 @@ def _confined_app(options: argparse.Namespace, errors_fd: int) -> Any:
     if not LINUX:
         report = isolation.unconfined()
     else:
+        process.first_to_go()
         process.no_new_privileges()
         if uid is not None:
             process.become(uid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from cloister.wire.frames import Frame
 
 START_TIMEOUT_S = 60.0
 _REPORT_LIMIT = 64 * 1024
+_LOGGED = 4000
+_log = logging.getLogger("cloister.enclave")
 _PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
@@ -155,6 +158,8 @@ async def _read_report(report: Pipe) -> dict[str, Any]:
         raise UnavailableError("sandbox.start", "the sandbox did not start") from error
     reached = told.get("isolation")
     if not isinstance(reached, dict):
+        # Written before any code of the user ran; for whoever runs the enclave, not for the notebook.
+        _log.error("a sandbox could not be confined: %s", str(told.get("error"))[:_LOGGED])
         raise UnavailableError(
             "sandbox.isolation", "the sandbox could not be confined, so it was not started", next_step="cloister doctor"
         )

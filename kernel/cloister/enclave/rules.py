@@ -56,11 +56,12 @@ def sandbox_calls(pid: int) -> tuple[Rule, ...]:
     return (
         *DESCRIPTORS, *THREADS, *MEMORY, *TIME, *SIGNALS, *IDENTITY, *FILES_READ, *opening(writing=True), *WORK_FILES,
         *SOCKETS, *METADATA_DOES_NOTHING, *only_self(pid),
-        *allow("memfd_create", "wait4", "waitid"),
+        *allow("wait4", "waitid"),
         # PRIO_PROCESS only: PRIO_USER would reach every process of the same user
         Rule("setpriority", ((Arg(0, 0), Arg(1, 0)), (Arg(0, 0), Arg(1, pid)))),
         *refuse(errno.ENOTSUP, "setxattr", "lsetxattr", "fsetxattr"),
-        *refuse(errno.ENOSYS, "io_uring_setup", "fchmodat2", "pkey_alloc"),
+        # files in memory would escape the limit on the address space
+        *refuse(errno.ENOSYS, "memfd_create", "io_uring_setup", "fchmodat2", "pkey_alloc"),
     )  # fmt: skip
 
 

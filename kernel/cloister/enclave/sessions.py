@@ -28,6 +28,8 @@ from cloister.wire.frames import Frame, Kind
 
 OUTBOX_BYTES = 64 * 2**20
 FENCE_TIMEOUT_S = 1.0
+# Sixteen full sessions still fit into what a vault takes at once (vaults.MAX_PENDING): none can lock another out.
+MAX_IN_FLIGHT = 12
 FROM_PROXY = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN})
 _FROM_BRIDGE = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
 _BUDGET_ID = 0
@@ -90,6 +92,7 @@ class Session:
         self._fences: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._parents: dict[int, str] = {}
+        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._over = asyncio.Event()
         self._started = False
 
@@ -195,14 +198,23 @@ class Session:
             async for frame in kernel.from_sandbox():
                 if frame.kind != Kind.REQUEST or len(frame.parts) != 1 or len(frame.parts[0]) > MAX_REQUEST:
                     raise MalformedError("link.malformed", "a sandbox sends requests and nothing else")
+                number = _number(frame.parts[0])
+                # A sandbox that asks for more, or does not read its answers, waits in its own pipe, not in our memory.
+                await self._room.acquire()
                 # Taken at once, in order: the cause is that of now, not of when the vault has time.
-                self._spawn(self._request(_number(frame.parts[0]), frame.parts[0]))
+                self._spawn(self._request(number, frame.parts[0]))
         except CloisterError as error:
             # The link is one stream: after nonsense no byte of it can be trusted to start a frame.
             _log.warning("session %s: the sandbox broke the link's protocol (%s)", self.opening.session, error.code)
             await self._finish("the sandbox broke the protocol of its link")
 
     async def _request(self, number: int, body: bytes) -> None:
+        if number in self._parents:
+            # Answered as if it were new, its receipt would go to another cell than the one that asked first.
+            error = MalformedError("link.number", "a request with this id is not answered yet")
+            await self._to_sandbox(canonical.encode({"id": number, "error": error.to_dict()}))
+            return
+        self._parents[number] = ""
         try:
             # The vault decodes again, for itself; here a malformed request still has an id to answer to.
             _decode(body, Request)
@@ -213,6 +225,7 @@ class Session:
             self._parents[number] = cause.message
             await vault.request(self._context(cause, transcript), number, body, self._answer)
         except CloisterError as error:
+            self._parents.pop(number, None)
             await self._to_sandbox(canonical.encode({"id": number, "error": error.to_dict()}))
 
     def _context(self, cause: Cause, transcript: str) -> Context:
@@ -258,11 +271,13 @@ class Session:
             self._spawn(self._ask_budget())
 
     async def _to_sandbox(self, reply: bytes) -> None:
-        if self.kernel is not None:
-            try:
+        try:
+            if self.kernel is not None:
                 await self.kernel.to_sandbox(reply)
-            except UnavailableError:
-                _log.info("session %s: a reply came after its sandbox ended", self.opening.session)
+        except UnavailableError:
+            _log.info("session %s: a reply came after its sandbox ended", self.opening.session)
+        finally:
+            self._room.release()
 
     async def _greet_vault(self) -> None:
         known = self._vaults.identity(self.served.digest, self.opening.mode)
