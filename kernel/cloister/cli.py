@@ -11,12 +11,12 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
 
-from cloister.errors import CloisterError, MalformedError
+from cloister.errors import EXTRA, CloisterError, MalformedError, RefusedError, missing_extra
 from cloister.home import cloister_home
 from cloister.terminal import Terminal
 from cloister.wire.text import spelt_out
@@ -28,6 +28,13 @@ demo_app = typer.Typer(no_args_is_help=True, help="The embedded demo: one enclav
 app.add_typer(demo_app, name="demo")
 
 
+_ANY = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
+
+
+def _without_provider() -> None:
+    raise RefusedError("install.extra", "the provider's tools are not installed", next_step=EXTRA.format("provider"))
+
+
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
@@ -35,6 +42,8 @@ def _mount_provider() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
+        for name in ("identity", "seal", "card", "contract", "broker", "account"):
+            app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
         return
     app.command("identity")(commands.identity)
     app.command("seal")(commands.seal)
@@ -54,8 +63,16 @@ def main() -> None:
         _mount_provider()
         app()
     except CloisterError as error:
-        err.print(str(error), style="red", markup=False, highlight=False)
-        sys.exit(1)
+        _refuse(error)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("cloister"):
+            raise
+        _refuse(missing_extra(error.name))
+
+
+def _refuse(error: CloisterError) -> NoReturn:
+    err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 @demo_app.command("up")
@@ -235,6 +252,7 @@ def status(
                 session = await EnclaveSession.open(name, mode="mock", purpose="", store=store)
                 try:
                     out.print(f"  {session.verdict.word}", markup=False, highlight=False)
+                    out.print(f"  code {session.verdict.env_digest}", markup=False, highlight=False, soft_wrap=True)
                     for reason in session.verdict.reasons:
                         out.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
                 finally:

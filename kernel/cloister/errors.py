@@ -151,3 +151,15 @@ def from_dict(data: dict[str, Any]) -> CloisterError:
         next_step=str(data.get("next_step", "")),
         nearest=tuple(str(form) for form in data.get("nearest", ())),
     )
+
+
+EXTRA = "pip install 'cloister[{}]'"
+
+
+def missing_extra(module: str) -> RefusedError:
+    """Return the error of a command that needs ``module``, which an extra of the package installs."""
+    return RefusedError(
+        "install.extra",
+        f"this needs {module}, which the base installation leaves out",
+        next_step=EXTRA.format("all") + "; `cloister doctor` says what is missing",
+    )

@@ -175,7 +175,7 @@ def test_budget_card_names_every_limit() -> None:
         "time": "now",
     }  # fmt: skip
     text = bundles.budget(known)["text/plain"]
-    assert "33.3% used (0.3333 of 1)" in text
+    assert "33.3% used (0.3333 of 1 rho)" in text
     assert "50.0% used" in text
     assert "1 of 0" in text
     assert "2027" in text

@@ -33,9 +33,11 @@ def status(info: Mapping[str, Any]) -> dict[str, str]:
     """Return the card of ``%cloister status`` from the proxy's own block about the enclave."""
     rows = {"enclave": str(info["word"]), "state": str(info["state"]), "mode": str(info["mode"])}
     verdict = info.get("verdict") or {}
-    for key in ("assurance", "status", "time", "isolation"):
+    for key in ("assurance", "status", "time"):
         if verdict.get(key):
-            rows[key] = _plain(verdict[key])
+            rows[key] = str(verdict[key])
+    if isolation := verdict.get("isolation"):
+        rows["isolation"] = _isolation(isolation)
     for number, reason in enumerate(verdict.get("reasons", ()), 1):
         rows[f"reason {number}"] = str(reason)
     if error := info.get("error"):
@@ -71,24 +73,27 @@ def budget(known: Mapping[str, Any] | None) -> dict[str, str]:
         if "not_after" in limit:
             rows[name] = str(limit["not_after"])
             continue
-        rows[name] = _used(limit.get("spent"), limit.get("limit"))
+        unit = "rho" if "analyst_limit" in limit else ""
+        rows[name] = _used(limit.get("spent"), limit.get("limit"), unit)
         if "analyst_limit" in limit and limit["analyst_limit"] != limit.get("limit"):
-            rows[f"{name}, your part"] = _used(limit.get("analyst_spent"), limit["analyst_limit"])
+            rows[f"{name}, your part"] = _used(limit.get("analyst_spent"), limit["analyst_limit"], unit)
     rows["as of"] = str(known.get("time", "unknown"))
     return table("Cloister budget", rows)
 
 
-def _used(spent: Any, limit: Any) -> str:
+def _used(spent: Any, limit: Any, unit: str) -> str:
     try:
         part, whole = Fraction(str(spent)), Fraction(str(limit))
-        return f"{float(part / whole):.1%} used ({float(part):.4g} of {float(whole):.4g})"
+        return f"{float(part / whole):.1%} used ({_number(part)} of {_number(whole)} {unit}".rstrip() + ")"
     except (ValueError, ZeroDivisionError):
         return f"{spent} of {limit}"
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return str(value)
+def _number(value: Fraction) -> str:
+    return f"{value.numerator:,}" if value.denominator == 1 else f"{float(value):.4g}"
+
+
+def _isolation(reached: Mapping[str, Any]) -> str:
+    """Say the level first; the features in the agent's own words, without the figures of the limits."""
+    shown = [f"{key} {value}" for key, value in reached.items() if key != "level" and not isinstance(value, Mapping)]
+    return f"{reached.get('level', 'unknown')} ({', '.join(shown)})" if shown else str(reached.get("level", "unknown"))

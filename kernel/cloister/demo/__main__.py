@@ -6,7 +6,7 @@ import json
 import sys
 
 from cloister.demo import pair
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, missing_extra
 from cloister.home import cloister_home
 
 
@@ -34,6 +34,11 @@ def main(arguments: list[str]) -> int:
             return 2
     except CloisterError as error:
         print(error, file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("cloister"):
+            raise
+        print(missing_extra(error.name), file=sys.stderr)
         return 1
     return 0
 

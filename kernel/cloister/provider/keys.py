@@ -60,7 +60,11 @@ def load_identity(path: Path) -> SigningKey:
         MalformedError: ``keys.file``.
     """
     if not path.exists():
-        raise UnavailableError("keys.missing", f"there is no key at {path}", next_step="cloister broker init")
+        raise UnavailableError(
+            "keys.missing",
+            f"there is no key at {path}",
+            next_step="`cloister identity FILE` makes a party's key, `cloister broker init HOME` a broker's",
+        )
     text = files.read_private(path).decode("ascii", errors="replace")
     return SigningKey.from_bytes(unb64(text, size=32, code="keys.file"))
 

@@ -68,8 +68,9 @@ def read(data: Any) -> pa.Table:
             return reader(Path(data))
         return pa.Table.from_pandas(data, preserve_index=False)
     except (pa.ArrowException, OSError, TypeError, AttributeError) as error:
+        what = str(data) if isinstance(data, str | Path) else "the data"
         raise MalformedError(
-            "seal.format", f"cannot read the data ({type(error).__name__})", next_step="a DataFrame, CSV or Parquet"
+            "seal.format", f"cannot read {what} ({type(error).__name__})", next_step="a DataFrame, CSV or Parquet"
         ) from error
 
 

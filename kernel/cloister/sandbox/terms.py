@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any, Literal
 
 from cloister.contract.card import Card
@@ -186,17 +185,6 @@ def cut(term: Term, edges: Sequence[Any], labels: Sequence[str] | None) -> Term:
     if names and (len(names) != len(texts) - 1 or len(set(names)) != len(names)):
         raise PlanError("plan.cut", f"{len(texts) - 1} bins need as many different labels, not {len(names)}")
     return dataclasses.replace(node(a.Cut(term.scalar, texts), term), labels=names)
-
-
-def edges_of(term: Term) -> list[tuple[Any, Any]]:
-    """Return the bounds of the bins of a cut number, or nothing for other terms."""
-    if not isinstance(term.scalar, a.Cut) or term.labels:
-        return []
-    try:
-        values = [literals.plain(text) for text in term.scalar.edges]
-    except ValueError:
-        return []
-    return list(pairwise(values))
 
 
 def note_domain(term: Term, values: Iterable[Any]) -> None:
