@@ -271,7 +271,13 @@ def _demo_url() -> str:
 
 async def _start_demo() -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cloister.demo", "up", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-P",  # this process runs in the notebook's folder
+        "-m",
+        "cloister.demo",
+        "up",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         _, problem = await asyncio.wait_for(process.communicate(), DEMO_START_TIMEOUT_S)

@@ -27,7 +27,8 @@ def kernel_name(entry: str, mode: Mode) -> str:
 
 def kernel_json(entry: str, mode: Mode, title: str) -> dict[str, Any]:
     """Return the content of ``kernel.json``."""
-    argv = [sys.executable, "-m", "cloister.analyst", "-f", "{connection_file}", "--entry", entry, "--mode", mode]
+    # -P: kernels start in the notebook's folder, and what lies there is not part of this program.
+    argv = [sys.executable, "-P", "-m", "cloister.analyst", "-f", "{connection_file}", "--entry", entry, "--mode", mode]
     return {
         "argv": argv,
         "display_name": f"Cloister: {title}" + (" (mock)" if mode == "mock" else ""),

@@ -26,6 +26,8 @@ from cloister.errors import UnavailableError
 
 IDLE_EXIT_S = 60
 START_TIMEOUT_S = 60
+# The first kernel starts the pair from its notebook's folder; modules that lie there are not ours.
+_PYTHON = (sys.executable, "-P", "-m")
 
 
 def state_file(home: Path) -> Path:
@@ -62,7 +64,7 @@ def up(home: Path) -> dict[str, Any]:
         log = home / "demo" / "pair.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cloister.demo", "supervise"],
+                [*_PYTHON, "cloister.demo", "supervise"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -113,8 +115,8 @@ def supervise(home: Path) -> int:
 def _start_broker(world: World, run: Path, children: list[subprocess.Popen[bytes]]) -> str:
     ready = run / "broker.ready"
     ready.unlink(missing_ok=True)
-    command = ["-m", "cloister.provider", "--home", str(world.broker_home), "--port", "0", "--ready", str(ready)]
-    children.append(subprocess.Popen([sys.executable, *command]))
+    command = ["cloister.provider", "--home", str(world.broker_home), "--port", "0", "--ready", str(ready)]
+    children.append(subprocess.Popen([*_PYTHON, *command]))
     return _ready(ready, children[-1])
 
 
@@ -126,7 +128,7 @@ def _start_agent(world: World, run: Path, broker_url: str, children: list[subpro
     config["ready"] = str(ready)
     config["idle_exit_s"] = float(os.environ.get("CLOISTER_DEMO_IDLE_S", IDLE_EXIT_S))
     _write(run / "enclave.json", config)
-    children.append(subprocess.Popen([sys.executable, "-m", "cloister.enclave", "--config", str(run / "enclave.json")]))
+    children.append(subprocess.Popen([*_PYTHON, "cloister.enclave", "--config", str(run / "enclave.json")]))
     return _ready(ready, children[-1])
 
 
