@@ -78,6 +78,9 @@ def down(home: Path) -> None:
     """Stop the pair, if any, and wait until it is gone."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         pid = json.loads(state_file(home).read_text())["pid"]
+        if not _is_supervised(home):
+            # The state outlived a crash, and the process id may be anybody's by now.
+            raise ProcessLookupError(pid, "there is no supervisor")
         os.kill(pid, signal.SIGTERM)
         for _ in range(100):
             os.kill(pid, 0)
@@ -93,6 +96,13 @@ def supervise(home: Path) -> int:
         raise UnavailableError("demo.world", "there is no demo world yet", next_step="cloister demo up")
     run = home / "demo" / "run"
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alive(home).open("w") as alive:
+        # Held as long as this process lives, however it ends.
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        return _supervise(home, world, run)
+
+
+def _supervise(home: Path, world: World, run: Path) -> int:
     children: list[subprocess.Popen[bytes]] = []
     # SystemExit unwinds through the finally below, so that nothing outlives the supervisor.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -160,6 +170,19 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     temporary.write_text(json.dumps(value))
     temporary.chmod(0o600)
     temporary.replace(path)
+
+
+def _alive(home: Path) -> Path:
+    return home / "demo" / "supervisor.lock"
+
+
+def _is_supervised(home: Path) -> bool:
+    with _alive(home).open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextlib.contextmanager
