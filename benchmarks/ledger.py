@@ -1,7 +1,8 @@
 """Charge + settle + receipt on loopback, and the start of a vault: real vault and broker processes, SQLite on disk.
 
 A release takes its planned deadline and, around it, everything else: decode, analyse, price, charge, receipt, deposit,
-reply. ``around_the_deadline_ms`` is that rest. The agent is the tests' small one (``tests/vault/vault_agent.py``).
+reply. ``around_the_deadline_ms`` is that rest. The agent is the tests' small one (``tests/vault/vault_agent.py``) with the
+product's relay.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "vault"))
 
 from vault_world import World, plan, visits_card
 
+from cloister.enclave.relay import Relay
 from cloister.plan import algebra as a
 
 ROWS = 100_000
@@ -71,18 +73,16 @@ def measure(world: World) -> dict[str, object]:
     with world.vault(config) as vault:
         started_s = time.perf_counter() - start
         trips = {"/v1/append": [], "/v1/settle": []}
-        sent = 0.0
+        relay = Relay()
 
-        def before(_path: str, body: bytes) -> bytes:
-            nonlocal sent
+        def post(did: str, path: str, body: bytes) -> tuple[int, bytes]:
+            """Carry a request as the agent's relay does."""
             sent = time.perf_counter()
-            return body
-
-        def after(path: str, body: bytes) -> bytes:
+            answer = relay._post(world.network.urls[did], path, body)
             trips.get(path, []).append(time.perf_counter() - sent)
-            return body
+            return answer
 
-        world.network.before, world.network.after = before, after
+        world.network.post = post
         first = timed(lambda: vault.ask("release", question(0)))
         planned_s = vault.ask("price", question(1))["deadline_ms"] / 1000
         released = [timed(lambda n=n: vault.ask("release", question(n))) for n in range(1, RELEASES + 1)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import signal
@@ -16,10 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from cloister.demo.world import World, load_world
 from cloister.errors import UnavailableError
@@ -40,10 +40,20 @@ def running(home: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads(state_file(home).read_text())
         os.kill(state["pid"], 0)
-        httpx.get(f"{state['broker']}/v1/health", timeout=2).raise_for_status()
-    except (OSError, ValueError, KeyError, httpx.HTTPError):
+        _ask_health(str(state["broker"]))
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
         return None
     return state
+
+
+def _ask_health(broker: str) -> None:
+    connection = http.client.HTTPConnection(broker.removeprefix("http://"), timeout=2)
+    try:
+        connection.request("GET", "/v1/health")
+        if connection.getresponse().status != HTTPStatus.OK:
+            raise OSError(f"{broker} is not well")
+    finally:
+        connection.close()
 
 
 def up(home: Path) -> dict[str, Any]:

@@ -28,7 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _start_clean(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger("websockets").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     try:
         asyncio.run(_agent(options.config.resolve()).run())
