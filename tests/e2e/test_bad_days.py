@@ -224,4 +224,5 @@ def test_changed_code_is_refused_until_the_measurement_is_approved_anew(fresh_de
         reply, _ = kernel.messages("1 + 1", timeout=30)
         assert reply["status"] == "error"
         assert "appraisal.env_digest" in reply["evalue"]
+        assert "cloister demo reset" in "".join(reply["traceback"])  # the everyday cause: an update
         assert kernel.client.kernel_info(reply=True, timeout=5)["content"]["status"] == "ok"

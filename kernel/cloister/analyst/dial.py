@@ -26,7 +26,7 @@ from cloister.attest.channel import RelyingParty, refused
 from cloister.attest.encoding import b64
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
-from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
+from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
 from cloister.home import cloister_home
 from cloister.receipt.bundle import Exchange
 from cloister.wire.frames import Frame, Kind
@@ -101,7 +101,12 @@ class EnclaveSession:
         try:
             # 4. Hello, offer, verdict.
             channel = RelyingParty(key.did, entry.contract_digest)
-            appraisal = judge.first(channel, await ask_offer(socket, channel))
+            try:
+                appraisal = judge.first(channel, await ask_offer(socket, channel))
+            except TrustError as error:
+                if entry.endpoint == DEMO_ENDPOINT:
+                    _demo_advice(error)
+                raise
             # 5. Only now: who asks, signed over this very channel.
             isolation = await _enter(socket, channel, key, session=judge.session, purpose=purpose, mode=mode)
         except BaseException:
@@ -267,6 +272,15 @@ def _demo_url() -> str:
         return str(state["agent"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _demo_advice(error: TrustError) -> None:
+    """Name the everyday cause of other code in the embedded demo, whose policy approves what was installed then."""
+    if error.code == "appraisal.env_digest":
+        error.next_step = (
+            "if you updated or changed Cloister yourself: `cloister demo reset` (new parties, full budgets); if you "
+            "did not, somebody else changed its files: do not use it"
+        )
 
 
 async def _start_demo() -> None:
