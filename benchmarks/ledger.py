@@ -1,8 +1,8 @@
 """Charge + settle + receipt on loopback, and the start of a vault: real vault and broker processes, SQLite on disk.
 
 A release takes its planned deadline and, around it, everything else: decode, analyse, price, charge, receipt, deposit,
-reply. ``around_the_deadline_ms`` is that rest. The agent is the tests' small one (``tests/vault/vault_agent.py``) with the
-product's relay.
+reply. ``around_the_deadline_ms`` is that rest. The agent is the tests' small one (``tests/vault/vault_agent.py``)
+with the product's relay.
 """
 
 from __future__ import annotations
