@@ -15,11 +15,12 @@ from cloister.wire import canonical
 
 def chips(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the facts of every release chip, in the order shown."""
-    for cell in notebook.get("cells", ()):
-        for output in cell.get("outputs", ()):
-            place = output.get("metadata", {}).get(METADATA_KEY)
+    for cell in _dicts(notebook.get("cells")):
+        for output in _dicts(cell.get("outputs")):
+            metadata = output.get("metadata")
+            place = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
             if isinstance(place, dict):
-                yield from (item for item in place.get("releases", ()) if isinstance(item, dict))
+                yield from _dicts(place.get("releases"))
 
 
 def bundle_notebook(notebook: dict[str, Any], store: Path) -> dict[str, Any]:
@@ -55,3 +56,8 @@ def bundle_notebook(notebook: dict[str, Any], store: Path) -> dict[str, Any]:
 
 def _all(sessions: list[StoredSession], name: str) -> list[Any]:
     return [item for session in sessions for item in getattr(session, name)]
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in what should be a list of them: a notebook is anybody's file."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
