@@ -72,3 +72,34 @@ def test_keys_are_priced_with_their_columns_written_out():
     with pytest.raises(PlanError) as refused:
         analysed(a.Count("n"), source=_doubling(16), keys=("d16",))
     assert refused.value.code == "plan.cost"
+
+
+def _labelled(size: int) -> Card:
+    domain = tuple(f"v{index}" for index in range(size))
+    return Card(
+        "rows", "Rows", "", "person", ("id",), "exact", "people", 4, 10_000, "demonstration",
+        (
+            Column("id", "string", 1, ""),
+            Column("c", "string", 1, "", domain=domain),
+            Column("b", "bool", 1, "", nullable=True),
+        ),
+        "generated", "none", ("testing",),
+    )  # fmt: skip
+
+
+def test_categories_that_are_recoded_one_by_one_are_priced():
+    """Twenty columns of 9,000 labels made ten megabytes of SQL, and kept the engine busy for half a minute."""
+    columns = tuple((f"k{index}", a.Case(a.Col("b"), a.Text("v5"), a.Col("c"))) for index in range(20))
+    with pytest.raises(PlanError) as refused:
+        analysed(a.Count("n"), source=a.Derive(ROWS, columns), card=_labelled(9_000))
+    assert refused.value.code == "plan.cost"
+    analysed(a.Count("n"), source=a.Derive(ROWS, columns), card=_labelled(9))
+
+
+def test_caps_of_wide_relations_are_priced_by_their_width():
+    wide = a.Derive(ROWS, tuple((f"k{index}", a.Negate(a.Col("x"))) for index in range(900)))
+    narrow = analysed(a.Count("n"), source=a.Cap(ROWS, 2))
+    assert analysed(a.Count("n"), source=a.Cap(wide, 2)).cost.sorts > 5 * narrow.cost.sorts
+    with pytest.raises(PlanError) as refused:
+        analysed(a.Count("n"), source=a.Cap(wide, 2, ("c",), 2))
+    assert refused.value.code == "plan.cost"

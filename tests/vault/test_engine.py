@@ -12,6 +12,7 @@ import pytest
 from price_checks import CARD, ROWS, analysed
 from vault_fuzzing import TABLE, Bench
 
+from cloister.contract.card import Card, Column
 from cloister.errors import FaultError, MalformedError, PlanError
 from cloister.plan import algebra as a
 from cloister.plan import codec
@@ -205,3 +206,27 @@ def test_unit_keys_may_be_carried_but_not_used(engine):
     assert engine.run(analysed(source=source)).values == (9,)
     with pytest.raises(PlanError):
         analysed(a.Sum("s", a.Col("x")), source=source)
+
+
+def test_a_new_label_on_a_large_domain_is_cheap() -> None:
+    """Codes that all move alike are moved by one addition."""
+    domain = tuple(f"v{index}" for index in range(9_000))
+    card = Card(
+        "rows", "Rows", "", "person", ("id",), "exact", "people", 1, 1_000, "demonstration",
+        (
+            Column("id", "int", 1, ""),
+            Column("c", "string", 1, "", nullable=True, domain=domain),
+            Column("b", "bool", 1, "", nullable=True),
+        ),
+        "generated", "none", ("testing",),
+    )  # fmt: skip
+    case = a.Case(a.Col("b"), a.Text("new"), a.Col("c"))
+    hit = a.Derive(a.Table("rows"), (("k", a.Compare("eq", case, a.Text("v2"))), ("n", a.IsNull(case))))
+    plan = a.VectorSum(hit, (a.Sum("hit", a.Col("k")), a.Sum("null", a.Col("n"))), "1/10")
+    analysis = analyse(plan, {"rows": card})
+    assert len(compile_plan(analysis, {"rows": "t0"}).sql) < 2_000
+    engine = Engine(1)
+    rows = {"id": [1, 2, 3, 4], "c": ["v2", "v2", None, "v3"], "b": [True, False, None, False]}
+    engine.load("rows", card, pa.table(rows), bytes(32))
+    assert engine.run(analysis).values == (1, 1)
+    engine.close()

@@ -91,6 +91,12 @@ def merged_domain(a: Grid, b: Grid) -> tuple[str, ...]:
     return a.domain + tuple(label for label in b.domain if label not in known)
 
 
+def moved_codes(grid: Grid, domain: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Return the codes of a category with what they are in ``domain``, which holds all its labels."""
+    codes = {label: code for code, label in enumerate(domain)}
+    return [(code, codes[label]) for code, label in enumerate(grid.domain)]
+
+
 def column_domain(column: Column) -> tuple[str, ...]:
     """Return the stored domain of a category column: as declared, always with ``(other)``."""
     domain = column.domain or ()

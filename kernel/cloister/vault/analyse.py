@@ -21,9 +21,9 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import LIMIT, Uses
+from cloister.plan.grid import LIMIT, Grid, Uses, merged_domain, moved_codes
 from cloister.plan.layout import Component, Layout, layout
-from cloister.plan.rules import children
+from cloister.plan.rules import children, combine
 from cloister.plan.typing import Schema, chain, scalar, step, table_schema
 
 MAX_ROW_OPERATIONS = 10**12
@@ -106,7 +106,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card]) -> Analysis:
         uses=uses,
         tier=max((_tier(card, name) for _, name in uses), default=1),
         operations=frozenset(operations),
-        cost=_cost(plan, frame, card),
+        cost=_cost(plan, frame, card, cards),
     )
 
 
@@ -164,7 +164,7 @@ def _tier(card: Card, name: str) -> int:
     return 5 if column is None else column.tier
 
 
-def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
+def _cost(plan: a.Plan, frame: Layout, card: Card, cards: Mapping[str, Card]) -> Cost:
     products = sum(part.width for part in frame.components if part.role == "gram")
     operations = len(frame.components)
     operations += sum(_nodes(term) for measure in plan.measures for term in _terms(measure))
@@ -172,15 +172,19 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
     # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
     # at every mention: filters count with all their columns written out.
     written_out: dict[str, int] = {}
+    width = len(card.columns)
     for node in chain(plan.source):
         if isinstance(node, a.Filter):
             operations += _nodes(node.where, written_out)
         elif isinstance(node, a.Derive):
             operations += sum(_nodes(expression) for _, expression in node.columns)
+            width += len(node.columns)
             written_out |= {name: _nodes(expression, written_out) for name, expression in node.columns}
         elif isinstance(node, a.Cap):
-            sorts += 1 if node.groups is None else 4
+            # Every column takes part in the order.
+            sorts += (1 if node.groups is None else 4) * (1 + width // 100)
     operations += sum(1 + written_out.get(name, 0) for name in plan.keys)
+    operations += _recodings(plan, cards)
     rows = max(1, card.row_limit)
     if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
         raise PlanError(
@@ -195,6 +199,30 @@ def _cost(plan: a.Plan, frame: Layout, card: Card) -> Cost:
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
     return Cost(rows, operations, sorts, frame.cells * frame.width, products)
+
+
+def _recodings(plan: a.Plan, cards: Mapping[str, Card]) -> int:
+    """Return how many codes of categories the plan translates one by one: each is a branch of the query."""
+    first, *rest = chain(plan.source)
+    schema, found = table_schema(first, cards), 0
+    for node in rest:
+        terms: tuple[a.Scalar, ...] = (node.where,) if isinstance(node, a.Filter) else ()
+        if isinstance(node, a.Derive):
+            terms = tuple(term for _, term in node.columns)
+        found += sum(_branches(term, schema)[1] for term in terms)
+        schema = step(node, schema)
+    return found + sum(_branches(term, schema)[1] for measure in plan.measures for term in _terms(measure))
+
+
+def _branches(node: a.Scalar, schema: Schema) -> tuple[Grid, int]:
+    if isinstance(node, a.Col):
+        return schema.grid(node.name), 0
+    parts = [_branches(child, schema) for child in children(node)]
+    grids, found = tuple(grid for grid, _ in parts), sum(count for _, count in parts)
+    if isinstance(node, a.Case | a.Fill | a.Compare) and grids[-1].kind == grids[-2].kind == "category":
+        moved = moved_codes(grids[-1], merged_domain(grids[-2], grids[-1]))
+        found += len(moved) if len({new - old for old, new in moved}) > 1 else 0
+    return combine(node, grids), found
 
 
 def _nodes(node: a.Scalar, columns: Mapping[str, int] = MappingProxyType({})) -> int:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import LIMIT, Grid, merged_domain, shared_step
+from cloister.plan.grid import LIMIT, Grid, merged_domain, moved_codes, shared_step
 from cloister.plan.numbers import rational
 from cloister.plan.rules import bounds, children, combine, edge_values, number
 
@@ -199,10 +199,11 @@ def _aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]
 def _recoded(lowered: Lowered, domain: tuple[str, ...], bind: Parameters) -> str:
     """Return the codes of a category in a larger domain."""
     sql, grid = lowered
-    codes = {label: code for code, label in enumerate(domain)}
-    moved = [(code, codes[label]) for code, label in enumerate(grid.domain)]
-    if all(old == new for old, new in moved):
-        return wide(lowered)
+    moved = moved_codes(grid, domain)
+    shifts = {new - old for old, new in moved}
+    if len(shifts) == 1:
+        shift = shifts.pop()
+        return f"({wide(lowered)} + {bind.integer(shift)})" if shift else wide(lowered)
     branches = " ".join(f"WHEN {bind.integer(old)} THEN {bind.integer(new)}" for old, new in moved)
     return f"(CASE {wide((sql, grid))} {branches} END)"
 
