@@ -19,6 +19,7 @@ from cloister.analyst.bundling import chips
 from cloister.analyst.own_replies import INFO_KEY
 from cloister.analyst.uplink import State
 from cloister.errors import CloisterError, MalformedError, TrustError, from_dict
+from cloister.receipt.bundle import BUNDLE_KEY, METADATA_KEY
 
 _POLL_S = 0.1
 _PATIENCE = 1200
@@ -41,12 +42,23 @@ def run_notebook(
         raise MalformedError(
             "run.notebook", f"{source} is not a readable notebook", next_step="check the path"
         ) from error
+    _forget_results(notebook)
     client = NotebookClient(
         notebook, kernel_name=kernel, timeout=timeout_s, resources={"metadata": {"path": str(source.parent)}}
     )
     info = asyncio.run(_run(client, allow_simulated, progress))
     notebook.metadata["kernelspec"] = _kernelspec(kernel)
     return notebook, info
+
+
+def _forget_results(notebook: Any) -> None:
+    """Drop what the file brought along: a run skips empty and tagged cells and would leave their outputs as its own."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    place = notebook.metadata.get(METADATA_KEY)
+    if isinstance(place, dict):
+        place.pop(BUNDLE_KEY, None)
 
 
 def release_lines(notebook: dict[str, Any]) -> Iterator[str]:
