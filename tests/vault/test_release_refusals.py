@@ -14,6 +14,7 @@ from cloister.errors import BudgetError, CloisterError, ContractError, Malformed
 from cloister.plan import algebra as a
 from cloister.plan import codec, precision
 from cloister.plan.link import Request
+from cloister.vault.authorise import authorise
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.release import release
 from cloister.wire.identity import SigningKey
@@ -256,8 +257,6 @@ def signing_card(card: Any, key: SigningKey) -> Any:
 
 
 def test_production_data_stay_closed_in_a_simulated_enclave(tmp_path: Any) -> None:
-    from cloister.vault.authorise import authorise
-
     world = World(tmp_path, serve=False)
     state, _ = world.state()
     production = msgspec.structs.replace(world.card, grade="production")
@@ -280,3 +279,13 @@ def test_a_config_that_is_none(own_world: World) -> None:
         with pytest.raises(MalformedError) as caught:
             open_config(body)
         assert caught.value.code == "vault.config"
+
+
+def test_a_table_without_a_unit_releases_nothing(quiet_world: World) -> None:
+    state, _ = quiet_world.state()
+    name = quiet_world.card.name
+    card = msgspec.structs.replace(quiet_world.card, unit="none", key=())
+    terms = msgspec.structs.replace(state.terms, cards={**state.terms.cards, name: card})
+    with pytest.raises(CloisterError) as caught:
+        authorise(codec.decode(numbered(1)), context(quiet_world), terms)
+    assert caught.value.code == "plan.unit"

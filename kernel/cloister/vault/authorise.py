@@ -77,6 +77,7 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
     named = frozenset(_names(plan))
     for card in cards.values():
         _check_grade(card, terms)
+        _check_unit(card)
         for column in card.columns:
             if column.name in named:
                 _check_tier(card, column)
@@ -101,6 +102,16 @@ def _check_grade(card: Card, terms: Terms) -> None:
             f"{card.name} is not opened in a simulated enclave",
             clause="accept_simulated, card.grade",
             next_step="Use an enclave with hardware evidence.",
+        )
+
+
+def _check_unit(card: Card) -> None:
+    if card.unit == "none" or not card.key:
+        raise PlanError(
+            "plan.unit",
+            f"{card.name} protects no unit, so nothing says how much one person can change a release",
+            clause="card.unit, card.key",
+            next_step="Ask about a table with a unit; a reference table is only looked up.",
         )
 
 
