@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from price_checks import CARD, ROWS, analysed, check_analysis, check_lineage
 from vault_fuzzing import TABLE
@@ -103,3 +105,13 @@ def test_caps_of_wide_relations_are_priced_by_their_width():
     with pytest.raises(PlanError) as refused:
         analysed(a.Count("n"), source=a.Cap(wide, 2, ("c",), 2))
     assert refused.value.code == "plan.cost"
+
+
+def test_categories_of_one_domain_are_joined_at_once():
+    """A price is answered by the thread that reads the link: it must not spend seconds on 75 equal domains."""
+    term: a.Scalar = a.Col("c")
+    for _ in range(75):
+        term = a.Case(a.Col("b"), term, a.Col("c"))
+    start = time.process_time()
+    analysed(*(a.Count(f"n{index}", term) for index in range(10)), card=_labelled(9_900))
+    assert time.process_time() - start < 1

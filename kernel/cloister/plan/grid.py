@@ -87,6 +87,8 @@ def shared_step(a: Grid, b: Grid) -> Fraction:
 
 def merged_domain(a: Grid, b: Grid) -> tuple[str, ...]:
     """Return the domain of ``a`` followed by what only ``b`` has; codes of ``a`` keep their meaning."""
+    if a.domain == b.domain:
+        return a.domain
     known = set(a.domain)
     return a.domain + tuple(label for label in b.domain if label not in known)
 

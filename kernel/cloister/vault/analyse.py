@@ -220,8 +220,10 @@ def _branches(node: a.Scalar, schema: Schema) -> tuple[Grid, int]:
     parts = [_branches(child, schema) for child in children(node)]
     grids, found = tuple(grid for grid, _ in parts), sum(count for _, count in parts)
     if isinstance(node, a.Case | a.Fill | a.Compare) and grids[-1].kind == grids[-2].kind == "category":
-        moved = moved_codes(grids[-1], merged_domain(grids[-2], grids[-1]))
-        found += len(moved) if len({new - old for old, new in moved}) > 1 else 0
+        domain = merged_domain(grids[-2], grids[-1])
+        if domain != grids[-1].domain:
+            moved = moved_codes(grids[-1], domain)
+            found += len(moved) if len({new - old for old, new in moved}) > 1 else 0
     return combine(node, grids), found
 
 

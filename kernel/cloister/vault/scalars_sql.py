@@ -199,6 +199,8 @@ def _aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]
 def _recoded(lowered: Lowered, domain: tuple[str, ...], bind: Parameters) -> str:
     """Return the codes of a category in a larger domain."""
     sql, grid = lowered
+    if domain == grid.domain:
+        return wide(lowered)
     moved = moved_codes(grid, domain)
     shifts = {new - old for old, new in moved}
     if len(shifts) == 1:
