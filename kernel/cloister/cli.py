@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.text import Text
 
-from cloister.errors import EXTRA, CloisterError, MalformedError, RefusedError, missing_extra
+from cloister.errors import EXTRA, CloisterError, ContractError, MalformedError, RefusedError, missing_extra
 from cloister.home import cloister_home
 from cloister.terminal import Terminal
 from cloister.wire.text import spelt_out
@@ -181,7 +181,7 @@ def connect(
     from cloister.analyst.connect import connect as verify_and_store
 
     def confirm(proposal: Proposal) -> bool:
-        out.print(proposal.words(), markup=False, highlight=False)
+        out.print(proposal.words(), markup=False, highlight=False, soft_wrap=True)
         return yes or typer.confirm("Trust this?")
 
     text = policy.read_text(encoding="utf-8") if policy else ""
@@ -271,3 +271,38 @@ def doctor() -> None:
         out.print(f"{mark} {found.what}: {found.detail}", markup=False, highlight=False, soft_wrap=True)
         if not found.works:
             out.print(f"     next step: {found.next_step}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def sign(contract: Annotated[Path, typer.Argument(help="A contract that names you as an analyst.")]) -> None:
+    """Add your signature as an analyst, with the key of this machine (`cloister status` shows your did)."""
+    from cloister.analyst.trust import TrustStore, read_contract
+    from cloister.contract import lint, signing
+    from cloister.contract.words import in_words
+    from cloister.wire import canonical
+
+    document = read_contract(contract)
+    terms = signing.read_unverified(document)
+    out.print(in_words(terms), markup=False, highlight=False, soft_wrap=True)
+    for finding in lint.errors_of(lint.contract_findings(terms)):
+        raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
+    signed = signing.add_signature(document, TrustStore().analyst_key())
+    contract.write_bytes(canonical.encode(signed))
+    missing = signing.missing_signers(signed)
+    out.print("still to sign: " + ", ".join(missing) if missing else "signed by everybody", markup=False)
+
+
+@app.command()
+def measure() -> None:
+    """Print the digest of the code installed here: what policies approve under ``env_digest``."""
+    from cloister.enclave.measure import measure as measured
+
+    out.print(measured().digest, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def enclave(config: Annotated[Path, typer.Argument(help="enclave.json; docs/provider.md shows one.")]) -> None:
+    """Run an enclave's agent until stopped (simulated: no TEE hardware is used by this version)."""
+    from cloister.enclave.__main__ import main as run_agent
+
+    raise typer.Exit(run_agent(["--config", str(config)]))

@@ -122,6 +122,8 @@ def contract_show(contract: Annotated[Path, typer.Argument()]) -> None:
     """Say in plain words what a contract allows, and who has signed."""
     document = _contract(contract)
     _say(words.in_words(signing.read_unverified(document)))
+    for table in signing.read_unverified(document).tables:
+        _say(f"{table.name}: manifest {table.manifest} card {table.card}")
     missing = signing.missing_signers(document)
     _say(f"digest {signing.contract_digest(document)}")
     _say("signed by everybody" if not missing else "not signed by: " + ", ".join(missing))
@@ -270,4 +272,4 @@ def _now() -> str:
 
 
 def _say(text: str) -> None:
-    out.print(text, markup=False, highlight=False)
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
