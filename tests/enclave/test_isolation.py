@@ -234,6 +234,13 @@ class TestANotebookWorks:
         assert "starts no other programs" in error["evalue"]
         assert kernel.alive
 
+    @pytest.mark.parametrize("code", ["%pip install rich", "!pip install rich", "!/usr/bin/pip install rich"])
+    def test_no_packages_in_clear_words(self, kernel: jailed.Kernel, code: str) -> None:
+        error = kernel.run(code)["error"]
+        assert error["ename"] == "PermissionError"
+        assert "environment is measured" in error["evalue"]
+        assert kernel.alive
+
     def test_no_network_in_clear_words(self, kernel: jailed.Kernel) -> None:
         error = kernel.run("import httpx; httpx.get('http://127.0.0.1:9')")["error"]
         assert "no network" in error["evalue"] + "".join(error["traceback"])

@@ -16,6 +16,11 @@ _NO_PROGRAMS = (
 _NO_NETWORK = (
     "this notebook's sandbox has no network; data come from cl.tables(), packages are those installed in the enclave"
 )
+_MEASURED = (
+    "packages cannot be added: the enclave's environment is measured, and what was verified is what runs; ask whoever "
+    "releases the enclave to add it, and the providers to approve the new measurement (`cloister measure`)"
+)
+_INSTALLERS = ("pip", "conda", "mamba", "uv")
 _TEXTS = {
     **dict.fromkeys(
         (
@@ -42,8 +47,10 @@ def explain(shell: Any) -> None:
     """
     texts = _TEXTS
 
-    def no_command(*_arguments: Any, **_options: Any) -> None:
-        raise PermissionError(errno.EPERM, _NO_PROGRAMS)
+    def no_command(command: str = "", *_arguments: Any, **_options: Any) -> None:
+        words = str(command).replace("/", " ").split()
+        installs = "install" in words and any(name in words for name in _INSTALLERS)
+        raise PermissionError(errno.EPERM, _MEASURED if installs else _NO_PROGRAMS)
 
     shell.system = shell.system_piped = shell.system_raw = no_command
 
