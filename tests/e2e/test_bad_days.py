@@ -8,6 +8,7 @@ import re
 import signal
 import time
 
+import psutil
 import pytest
 from living_demo import CellError
 
@@ -188,6 +189,18 @@ def test_broker_down_stops_releases_and_a_retry_pays_once(fresh_demo):
         assert found.endswith("True True")
         assert "RELEASED" not in found
         os.kill(broker.pid, signal.SIGCONT)
+        assert "±" in kernel.run(HEAD + "v.age.mean().release")
+        assert spent(kernel) == "2"
+
+
+def test_full_disk_at_the_ledger_charges_nothing_and_a_retry_pays_once(fresh_demo):
+    with fresh_demo.kernel() as kernel:
+        kernel.run(HEAD + "v.bmi.mean()")
+        (broker,) = fresh_demo.processes("cloister.provider")
+        broker.rlimit(psutil.RLIMIT_FSIZE, (0, psutil.RLIM_INFINITY))
+        found = refused(kernel, "v.age.mean()")
+        assert found == "ledger.unavailable True True"
+        broker.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
         assert "±" in kernel.run(HEAD + "v.age.mean().release")
         assert spent(kernel) == "2"
 

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Log())),
     )
     try:
         broker = Broker(BrokerHome(options.home))
@@ -53,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.ready:
                 options.ready.unlink(missing_ok=True)
     return 0
+
+
+class _Log:
+    """Standard error that loses lines rather than requests: a full disk must not stop signed answers."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 async def _serve(broker: Broker, listener: socket.socket, ready: Path | None, idle_exit_s: float) -> None:
