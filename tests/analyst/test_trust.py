@@ -150,6 +150,7 @@ def test_kernelspecs_name_an_entry_and_nothing_else(tmp_path: Path, monkeypatch:
         assert spec["argv"][1:] == [
             "-m", "cloister.analyst", "-f", "{connection_file}", "--entry", "fair", "--mode", mode,
         ]  # fmt: skip
+        assert spec["env"] == {"PYTHONSAFEPATH": "1"}
         assert spec["interrupt_mode"] == "message"
         assert spec["metadata"] == {"debugger": False, "supported_encryption": ["curve"]}
         found[mode] = spec["display_name"]

@@ -42,8 +42,9 @@ def test_the_poison_works(poisoned: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["confidential", "mock"])
 def test_the_proxy_imports_nothing_from_beside_the_notebook(poisoned: Path, tmp_path: Path, mode) -> None:
-    argv = [part.replace("{connection_file}", str(tmp_path / "none")) for part in kernel_json("x", mode, "x")["argv"]]
-    env = {**os.environ, "CLOISTER_HOME": str(tmp_path / "home")}
+    spec = kernel_json("x", mode, "x")
+    argv = [part.replace("{connection_file}", str(tmp_path / "none")) for part in spec["argv"]]
+    env = {**os.environ, **spec["env"], "CLOISTER_HOME": str(tmp_path / "home")}
     subprocess.run(argv, cwd=poisoned, env=env, check=False, capture_output=True, timeout=60)
     assert told(poisoned) == ""
 

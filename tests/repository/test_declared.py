@@ -42,7 +42,8 @@ def test_the_wheel_carries_both_kernelspecs():
     for name, mode in (("cloister", "confidential"), ("cloister-mock", "mock")):
         folder = next(source for source, target in shared.items() if target == f"share/jupyter/kernels/{name}")
         spec = json.loads((ROOT / folder / "kernel.json").read_text())
-        assert spec["argv"][:4] == ["python", "-P", "-m", "cloister.analyst"]
+        assert spec["argv"][:3] == ["python", "-m", "cloister.analyst"]
+        assert spec["env"] == {"PYTHONSAFEPATH": "1"}
         assert spec["argv"][-2:] == ["--mode", mode]
         assert spec["interrupt_mode"] == "message"
         assert spec["metadata"]["debugger"] is False

@@ -27,12 +27,14 @@ def kernel_name(entry: str, mode: Mode) -> str:
 
 def kernel_json(entry: str, mode: Mode, title: str) -> dict[str, Any]:
     """Return the content of ``kernel.json``."""
-    # -P: kernels start in the notebook's folder, and what lies there is not part of this program.
-    argv = [sys.executable, "-P", "-m", "cloister.analyst", "-f", "{connection_file}", "--entry", entry, "--mode", mode]
+    # Some front ends know Python kernels by "python -m"; so the safe path comes by environment and not as -P.
+    argv = [sys.executable, "-m", "cloister.analyst", "-f", "{connection_file}", "--entry", entry, "--mode", mode]
     return {
         "argv": argv,
         "display_name": f"Cloister: {title}" + (" (mock)" if mode == "mock" else ""),
         "language": "python",
+        # Kernels start in the notebook's folder, and what lies there is not part of this program.
+        "env": {"PYTHONSAFEPATH": "1"},
         "interrupt_mode": "message",
         "metadata": {"debugger": False, "supported_encryption": ["curve"]},
     }
