@@ -18,7 +18,14 @@ from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import CloisterError
 from cloister.home import cloister_home
 
-_HARMLESS = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONHASHSEED", "PYTHONSAFEPATH"}
+_HARMLESS = {
+    "PYTHONUNBUFFERED",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUTF8",
+    "PYTHONIOENCODING",
+    "PYTHONHASHSEED",
+    "PYTHONSAFEPATH",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
