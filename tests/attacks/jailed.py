@@ -180,16 +180,18 @@ def _command(missing: str) -> tuple[str, ...]:
 @contextmanager
 def plain() -> Iterator[Kernel]:
     """An ordinary ipykernel of the same user: the control in which every attack must succeed."""
-    manager = KernelManager()
-    decoy = os.open("/etc/hostname", os.O_RDONLY)
-    manager.start_kernel(env={**os.environ, "CLOISTER_CANARY": CANARY, "CLOISTER_LINK_FD": "1"}, pass_fds=(decoy,))
-    os.close(decoy)
-    client = manager.blocking_client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        yield Kernel(client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
+    with tempfile.TemporaryDirectory(prefix="cp-") as folder:
+        manager = KernelManager()
+        decoy = os.open("/etc/hostname", os.O_RDONLY)
+        env = {**os.environ, "CLOISTER_CANARY": CANARY, "CLOISTER_LINK_FD": "1"}
+        manager.start_kernel(env=env, pass_fds=(decoy,), cwd=folder)  # attacks leave files behind
+        os.close(decoy)
+        client = manager.blocking_client()
+        try:
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+            yield Kernel(client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
