@@ -74,8 +74,11 @@ def release_lines(notebook: dict[str, Any]) -> Iterator[str]:
         yield f"{item['question']}   [{cost}]"
         for row in item["rows"]:
             label = ", ".join(row["cell"])
-            for measure, value, error in zip(item["measures"], row["values"], row["errors"], strict=True):
-                yield f"    {label + ': ' if label else ''}{measure} = {value} +- {error}"
+            for measure, value, error, doubt in zip(
+                item["measures"], row["values"], row["errors"], row["unreliable"], strict=True
+            ):
+                warning = "  (unreliable: too few rows)" if doubt else ""
+                yield f"    {label + ': ' if label else ''}{measure} = {value} +- {error}{warning}"
 
 
 async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress) -> dict[str, Any]:
