@@ -92,8 +92,3 @@ def binding(
 def report_data(value: bytes) -> bytes:
     """Return the 64 bytes a CPU attester is asked to report: the binding and zeros."""
     return value.ljust(REPORT_DATA_BYTES, b"\x00")
-
-
-def gpu_nonce(value: bytes) -> bytes:
-    """Return the 32-byte nonce for carriers that hold no more (NVIDIA SPDM)."""
-    return hashlib.sha256(b"gpu" + value).digest()

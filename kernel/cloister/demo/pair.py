@@ -68,7 +68,7 @@ def up(home: Path) -> dict[str, Any]:
             return state
         down(home)
         # Imported late: a supervisor needs none of what playing every party needs.
-        from cloister.demo.parties import build_world  # noqa: PLC0415
+        from cloister.demo.parties import build_world  # noqa: PLC0415 (see above)
 
         build_world(home)
         log = home / "demo" / "pair.log"

@@ -74,7 +74,11 @@ def load_config(path: Path) -> EnclaveConfig:
     try:
         return msgspec.json.decode(path.read_bytes(), type=EnclaveConfig)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedError("enclave.config", f"{path} is not a configuration: {error}") from error
+        raise MalformedError(
+            "enclave.config",
+            f"{path} is not a configuration: {error}",
+            next_step="docs/provider.md section 4 shows one",
+        ) from error
 
 
 def load_contract(files: ContractFiles, base: Path, brokers: dict[str, str]) -> ServedContract:

@@ -18,8 +18,8 @@ def prepare_modules() -> None:
     ``/proc``; ipykernel does without it.
     """
     sys.modules["debugpy"] = None  # type: ignore[assignment]
-    import ipykernel.debugger  # noqa: PLC0415
-    import ipykernel.kernelbase  # noqa: PLC0415
+    import ipykernel.debugger  # noqa: PLC0415 (only now, without debugpy)
+    import ipykernel.kernelbase  # noqa: PLC0415 (only now, without debugpy)
 
     del sys.modules["debugpy"]
     ipykernel.kernelbase._psutil_import_attempted = True
@@ -35,7 +35,7 @@ def build_app(connection_file: Path) -> Any:
         UnavailableError: If a socket was not listening in time.
     """
     prepare_modules()
-    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415 (after prepare_modules)
 
     class InnerKernelApp(IPKernelApp):
         """The kernel application without the debugger's loopback connection."""
@@ -46,11 +46,6 @@ def build_app(connection_file: Path) -> Any:
 
     app: Any = InnerKernelApp.instance()
     app.initialize(["-f", str(connection_file), "--IPKernelApp.log_level=50"])
-    # libzmq asks for another thread's scheduling when it starts one, and aborts the process if refused: pyzmq's
-    # collector, which every message above 64 KiB needs, must be running before the filter.
-    from zmq.utils.garbage import gc  # noqa: PLC0415
-
-    gc.start()
     # the heartbeat binds in its own thread: the filter that forbids bind must not overtake it
     _wait_until_listening(f"{app.ip}-{app.hb_port}")
     return app

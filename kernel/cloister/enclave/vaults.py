@@ -206,10 +206,6 @@ class Vaults:
         vault = self._running.get((contract, mode))
         return vault.identity.vault_id if vault else ""
 
-    def pids(self) -> dict[str, int]:
-        """Return the process ids of the running vaults by contract and mode."""
-        return {f"{contract} {mode}": vault.child.pid for (contract, mode), vault in self._running.items()}
-
     async def get(self, served: ServedContract, mode: Mode) -> Vault:
         """Return the vault of a contract and mode, started now if none runs.
 
