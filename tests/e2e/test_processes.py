@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 import os
 import time
 from pathlib import Path
@@ -69,6 +72,39 @@ def test_the_vault_has_the_engine_two_descriptors_and_no_socket_rights(demo, ker
     assert "NoNewPrivs:\t1" in status
     assert "CapEff:\t0000000000000000" in status
     assert not vault.net_connections(kind="inet")
+
+
+def memory(pid: int) -> bytes:
+    """Every private, writable page of a process; needs root."""
+    found = bytearray()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as pages:
+        for line in maps(pid).splitlines():
+            span, rights, *_ = line.split()
+            if rights == "rw-p":
+                low, high = (int(end, 16) for end in span.split("-"))
+                pages.seek(low)
+                with contextlib.suppress(OSError):
+                    found += pages.read(high - low) or b""
+    return bytes(found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the memory of processes that are not dumpable")
+def test_data_keys_are_in_the_vault_and_not_in_the_sandbox_or_the_bridge(demo, kernel):
+    files = (demo.home / "demo" / "world" / "broker" / "keys").glob("*.key")
+    keys = [base64.b64decode(json.loads(path.read_text())["key"]) for path in files]
+    assert len(keys) == 4
+    (vault,), (sandbox,), (bridge,) = (
+        demo.processes(part) for part in ("cloister.vault", "cloister.enclave.jail", "cloister.enclave.bridge")
+    )
+    held = memory(vault.pid)
+    assert any(key in held for key in keys)  # so the search finds a key where there is one
+    for process in (sandbox, bridge):
+        seen = memory(process.pid)
+        assert len(seen) > 1_000_000
+        for key in keys:
+            assert key not in seen
+            assert base64.b64encode(key) not in seen
+            assert key.hex().encode() not in seen
 
 
 def test_large_outputs_pass(kernel):
