@@ -74,21 +74,21 @@ export interface StatusMessage {
   readonly time: string;
 }
 
-/** One column of the catalogue. */
+/** One column of the catalogue; `tier` is the sensitivity its provider declared, 1 to 5. */
 export interface Column {
   readonly name: string;
   readonly type: string;
-  readonly tier: string;
+  readonly tier: number;
   readonly about: string;
 }
 
-/** One table of the catalogue. */
+/** One table of the catalogue; `tier` is the highest of its columns. */
 export interface Table {
   readonly name: string;
   readonly title: string;
   readonly unit: string;
   readonly rows_per_unit: number;
-  readonly tier: string;
+  readonly tier: number;
   readonly columns: Column[];
 }
 
