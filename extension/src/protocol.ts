@@ -92,11 +92,13 @@ export interface Table {
   readonly columns: Column[];
 }
 
-/** The contract in plain words and its tables. */
+/** The contract in plain words, when it is valid (RFC 3339), and its tables. */
 export interface ContractMessage {
   readonly type: 'contract';
   readonly digest: string;
   readonly title: string;
+  readonly not_before: string;
+  readonly not_after: string;
   readonly words: string[];
   readonly tables: Table[];
 }
