@@ -13,6 +13,8 @@ from agent_world import LINK, AgentWorld, Notebook, cell
 
 from cloister.attest.hello import BROKER_SESSION, new_hello
 from cloister.receipt import code
+from cloister.wire import canonical
+from cloister.wire.frames import Kind
 from cloister.wire.identity import SigningKey
 
 pytestmark = pytest.mark.timeout(120)
@@ -66,6 +68,24 @@ def test_run_all_attributes_every_plan_to_its_own_cell(scripted: AgentWorld) -> 
                 transcript = code.transcript_add(transcript, "execute_request", code.exact(source))
                 assert (context["cause"]["message"], context["cause"]["code"]) == (message_id, code.exact(source))
                 assert context["transcript"] == transcript
+
+    asyncio.run(story())
+
+
+def test_a_file_that_was_put_joins_the_transcript_and_a_refused_one_does_not(scripted: AgentWorld) -> None:
+    data = b"a,b"
+    digest = canonical.digest_bytes(data)
+
+    async def story() -> None:
+        async with Notebook(scripted) as notebook:
+            for name in ("no/name", "regions.csv"):
+                head = {"type": "put", "id": name, "name": name, "sha256": digest}
+                await notebook.session.send(Kind.EVENT, json.dumps(head).encode(), data)
+            source = ask("describe")
+            transcript = json.loads(await notebook.run(source))["context"]["transcript"]
+            expected = code.transcript_start(notebook.session.session)
+            expected = code.transcript_add(expected, "put", code.put_code("regions.csv", digest))
+            assert transcript == code.transcript_add(expected, "execute_request", code.exact(source))
 
     asyncio.run(story())
 

@@ -15,10 +15,10 @@ from cloister.enclave import causes
 from cloister.enclave.causes import DELIMITER, Causes, finished
 from cloister.enclave.config import load_config
 from cloister.enclave.limiter import RateLimit
+from cloister.enclave.outbox import Outbox
 from cloister.enclave.pipes import Pipe
 from cloister.enclave.processes import clean_environment
 from cloister.enclave.relay import Relay
-from cloister.enclave.sessions import Outbox
 from cloister.errors import MalformedError, RefusedError, UnavailableError
 from cloister.receipt import code
 

@@ -88,6 +88,10 @@ class Causes:
         if shell and header.msg_id and len(self._outstanding) < _MAX_OUTSTANDING:
             self._outstanding[header.msg_id] = _Served(header.msg_type, header.subshell_id, cause, self.transcript)
 
+    def put(self, name: str, sha256: str) -> None:
+        """Note a file that was put into the sandbox: code behind it may read it."""
+        self.transcript = code.transcript_add(self.transcript, "put", code.put_code(name, sha256))
+
     def idle(self, message_id: str) -> None:
         """Note that the kernel says it has finished a message."""
         self._outstanding.pop(message_id, None)

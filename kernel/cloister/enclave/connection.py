@@ -127,14 +127,14 @@ class Connection:
             frame = self._end.open(data)
             if frame is None:
                 return
-            if frame.kind == Kind.EVENT:
+            if frame.kind == Kind.EVENT and frame.parts[:1] == (RENEW,):
                 await self._renew(session, frame)
             else:
                 await session.from_proxy(frame)
 
     async def _renew(self, session: Session, frame: Frame) -> None:
-        if len(frame.parts) != 2 or frame.parts[0] != RENEW or self._end.hello is None:
-            raise MalformedError("channel.kind", "the only event of a proxy is a hello")
+        if len(frame.parts) != 2 or self._end.hello is None:
+            raise MalformedError("channel.kind", "a hello has two parts")
         self._agent.take_quote()
         offer, self._previous = renew_offer(
             frame.parts[1],

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from cloister.enclave import isolation, processes
+from cloister.enclave.files import SandboxFiles
 from cloister.enclave.pipes import Pipe
 from cloister.errors import UnavailableError
 from cloister.plan.link import MAX_REQUEST
@@ -21,15 +22,27 @@ from cloister.wire.frames import Frame
 
 START_TIMEOUT_S = 60.0
 _REPORT_LIMIT = 64 * 1024
+_WORK = "work"
+_HOME = "home"  # where the jail puts notebook code, below its work folder
 _LOGGED = 4000
 _log = logging.getLogger("cloister.enclave")
 _PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
 class KernelProcesses:
-    """A running sandbox and bridge. ``isolation`` is what the jail reports it reached."""
+    """A running sandbox and bridge. ``isolation`` is what the jail reports it reached; ``files`` is its folder."""
 
-    def __init__(self, folder: Path, sandbox: processes.Child, bridge: processes.Child, bus: Pipe, link: Pipe) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: SandboxFiles,
+        sandbox: processes.Child,
+        bridge: processes.Child,
+        *,
+        bus: Pipe,
+        link: Pipe,
+    ) -> None:
+        self.files = files
         self.sandbox = sandbox
         self.bridge = bridge
         self.isolation: dict[str, Any] = {}
@@ -46,7 +59,7 @@ class KernelProcesses:
         Raises:
             UnavailableError: A process did not start, or the sandbox could not be confined.
         """
-        work = folder / "work"
+        work = folder / _WORK
         (work / "ipc").mkdir(mode=0o700, parents=True)
         connection = folder / "connection.json"
         connection.write_text(json.dumps(_connection(work)))
@@ -79,7 +92,8 @@ class KernelProcesses:
                     env=processes.clean_environment(folder),
                     log=folder / "bridge.log",
                 )
-            kernel = cls(folder, sandbox, bridge, bus, link)
+            files = SandboxFiles(folder, (_WORK,) if plain else (_WORK, _HOME))
+            kernel = cls(folder, files, sandbox, bridge, bus=bus, link=link)
             try:
                 kernel.isolation = isolation.unconfined() if plain else await _read_report(report)
             except UnavailableError:

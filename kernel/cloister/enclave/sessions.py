@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -20,13 +19,13 @@ from cloister.attest.opening import Opening
 from cloister.enclave import causes
 from cloister.enclave.config import ServedContract
 from cloister.enclave.kernels import KernelProcesses
+from cloister.enclave.outbox import Outbox
 from cloister.enclave.vaults import Vaults
 from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.plan.link import MAX_REQUEST, Cause, Context, Request, Routing
 from cloister.wire import canonical
 from cloister.wire.frames import Frame, Kind
 
-OUTBOX_BYTES = 64 * 2**20
 FENCE_TIMEOUT_S = 1.0
 # Sixteen full sessions still fit into what a vault takes at once (vaults.MAX_PENDING): none can lock another out.
 MAX_IN_FLIGHT = 12
@@ -41,40 +40,13 @@ class _Numbered(msgspec.Struct, frozen=True):
     id: int
 
 
-class Outbox:
-    """Frames on their way to the proxy: bounded, in order, waiting while nobody is connected."""
+class _Ask(msgspec.Struct, frozen=True):
+    """What a proxy asks the agent itself: the budget as of now, or to carry a file in or out."""
 
-    def __init__(self, limit: int = OUTBOX_BYTES) -> None:
-        self._frames: deque[Frame] = deque()
-        self._size = 0
-        self._limit = limit
-        self._changed = asyncio.Condition()
-        self._finished = False
-
-    async def put(self, kind: int, *parts: bytes) -> None:
-        """Append a frame; waits while the outbox is full, so a slow reader slows the kernel and loses nothing."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._size < self._limit or self._finished)
-            self._frames.append(Frame(kind, parts))
-            self._size += sum(map(len, parts))
-            self._changed.notify_all()
-
-    async def finish(self) -> None:
-        """Say that nothing more will come."""
-        async with self._changed:
-            self._finished = True
-            self._changed.notify_all()
-
-    async def get(self) -> Frame | None:
-        """Return the oldest frame, waiting for one; None when the last has been taken."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._frames) or self._finished)
-            if not self._frames:
-                return None
-            frame = self._frames.popleft()
-            self._size -= sum(map(len, frame.parts))
-            self._changed.notify_all()
-            return frame
+    type: Literal["budget", "put", "get"]
+    id: str
+    name: str = ""
+    sha256: str = ""
 
 
 class Session:
@@ -95,6 +67,9 @@ class Session:
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._over = asyncio.Event()
         self._started = False
+        # Whoever waits for the budget that is being asked for, and for the next one ("" is everybody).
+        self._budget_asked: list[str] = []
+        self._budget_wanted: list[str] = []
 
     @property
     def attached(self) -> bool:
@@ -129,14 +104,17 @@ class Session:
         await self.outbox.put(Kind.EVENT, canonical.encode(event))
 
     async def from_proxy(self, frame: Frame) -> None:
-        """Take one frame of the proxy.
+        """Take one frame of the proxy; what it asks of the agent is done before the next frame is taken.
 
         Raises:
-            MalformedError: A kind that no proxy sends.
+            MalformedError: A kind or an event that no proxy sends.
             UnavailableError: The kernel is gone.
         """
         if frame.kind == Kind.PING:
             await self.outbox.put(Kind.PING, *frame.parts)
+            return
+        if frame.kind == Kind.EVENT:
+            await self._asked(frame)
             return
         if frame.kind not in FROM_PROXY:
             raise MalformedError("channel.kind", f"a proxy does not send frames of kind {frame.kind}")
@@ -144,6 +122,26 @@ class Session:
         if self.kernel is None:
             raise UnavailableError("kernel.died", "the kernel has ended")
         await self.kernel.to_kernel(frame)
+
+    async def _asked(self, frame: Frame) -> None:
+        ask = _ask(frame)
+        if ask.type == "budget":
+            self._want_budget(ask.id)
+            return
+        data = b""
+        told: dict[str, Any] = {"type": ask.type, "id": ask.id, "name": ask.name, "sha256": ask.sha256, "error": None}
+        try:
+            if self.kernel is None:
+                raise UnavailableError("kernel.died", "the kernel has ended")
+            if ask.type == "put":
+                await asyncio.to_thread(self.kernel.files.put, ask.name, frame.parts[1], ask.sha256)
+                self._causes.put(ask.name, ask.sha256)
+            else:
+                data = await asyncio.to_thread(self.kernel.files.get, ask.name)
+                told["sha256"] = canonical.digest_bytes(data)
+        except CloisterError as error:
+            told["error"] = error.to_dict()
+        await self.outbox.put(Kind.EVENT, canonical.encode(told), *([data] if ask.type == "get" else []))
 
     async def _watch(self) -> None:
         if self.kernel is not None:
@@ -268,7 +266,7 @@ class Session:
             await self.event(type="receipt", receipt=receipt, parent=parent)
         await self._to_sandbox(reply)
         if routing.receipts:
-            self._spawn(self._ask_budget())
+            self._want_budget()
 
     async def _to_sandbox(self, reply: bytes) -> None:
         try:
@@ -284,7 +282,14 @@ class Session:
         if known:
             # One that starts now announces itself; one that runs already would stay unknown to this proxy.
             await self.event(type="vault", state="ready", vault_id=known)
-        await self._ask_budget()
+        self._want_budget()
+
+    def _want_budget(self, who: str = "") -> None:
+        """Ask for the budget as of now; one that is under way already may be older than what happened since."""
+        self._budget_wanted.append(who)
+        if not self._budget_asked:
+            self._budget_asked, self._budget_wanted = self._budget_wanted, []
+            self._spawn(self._ask_budget())
 
     async def _ask_budget(self) -> None:
         body = canonical.encode({"id": _BUDGET_ID, "op": "budget", "plan": None})
@@ -294,15 +299,30 @@ class Session:
                 self._context(Cause("background"), self._causes.transcript), _BUDGET_ID, body, self._answer
             )
         except CloisterError as error:
-            if error.code != "vault.busy":
-                await self.event(type="vault", state="died", error=error.to_dict())
+            # One that is busy is not gone.
+            await self._no_budget("" if error.code == "vault.busy" else "died", error.to_dict())
 
     async def _budget(self, reply: bytes) -> None:
         told = msgspec.json.decode(reply, type=dict[str, Any])
         if isinstance(told.get("result"), dict):
-            await self.event(type="budget", budget=told["result"])
-        elif isinstance(told.get("error"), dict):
-            await self.event(type="vault", state="ready", error=told["error"])
+            await self._tell_budget({"budget": told["result"]})
+        else:
+            await self._no_budget("ready", told.get("error") or {})
+
+    async def _no_budget(self, state: str, error: dict[str, Any]) -> None:
+        if state and "" in self._budget_asked:
+            await self.event(type="vault", state=state, error=error)
+        await self._tell_budget({"error": error})
+
+    async def _tell_budget(self, told: dict[str, Any]) -> None:
+        asked, self._budget_asked = self._budget_asked, []
+        for who in dict.fromkeys(asked):
+            if who:
+                await self.event(type="budget", id=who, **told)
+            elif "budget" in told:
+                await self.event(type="budget", **told)
+        if self._budget_wanted:
+            self._want_budget(self._budget_wanted.pop())
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
@@ -322,3 +342,10 @@ def _decode(body: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError("link.malformed", f"a message of the link is no {kind.__name__.lstrip('_')}") from error
+
+
+def _ask(frame: Frame) -> _Ask:
+    ask = _decode(frame.parts[0], _Ask) if frame.parts else None
+    if ask is None or len(frame.parts) != (2 if ask.type == "put" else 1) or len(ask.id) > 64:
+        raise MalformedError("channel.kind", "an event that no proxy sends")
+    return ask

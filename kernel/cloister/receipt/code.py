@@ -52,10 +52,15 @@ def transcript_add(previous: str, kind: str, code: str) -> str:
 
     Args:
         previous: The transcript so far.
-        kind: The Jupyter message type (``execute_request``, ...).
-        code: ``exact`` digest of the code it carried.
+        kind: The Jupyter message type (``execute_request``, ...), or ``put`` for a file.
+        code: ``exact`` digest of the code it carried, or ``put_code``.
     """
     return "sha256:" + documents.hash_fields("cloister/transcript/v1", previous, kind, code).hex()
+
+
+def put_code(name: str, sha256: str) -> str:
+    """Return what a ``put`` adds to a transcript: the digest of the file's name and of its bytes (``sha256:...``)."""
+    return exact(f"{name}\x00{sha256}")
 
 
 def _lines(source: str) -> list[str]:
