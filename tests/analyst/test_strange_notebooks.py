@@ -50,6 +50,6 @@ def test_outputs_that_were_in_the_file_are_not_results_of_this_run(
 
     monkeypatch.setattr(run, "_run", nothing)
     monkeypatch.setattr(run, "_kernelspec", lambda _: {"name": "x", "display_name": "x"})
-    executed, _ = run.run_notebook(path, kernel="x", allow_simulated=False, progress=lambda *_: None)
+    executed, _ = run.run_notebook(path, kernel="x", allow_simulated=False, progress=lambda *_: None, announce=print)
     assert list(run.release_lines(executed)) == []
     assert "bundle" not in executed.metadata.get("cloister", {})

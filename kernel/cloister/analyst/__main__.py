@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cloister.analyst.agreed import Agreed
 from cloister.analyst.chips import ReceiptBook
 from cloister.analyst.serve import serve
 from cloister.analyst.session import Session
@@ -37,7 +38,19 @@ def main(argv: list[str] | None = None) -> int:
 
         return attested.open_book(options.entry, options.mode, cast("EnclaveSession", session), cards)
 
-    return serve(options.connection_file, dial, entry=options.entry, mode=options.mode, open_book=open_book)
+    def load_agreed() -> Agreed:
+        from cloister.analyst import attested  # noqa: PLC0415 (in a thread, or loaded by dial)
+
+        return attested.load_agreed(options.entry)
+
+    return serve(
+        options.connection_file,
+        dial,
+        entry=options.entry,
+        mode=options.mode,
+        open_book=open_book,
+        load_agreed=load_agreed,
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from cloister.analyst.agreed import Agreed, agreed_to
 from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.receipts import ReceiptBook
 from cloister.analyst.trust import TrustStore
@@ -24,6 +25,16 @@ async def dial(entry: str, mode: Mode, purpose: str) -> EnclaveSession:
         CloisterError: As ``EnclaveSession.open``.
     """
     return await EnclaveSession.open(entry, mode=mode, purpose=purpose)
+
+
+def load_agreed(entry: str) -> Agreed:
+    """Return what this person agreed to under an entry of the trust store.
+
+    Raises:
+        CloisterError: There is no such entry, or it was altered.
+    """
+    found = TrustStore().load(entry)
+    return agreed_to(found.contract, found.contract_digest)
 
 
 def open_book(entry: str, mode: Mode, session: EnclaveSession, cards: list[dict[str, Any]]) -> ReceiptBook | None:

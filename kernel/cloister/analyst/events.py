@@ -1,4 +1,4 @@
-"""What the agent reports beside the Jupyter frames: kernel, vault, receipts, budget.
+"""What the agent reports beside the Jupyter frames: kernel, vault, receipts, rehearsals, budget.
 
 Events come from the attested agent, not from notebook code. Unknown types are ignored, so that a newer enclave
 can say more; an event that is not a JSON object ends the session, because the agent never sends one.
@@ -11,8 +11,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from cloister.analyst.agreed import Agreement
 from cloister.analyst.chips import OpenBook, ReceiptBook
 from cloister.analyst.messages import decode_object
+from cloister.analyst.rehearsals import Rehearsal, Rehearsals
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
 from cloister.receipt.facts import ReleaseFacts
@@ -27,9 +31,18 @@ log = logging.getLogger(__name__)
 class Events:
     """Keeps what events told: verified releases by cell, the last budget, the vault's state."""
 
-    def __init__(self, uplink: Uplink, notice: Callable[[str, str], None], open_book: OpenBook | None) -> None:
+    def __init__(
+        self,
+        uplink: Uplink,
+        notice: Callable[[str, str], None],
+        open_book: OpenBook | None,
+        agreement: Agreement,
+        rehearsals: Rehearsals,
+    ) -> None:
         self._uplink = uplink
         self._open_book = open_book
+        self._agreement = agreement
+        self._rehearsals = rehearsals
         self._receipts: ReceiptBook | None = None
         self._notice = notice
         self._releases: OrderedDict[str, list[ReleaseFacts]] = OrderedDict()
@@ -53,6 +66,7 @@ class Events:
             "cards": self._cards,
             "receipt": self._receipt,
             "admission": self._admission,
+            "rehearsal": self._rehearsal,
             "vault": self._vault,
             "budget": self._budget,
             "refused": self._refused,
@@ -85,11 +99,11 @@ class Events:
         """Open the book of receipts: the signed cards say what the numbers in a receipt mean."""
         cards = event.get("cards")
         session = self._uplink.session
-        if self._open_book is None or session is None or self._receipts is not None:
-            return
         if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
             raise MalformedError("event.cards", "cards are a list of signed documents")
-        self._receipts = self._open_book(session, cards)
+        self._agreement.take_cards(cards)
+        if self._open_book is not None and session is not None and self._receipts is None:
+            self._receipts = self._open_book(session, cards)
 
     def _receipt(self, event: dict[str, Any]) -> None:
         parent = str(event.get("parent", ""))
@@ -116,6 +130,15 @@ class Events:
             self._receipts.admit(envelope)
         except CloisterError as error:
             self._notice(f"an admission does not verify: {error}", "")
+
+    def _rehearsal(self, event: dict[str, Any]) -> None:
+        """Note what a mock cell would have cost; it carries no values, and nothing rests on it but an estimate."""
+        try:
+            rehearsal = msgspec.convert(event.get("rehearsal"), type=Rehearsal)
+        except msgspec.ValidationError as error:
+            log.warning("ignored a rehearsal: %s", error)
+            return
+        self._rehearsals.heard(str(event.get("parent", "")), rehearsal)
 
     def _vault(self, event: dict[str, Any]) -> None:
         self.vault = {"state": event.get("state"), "error": event.get("error")}

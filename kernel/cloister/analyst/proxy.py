@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cloister.analyst import commands, guard
-from cloister.analyst.about import about
+from cloister.analyst.agreed import Agreement, LoadAgreed
+from cloister.analyst.asks import Asks
 from cloister.analyst.chips import OpenBook
 from cloister.analyst.comms import OwnComms
 from cloister.analyst.connection_file import ConnectionFile
@@ -28,10 +29,13 @@ from cloister.analyst.messages import Request
 from cloister.analyst.own_replies import ALWAYS_ANSWERED, NEVER_FORWARDED, SUBSHELL_REQUESTS, OwnReplies
 from cloister.analyst.parent_watch import parent_gone
 from cloister.analyst.pending import Entry, Pending
-from cloister.analyst.relay import Relay
+from cloister.analyst.rehearsals import Rehearsals, rehearsals_path
+from cloister.analyst.relay import Outcome, Relay
 from cloister.analyst.session import OpenSession
+from cloister.analyst.standing import Standing
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, UnavailableError
+from cloister.home import cloister_home
 from cloister.wire.frames import Frame, Kind
 
 _SHUTDOWN_PATIENCE_S = 2.0
@@ -61,6 +65,7 @@ class Proxy:
         entry: Name of the trust store's entry, for display.
         mode: ``confidential`` or ``mock``, fixed for the kernel's life.
         open_book: Opens the book that verifies receipts of a session; without one there are no chips.
+        load_agreed: Reads the contract of the entry; without one the page is told of no contract.
     """
 
     def __init__(
@@ -71,13 +76,19 @@ class Proxy:
         entry: str,
         mode: str,
         open_book: OpenBook | None = None,
+        load_agreed: LoadAgreed | None = None,
     ) -> None:
-        self._entry, self._mode = entry, mode
+        self._mode = mode
         self._front = Front(connection, self._on_request)
         self._pending = Pending()
         self._uplink = Uplink(open_session, self._on_frame, self._on_change)
-        self._events = Events(self._uplink, self._notice, open_book)
-        self._comms = OwnComms(self._front, self._info)
+        agreement = Agreement(load_agreed)
+        self._rehearsals = Rehearsals(lambda: rehearsals_path(cloister_home(), agreement.get().digest))
+        self._events = Events(self._uplink, self._notice, open_book, agreement, self._rehearsals)
+        self._standing = Standing(entry, mode, self._uplink, self._events, agreement)
+        self._info = self._standing.info
+        self._asks = Asks(agreement, self._rehearsals)
+        self._comms = OwnComms(self._front, self._standing, self._asks)
         self._own = OwnReplies(connection)
         self._relay = Relay(
             self._front, self._pending, self._events, self._comms, info=self._info, on_reply=self._on_reply
@@ -105,6 +116,7 @@ class Proxy:
         code = 1 if orphaned.done() else 0
         for task in (uplink, orphaned, stopped):
             task.cancel()
+        self._asks.close()
         try:
             await asyncio.wait_for(self._uplink.close(), _CLOSE_PATIENCE_S)
         except TimeoutError:
@@ -115,9 +127,6 @@ class Proxy:
     def stop(self) -> None:
         """End ``run`` (used by the signal handler)."""
         self._stop.set()
-
-    def _info(self) -> dict[str, Any]:
-        return about(self._entry, self._mode, self._uplink, self._events)
 
     def _on_request(self, request: Request) -> None:
         kind = request.header.msg_type
@@ -145,7 +154,7 @@ class Proxy:
         if kind == "comm_open" and guard.is_reserved_target(request.content()):
             with self._front.serving(request):
                 self._comms.opened(request)
-        elif kind in ("comm_msg", "comm_close") and request.content().get("comm_id") in self._comms:
+        elif kind in ("comm_msg", "comm_close") and self._comms.owns(request):
             with self._front.serving(request):
                 self._comms.said(request)
         else:
@@ -167,6 +176,8 @@ class Proxy:
             return
         if request.channel is not Kind.STDIN:
             self._pending.add(request)
+        if self._mode == "mock" and request.header.msg_type == "execute_request":
+            self._rehearsals.began(request.header.msg_id, str(request.content().get("code", "")))
 
     def _answer(self, request: Request) -> None:
         with self._front.serving(request):
@@ -237,16 +248,17 @@ class Proxy:
                 self._front.reply(request, {**reply, "user_expressions": {}, "payload": []})
         self._relay.resume_busy()
 
-    def _on_reply(self, reply_type: str, msg_id: str, stops: bool) -> None:
+    def _on_reply(self, reply_type: str, msg_id: str, outcome: Outcome) -> None:
         """Note that the sandbox answered: waiting ``%cloister`` lines and a shutdown hang on it."""
         if reply_type == "shutdown_reply":
             self._said_goodbye.set()
         elif reply_type == "execute_reply":
+            self._rehearsals.ended(msg_id, outcome.status)
             for waiting in list(self._waiting):
                 waiting.cells.discard(msg_id)
-                if stops or not waiting.cells:
+                if outcome.stops or not waiting.cells:
                     self._waiting.remove(waiting)
-                    if stops:
+                    if outcome.stops:
                         self._abort(waiting.request)
                     else:
                         self._run_command(waiting.request, waiting.command)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,9 +37,17 @@ class _Status(msgspec.Struct, frozen=True):
     execution_state: str = ""
 
 
-class _Outcome(msgspec.Struct, frozen=True):
+class _Ended(msgspec.Struct, frozen=True):
     status: str = ""
+    ename: str = ""
     execution_count: int | None = None
+
+
+class Outcome(NamedTuple):
+    """How a request ended: ``ok``, ``error``, ``aborted`` or ``interrupted``, and whether that stops the queue."""
+
+    status: str = ""
+    stops: bool = False
 
 
 class Relay:
@@ -47,7 +55,7 @@ class Relay:
 
     Args:
         info: Returns the proxy's block about the enclave.
-        on_reply: Called with the type of a reply, the message id it answers and whether a cell failed.
+        on_reply: Called with the type of a reply, the message id it answers and how that ended.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class Relay:
         comms: OwnComms,
         *,
         info: Callable[[], dict[str, Any]],
-        on_reply: Callable[[str, str, bool], None],
+        on_reply: Callable[[str, str, Outcome], None],
     ) -> None:
         self._front = front
         self._pending = pending
@@ -121,33 +129,34 @@ class Relay:
             log.debug("dropped a %s nobody waits for", header.msg_type)
             return
         message = message._replace(idents=entry.request.message.idents)
-        failed = False
+        status = ""
         if reserved is not None:
             self._note_reserved(reserved, message.parent)
             self._front.reply(entry.request, own_replies.error_content(_reserved_error(reserved)))
         else:
-            message, failed = self._amended(header, message)
+            message, status = self._amended(header, message)
             self._front.relay(entry.request.channel, message, header.msg_type)
         self._pending.replied(parent)
         # As in ipykernel: a failed cell stops what is queued behind it, unless its client said to go on.
+        failed = status in ("error", "interrupted")
         stops = failed and entry.request.content().get("stop_on_error", True) is not False
-        self._on_reply(header.msg_type, parent, stops)
+        self._on_reply(header.msg_type, parent, Outcome(status, stops))
 
-    def _amended(self, header: Header, message: Message) -> tuple[Message, bool]:
+    def _amended(self, header: Header, message: Message) -> tuple[Message, str]:
         if header.msg_type == "execute_reply":
-            outcome = _decode(_outcome_decoder, message.content)
-            if outcome.execution_count is not None:
-                self.execution_count = outcome.execution_count
-            return message, outcome.status == "error"
+            ended = _decode(_ended_decoder, message.content)
+            if ended.execution_count is not None:
+                self.execution_count = ended.execution_count
+            return message, "interrupted" if ended.ename == "KeyboardInterrupt" else ended.status
         if header.msg_type == "kernel_info_reply":
             content = own_replies.amend_kernel_info(decode_object(message.content), self._info())
-            return message._replace(content=msgspec.json.encode(content)), False
+            return message._replace(content=msgspec.json.encode(content)), ""
         if header.msg_type == "comm_info_reply":
             content = decode_object(message.content)
             inner = content.get("comms")
             content["comms"] = {**(inner if isinstance(inner, dict) else {}), **self._comms.listing()}
-            return message._replace(content=msgspec.json.encode(content)), False
-        return message, False
+            return message._replace(content=msgspec.json.encode(content)), ""
+        return message, ""
 
     def _note_reserved(self, name: str, parent: bytes) -> None:
         """Tell the notebook once per cell; a cell that tries a thousand times fills no screen."""
@@ -161,7 +170,7 @@ class Relay:
 
 _parent_decoder = msgspec.json.Decoder(_Parent)
 _status_decoder = msgspec.json.Decoder(_Status)
-_outcome_decoder = msgspec.json.Decoder(_Outcome)
+_ended_decoder = msgspec.json.Decoder(_Ended)
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:

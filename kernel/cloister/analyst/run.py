@@ -1,7 +1,8 @@
 """Run a notebook headless through a Cloister kernel, with the same gate as in the Lab.
 
-Cells run one by one; what they release is collected from the proxy's release chips. A simulated enclave is refused
-before the first cell runs, unless it is allowed explicitly.
+Before the first cell of a confidential run comes the price of the last mock run. Cells run one by one; what they
+release is collected from the proxy's release chips. A simulated enclave is refused before the first cell runs, unless
+it is allowed explicitly.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from cloister.analyst import page
 from cloister.analyst.bundling import chips
+from cloister.analyst.estimate import in_words
 from cloister.analyst.own_replies import INFO_KEY
 from cloister.analyst.uplink import State
 from cloister.errors import CloisterError, MalformedError, TrustError, from_dict
@@ -23,11 +26,19 @@ from cloister.receipt.bundle import BUNDLE_KEY, METADATA_KEY
 
 _POLL_S = 0.1
 _PATIENCE = 1200
+_ESTIMATE_S = 10.0
 Progress = Callable[[int, int, str], None]
+Announce = Callable[[str], None]
 
 
 def run_notebook(
-    source: Path, *, kernel: str, allow_simulated: bool, progress: Progress, timeout_s: float = 600
+    source: Path,
+    *,
+    kernel: str,
+    allow_simulated: bool,
+    progress: Progress,
+    announce: Announce,
+    timeout_s: float = 600,
 ) -> tuple[Any, dict[str, Any]]:
     """Execute ``source`` and return the executed notebook and the kernel's block about its enclave.
 
@@ -46,7 +57,7 @@ def run_notebook(
     client = NotebookClient(
         notebook, kernel_name=kernel, timeout=timeout_s, resources={"metadata": {"path": str(source.parent)}}
     )
-    info = asyncio.run(_run(client, allow_simulated, progress))
+    info = asyncio.run(_run(client, allow_simulated, progress, announce))
     notebook.metadata["kernelspec"] = _kernelspec(kernel)
     return notebook, info
 
@@ -81,7 +92,7 @@ def release_lines(notebook: dict[str, Any]) -> Iterator[str]:
                 yield f"    {label + ': ' if label else ''}{measure} = {value} +- {error}{warning}"
 
 
-async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress) -> dict[str, Any]:
+async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress, announce: Announce) -> dict[str, Any]:
     async with client.async_setup_kernel():
         info = await _enclave(client)
         if info.get("mode") == "confidential" and info.get("assurance") == "simulated" and not allow_simulated:
@@ -90,6 +101,9 @@ async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress
                 clause="run exits non-zero on simulated", next_step="add --allow-simulated if that is what you want",
             )  # fmt: skip
         cells = [(i, cell) for i, cell in enumerate(client.nb.cells) if cell.cell_type == "code"]
+        if info.get("mode") == "confidential":
+            for line in await _estimate(client, [str(cell.source) for _, cell in cells]):
+                announce(line)
         for done, (index, cell) in enumerate(cells):
             progress(done, len(cells), str(cell.source).strip().partition("\n")[0])
             try:
@@ -104,6 +118,31 @@ async def _run(client: NotebookClient, allow_simulated: bool, progress: Progress
         progress(len(cells), len(cells), "done")
         # The last word about the enclave: the verdict may have changed while the cells ran.
         return await _enclave(client)
+
+
+async def _estimate(client: NotebookClient, sources: list[str]) -> list[str]:
+    """Ask the proxy, as the Lab does, what these cells would cost; a notebook runs without an answer too."""
+    connection: Any = client.kc
+    ask: page.EstimateAsk = {"type": "estimate", "id": "run", "cells": sources}
+    comm = {"comm_id": "cloister-run", "target_name": page.TARGET}
+    for kind, content in (("comm_open", {**comm, "data": {}}), ("comm_msg", {**comm, "data": ask})):
+        connection.shell_channel.send(connection.session.msg(kind, content))
+    try:
+        async with asyncio.timeout(_ESTIMATE_S):
+            while (answer := await _next_message(connection, comm["comm_id"]))["type"] not in ("estimate", "error"):
+                pass
+    except TimeoutError:
+        return ["estimate: unknown, the kernel did not answer"]
+    finally:
+        connection.shell_channel.send(connection.session.msg("comm_close", {**comm, "data": {}}))
+    return in_words(answer) if answer["type"] == "estimate" else [f"estimate: unknown, {answer['reason']}"]
+
+
+async def _next_message(connection: Any, comm_id: str) -> Any:
+    while True:
+        message = await connection.get_iopub_msg(timeout=None)
+        if message["msg_type"] == "comm_msg" and message["content"].get("comm_id") == comm_id:
+            return message["content"]["data"]
 
 
 async def _enclave(client: NotebookClient) -> dict[str, Any]:

@@ -107,15 +107,19 @@ def bundle(
     return result
 
 
+def is_bundled(notebook: dict[str, Any]) -> bool:
+    """Tell whether a notebook carries a bundle, whatever it is worth."""
+    return BUNDLE_KEY in _place(notebook)
+
+
 def read_bundle(notebook: dict[str, Any]) -> Bundle:
     """Return the bundle of a notebook; its signatures are not checked here.
 
     Raises:
         MalformedError: ``bundle.absent``, ``bundle.size`` or ``bundle.malformed``.
     """
-    metadata = notebook.get("metadata")
-    place = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(place, dict) or BUNDLE_KEY not in place:
+    place = _place(notebook)
+    if BUNDLE_KEY not in place:
         raise MalformedError(
             "bundle.absent",
             "the notebook carries no receipts",
@@ -129,6 +133,12 @@ def read_bundle(notebook: dict[str, Any]) -> Bundle:
     if size > MAX_BUNDLE or len(content.receipts) > MAX_DOCUMENTS:
         raise MalformedError("bundle.size", f"a bundle of {size:,} bytes exceeds the limit")
     return content
+
+
+def _place(notebook: dict[str, Any]) -> dict[str, Any]:
+    metadata = notebook.get("metadata")
+    place = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    return place if isinstance(place, dict) else {}
 
 
 def _unique(documents: Iterable[Envelope], *, ordered: bool) -> Iterator[Envelope]:

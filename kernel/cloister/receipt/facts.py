@@ -13,7 +13,7 @@ from fractions import Fraction
 import msgspec
 
 from cloister.contract.card import Card
-from cloister.contract.terms import Contract
+from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, TrustError
 from cloister.plan import algebra, codec
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
@@ -150,6 +150,24 @@ def _measure(measure: algebra.Measure) -> str:
     return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
 
 
+def cost(population: str, rho: Fraction, budget: Budget) -> Cost:
+    """Return what ``rho`` means to a population with this budget: equivalent epsilon, and the part of the whole."""
+    delta = Fraction(budget.delta)
+    total = rho_of_epsilon(Fraction(budget.epsilon), delta)
+    epsilon = epsilon_of_rho(rho, delta)
+    return Cost(population, f"{float(epsilon):.3g}", f"{float(100 * rho / total):.2g} %")
+
+
+def difference(claimed: ReleaseFacts, true: ReleaseFacts) -> str:
+    """Say in what two facts of one release differ."""
+    if len(claimed.rows) == len(true.rows):
+        for row, real in zip(claimed.rows, true.rows, strict=True):
+            if row != real:
+                return f"shows {', '.join(row.values)}, released was {', '.join(real.values)}"
+    names = [name for name in true.__struct_fields__ if getattr(claimed, name) != getattr(true, name)]
+    return "differs in " + ", ".join(names)
+
+
 def _costs(receipt: Receipt, contract: Contract) -> list[Cost]:
     budgets = {budget.population: budget for budget in contract.budgets}
     found = []
@@ -157,8 +175,5 @@ def _costs(receipt: Receipt, contract: Contract) -> list[Cost]:
         budget = budgets.get(charge.population)
         if budget is None:
             raise TrustError("receipt.charge", "an account is charged that the contract has no budget for")
-        rho, delta = Fraction(charge.rho), Fraction(budget.delta)
-        total = rho_of_epsilon(Fraction(budget.epsilon), delta)
-        epsilon = epsilon_of_rho(rho, delta)
-        found.append(Cost(charge.population, f"{float(epsilon):.3g}", f"{float(100 * rho / total):.2g} %"))
+        found.append(cost(charge.population, Fraction(charge.rho), budget))
     return found

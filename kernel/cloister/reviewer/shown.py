@@ -15,7 +15,7 @@ from cloister.contract.terms import Contract
 from cloister.errors import TrustError
 from cloister.receipt import chip, code
 from cloister.receipt.chain import cards_of
-from cloister.receipt.facts import ReleaseFacts, facts
+from cloister.receipt.facts import ReleaseFacts, difference, facts
 from cloister.receipt.receipt import Receipt
 from cloister.reviewer.findings import Findings
 from cloister.reviewer.notebook import Chip, CodeCell, chips
@@ -78,16 +78,7 @@ def _check_facts(claimed: ReleaseFacts, receipt: Receipt, known: Verified) -> No
     cards = cards_of(receipt, known.cards)
     true = facts(receipt, known.contract, cards, session=claimed.session, recalled=claimed.recalled)
     if claimed != true:
-        raise TrustError("chip.value", f"the chip does not say what the receipt says ({_difference(claimed, true)})")
-
-
-def _difference(claimed: ReleaseFacts, true: ReleaseFacts) -> str:
-    if len(claimed.rows) == len(true.rows):
-        for row, real in zip(claimed.rows, true.rows, strict=True):
-            if row != real:
-                return f"shows {', '.join(row.values)}, released was {', '.join(real.values)}"
-    names = [name for name in true.__struct_fields__ if getattr(claimed, name) != getattr(true, name)]
-    return "differs in " + ", ".join(names)
+        raise TrustError("chip.value", f"the chip does not say what the receipt says ({difference(claimed, true)})")
 
 
 def _check_code(
