@@ -31,9 +31,8 @@ class ContractView:
         self.analyst = session.about.analyst
 
     def _foot(self) -> str:
-        state = (
-            "MOCK kernel: invented rows, nothing is charged" if self.mode == "mock" else f"enclave: {self.assurance}"
-        )
+        words = {"mock": "MOCK kernel: invented rows, nothing is charged", "teaching": f"lesson, {self.assurance}"}
+        state = words.get(self.mode, f"enclave: {self.assurance}")
         return f"{state}; you are {self.analyst}; contract {self.digest}"
 
     def __repr__(self) -> str:
@@ -42,7 +41,7 @@ class ContractView:
     def _repr_html_(self) -> str:
         title, *lines = in_words(self.terms).splitlines()
         body = "".join(html.paragraph(html.text(line)) for line in lines)
-        mark = html.mock() if self.mode == "mock" else ""
+        mark = html.mark(self.mode, self.assurance)
         return html.block(html.paragraph(html.strong(title), mark), body, html.note(self._foot()))
 
 
@@ -82,7 +81,8 @@ class Tables:
         )
 
     def __repr__(self) -> str:
-        mock = "  (mock: invented rows)" if self._session.mock else ""
+        words = {"mock": "  (mock: invented rows)", "teaching": "  (lesson: invented rows)"}
+        mock = words.get(self._session.about.mode, "")
         lines = [f"{len(self)} tables under contract {self._session.about.contract.name}{mock}"]
         for card in self._session.about.cards.values():
             lines.append(
@@ -102,7 +102,7 @@ class Tables:
             ]
             for card in self._session.about.cards.values()
         ]
-        mark = html.mock() if self._session.mock else ""
+        mark = html.mark(self._session.about.mode, self._session.about.assurance)
         return html.block(mark, html.table(["table", "highest tier", "what it is", "unit", "columns"], rows))
 
 
@@ -140,6 +140,8 @@ class Budget:
     def _head(self) -> str:
         if self._session.mock:
             return "MOCK kernel: nothing is charged here"
+        if self._session.about.mode == "teaching":
+            return f"LESSON, {self._session.about.assurance}: {100 * self.left:.1f} % of its budget left"
         return f"{100 * self.left:.1f} % of your privacy budget left"
 
     def __repr__(self) -> str:
@@ -160,7 +162,7 @@ class Budget:
             ]
             for limit in self.limits
         ]
-        mark = html.mock() if self._session.mock else ""
+        mark = html.mark(self._session.about.mode, self._session.about.assurance)
         head = html.paragraph(html.strong(self._head()), mark)
         return html.block(head, html.table(["limit", "of", "used", ""], rows), html.note(f"as of {self.time}"))
 

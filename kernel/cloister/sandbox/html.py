@@ -32,6 +32,16 @@ def mock() -> str:
     return f'<span style="{style}">mock: invented values</span>'
 
 
+def teaching(label: str) -> str:
+    """Return the badge every output of a lesson carries: which defence, and that it protects nobody."""
+    return badge(f"teaching: {label}", "#a3243b")
+
+
+def mark(mode: str, assurance: str) -> str:
+    """Return the badge of a mode whose values are not what a contract protects; nothing for a confidential kernel."""
+    return mock() if mode == "mock" else teaching(assurance) if mode == "teaching" else ""
+
+
 def note(value: str) -> str:
     """Return a line of small grey text."""
     return f'<div style="{_GREY};font-size:90%">{text(value)}</div>'

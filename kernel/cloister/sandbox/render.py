@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _SHOWN_LABELS = 8
 _SHOWN_ROWS = 30
 _NOISE = "privacy noise"
+_COST_WORDS = {
+    "mock": "\nmock kernel: the price is what a confidential kernel would charge",
+    "teaching": "\nlesson: the price is what a confidential kernel would charge; no privacy here",
+}
+_WHERE_ROWS_ARE = {"mock": "mock rows, invented from the card", "teaching": "a lesson: invented rows, no enclave"}
 
 
 def number(value: Any, error: Any = None) -> str:
@@ -43,8 +48,8 @@ def percent(share: float) -> str:
 
 def number_text(release: Release) -> str:
     """Return a released number with its error, on one line."""
-    mock = "  [mock]" if release.mode == "mock" else ""
-    return f"{number(release.value, release.stderr)} ± {number(release.stderr, release.stderr)} ({_NOISE}){mock}"
+    mark = {"mock": "  [mock]", "teaching": f"  [{release.assurance}]"}.get(release.mode, "")
+    return f"{number(release.value, release.stderr)} ± {number(release.stderr, release.stderr)} ({_NOISE}){mark}"
 
 
 def release_text(release: Release) -> str:
@@ -63,7 +68,7 @@ def release_text(release: Release) -> str:
 def release_html(release: Release) -> str:
     """Return a release as HTML."""
     facts = [html.note(line) for line in _facts(release)]
-    mark = html.mock() if release.mode == "mock" else ""
+    mark = html.mark(release.mode, release.assurance)
     if not isinstance(release.value, pd.Series | pd.DataFrame):
         low, high = (number(end, release.stderr) for end in release.interval())
         line = html.paragraph(
@@ -94,7 +99,7 @@ def cost_text(cost: Cost) -> str:
     errors = ", ".join(f"{name} ± {error:.3g}" for name, error in cost.errors.items())
     assumed = f" (means: at most, at {cost.n:,.0f} rows per cell)" if cost.n is not None else ""
     cells = f" in each of {cost.cells:,} cells" if cost.cells > 1 else ""
-    mock = "\nmock kernel: the price is what a confidential kernel would charge" if cost.mode == "mock" else ""
+    mock = _COST_WORDS.get(cost.mode, "")
     return (
         f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
         f"\nexpected standard error: {errors}{assumed}{cells}{mock}"
@@ -117,7 +122,7 @@ def column_text(column: Column) -> str:
 def frame_text(rows: Rows, columns: Mapping[str, Term]) -> str:
     """Return a table handle as text."""
     width = max((len(name) for name in columns), default=0)
-    kind = "mock rows, invented from the card" if rows.session.mock else "rows stay in the enclave"
+    kind = _WHERE_ROWS_ARE.get(rows.session.about.mode, "rows stay in the enclave")
     lines = [f"{rows_text(rows)}: {rows.card.title} ({kind})"]
     lines += [f"  {name:<{width}}  {dtypes.of(term)!s:<14}  {values_text(term)}" for name, term in columns.items()]
     return "\n".join([*lines, f"  one {rows.card.unit} has at most {rows.card.rows_per_unit} rows"])
@@ -138,14 +143,15 @@ def frame_html(rows: Rows, columns: Mapping[str, Term]) -> str:
                 html.text(declared.description if declared else ""),
             ]
         )
-    head = html.paragraph(html.strong(rows_text(rows)), html.text(card.title), html.mock() if rows.session.mock else "")
+    mark = html.mark(rows.session.about.mode, rows.session.about.assurance)
+    head = html.paragraph(html.strong(rows_text(rows)), html.text(card.title), mark)
     foot = f"rows never leave; one {card.unit} has at most {card.rows_per_unit} rows; .mock(5) shows invented ones"
     return html.block(head, html.table(["column", "dtype", "values", "tier", ""], lines), html.note(foot))
 
 
 def gram_text(gram: Gram) -> str:
     """Return a Gram as text."""
-    mock = " [mock]" if gram.fact.mode == "mock" else ""
+    mock = {"mock": " [mock]", "teaching": f" [{gram.fact.assurance}]"}.get(gram.fact.mode, "")
     return (
         f"noisy Gram of {', '.join(gram.scales.index)}{mock}: every entry ± {gram.stderr:.3g} ({_NOISE}), n about "
         f"{number(gram.n, gram.stderr)}\nepsilon {gram.fact.epsilon:.3g}; "
@@ -200,6 +206,8 @@ def _facts(release: Release) -> list[str]:
     price = f"epsilon {release.epsilon:.2g} = {percent(release.share)} of your total"
     if release.mode == "mock":
         lines = [f"MOCK: invented values, nothing charged, no receipt; a confidential kernel would charge {price}"]
+    elif release.mode == "teaching":
+        lines = [f"LESSON, {release.assurance}: invented people, no receipt; with real noise it would cost {price}"]
     else:
         paid = "recalled: the same answer as before, no charge" if release.recalled else "charged"
         receipt = "signed receipt" if release.receipt else "no receipt"
