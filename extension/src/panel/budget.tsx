@@ -1,0 +1,63 @@
+/** Section: one bar per limit of the contract, what this session spent over time, and what each release cost. */
+
+import * as React from 'react';
+
+import { age, percent, tightest, used } from '../figures';
+import type { Limit } from '../messages';
+import type { Session } from '../session';
+import type { ReceiptItem, StatusMessage } from '../protocol';
+import type { Words } from '../words';
+import { LimitBar } from './bar';
+import { Empty, Section } from './section';
+import { Spend } from './spend';
+
+export function BudgetSection(props: { session: Session; status: StatusMessage; words: Words }): JSX.Element {
+  const { session, status, words } = props;
+  const { budget } = status;
+  const worst = budget === null ? null : tightest(budget);
+  const summary = worst === null ? '' : words.t('%1 left', percent(1 - used(worst)));
+  return (
+    <Section name="budget" title={words.t('Budget')} summary={summary}>
+      {status.mode === 'mock' && <Empty>{words.t('A mock kernel spends nothing.')}</Empty>}
+      {budget === null && status.mode !== 'mock' && <Empty>{words.t('No budget was reported yet.')}</Empty>}
+      {budget?.limits.map((limit, index) => (
+        <LimitBar key={`${index}.${keyOf(limit)}`} limit={limit} contract={session.contract} words={words} />
+      ))}
+      {budget !== null && <p className="cl-Fine">{words.t('As of %1', age(budget.time, words))}</p>}
+      <Spend items={session.receipts} words={words} />
+      <Costs items={session.receipts} words={words} />
+    </Section>
+  );
+}
+
+function keyOf(limit: Limit): string {
+  return limit.name === 'privacy' ? `privacy:${limit.population}` : limit.name;
+}
+
+function Costs(props: { items: readonly ReceiptItem[]; words: Words }): JSX.Element | null {
+  const { items, words } = props;
+  if (items.length === 0) {
+    return null;
+  }
+  return (
+    <table className="cl-Costs">
+      <caption className="cl-Hidden">{words.t('What each release cost')}</caption>
+      <thead>
+        <tr>
+          <th scope="col">{words.t('Release')}</th>
+          <th scope="col">{words.t('Cost')}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {[...items].reverse().map((item, index) => (
+          <tr key={`${item.receipt}.${items.length - index}`}>
+            <td title={item.question}>{item.question}</td>
+            <td title={item.costs.map(cost => `${cost.population}: ε ${cost.epsilon}`).join('\n')}>
+              {item.recalled ? words.t('free') : item.costs.map(cost => cost.share).join(' + ')}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
