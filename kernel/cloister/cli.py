@@ -1,7 +1,7 @@
 """The ``cloister`` command. Each command is a few lines here; the work is in the zone it belongs to.
 
-Exit codes: 0 done, 1 refused or failed (code, reason and next step on stderr), 2 wrong usage. ``verify``: 0 verified,
-1 true with reservations that were not allowed, 2 something in the notebook is false.
+Exit codes: 0 done, 1 refused or failed (code, reason and next step on stderr), 2 wrong usage. ``verify``, ``replay``:
+0 verified, replayed exactly; 1 with reservations that were not allowed, or differences; 2 something is false.
 """
 
 from __future__ import annotations
@@ -243,6 +243,43 @@ def _with_receipts(notebook: dict[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(RefusedError):
         return notebook if is_bundled(notebook) else bundle_notebook(notebook, _receipts())
     return notebook
+
+
+@app.command()
+def replay(
+    notebook: Annotated[Path, typer.Argument(help="A bundled notebook.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file as well.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Your trust file (TOML): providers and code you know.")] = None,
+    allow_simulated: Annotated[bool, typer.Option("--allow-simulated", help="Accept a simulated enclave.")] = False,
+    allow_unknown_origin: Annotated[
+        bool, typer.Option("--allow-unknown-origin", help="Accept providers and code your trust file does not name.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds one cell may take.")] = 120,
+) -> None:
+    """Verify a notebook, run it twice in a sandbox from its receipts, and say where its numbers come from."""
+    from cloister.replay import command
+    from cloister.reviewer.trust import load_trust
+
+    with err.status("verifying") as status:
+
+        def progress(done: int, total: int, what: str) -> None:
+            # A line of the notebook is no markup.
+            status.update(Text(spelt_out(f"replaying, cell {done}/{total}: {what}")))
+
+        found = command.replay(
+            notebook,
+            trust=load_trust(trust),
+            allow_simulated=allow_simulated,
+            allow_unknown_origin=allow_unknown_origin,
+            timeout_s=timeout,
+            progress=progress,
+        )
+    text = json.dumps(found.to_dict(), indent=1)
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
+    out.print_json(text) if as_json else out.print(command.render(found), soft_wrap=True)
+    raise typer.Exit(found.exit_code)
 
 
 def _notebook(path: Path) -> dict[str, Any]:

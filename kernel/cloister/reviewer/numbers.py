@@ -19,7 +19,8 @@ from cloister.reviewer.notebook import Printed
 MAX_TEXT = 200_000
 _SHORTEST = 3
 _DIGITS = 300
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?![\w]|\.\d)")
+_WHOLE = r"\d{1,3}(?:,\d{3})+(?!\d)|\d[\d_]*"
+_NUMBER = re.compile(rf"(?<![\w.])[-+]?(?:{_WHOLE})(?:\.\d+)?(?:[eE][-+]?\d{{1,3}})?(?![\w]|\.\d)")
 
 
 class Counted(NamedTuple):
@@ -30,10 +31,10 @@ class Counted(NamedTuple):
 
 
 class Released:
-    """All released values, errors and interval ends of a notebook, sorted."""
+    """All released values, errors and interval ends of a notebook, sorted; ``also`` adds other numbers."""
 
-    def __init__(self, releases: Iterable[Shaped]) -> None:
-        found: set[float] = set()
+    def __init__(self, releases: Iterable[Shaped], also: Iterable[float] = ()) -> None:
+        found: set[float] = set(also)
         for release in releases:
             for measure in release.measures:
                 for values in (measure.values, measure.stderr, measure.low, measure.high):
@@ -46,14 +47,14 @@ class Released:
 
         A front end shows the HTML where there is one: its numbers count where the plain text does not have them.
         """
-        plain = _numbers(output.plain)
-        every = plain + [number for number in _numbers(output.markup) if number not in plain]
+        plain = numbers_in(output.plain)
+        every = plain + [number for number in numbers_in(output.markup) if number not in plain]
         unaccounted = tuple(number for number in every if not self.accounts_for(number))
         return Counted(len(every) - len(unaccounted), unaccounted)
 
     def accounts_for(self, printed: str) -> bool:
         """Whether some released value rounds to ``printed`` at its precision."""
-        value = float(printed)
+        value = value_of(printed)
         mantissa, _, exponent = printed.lower().partition("e")
         decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
         if not math.isfinite(value) or abs(decimals) > _DIGITS:
@@ -64,6 +65,12 @@ class Released:
         return at < len(self._values) and self._values[at] <= value + reach
 
 
-def _numbers(text: str) -> list[str]:
-    found = [match.group() for match in _NUMBER.finditer(text[:MAX_TEXT])]
+def value_of(printed: str) -> float:
+    """Return the value of a printed number, thousands separators or not."""
+    return float(printed.replace(",", ""))
+
+
+def numbers_in(text: str, most: int = MAX_TEXT) -> list[str]:
+    """Return the numbers in the first ``most`` characters of a text, in order, without those too short to tell."""
+    found = [match.group() for match in _NUMBER.finditer(text[:most])]
     return [number for number in found if len(number.lstrip("+-")) >= _SHORTEST]

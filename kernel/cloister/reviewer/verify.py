@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -57,8 +57,38 @@ def verify(
     Returns:
         The report. Nothing is raised for what the notebook holds.
     """
+    return examine(
+        notebook, trust=trust, now=now, allow_simulated=allow_simulated, allow_unknown_origin=allow_unknown_origin
+    ).report
+
+
+class Examined(NamedTuple):
+    """A report and the signed documents behind it, for who wants to go on with them.
+
+    ``receipts`` (by digest, in the bundle's order), ``cards`` and ``contract`` are only those that verified.
+    """
+
+    report: Report
+    bundle: Bundle | None
+    contract: Contract | None
+    cards: dict[str, Card]
+    receipts: dict[str, Receipt]
+    cells: tuple[CodeCell, ...]
+
+
+def examine(
+    notebook: dict[str, Any],
+    *,
+    trust: ReviewerTrust | None = None,
+    now: datetime | None = None,
+    allow_simulated: bool = False,
+    allow_unknown_origin: bool = False,
+) -> Examined:
+    """Verify as ``verify`` does, and return the report with what verified."""
     allowed = {word for word, on in ((SIMULATED, allow_simulated), (ORIGIN, allow_unknown_origin)) if on}
-    return _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC)).run(allowed)
+    work = _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC))
+    found = work.run(allowed)
+    return Examined(found, work.bundle, work.contract, work.cards, work.receipts, work.cells)
 
 
 class _Verification:
@@ -73,6 +103,8 @@ class _Verification:
             # Notebook libraries use subclasses of dict; the same JSON is wanted whoever loaded it.
             self.notebook = json.loads(json.dumps(notebook))
         self.cells: tuple[CodeCell, ...] = code_cells(self.notebook)
+        self.bundle: Bundle | None = None
+        self.contract: Contract | None = None
         self.digest = ""
         self.admissions: dict[str, Admission] = {}
         self.receipts: dict[str, Receipt] = {}
@@ -83,12 +115,12 @@ class _Verification:
         self.completeness = accounts.UNKNOWN
 
     def run(self, allowed: set[str]) -> Report:
-        contract: Contract | None = None
         with self.findings.step(1):
-            bundle = read_bundle(self.notebook)
-            self.findings.add(1, "ok", "bundle.read", f"{len(bundle.receipts)} receipts")
-            contract = self.check_contract(bundle)
-        if contract is not None:
+            self.bundle = read_bundle(self.notebook)
+            self.findings.add(1, "ok", "bundle.read", f"{len(self.bundle.receipts)} receipts")
+            self.contract = self.check_contract(self.bundle)
+        bundle, contract = self.bundle, self.contract
+        if bundle is not None and contract is not None:
             self.check_providers(contract)
             self.check_cards(bundle, contract)
             self.check_admissions(bundle, contract)
