@@ -52,7 +52,7 @@ class DialWorld:
             regime="dp",
             budgets=(Budget("fair.people", "fair", "8", "0.000001", "1/50"),),
             analyst_limits=(AnalystLimit("ada", "fair.people", "1"),),
-            limits=Limits(1000),
+            limits=Limits(1000, 10**9, 10**6, 100),
             policies={},
             placement="colocated",
             tenancy="shared",

@@ -65,7 +65,7 @@ CONTRACT = Contract(
     regime="dp",
     budgets=(Budget("clinic.patients", "clinic-broker", "8", "0.000001", "0.02"),),
     analyst_limits=(AnalystLimit("ana", "clinic.patients", "1/2"),),
-    limits=Limits(1000),
+    limits=Limits(1000, 10**6, 10**4, 0),
     policies={"clinic": DIGEST},
     placement="split",
     tenancy="exclusive",
@@ -122,7 +122,7 @@ def test_a_signature_twice_is_not_two_signatures():
 
 
 def test_a_borrowed_signature_does_not_count():
-    other = sign(replace(CONTRACT, limits=Limits(999_999)))
+    other = sign(replace(CONTRACT, limits=Limits(999_999, 10**6, 10**4, 0)))
     assert refused(replace(other, signatures=sign().signatures)).code == "contract.unsigned"
     renamed = tuple(replace(signature, keyid=ANALYST.did) for signature in sign(CONTRACT, PROVIDER).signatures)
     assert refused(replace(sign(), signatures=(*sign(CONTRACT, PROVIDER).signatures, *renamed))).code == (
@@ -238,7 +238,10 @@ BAD = {
     "share of a provider": ({"analyst_limits": (replace(SHARE, analyst="clinic"),)}, "contract.reference"),
     "share of no budget": ({"analyst_limits": (replace(SHARE, population="x"),)}, "contract.reference"),
     "share twice": ({"analyst_limits": (SHARE, SHARE)}, "contract.duplicate"),
-    "no releases": ({"limits": Limits(0)}, "contract.limit"),
+    "a negative limit": ({"limits": Limits(-1, 10**6, 10**4, 0)}, "contract.limit"),
+    "negative rows": ({"limits": Limits(1, -1, 10**4, 0)}, "contract.limit"),
+    "negative compute": ({"limits": Limits(1, 10**6, -1, 0)}, "contract.limit"),
+    "negative models": ({"limits": Limits(1, 10**6, 10**4, -1)}, "contract.limit"),
     "policy of nobody": ({"policies": {"eve": DIGEST}}, "contract.reference"),
     "policy without digest": ({"policies": {"clinic": "strict"}}, "contract.digest"),
     "ends before it begins": ({"not_after": "2025-01-01T00:00:00Z"}, "contract.validity"),
@@ -253,6 +256,30 @@ def test_a_contract_that_makes_no_sense(name):
     assert error.code == code
     assert error.clause
     assert error.next_step
+
+
+def limit_findings(contract, cards=None):
+    found = lint.contract_findings(contract, cards)
+    return {(finding.level, finding.clause) for finding in found if finding.code == "contract.limit"}
+
+
+def test_limits_are_counts_and_nothing_is_limited_by_mistake():
+    def of(**counts):
+        return replace(CONTRACT, limits=replace(CONTRACT.limits, **counts))
+
+    for name in Limits.__struct_fields__:
+        assert limit_findings(of(**{name: 2**53 + 1})) >= {("error", f"limits.{name}")}
+        assert not [level for level, _ in limit_findings(of(**{name: 0})) if level == "error"], "0 means none at all"
+    assert limit_findings(CONTRACT) == set()
+    for name in ("releases", "rows", "compute"):
+        assert limit_findings(of(**{name: 0})) == {("warning", f"limits.{name}")}
+    assert limit_findings(of(models=3)) == {("warning", "limits.models")}, "models are not among the operations"
+    both = replace(CONTRACT, operations=("aggregate", "model"))
+    assert limit_findings(both) == {("warning", "limits.models")}, "none of them is allowed"
+    assert limit_findings(replace(both, limits=replace(CONTRACT.limits, models=3))) == set()
+    assert limit_findings(CONTRACT, {CARD.name: CARD}) == set()
+    assert limit_findings(of(rows=CARD.row_limit), {CARD.name: CARD}) == set()
+    assert limit_findings(of(rows=CARD.row_limit - 1), {CARD.name: CARD}) == {("warning", "limits.rows")}
 
 
 def test_nobody_grants_data_to_himself():
@@ -429,7 +456,7 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "operations": ("aggregate", "model"),
         "budgets": (replace(BUDGET, epsilon="4"),),
         "analyst_limits": (),
-        "limits": Limits(1),
+        "limits": Limits(1, 10**6, 10**4, 0),
         "placement": "colocated",
         "tenancy": "shared",
         "accept_simulated": True,
@@ -440,11 +467,15 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():
         assert words.in_words(replace(CONTRACT, **{field: value})) != words.in_words(CONTRACT), field
+    for name in Limits.__struct_fields__:
+        other = replace(CONTRACT.limits, **{name: 7})
+        assert words.in_words(replace(CONTRACT, limits=other)) != words.in_words(CONTRACT), name
 
 
 def test_difference():
-    after = replace(CONTRACT, limits=Limits(5), purposes=("research", "teaching"))
+    after = replace(CONTRACT, limits=Limits(5, 10**6, 10**4, 3), purposes=("research", "teaching"))
     assert words.difference(CONTRACT, after) == (
+        "limits.models: 0 -> 3",
         "limits.releases: 1000 -> 5",
         "purposes[1]: (none) -> teaching",
     )

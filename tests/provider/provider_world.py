@@ -18,6 +18,7 @@ from cloister.attest.simulator import FORMAT, SIGNATURE_DOMAIN, TEE, Report, Sig
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.contract.usage import Usage
 from cloister.provider import clock
 from cloister.provider.broker import Broker as BrokerService
 from cloister.provider.home import BrokerHome
@@ -37,6 +38,7 @@ from cloister.wire.identity import SigningKey
 
 ENV = "sha384:" + "ab" * 48
 POPULATION = "clinic.patients"
+USAGE = Usage(rows=64, compute=2, models=0)
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
 CARD = Card(
@@ -144,7 +146,7 @@ class Vault:
         return reply
 
     def entry(self, charge: str, rho: str = "1/1000", **changes: object) -> Entry:
-        entry = Entry(charge, POPULATION, self.world.digest, self.world.analyst.did, rho, "0", "sha256:plan")
+        entry = Entry(charge, POPULATION, self.world.digest, self.world.analyst.did, rho, "0", "sha256:plan", USAGE)
         return msgspec.structs.replace(entry, **changes)
 
     def append_request(self, entry: Entry) -> AppendRequest:
@@ -241,7 +243,7 @@ class World:
             regime="dp",
             budgets=(Budget(POPULATION, "clinic-broker", "1", "0.000001", "0.02"),),
             analyst_limits=(AnalystLimit("ana", POPULATION, "1/2"),),
-            limits=Limits(releases=100),
+            limits=Limits(releases=100, rows=10**6, compute=10**4, models=10),
             policies={"clinic": policy_digest(self.policy)},
             placement="colocated",
             tenancy="shared",

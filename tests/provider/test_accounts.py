@@ -20,9 +20,11 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloister.contract.terms import Limits
+from cloister.contract.usage import Usage, Used
 from cloister.errors import MalformedError, UnavailableError
 from cloister.provider import sums
-from cloister.provider.accounts import Accounts, Limits
+from cloister.provider.accounts import Accounts, Granted
 from cloister.receipt import log
 from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
@@ -33,11 +35,15 @@ KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "12"))
 
 
 def entry(charge: str, rho: str = "1/100", analyst: str = "did:key:ana", population: str = "people") -> Entry:
-    return Entry(charge, population, CONTRACT, analyst, rho, "0", "sha256:plan")
+    return Entry(charge, population, CONTRACT, analyst, rho, "0", "sha256:plan", USAGE)
 
 
-def limits(rho: str = "1", analyst: str = "1", releases: int = 10**6) -> Limits:
-    return Limits(Fraction(rho), Fraction(analyst), releases)
+USAGE = Usage(rows=1000, compute=5, models=1)
+WIDE = Limits(releases=10**6, rows=10**9, compute=10**9, models=10**6)
+
+
+def limits(rho: str = "1", analyst: str = "1", counts: Limits = WIDE) -> Granted:
+    return Granted(Fraction(rho), Fraction(analyst), counts)
 
 
 class Book:
@@ -48,7 +54,7 @@ class Book:
         self.vault = vault
         self.epoch = self.accounts.open_session(CONTRACT, vault, admit=lambda _: b"", time=NOW)
 
-    def append(self, one: Entry, granted: Limits | None = None):
+    def append(self, one: Entry, granted: Granted | None = None):
         return self.accounts.append(one, granted or limits(), vault_id=self.vault, epoch=self.epoch, time=NOW)
 
     def settle(self, charge: str, sealed: str, population: str = "people"):
@@ -77,7 +83,8 @@ def check_whole(accounts: Accounts, population: str = "people") -> tuple[str, ..
     assert tip.spent == sum((Fraction(one.rho) for one in entries), Fraction(0))
     assert tip.contract_spent == tip.spent
     assert tip.root == log.root_text(log.root([log.leaf_hash(body) for body in accounts.entries(population)]))
-    assert len({one.charge_id for one in entries}) == len(entries) == tip.releases
+    assert len({one.charge_id for one in entries}) == len(entries) == tip.used.releases
+    assert tip.used == Used(len(entries), *(len(entries) * each for each in msgspec.structs.astuple(USAGE)))
     return tuple(one.charge_id for one in entries)
 
 
@@ -152,15 +159,18 @@ WORKER = """
     import sys
     from fractions import Fraction
     from pathlib import Path
-    from cloister.provider.accounts import Accounts, Limits
+    from cloister.contract.terms import Limits
+    from cloister.contract.usage import Usage
+    from cloister.provider.accounts import Accounts, Granted
     from cloister.receipt.ledger import Entry
 
     path, vault, epoch, name, rho = sys.argv[1:]
     accounts = Accounts(Path(path), busy_ms=20000)
-    granted = Limits(Fraction(1), Fraction(1), 10**6)
+    granted = Granted(Fraction(1), Fraction(1), Limits(10**6, 10**9, 10**9, 10**6))
     print("ready", flush=True)
     for number in range(10**6):
-        entry = Entry(f"{name}-{number}", "people", "CONTRACT", "did:key:ana", rho, "0", "sha256:plan")
+        entry = Entry(f"{name}-{number}", "people", "CONTRACT", "did:key:ana", rho, "0", "sha256:plan",
+                      Usage(1000, 5, 1))
         booking = accounts.append(entry, granted, vault_id=vault, epoch=int(epoch), time="2026-06-01T00:00:00Z")
         if booking.status != "ok":
             break

@@ -16,6 +16,7 @@ from cloister.contract import signing
 from cloister.contract.capsule import data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import AnalystLimit, Budget, Limits
+from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, SignatureError
 from cloister.plan.precision import rho_of_epsilon
 from cloister.provider import clock, hellos
@@ -27,6 +28,12 @@ from cloister.wire.identity import SigningKey
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 TOTAL = rho_of_epsilon(Fraction(1), Fraction(1, 10**6))
+
+
+def limited(**counts):
+    """Limits of which only the named ones can be reached."""
+    return Limits(**{"releases": 100, "rows": 10**6, "compute": 10**4, "models": 10, **counts})
+
 
 # Sessions --------------------------------------------------------------------------------------------
 
@@ -213,7 +220,13 @@ def test_a_stranger_learns_nothing_about_an_account(world, vault):
     stranger.epoch = 1
     for reply in (stranger.append("c1"), stranger.append("c2"), stranger.settle("c1", "x"), stranger.tip()):
         assert reply.status == "session.unknown"
-        assert (reply.size, reply.root, reply.releases, reply.releases_limit, reply.sealed) == (0, "", 0, 0, "")
+        assert (reply.size, reply.root, reply.used, reply.limits, reply.sealed) == (
+            0,
+            "",
+            Used(),
+            Limits(0, 0, 0, 0),
+            "",
+        )
         assert {reply.spent, reply.limit, reply.contract_spent, reply.analyst_spent, reply.analyst_limit} == {"0"}
 
 
@@ -240,7 +253,7 @@ def test_a_charge_moves_the_tip_exactly(world, vault):
     )  # fmt: skip
     assert reply.root == log.root_text(log.leaf_hash(entry))
     assert (Fraction(reply.limit), Fraction(reply.analyst_limit)) == (TOTAL, TOTAL / 2)
-    assert (reply.releases, reply.releases_limit) == (1, 100)
+    assert (reply.used, reply.limits) == (Used(1, 64, 2, 0), world.contract.limits)
 
 
 def test_the_same_charge_again_costs_nothing_for_ever(world, vault):
@@ -249,7 +262,7 @@ def test_the_same_charge_again_costs_nothing_for_ever(world, vault):
     world.restart()
     again = vault.append("c1")
     assert again.status == "ok"
-    assert (again.size, again.spent, again.releases) == (2, "1/500", 2)
+    assert (again.size, again.spent, again.used) == (2, "1/500", Used(2, 128, 4, 0))
     assert Fraction(first.spent) == Fraction(1, 1000)
 
 
@@ -274,7 +287,7 @@ def test_account_and_analyst_limits(make_world):
 
 
 def test_release_count(make_world):
-    vault = make_world(limits=Limits(releases=2)).vault()
+    vault = make_world(limits=limited(releases=2)).vault()
     assert [vault.append(f"c{n}").status for n in range(3)] == ["ok", "ok", "limit.releases"]
     assert vault.append("c1").status == "ok"
 
@@ -349,10 +362,10 @@ def test_only_a_charge_of_this_contract_can_be_settled(vault):
 
 def test_one_release_on_two_populations_counts_once(make_world):
     budgets = tuple(Budget(name, "clinic-broker", "1", "0.000001", "0.02") for name in (POPULATION, "clinic.staff"))
-    vault = make_world(budgets=budgets, analyst_limits=(), limits=Limits(releases=1)).vault()
-    assert vault.append("c1").releases == 1
+    vault = make_world(budgets=budgets, analyst_limits=(), limits=limited(releases=1)).vault()
+    assert vault.append("c1").used == Used(1, 64, 2, 0)
     reply = vault.append("c1", population="clinic.staff")
-    assert (reply.status, reply.releases) == ("ok", 1)
+    assert (reply.status, reply.used) == ("ok", Used(1, 64, 2, 0))
     assert vault.append("c2").status == "limit.releases"
 
 

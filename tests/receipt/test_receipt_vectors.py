@@ -1,10 +1,15 @@
-"""Receipts and accounts against frozen vectors: names, bytes, signatures, log proofs and what is shown."""
+"""Receipts and accounts against frozen vectors: names, bytes, signatures, log proofs and what is shown.
+
+``python tests/receipt/test_receipt_vectors.py`` writes the files again after a struct has changed: what is stated in
+them (card, plan, receipt, entries, the messages' facts) stays, what follows from it is computed.
+"""
 
 from __future__ import annotations
 
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -93,3 +98,42 @@ def test_ledger_messages_are_signed_by_vault_and_broker():
     assert canonical.encode(answered) == reply
     assert (asked.request, asked.nonce, asked.vault_id) == (answered.request, answered.nonce, answered.vault_id)
     assert answered.root == ACCOUNT["entries"][-1]["root"]
+
+
+def derived_receipt(stated: dict[str, Any]) -> dict[str, Any]:
+    """Return ``receipt.json`` with everything that follows from the receipt computed from it."""
+    body = canonical.encode(msgspec.convert(stated["receipt"], receipts.Receipt))
+    envelope = seal(receipts.RECEIPT_TYPE, body, KEYS["vault"])
+    return {**stated, "receipt_digest": canonical.digest_bytes(body), "envelope": msgspec.to_builtins(envelope)}
+
+
+def derived_account(stated: dict[str, Any]) -> dict[str, Any]:
+    """Return ``account.json`` with bytes, leaves, roots, proofs and signatures computed from entries and messages."""
+    entries, leaves = [], []
+    for vector in stated["entries"]:
+        body = canonical.encode(msgspec.convert(vector["entry"], ledger.Entry))
+        leaves.append(log.leaf_hash(body))
+        root = log.root_text(log.root(leaves))
+        entries.append({"entry": vector["entry"], "bytes": body.decode(), "leaf": leaves[-1].hex(), "root": root})
+    inclusion = [[node.hex() for node in log.inclusion_proof(leaves, index)] for index in range(len(leaves))]
+    consistency = {old: [node.hex() for node in log.consistency_proof(leaves, old)] for old in range(1, len(leaves))}
+    asked = msgspec.convert(stated["messages"]["request"], ledger.AppendRequest)
+    answered = msgspec.convert(stated["messages"]["reply"], ledger.LedgerReply)
+    return {
+        "entries": entries,
+        "inclusion": [{"index": index, "proof": proof} for index, proof in enumerate(inclusion)],
+        "consistency": [{"old": old, "proof": proof} for old, proof in consistency.items()],
+        "messages": stated["messages"],
+        "request": msgspec.to_builtins(seal(ledger.REQUEST_TYPE, canonical.encode(asked), KEYS["vault"])),
+        "reply": msgspec.to_builtins(seal(ledger.REPLY_TYPE, canonical.encode(answered), KEYS["broker"])),
+    }
+
+
+def test_the_files_hold_what_follows_from_what_they_state():
+    for derived, stated in ((derived_receipt(RECEIPT), RECEIPT), (derived_account(ACCOUNT), ACCOUNT)):
+        assert json.loads(json.dumps(derived)) == stated
+
+
+if __name__ == "__main__":
+    for name, content in (("receipt", derived_receipt(RECEIPT)), ("account", derived_account(ACCOUNT))):
+        (VECTORS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

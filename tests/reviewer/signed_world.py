@@ -21,6 +21,7 @@ from cloister.attest.opening import sign_opening
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.contract.usage import Usage, Used
 from cloister.enclave.simulator import SimulatorAttester
 from cloister.plan import algebra as a
 from cloister.plan import codec
@@ -78,14 +79,14 @@ class World:
             brokers=(Broker("broker", self.broker.did, "http://127.0.0.1:1"),),
             tables=(TableTerms("clinic.visits", "clinic", "broker", signing.payload_digest(self.card), MANIFEST),),
             budgets=(Budget("clinic.patients", "broker", "8", "0.000001", "0.02"),),
-            analyst_limits=(AnalystLimit("ann", "clinic.patients", "1"),), limits=Limits(100), policies={},
-            placement="colocated", tenancy="shared", accept_simulated=True, share_releases=share_releases,
+            analyst_limits=(AnalystLimit("ann", "clinic.patients", "1"),), limits=Limits(100, 10**6, 10**4, 10),
+            policies={}, placement="colocated", tenancy="shared", accept_simulated=True, share_releases=share_releases,
             not_before="2026-01-01T00:00:00Z", not_after="2027-01-01T00:00:00Z",
         )  # fmt: skip
         self.contract = signing.sign_contract(self.terms, self.provider, self.analyst, self.colleague)
         self.digest = signing.contract_digest(self.contract)
         self.admission = self.admit()
-        self.size = 0
+        self.size, self.spent, self.used = 0, Fraction(0), Used()
         self.transcript = code.transcript_start(session)
 
     def admit(self, *, signer: SigningKey | None = None, **changes: Any) -> Envelope:
@@ -149,16 +150,23 @@ class World:
             plan=digest, rho=Fraction(rho), manifests=(MANIFEST,), cards=(card,), env_digest=ENV, contract=self.digest,
             analyst="" if self.terms.share_releases else self.analyst.did,
         )  # fmt: skip
-        self.size += 1
         made = Receipt(
             release=release, plan=codec.encode(plan), plan_digest=digest, rho=rho, mechanism="discrete-gaussian",
             noise=noise, raw=tuple(map(str, raw)), contract=self.digest, manifests=(MANIFEST,), cards=(card,),
             env_digest=ENV, admissions=(chain.admission_digest(self.admission),), charge_id=naming.charge_id(release),
-            charges=(Charge("clinic.patients", self.broker.did, rho, self.size, f"sha256:{self.size:064x}"),),
+            charges=(self.charge(rho),),
             time=TIME, analyst=self.analyst.did, purpose="teaching", session=self.session, transcript=self.transcript,
             cause=Cause("cell", "m1", code.exact(source), code.normalised(source)), assurance=self.assurance,
         )  # fmt: skip
         return msgspec.structs.replace(made, **changes)
+
+    def charge(self, rho: str) -> Charge:
+        """Return the account after one more charge."""
+        self.size, self.spent = self.size + 1, self.spent + Fraction(rho)
+        self.used = self.used.plus(Usage(1024, 1, 0))
+        spent = str(self.spent)
+        root = f"sha256:{self.size:064x}"
+        return Charge("clinic.patients", self.broker.did, rho, self.size, root, spent, spent, self.used)
 
     def renamed(self, receipt: Receipt, **changes: Any) -> Receipt:
         """Return a changed receipt whose digests and names follow again: what a vault that lies well would sign."""

@@ -16,6 +16,7 @@ from signed_world import CARD, Story, code_cell, result
 from cloister.attest import simulator, verifiers
 from cloister.attest.evidence import Claims, Evidence
 from cloister.contract import signing
+from cloister.contract.usage import Usage, Used
 from cloister.plan.link import Cause
 from cloister.receipt import log
 from cloister.receipt.bundle import Inclusion, Proof, read_bundle
@@ -728,7 +729,16 @@ def proof(
     """The broker's log with both charges of the story between two others, and a signed tip of it."""
     world, others = story.world, [b"someone", b"else"]
     entries = [
-        Entry(r.charge_id, "clinic.patients", world.digest, world.analyst.did, r.rho, "0", r.plan_digest)
+        Entry(
+            r.charge_id,
+            "clinic.patients",
+            world.digest,
+            world.analyst.did,
+            r.rho,
+            "0",
+            r.plan_digest,
+            Usage(1024, 1, 0),
+        )
         for r in (story.count, story.means)
     ]
     entries = [msgspec.structs.replace(entry, **changes) for entry in entries]
@@ -736,8 +746,8 @@ def proof(
     reply = LedgerReply(
         op="tip", request="r", nonce="n", broker=broker or world.broker.did, vault_id=world.vault.did, status="ok",
         population="clinic.patients", size=4, root=log.root_text(log.root(leaves)), spent="1", limit="2",
-        contract_spent="1", analyst_spent="1", analyst_limit="2", releases=releases, releases_limit=100, epoch=1,
-        lease="", time="2026-06-01T12:00:00Z",
+        contract_spent="1", analyst_spent="1", analyst_limit="2", used=Used(releases), limits=world.terms.limits,
+        epoch=1, lease="", time="2026-06-01T12:00:00Z",
     )  # fmt: skip
     included = tuple(
         Inclusion(entry, index, tuple(step.hex() for step in log.inclusion_proof(leaves, index)))

@@ -87,7 +87,7 @@ def terms(mode: str, epsilon: str = "8") -> Terms:
         regime="dp",
         budgets=tuple(Budget(card.population, "broker", epsilon, "0.000001", "0.02") for card in CARDS.values()),
         analyst_limits=(AnalystLimit("you", "clinic.patients", "0.5"),),
-        limits=Limits(1_000),
+        limits=Limits(1_000, 10**9, 10**6, 100),
         policies={},
         placement="colocated",
         tenancy="exclusive",
@@ -151,6 +151,9 @@ class Vault:
         frame = [
             privacy,
             {"name": "releases", "spent": 3, "limit": 1_000},
+            {"name": "rows", "spent": 12_288, "limit": 10**9},
+            {"name": "compute", "spent": 6, "limit": 10**6},
+            {"name": "models", "spent": 0, "limit": 0},
             {"name": "expiry", "not_after": "2027-01-01T00:00:00Z"},
         ]
         return {"limits": frame, "time": "2026-11-21T09:00:00Z"}

@@ -109,8 +109,34 @@ def test_the_budget_shows_every_limit(vault: world.Vault) -> None:
     assert "3 of 1,000 releases" in text
     assert "valid until" in text
     assert "#" in text
-    assert budget._repr_html_().count("<tr>") == 4
-    assert list(budget.to_frame().name) == ["privacy", "releases", "expiry"]
+    assert "12,288 of 1,000,000,000 rows scanned" in text
+    assert "6 of 1,000,000 units of 100 ms" in text
+    assert "none allowed: 0 of 0 models" in text
+    assert f"models    [{'#' * 24}]" in text, "of nothing, everything is used"
+    shown = budget._repr_html_()
+    assert shown.count("<tr>") == 7
+    assert shown.count("width:160px") == 5, "one bar per limit, none for the expiry"
+    assert list(budget.to_frame().name) == ["privacy", "releases", "rows", "compute", "models", "expiry"]
+    assert budget.time == "2026-11-21T09:00:00Z"
+    assert budget.time not in text + shown, "a replay shows the same"
+
+
+def test_a_broker_that_does_not_answer_leaves_the_other_limits_readable(
+    vault: world.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = vault._budget(None)
+    silent = {
+        "name": "privacy", "population": "bank.customers", "broker": "bank", "limit": "1", "analyst_limit": "1",
+        "error": {"code": "broker.unavailable", "reason": "no <answer>"},
+    }  # fmt: skip
+    monkeypatch.setattr(vault, "_budget", lambda _plan: {**told, "limits": [silent, *told["limits"]]})
+    budget = cl.budget()
+    assert budget.left == pytest.approx(0.75)
+    text = repr(budget)
+    assert "75.0 % of your privacy budget left where a broker answered" in text
+    assert "bank.customers at bank: unknown now: no <answer> (broker.unavailable)" in text
+    assert "<answer>" not in budget._repr_html_()
+    assert budget.limits[0].used is None
 
 
 @pytest.mark.parametrize("reply", [{}, {"limits": [{}], "time": ""}, {"limits": 3, "time": ""}])

@@ -273,9 +273,9 @@ def test_a_charge_at_two_brokers_resumes_where_it_stopped(quiet_world: World) ->
 
     transport.before = second_is_lost
     with pytest.raises(UnavailableError):
-        charge(state.brokers, question, quiet_world.analyst.did, state.terms.digest)
+        charge(state.brokers, question, quiet_world.analyst.did, state.terms)
     assert booked() == [1, 0]
-    done = charge(state.brokers, question, quiet_world.analyst.did, state.terms.digest)
+    done = charge(state.brokers, question, quiet_world.analyst.did, state.terms)
     assert booked() == [1, 1]
     assert [item.broker for item in done.charges] == [account.broker.did for account in both]
 

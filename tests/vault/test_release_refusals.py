@@ -169,7 +169,9 @@ def test_an_analyst_stays_within_the_agreed_part(own_world: World) -> None:
 
 
 def test_the_number_of_releases_is_limited(own_world: World) -> None:
-    state, _ = own_world.state(own_world.sign(own_world.contract(limits=Limits(releases=2))))
+    state, _ = own_world.state(
+        own_world.sign(own_world.contract(limits=Limits(releases=2, rows=10**9, compute=10**6, models=100)))
+    )
     for number in (1, 2):
         release(state, context(own_world), numbered(number))
     error = refused(own_world, numbered(3), state)

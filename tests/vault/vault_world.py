@@ -301,7 +301,7 @@ class World:
                 Budget(self.bank_card.population, "bank-broker", "8", "1/1000000", "0.02"),
             ),
             analyst_limits=(AnalystLimit("bob", self.card.population, "0.25"),),
-            limits=Limits(releases=1000),
+            limits=Limits(releases=1000, rows=10**9, compute=10**6, models=100),
             policies={"anna-broker": policy_digest(POLICY), "bank-broker": policy_digest(POLICY)},
             placement="colocated",
             tenancy="shared",

@@ -14,6 +14,7 @@ from cloister.contract.card import Card
 from cloister.contract.card_lint import card_findings
 from cloister.contract.findings import Finding, error, exact, parse_time, twice, warning
 from cloister.contract.terms import Contract
+from cloister.contract.usage import MAX_COUNT
 from cloister.errors import CloisterError
 from cloister.wire import identity
 
@@ -173,8 +174,7 @@ def _shares(contract: Contract) -> Iterator[Finding]:
 def _frame(contract: Contract) -> Iterator[Finding]:
     if not contract.purposes or not contract.operations:
         yield error("contract.purposes", "purposes", "no purpose or no operation", "name what is allowed")
-    if contract.limits.releases < 1:
-        yield error("contract.limit", "limits.releases", "at least one release", "a positive number")
+    yield from _limits(contract)
     names = {party.name for party in contract.parties} | {broker.name for broker in contract.brokers}
     for name, digest in contract.policies.items():
         if name not in names:
@@ -204,9 +204,31 @@ def _frame(contract: Contract) -> Iterator[Finding]:
         )
 
 
+def _limits(contract: Contract) -> Iterator[Finding]:
+    limits = contract.limits
+    for name in limits.__struct_fields__:
+        count = getattr(limits, name)
+        if not 0 <= count <= MAX_COUNT:
+            yield error("contract.limit", f"limits.{name}", f"{count} is no limit", "a whole number from 0 to 2^53")
+        elif count == 0 and name != "models":
+            yield warning("contract.limit", f"limits.{name}", "0 lets nothing be released at all", "a positive number")
+    if limits.models > 0 and "model" not in contract.operations:
+        yield warning("contract.limit", "limits.models", "models are not among the operations", "0, or allow them")
+    if limits.models == 0 and "model" in contract.operations:
+        yield warning("contract.limit", "limits.models", "models are allowed, but none of them", "a positive number")
+
+
 def _against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterator[Finding]:
     budgets = {(budget.broker, budget.population) for budget in contract.budgets}
     units: dict[str, str] = {}
+    sizes = [card.row_limit for card in cards.values() if card.unit != "none"]
+    if 0 < contract.limits.rows < max(sizes, default=0):
+        yield warning(
+            "contract.limit",
+            "limits.rows",
+            f"too few to scan the largest table once ({max(sizes):,} rows declared)",
+            "declared rows times the releases you expect",
+        )
     for table in contract.tables:
         card, clause = cards.get(table.name), f"tables.{table.name}"
         if card is None:

@@ -63,9 +63,16 @@ class AnalystLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits beside privacy; each is enforced by vault or broker."""
+    """Limits beside privacy, of all releases together; broker and vault refuse beyond each. 0 means none at all.
+
+    ``rows`` are rows scanned by declared size, ``compute`` planned reply time in units of 100 ms, ``models`` releases
+    of the operation *model* (``usage.Usage``). Each broker counts the releases that charge an account it keeps.
+    """
 
     releases: int
+    rows: int
+    compute: int
+    models: int
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,13 +49,40 @@ def _lines(contract: Contract) -> Iterator[str]:
         )
     for limit in contract.analyst_limits:
         yield f"{limit.analyst} may spend {_percent(limit.share)} of the budget of {limit.population}."
-    yield f"At most {contract.limits.releases:,} releases. Repeating a release is free."
+    yield from _limits(contract)
     if contract.share_releases:
         yield "What one analyst has released, the others of this contract get without paying again."
     yield f"{_PLACEMENTS[contract.placement]} {_TENANCIES[contract.tenancy]}"
     if contract.accept_simulated:
         yield "A SIMULATED enclave is accepted, for demonstration data: it hides nothing from the owner of its machine."
     yield f"Valid from {contract.not_before} until {contract.not_after}. A provider can stop it at any time."
+
+
+def _limits(contract: Contract) -> Iterator[str]:
+    limits = contract.limits
+    counted = "" if len(contract.brokers) == 1 else "; each broker counts those that concern its accounts"
+    yield f"At most {_count(limits.releases, 'release')}{counted}. Repeating a release is free."
+    yield (
+        f"All releases together scan at most {_count(limits.rows, 'row')} (by declared size), "
+        f"take {_time(limits.compute)} of planned computing and make {_count(limits.models, 'model')}."
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}" if number else f"no {thing}"
+
+
+def _time(compute: int) -> str:
+    """Return units of 100 ms as people say them."""
+    seconds = compute / 10
+    for size, word in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{_short(seconds / size)} {word}"
+    return f"{_short(seconds)} seconds"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.1f}".removesuffix(".0")
 
 
 def _differences(path: str, before: object, after: object) -> Iterator[str]:

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pandas as pd
@@ -25,12 +25,13 @@ from cloister.analyst.trust import TrustStore, make_entry
 from cloister.attest.policy import policy_digest, write_policy
 from cloister.contract import signing
 from cloister.contract.card import Card
-from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Party, TableTerms
 from cloister.demo import cards as demo_cards
 from cloister.demo.generators import TABLES
 from cloister.demo.world import World, load_world, world_folder
 from cloister.enclave.measure import measure
 from cloister.enclave.simulator import SimulatorAttester
+from cloister.provider.contracts import default_limits
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity
 from cloister.provider.seal import CARD_FILE, Sealed, seal
@@ -44,6 +45,7 @@ EPSILON = "8"
 DELTA = "0.000001"
 DEFAULT_SHARE = "0.02"
 RELEASES = 10_000
+OPERATIONS: tuple[Literal["aggregate", "model"], ...] = ("aggregate", "model")
 VALID_DAYS = 365
 
 Tables = dict[str, Callable[[], pd.DataFrame]]
@@ -187,11 +189,11 @@ def _terms(
             for card in demo_cards.CARDS
         ),
         purposes=(demo_cards.PURPOSE,),
-        operations=("aggregate", "model"),
+        operations=OPERATIONS,
         regime="dp",
         budgets=tuple(Budget(name, BROKER, epsilon, DELTA, DEFAULT_SHARE) for name in populations),
         analyst_limits=tuple(AnalystLimit(ANALYST, name, "1") for name in populations),
-        limits=Limits(releases=RELEASES),
+        limits=default_limits(RELEASES, demo_cards.CARDS, OPERATIONS),
         policies={BROKER: policy, ANALYST: policy},
         placement="colocated",
         tenancy="shared",

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.contract.usage import Usage
+
 MAX_REQUEST = 1 << 20
 
 
@@ -45,12 +47,32 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cause: Cause
 
 
+class RehearsedCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a confidential run would charge to the account of a population (rho, an exact fraction)."""
+
+    population: str
+    rho: str
+
+
+class Rehearsal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A release of the mock vault: its key, the plan's digest and what it would cost. No values."""
+
+    release: str
+    plan: str
+    costs: tuple[RehearsedCost, ...]
+    usage: Usage
+
+
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a reply goes, and the receipts the agent forwards to the proxy (DSSE envelopes as JSON)."""
+    """Where a reply goes, and what the agent forwards to the proxy: receipts and admissions (DSSE envelopes as JSON).
+
+    A mock vault has ``rehearsals`` instead.
+    """
 
     session: str
     receipts: tuple[dict[str, Any], ...] = ()
     admissions: tuple[dict[str, Any], ...] = ()
+    rehearsals: tuple[Rehearsal, ...] = ()
 
 
 class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ Rules kept here, each inside one transaction that is on disk before it is acknow
 
 1. the vault that asks holds the contract's current epoch (an older one is *fenced*);
 2. a charge id names one entry for ever: the same entry again changes nothing, another body is a conflict;
-3. account, analyst and releases stay within their limits, together;
+3. account, analyst and the counts of the contract stay within their limits, together;
 4. a charge is settled once: the first deposit stands;
 5. a full or locked disk charges nothing.
 """
@@ -22,6 +22,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from cloister.contract.terms import Limits
+from cloister.contract.usage import Usage, Used, exceeded
 from cloister.errors import CloisterError, UnavailableError
 from cloister.provider import schema, sums
 from cloister.receipt import log
@@ -31,12 +33,12 @@ from cloister.wire import canonical
 _HASH = 32
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What a contract grants: rho of the population, rho of the analyst, releases."""
+class Granted(msgspec.Struct, frozen=True):
+    """What a contract grants: rho of the population, rho of the analyst, and its limits beside privacy."""
 
     rho: Fraction
     analyst: Fraction
-    releases: int
+    limits: Limits
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class Tip(msgspec.Struct, frozen=True):
     spent: Fraction
     contract_spent: Fraction
     analyst_spent: Fraction
-    releases: int
+    used: Used
 
 
 class Booking(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ class Accounts:
             return contract
 
     def append(
-        self, entry: Entry, limits: Limits, *, vault_id: str, epoch: int, time: str, shared: bool = False
+        self, entry: Entry, granted: Granted, *, vault_id: str, epoch: int, time: str, shared: bool = False
     ) -> Booking:
         """Charge an account.
 
@@ -128,10 +130,10 @@ class Accounts:
                     return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
-            refusal = _limit(held.tip, amount, sums.parse(entry.delta), limits, first=first)
+            after = _charged(held, amount, log.leaf_hash(body), entry.usage if first else None)
+            refusal = _refusal(after.tip, amount, sums.parse(entry.delta), granted, first=first)
             if refusal:
                 return Booking(refusal, held.tip)
-            after = _charged(held, amount, log.leaf_hash(body), first=first)
             _write(db, entry, after, first=first)
             _insert(
                 db,
@@ -246,9 +248,14 @@ def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _H
         spent=Fraction(account.spent) if account else Fraction(0),
         contract_spent=contract_spent,
         analyst_spent=by_analyst.get(analyst, Fraction(0)),
-        releases=db.scalar(schema.SELECT_COUNT, {"k_contract": contract}) or 0,
+        used=_used(db, contract),
     )
     return _Held(tip, frontier)
+
+
+def _used(db: sa.Connection, contract: str) -> Used:
+    row = db.execute(schema.SELECT_USED, {"k_contract": contract}).one_or_none()
+    return Used(*row) if row else Used()
 
 
 def _frontier(account: Any) -> log.Frontier:
@@ -280,17 +287,20 @@ def _is_first(db: sa.Connection, entry: Entry) -> bool:
     return db.scalar(schema.SELECT_COUNTED, key) is None
 
 
-def _limit(tip: Tip, amount: Fraction, delta: Fraction, limits: Limits, *, first: bool) -> str:
+def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted, *, first: bool) -> str:
+    """Return why the account may not come to stand at ``after``, or ``""``. Pure."""
     # No operation of this version spends delta beside the conversion's own.
-    if amount <= 0 or delta != 0 or sums.add(tip.spent, amount) > limits.rho:
+    if amount <= 0 or delta != 0 or after.spent > granted.rho:
         return "budget.exhausted"
-    if sums.add(tip.analyst_spent, amount) > limits.analyst:
+    if after.analyst_spent > granted.analyst:
         return "limit.analyst"
-    return "limit.releases" if first and tip.releases + 1 > limits.releases else ""
+    # What has been counted already is not refused at the release's next account.
+    beyond = exceeded(after.used, granted.limits) if first else ""
+    return f"limit.{beyond}" if beyond else ""
 
 
-def _charged(held: _Held, amount: Fraction, leaf: bytes, *, first: bool) -> _Held:
-    """Return the account after one more entry. Pure."""
+def _charged(held: _Held, amount: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
+    """Return the account after one more entry; ``usage`` if the release is counted with it. Pure."""
     before, frontier = held.tip, held.frontier.append(leaf)
     tip = Tip(
         size=frontier.size,
@@ -298,7 +308,7 @@ def _charged(held: _Held, amount: Fraction, leaf: bytes, *, first: bool) -> _Hel
         spent=sums.add(before.spent, amount),
         contract_spent=sums.add(before.contract_spent, amount),
         analyst_spent=sums.add(before.analyst_spent, amount),
-        releases=before.releases + int(first),
+        used=before.used if usage is None else before.used.plus(usage),
     )
     return _Held(tip, frontier)
 
@@ -311,7 +321,7 @@ def _write(db: sa.Connection, entry: Entry, after: _Held, *, first: bool) -> Non
     _put(db, schema.sums, schema.UPDATE_SUM, key, {"spent": str(tip.analyst_spent)})
     if first:
         _insert(db, schema.charges, contract=entry.contract, charge_id=entry.charge_id)
-        _put(db, schema.counts, schema.UPDATE_COUNT, {"contract": entry.contract}, {"releases": tip.releases})
+        _put(db, schema.used, schema.UPDATE_USED, {"contract": entry.contract}, msgspec.structs.asdict(tip.used))
 
 
 def _insert(db: sa.Connection, table: sa.Table, **values: Any) -> None:

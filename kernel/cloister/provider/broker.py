@@ -16,11 +16,12 @@ import msgspec
 import structlog
 
 from cloister.contract.terms import Broker as BrokerTerms
-from cloister.contract.terms import Contract
+from cloister.contract.terms import Contract, Limits
+from cloister.contract.usage import Used
 from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
 from cloister.plan.precision import rho_of_epsilon
 from cloister.provider import admission, clock
-from cloister.provider.accounts import Accounts, Booking, Limits, Tip
+from cloister.provider.accounts import Accounts, Booking, Granted, Tip
 from cloister.provider.hellos import Hellos
 from cloister.provider.home import BrokerHome
 from cloister.provider.registry import Registered
@@ -39,8 +40,8 @@ LEASE_S = 3600
 Op = Literal["session", "append", "settle", "tip"]
 Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
 R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
-_NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), 0)
-_NO_LIMITS = Limits(Fraction(0), Fraction(0), 0)
+_NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), Used())
+_NOTHING = Granted(Fraction(0), Fraction(0), Limits(0, 0, 0, 0))
 _NO_BUDGET = "the contract grants no budget for this population"
 _log = structlog.get_logger("cloister.broker")
 
@@ -100,18 +101,18 @@ class Broker:
         entry = request.entry
 
         def book(known: Registered) -> LedgerReply:
-            limits = self._limits(known.contract, entry.population, entry.analyst)
-            if limits is None:
+            granted = self._granted(known.contract, entry.population, entry.analyst)
+            if granted is None:
                 return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.append(
                 entry,
-                limits,
+                granted,
                 vault_id=request.vault_id,
                 epoch=request.epoch,
                 time=clock.text(self._clock.now()),
                 shared=known.contract.share_releases,
             )
-            return self._booked("append", request, known.contract, booking, limits)
+            return self._booked("append", request, known.contract, booking, granted)
 
         return self._answer("append", request, entry.contract, book)
 
@@ -133,8 +134,8 @@ class Broker:
                 epoch=request.epoch,
                 time=clock.text(self._clock.now()),
             )
-            limits = self._limits(known.contract, request.population, booking.analyst)
-            return self._booked("settle", request, known.contract, booking, limits or _NO_LIMITS)
+            granted = self._granted(known.contract, request.population, booking.analyst)
+            return self._booked("settle", request, known.contract, booking, granted or _NOTHING)
 
         return self._answer("settle", request, None, deposit)
 
@@ -147,13 +148,13 @@ class Broker:
         request = _open(body, TipRequest)
 
         def read(known: Registered) -> LedgerReply:
-            limits = self._limits(known.contract, request.population, request.analyst)
-            if limits is None:
+            granted = self._granted(known.contract, request.population, request.analyst)
+            if granted is None:
                 return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.tip(
                 request.population, known.digest, request.analyst, vault_id=request.vault_id, epoch=request.epoch
             )
-            return self._booked("tip", request, known.contract, booking, limits)
+            return self._booked("tip", request, known.contract, booking, granted)
 
         return self._answer("tip", request, request.contract, read)
 
@@ -223,7 +224,7 @@ class Broker:
         request: AppendRequest | SettleRequest | TipRequest,
         contract: Contract,
         booking: Booking,
-        limits: Limits,
+        granted: Granted,
     ) -> LedgerReply:
         if booking.status == "session.unknown":
             # Anybody can sign with a key of his own; what was spent is for admitted vaults.
@@ -233,7 +234,7 @@ class Broker:
             request,
             _population(request),
             tip=booking.tip,
-            limits=limits,
+            granted=granted,
             epoch=request.epoch,
             lease=self._lease(contract, self._clock.now()),
             status=booking.status,
@@ -252,7 +253,7 @@ class Broker:
         population: str,
         *,
         tip: Tip = _NO_TIP,
-        limits: Limits = _NO_LIMITS,
+        granted: Granted = _NOTHING,
         status: str = "ok",
         **fields: Any,
     ) -> LedgerReply:
@@ -266,12 +267,12 @@ class Broker:
             size=tip.size,
             root=tip.root,
             spent=str(tip.spent),
-            limit=str(limits.rho),
+            limit=str(granted.rho),
             contract_spent=str(tip.contract_spent),
             analyst_spent=str(tip.analyst_spent),
-            analyst_limit=str(limits.analyst),
-            releases=tip.releases,
-            releases_limit=limits.releases,
+            analyst_limit=str(granted.analyst),
+            used=tip.used,
+            limits=granted.limits,
             status=status,
             time=clock.text(self._clock.now()),
             **{"lease": "", **fields},
@@ -283,14 +284,14 @@ class Broker:
     def _terms_of_self(self, contract: Contract) -> BrokerTerms | None:
         return next((broker for broker in contract.brokers if broker.did == self.did), None)
 
-    def _limits(self, contract: Contract, population: str, analyst: str) -> Limits | None:
+    def _granted(self, contract: Contract, population: str, analyst: str) -> Granted | None:
         """Return what the contract grants here: None without a budget for the population, nothing to a stranger."""
         terms = self._terms_of_self(contract)
         name = next((p.name for p in contract.parties if p.did == analyst and p.role == "analyst"), None)
         for budget in contract.budgets:
             if terms is not None and (budget.broker, budget.population) == (terms.name, population):
                 rho = rho_of_epsilon(Fraction(budget.epsilon), Fraction(budget.delta))
-                return Limits(rho, rho * _share(contract, population, name), contract.limits.releases)
+                return Granted(rho, rho * _share(contract, population, name), contract.limits)
         return None
 
 

@@ -6,7 +6,7 @@ be mistyped. Every party then signs the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -14,9 +14,12 @@ import msgspec
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.contract.usage import MAX_COUNT
 from cloister.errors import ContractError, MalformedError
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
+
+_UNITS_PER_S = 10
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -30,7 +33,10 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What the parties agree on beside the tables. Defaults are those of a demonstration (privacy.md section 6)."""
+    """What the parties agree on beside the tables. Defaults are those of a demonstration (privacy.md section 6).
+
+    ``rows``, ``compute`` and ``models`` that are left out follow from ``releases`` and the declared sizes.
+    """
 
     not_before: str
     not_after: str
@@ -38,6 +44,9 @@ class Terms(msgspec.Struct, frozen=True):
     delta: str = "0.000001"
     default_share: str = "0.02"
     releases: int = 1000
+    rows: int | None = None
+    compute: int | None = None
+    models: int | None = None
     operations: tuple[Literal["aggregate", "model"], ...] = ("aggregate",)
     placement: Literal["split", "colocated"] = "split"
     tenancy: Literal["exclusive", "shared"] = "exclusive"
@@ -96,7 +105,7 @@ def draft(
             for analyst in analysts
             for population in sorted({population for _, population in accounts})
         ),
-        limits=Limits(terms.releases),
+        limits=_limits(terms, [offer.card for offer in offers]),
         policies=dict(policies),
         placement=terms.placement,
         tenancy=terms.tenancy,
@@ -107,6 +116,23 @@ def draft(
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract
+
+
+def default_limits(releases: int, cards: Iterable[Card], operations: Collection[str]) -> Limits:
+    """Return limits that let every release scan the largest table, by declared sizes.
+
+    Compute is one second a release and another per million rows; every tenth release may be a model.
+    """
+    rows = max((card.row_limit for card in cards), default=0)
+    compute = _UNITS_PER_S + _UNITS_PER_S * -(-rows // 10**6)
+    models = -(-releases // 10) if "model" in operations else 0
+    return Limits(releases, *(min(count, MAX_COUNT) for count in (releases * rows, releases * compute, models)))
+
+
+def _limits(terms: Terms, cards: Iterable[Card]) -> Limits:
+    usual = default_limits(terms.releases, cards, terms.operations)
+    stated = {name: getattr(terms, name) for name in Limits.__struct_fields__}
+    return msgspec.structs.replace(usual, **{name: count for name, count in stated.items() if count is not None})
 
 
 def check(contract: Contract, cards: Mapping[str, Card] | None = None) -> tuple[lint.Finding, ...]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from cloister.contract.usage import Used
+
 metadata = sa.MetaData()
 
 accounts = sa.Table(
@@ -63,11 +65,11 @@ charges = sa.Table(
     sa.Column("charge_id", sa.Text, primary_key=True),
 )
 
-counts = sa.Table(
-    "counts",
+used = sa.Table(
+    "used",
     metadata,
     sa.Column("contract", sa.Text, primary_key=True),
-    sa.Column("releases", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in Used.__struct_fields__),
 )
 
 epochs = sa.Table(
@@ -103,8 +105,8 @@ SELECT_SETTLED = sa.select(settlements.c.sealed).where(*_where(settlements, "pop
 SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "population", "contract"))
 UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
 SELECT_COUNTED = sa.select(charges.c.charge_id).where(*_where(charges, "contract", "charge_id"))
-SELECT_COUNT = sa.select(counts.c.releases).where(*_where(counts, "contract"))
-UPDATE_COUNT = sa.update(counts).where(*_where(counts, "contract"))
+SELECT_USED = sa.select(*(used.c[name] for name in Used.__struct_fields__)).where(*_where(used, "contract"))
+UPDATE_USED = sa.update(used).where(*_where(used, "contract"))
 SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
 SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))

@@ -10,15 +10,17 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import TypeVar
 
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
+from cloister.contract.usage import exceeded
 from cloister.errors import CloisterError, ContractError, TrustError
-from cloister.plan.precision import charge_of
+from cloister.plan.precision import charge_of, rho_of_epsilon
 from cloister.receipt import naming
-from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Receipt
+from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Charge, Receipt
 from cloister.wire import canonical
 from cloister.wire import documents as wire_documents
 from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
@@ -155,10 +157,10 @@ def check_names(receipt: Receipt, contract: Contract) -> None:
 
 
 def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -> None:
-    """Check price and accounts: noise adds up to the charge, and every population concerned was charged.
+    """Check price and accounts: noise adds up to the charge, and every population concerned was charged within limits.
 
     Raises:
-        TrustError: ``receipt.rho`` or ``receipt.charge``.
+        TrustError: ``receipt.rho``, ``receipt.charge`` or ``receipt.limit``.
     """
     rho = _fraction(receipt.rho)
     parts = [_fraction(component.rho) for component in receipt.noise]
@@ -176,6 +178,43 @@ def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -
         raise TrustError("receipt.charge", "the accounts charged are not those of the populations asked")
     if any(_fraction(charge.rho) != rho for charge in receipt.charges):
         raise TrustError("receipt.charge", "an account was charged another price than the receipt states")
+    for charge in receipt.charges:
+        _check_sums(charge, contract)
+
+
+def _check_sums(charge: Charge, contract: Contract) -> None:
+    """Check the account after a charge: the charge is in its sums, and they are within the contract."""
+    spent, mine = _fraction(charge.spent), _fraction(charge.analyst_spent)
+    if spent < max(mine, _fraction(charge.rho)) or charge.used.releases < 1:
+        raise TrustError("receipt.charge", f"the account of {charge.population} does not hold its own charge")
+    brokers = {broker.did: broker.name for broker in contract.brokers}
+    account = (brokers.get(charge.broker), charge.population)
+    for budget in contract.budgets:
+        if (budget.broker, budget.population) == account:
+            limit = rho_of_epsilon(Fraction(budget.epsilon), Fraction(budget.delta))
+            if spent > limit:
+                raise TrustError("receipt.limit", "released beyond the budget of the contract", clause="budgets")
+    if beyond := exceeded(charge.used, contract.limits):
+        raise TrustError("receipt.limit", "released beyond a limit of the contract", clause=f"limits.{beyond}")
+
+
+def out_of_line(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
+    """Return the receipts whose account stands lower than another receipt saw it at a smaller size.
+
+    Accounts only grow: every entry costs, and nothing is counted back.
+    """
+    seen: dict[tuple[str, str], list[tuple[Charge, Receipt]]] = {}
+    for receipt in receipts:
+        for charge in receipt.charges:
+            seen.setdefault((charge.broker, charge.population), []).append((charge, receipt))
+    found = []
+    for account in seen.values():
+        account.sort(key=lambda item: item[0].size)
+        for (before, _), (after, receipt) in pairwise(account):
+            grown = _fraction(after.spent) > _fraction(before.spent) and after.used.covers(before.used)
+            if after.size > before.size and not grown:
+                found.append(receipt)
+    return tuple(found)
 
 
 def check_sigma(sigma: str, rho: Fraction) -> None:

@@ -10,12 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.contract.terms import Limits
+from cloister.contract.usage import Usage, Used
+
 REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
 REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes."""
+    """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes.
+
+    ``usage`` counts against the contract's limits once per release, however many accounts the release charges.
+    """
 
     charge_id: str
     population: str
@@ -24,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rho: str
     delta: str
     plan: str
+    usage: Usage
     version: Literal[1] = 1
 
 
@@ -77,7 +84,7 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``status`` is ``ok`` or an error code; ``sealed`` is the settled receipt of the charge, if any;
     ``keys`` are HPKE-sealed data keys by manifest digest (session replies only), ``admission`` the envelope.
-    ``releases`` and ``analyst_*`` are the counts and sums under this contract.
+    ``used`` and ``analyst_*`` are the counts and sums under this contract, ``limits`` is what it grants.
     """
 
     op: Literal["session", "append", "settle", "tip"]
@@ -93,8 +100,8 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contract_spent: str
     analyst_spent: str
     analyst_limit: str
-    releases: int
-    releases_limit: int
+    used: Used
+    limits: Limits
     epoch: int
     lease: str
     time: str

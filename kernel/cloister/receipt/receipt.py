@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.contract.usage import Used
 from cloister.plan.link import Cause
 
 RECEIPT_TYPE = "application/vnd.cloister.receipt.v1+json"
@@ -25,13 +26,20 @@ class ComponentNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One account entry this release rests on: population, broker did, rho, position and root after it."""
+    """One account entry this release rests on: population, broker did and rho; the rest is the account after it.
+
+    ``size`` and ``root`` are those of its log, ``spent`` (rho) is everybody's, ``analyst_spent`` the asker's under this
+    contract, ``used`` counts the contract's releases: as the broker signed them with the charge.
+    """
 
     population: str
     broker: str
     rho: str
     size: int
     root: str
+    spent: str
+    analyst_spent: str
+    used: Used
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

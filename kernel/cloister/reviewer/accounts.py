@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from cloister.contract.terms import Contract
 from cloister.errors import MalformedError, TrustError
-from cloister.receipt import log
+from cloister.receipt import chain, log
 from cloister.receipt.bundle import Inclusion, Proof
 from cloister.receipt.ledger import REPLY_TYPE, LedgerReply
 from cloister.receipt.receipt import Receipt
@@ -26,6 +26,7 @@ def check_accounts(
 ) -> list[LedgerReply]:
     """Check roots and proofs; return the checkpoints that verify."""
     _check_forks(receipts.values(), findings)
+    _check_growth(receipts.values(), findings)
     checkpoints = []
     proven: set[tuple[str, str]] = set()
     for proof in proofs:
@@ -53,7 +54,7 @@ def completeness(
             text = "a release of this notebook's sessions that no cell shows"
             findings.reserve("releases not shown", 12, "completeness.not_shown", text, release=receipt.release)
     # Populations of one contract share the count of releases; the newest checkpoint tells most.
-    known = max((checkpoint.releases for checkpoint in checkpoints), default=None)
+    known = max((checkpoint.used.releases for checkpoint in checkpoints), default=None)
     if known is None:
         findings.add(12, "note", "completeness.unknown", UNKNOWN)
         return UNKNOWN
@@ -71,6 +72,12 @@ def _check_forks(receipts: Iterable[Receipt], findings: Findings) -> None:
             if roots.setdefault(place, charge.root) != charge.root:
                 text = f"the account of {charge.population} had two states at size {charge.size}: it was forked"
                 findings.add(11, "fail", "account.fork", text, release=receipt.release)
+
+
+def _check_growth(receipts: Iterable[Receipt], findings: Findings) -> None:
+    for receipt in chain.out_of_line(receipts):
+        text = "an account stands lower after this release than after an earlier one"
+        findings.add(11, "fail", "account.shrunk", text, release=receipt.release)
 
 
 def _open_checkpoint(proof: Proof, contract: Contract) -> LedgerReply:

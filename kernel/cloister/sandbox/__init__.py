@@ -13,7 +13,8 @@ from __future__ import annotations
 import sys
 
 from cloister.errors import CloisterError
-from cloister.sandbox.catalogue import Budget, ContractView, Tables, open_table
+from cloister.sandbox.budget import Budget
+from cloister.sandbox.catalogue import ContractView, Tables, open_table
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, crosstab, cut, where
 from cloister.sandbox.learn import Gram, gram

@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
 
@@ -25,6 +26,7 @@ class Cost:
         n: Rows assumed behind a mean.
         cells: Cells of the closed keys.
         deadline_ms: When the reply comes.
+        usage: What it uses of the contract's other limits: rows, compute, models.
         mode: ``confidential`` or ``mock``.
     """
 
@@ -35,6 +37,7 @@ class Cost:
     n: float | None
     cells: int
     deadline_ms: int
+    usage: Usage
     mode: str
 
     @property
@@ -46,6 +49,12 @@ class Cost:
     def releases_left(self) -> int:
         """How many releases of this price an untouched budget would hold."""
         return math.floor(1 / self.share) if self.share else 0
+
+    @property
+    def uses(self) -> str:
+        """What it uses of the limits beside privacy, in words."""
+        model = " and a model" if self.usage.models else ""
+        return f"{self.usage.rows:,} rows scanned, {self.usage.compute:,} x 100 ms computing{model} (planned)"
 
     def __repr__(self) -> str:
         from cloister.sandbox import render  # noqa: PLC0415 (only when shown)

@@ -102,7 +102,8 @@ def cost_text(cost: Cost) -> str:
     mock = _COST_WORDS.get(cost.mode, "")
     return (
         f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
-        f"\nexpected standard error: {errors}{assumed}{cells}{mock}"
+        f"\nexpected standard error: {errors}{assumed}{cells}"
+        f"\nalso uses {cost.uses}{mock}"
     )
 
 

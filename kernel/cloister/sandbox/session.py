@@ -13,6 +13,7 @@ import msgspec
 
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
+from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
 from cloister.plan import algebra, codec
 from cloister.plan.layout import layout
@@ -72,6 +73,7 @@ class Priced(msgspec.Struct, frozen=True):
     components: tuple[dict[str, str], ...]
     cells: int
     deadline_ms: int
+    usage: Usage
 
 
 class Session:
@@ -131,6 +133,7 @@ class Session:
             n=(rows or cost.WITHOUT_N) if cost.needs_n(shape_of) else None,
             cells=priced.cells,
             deadline_ms=priced.deadline_ms,
+            usage=priced.usage,
             mode=self.about.mode,
         )
 

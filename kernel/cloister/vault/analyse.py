@@ -55,7 +55,10 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Analysis(msgspec.Struct, frozen=True):
-    """What a plan claims and needs: layout, norms per component, columns used, tier, operations and cost."""
+    """What a plan claims and needs: layout, norms per component, columns used, tier, operations and cost.
+
+    ``tables`` names a table as often as the plan scans it.
+    """
 
     plan: a.Plan
     cards: dict[str, Card]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
-from cloister.receipt.ledger import Entry
+from cloister.receipt.ledger import Entry, LedgerReply
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
+from cloister.vault.config import Terms
+from cloister.vault.limits import check_alone, check_charged
 from cloister.vault.question import Question
 from cloister.vault.statuses import check_status
 
@@ -24,30 +26,46 @@ class Booked(msgspec.Struct, frozen=True):
     settled: str
 
 
-def charge(brokers: Brokers, question: Question, analyst: str, contract: str) -> Booked:
+def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> Booked:
     """Book the question at every account; the first one keeps the deposit.
 
     Raises:
-        BudgetError: An account, the analyst's part or the number of releases is exhausted; with one account
-            nothing was charged.
-        CloisterError: A broker could not be reached, or its reply not believed.
+        BudgetError: An account, the analyst's part or another limit of the contract is exhausted; with one account and
+            a broker that keeps the limits nothing was charged.
+        CloisterError: A broker could not be reached, or its reply not believed; or the contract has ended.
     """
+    check_alone(question.price.usage, terms)
     charges: list[Charge] = []
     time = ""
     for account in question.accounts:
         entry = Entry(
             charge_id=question.charge_id,
             population=account.budget.population,
-            contract=contract,
+            contract=terms.digest,
             analyst=analyst,
             rho=str(question.price.rho),
             delta="0",
             plan=question.plan_digest,
+            usage=question.price.usage,
         )
         reply = brokers.append(account.broker, entry)
         check_status(reply, account.broker)
-        charges.append(Charge(entry.population, account.broker.did, entry.rho, reply.size, reply.root))
+        charges.append(_charge(entry, reply))
         time = max(time, reply.time)
         if reply.sealed:
             return Booked(tuple(charges), time, reply.sealed)
+        check_charged(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")
+
+
+def _charge(entry: Entry, reply: LedgerReply) -> Charge:
+    return Charge(
+        population=entry.population,
+        broker=reply.broker,
+        rho=entry.rho,
+        size=reply.size,
+        root=reply.root,
+        spent=reply.spent,
+        analyst_spent=reply.analyst_spent,
+        used=reply.used,
+    )

@@ -15,6 +15,7 @@ from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Broker, Budget, Contract, TableTerms
 from cloister.errors import ContractError, MalformedError
+from cloister.plan.precision import rho_of_epsilon
 from cloister.wire.envelope import Envelope
 
 Mode = Literal["mock", "confidential"]
@@ -84,6 +85,12 @@ class Terms(msgspec.Struct, frozen=True):
             if limit.analyst in names and limit.population == population:
                 return Fraction(limit.share)
         return Fraction(1)
+
+    def rho_limits(self, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
+        """Return an account's limit and the analyst's part of it, in rho."""
+        granted = account.budget
+        total = rho_of_epsilon(Fraction(granted.epsilon), Fraction(granted.delta))
+        return total, total * self.analyst_share(analyst, granted.population)
 
 
 def open_config(body: bytes) -> Terms:

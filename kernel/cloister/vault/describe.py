@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
+from cloister.contract.usage import Used, largest
+from cloister.errors import CloisterError
 from cloister.plan import precision
-from cloister.plan.link import Context
+from cloister.plan.link import Context, Rehearsal, RehearsedCost
+from cloister.receipt.ledger import LedgerReply
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Account, Terms
 from cloister.vault.question import Question
@@ -34,7 +37,7 @@ def describe(terms: Terms, context: Context) -> dict[str, Any]:
 
 def _budget(terms: Terms, account: Account, analyst: str) -> dict[str, str]:
     granted = account.budget
-    total, mine = limits(terms, account, analyst)
+    total, mine = terms.rho_limits(account, analyst)
     return {
         "population": granted.population,
         "broker": account.broker.name,
@@ -46,55 +49,57 @@ def _budget(terms: Terms, account: Account, analyst: str) -> dict[str, str]:
     }
 
 
-def limits(terms: Terms, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
-    """Return an account's limit and the analyst's part of it, in rho."""
-    granted = account.budget
-    total = precision.rho_of_epsilon(Fraction(granted.epsilon), Fraction(granted.delta))
-    return total, total * terms.analyst_share(analyst, granted.population)
-
-
 def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
     """Return every limit of the contract with what is spent, as the brokers sign it now.
 
+    A broker that does not answer is named with its error in place of what is spent, and the others are shown.
+
     Raises:
-        CloisterError: A broker could not be reached, or its reply not believed.
+        CloisterError: No broker at all answered, or none could be believed.
     """
+    replies: list[LedgerReply] = []
+    errors: dict[str, CloisterError] = {}
     privacy = []
-    releases, time = 0, ""
     for account in terms.accounts():
-        reply = brokers.tip(account.broker, account.budget.population, context.analyst)
-        privacy.append(_privacy(account, reply.spent, reply.limit, reply.analyst_spent, reply.analyst_limit))
-        releases, time = max(releases, reply.releases), max(time, reply.time)
-    return _with_frame(terms, privacy, releases, time)
+        told: dict[str, Any] = {}
+        try:
+            if account.broker.name in errors:
+                raise errors[account.broker.name]
+            reply = brokers.tip(account.broker, account.budget.population, context.analyst)
+            replies.append(reply)
+            told = {"spent": reply.spent, "analyst_spent": reply.analyst_spent}
+        except CloisterError as error:
+            errors[account.broker.name] = error
+            told = {"error": {"code": error.code, "reason": error.reason}}
+        privacy.append(_privacy(terms, account, context.analyst, told))
+    if errors and not replies:
+        raise next(iter(errors.values()))
+    used = largest([reply.used for reply in replies])
+    return _with_counts(terms, privacy, used, max((reply.time for reply in replies), default=""))
 
 
 def untouched(terms: Terms, context: Context, time: str) -> dict[str, Any]:
     """Return every limit with nothing spent: the budget of a rehearsal."""
-    privacy = []
-    for account in terms.accounts():
-        total, mine = limits(terms, account, context.analyst)
-        privacy.append(_privacy(account, "0", str(total), "0", str(mine)))
-    return _with_frame(terms, privacy, 0, time)
+    nothing = {"spent": "0", "analyst_spent": "0"}
+    privacy = [_privacy(terms, account, context.analyst, nothing) for account in terms.accounts()]
+    return _with_counts(terms, privacy, Used(), time)
 
 
-def _privacy(account: Account, spent: str, limit: str, analyst_spent: str, analyst_limit: str) -> dict[str, Any]:
-    return {
-        "name": "privacy",
-        "population": account.budget.population,
-        "broker": account.broker.name,
-        "spent": spent,
-        "limit": limit,
-        "analyst_spent": analyst_spent,
-        "analyst_limit": analyst_limit,
-    }
+def _privacy(terms: Terms, account: Account, analyst: str, told: dict[str, Any]) -> dict[str, Any]:
+    # The limits are the contract's own: a broker states them too, but nobody has to believe it.
+    total, mine = terms.rho_limits(account, analyst)
+    named = {"name": "privacy", "population": account.budget.population, "broker": account.broker.name}
+    return {**named, "limit": str(total), "analyst_limit": str(mine), **told}
 
 
-def _with_frame(terms: Terms, privacy: list[dict[str, Any]], releases: int, time: str) -> dict[str, Any]:
-    limits_of_contract = [
-        {"name": "releases", "spent": releases, "limit": terms.contract.limits.releases},
-        {"name": "expiry", "not_after": terms.contract.not_after},
+def _with_counts(terms: Terms, privacy: list[dict[str, Any]], used: Used, time: str) -> dict[str, Any]:
+    granted = terms.contract.limits
+    counts = [
+        {"name": name, "spent": getattr(used, name), "limit": getattr(granted, name)}
+        for name in granted.__struct_fields__
     ]
-    return {"limits": [*privacy, *limits_of_contract], "time": time}
+    expiry = {"name": "expiry", "not_after": terms.contract.not_after}
+    return {"limits": [*privacy, *counts, expiry], "time": time}
 
 
 def cost(question: Question) -> dict[str, Any]:
@@ -120,6 +125,7 @@ def cost(question: Question) -> dict[str, Any]:
         ],
         "cells": price.cells,
         "deadline_ms": price.deadline_ms,
+        "usage": msgspec.to_builtins(price.usage),
     }
 
 
@@ -138,6 +144,12 @@ def answer(found: Answer, terms: Terms) -> dict[str, Any]:
         "assurance": receipt.assurance,
         "receipt": msgspec.to_builtins(found.envelope),
     }
+
+
+def rehearsed(question: Question) -> Rehearsal:
+    """Return what a mock release tells the proxy beside its values: what it would cost."""
+    costs = tuple(RehearsedCost(account.budget.population, str(question.price.rho)) for account in question.accounts)
+    return Rehearsal(question.release, question.plan_digest, costs, question.price.usage)
 
 
 def rehearsal(question: Question, raw: list[int], terms: Terms) -> dict[str, Any]:

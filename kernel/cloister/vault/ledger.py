@@ -1,8 +1,8 @@
 """The vault's side of an account: signed requests, and replies that are believed only after every check.
 
 A reply counts if the broker signed it, it answers this request (op, id, nonce, vault, population, epoch) and it
-does not take the account back to an earlier state than this vault has already seen. Anything else stops the
-release: the host between vault and broker must not be able to answer for the broker.
+takes neither the account nor the contract's counts back to an earlier state than this vault knows. Anything else
+stops the release: the host between vault and broker must not be able to answer for the broker.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from cloister.contract.findings import parse_time
 from cloister.contract.terms import Broker
+from cloister.contract.usage import Used
 from cloister.errors import MalformedError, SignatureError, TrustError, UnavailableError
 from cloister.receipt.ledger import (
     REPLY_TYPE,
@@ -53,6 +54,9 @@ class Ledger:
         self._key = key
         self._lock = threading.Lock()
         self._tips: dict[str, tuple[int, str, Fraction]] = {}
+        # One vault serves one contract, so a broker has one set of counts to tell it.
+        self._used, self._own = Used(), Used()
+        self._booked: set[str] = set()
         self._time: datetime | None = None
         self._lease: datetime | None = None
         self._heard_s = 0.0
@@ -97,7 +101,7 @@ class Ledger:
             epoch=epoch,
             entry=entry,
         )
-        return self._call("append", request, population=entry.population, epoch=epoch)
+        return self._call("append", request, population=entry.population, epoch=epoch, entry=entry)
 
     def settle(self, epoch: int, population: str, charge_id: str, sealed: str) -> LedgerReply:
         """Deposit the sealed receipt of a charge; the first deposit stands."""
@@ -125,7 +129,9 @@ class Ledger:
         )
         return self._call("tip", request, population=population, epoch=epoch)
 
-    def _call(self, op: str, request: Request, *, population: str, epoch: int | None) -> LedgerReply:
+    def _call(
+        self, op: str, request: Request, *, population: str, epoch: int | None, entry: Entry | None = None
+    ) -> LedgerReply:
         body = canonical.encode(seal(REQUEST_TYPE, canonical.encode(request), self._key))
         with self._lock:
             reply = self._believe(self._relay.post(self.broker.did, f"/v1/{op}", body))
@@ -139,6 +145,8 @@ class Ledger:
                     next_step="Run the cell again; if it happens again, tell the data provider.",
                 )
             self._follow(reply)
+            if entry is not None and reply.status == "ok":
+                self._count(entry, reply.used)
             self._time, self._heard_s = parse_time(reply.time), time.monotonic()
             self._lease = parse_time(reply.lease) if reply.lease else self._lease
             return reply
@@ -162,10 +170,24 @@ class Ledger:
         size, root, spent = self._tips.get(reply.population, (0, "", Fraction(0)))
         now = (reply.size, reply.root, Fraction(reply.spent))
         if reply.size < size or (reply.size == size and root and (reply.root, now[2]) != (root, spent)):
-            raise TrustError(
-                "broker.rollback",
-                "the account went back to an earlier state than this vault has seen",
-                clause="An account only grows; its log is append-only.",
-                next_step="Tell the data provider: a restored broker needs ledger recovery before it charges again.",
-            )
-        self._tips[reply.population] = now
+            raise _shrunk("the account went back to an earlier state than this vault has seen")
+        if not reply.used.covers(self._used):
+            raise _shrunk("the broker counts less of the contract as used than it did before")
+        self._tips[reply.population], self._used = now, reply.used
+
+    def _count(self, entry: Entry, used: Used) -> None:
+        """Refuse a broker that counts less than this vault has had booked: it would let limits be passed."""
+        own = self._own if entry.charge_id in self._booked else self._own.plus(entry.usage)
+        if not used.covers(own):
+            raise _shrunk("the broker counts less of the contract as used than this vault alone was charged")
+        self._booked.add(entry.charge_id)
+        self._own = own
+
+
+def _shrunk(reason: str) -> TrustError:
+    return TrustError(
+        "broker.rollback",
+        reason,
+        clause="An account only grows; its log is append-only.",
+        next_step="Tell the data provider: a restored broker needs ledger recovery before it charges again.",
+    )

@@ -60,7 +60,7 @@ class MockVault:
                     self._engine.load(name, card, mock_table(card), _MOCK_SECRET)
                     self._loaded.add(name)
         raw = add_noise(self._engine.run(question.analysis), question.price.sigmas)
-        return Answered(describe.rehearsal(question, raw, self._terms))
+        return Answered(describe.rehearsal(question, raw, self._terms), rehearsals=(describe.rehearsed(question),))
 
 
 def mock_table(card: Card, rows: int = MOCK_ROWS) -> pa.Table:

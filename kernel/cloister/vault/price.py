@@ -13,11 +13,13 @@ from fractions import Fraction
 
 import msgspec
 
+from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.gaussian import deviation
 from cloister.plan.precision import CHARGE_GRID, charge_of
 from cloister.vault.analyse import Analysis, Cost
 
+COMPUTE_MS = 100
 MAX_SIGMA = 2.0**50
 LADDER_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000)
 _FIXED_MS = 15.0
@@ -39,13 +41,14 @@ class PricedComponent(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a release costs: ``rho`` is charged and is at most ``rho_asked``."""
+    """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it."""
 
     rho_asked: Fraction
     rho: Fraction
     components: tuple[PricedComponent, ...]
     cells: int
     deadline_ms: int
+    usage: Usage
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -64,12 +67,23 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
         sigma, charge = _noise(bound.l2_squared, Fraction(math.floor(rho * part.weight * CHARGE_GRID), CHARGE_GRID))
         stderr = deviation(sigma) * part.step.numerator / part.step.denominator
         parts.append(PricedComponent(part.measure, part.role, part.step, sigma, stderr, charge))
+    planned_ms = deadline_ms(analysis.cost)
     return Price(
         rho,
         sum((part.rho for part in parts), Fraction(0)),
         tuple(parts),
         analysis.layout.cells,
-        deadline_ms(analysis.cost),
+        planned_ms,
+        usage(analysis, planned_ms),
+    )
+
+
+def usage(analysis: Analysis, planned_ms: int) -> Usage:
+    """Return what a release uses of the contract's limits: declared rows scanned, planned time, models."""
+    return Usage(
+        rows=sum(analysis.cards[name].row_limit for name in analysis.tables),
+        compute=planned_ms // COMPUTE_MS,
+        models=int("model" in analysis.operations),
     )
 
 

@@ -46,7 +46,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     if known := state.memory.get(question.release):
         return known
     at(6)  # charge
-    booked = charge(state.brokers, question, context.analyst, terms.digest)
+    booked = charge(state.brokers, question, context.analyst, terms)
     if booked.settled:
         return state.recall(question, booked.settled)
     deadline = Deadline(cost.deadline_ms)

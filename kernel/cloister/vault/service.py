@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.plan.link import MAX_REQUEST, Context, Reply, Request, Routing
+from cloister.plan.link import MAX_REQUEST, Context, Rehearsal, Reply, Request, Routing
 from cloister.vault.faults import fault
 from cloister.vault.pipes import Pipe
 from cloister.wire import canonical
@@ -31,11 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The result of a request, with the receipts and admissions the agent forwards to the proxy."""
+    """The result of a request, with the receipts, admissions and rehearsals the agent forwards to the proxy."""
 
     result: dict[str, Any]
     receipts: tuple[Envelope, ...] = ()
     admissions: tuple[Envelope, ...] = ()
+    rehearsals: tuple[Rehearsal, ...] = ()
 
 
 Operation = Callable[[Context, Request], Answered]
@@ -102,6 +103,7 @@ class Service:
                 context.session,
                 tuple(msgspec.to_builtins(envelope) for envelope in answered.receipts),
                 tuple(msgspec.to_builtins(envelope) for envelope in answered.admissions),
+                answered.rehearsals,
             )
             self._send(routing, Reply(id=request.id, result=answered.result))
 

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from cloister.contract.terms import Broker
+from cloister.contract.terms import Broker, Limits
+from cloister.contract.usage import Used
 from cloister.errors import BudgetError, CloisterError, ContractError, FaultError, TrustError, UnavailableError
 from cloister.receipt.ledger import LedgerReply
 
 _NEW_CONTRACT = "Ask the data provider for a contract with a larger budget."
+_MORE = "or ask the data provider for a contract with a larger limit. Repeating an earlier release is free."
+_REASONS = {
+    "releases": "all {limit:,} releases of the contract are used",
+    "rows": "this release scans more rows, by declared size, than the {left:,} left of {limit:,}",
+    "compute": "this release is planned to take longer than the {left:,} x 100 ms left of {limit:,}",
+    "models": "all {limit:,} models of the contract are used",
+}
+_NOTHING = {
+    "releases": "no release at all",
+    "rows": "no row to be scanned",
+    "compute": "no computing time",
+    "models": "no model",
+}
+_ADVICE = {
+    "releases": "Show what is released already, " + _MORE,
+    "rows": "Ask a smaller table, " + _MORE,
+    "compute": "Ask fewer measures or fewer groups at once, " + _MORE,
+    "models": "Ask aggregates (counts, sums, means) instead, " + _MORE,
+}
+_COUNTS = tuple(f"limit.{name}" for name in _REASONS)
 _CHEAPER = "Ask for less precision (a smaller epsilon= or share=); cl.budget() shows what is left."
 
 
@@ -16,7 +37,8 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
     """Return if the reply grants what was asked (``ok`` or ``settled``), else raise what it means.
 
     Raises:
-        BudgetError: ``budget.exhausted``, ``limit.analyst``, ``limit.releases``.
+        BudgetError: ``budget.exhausted``, ``limit.analyst``, ``limit.releases``, ``limit.rows``, ``limit.compute``,
+            ``limit.models``.
         ContractError: ``contract.unknown``, ``contract.inactive``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
@@ -27,7 +49,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
 
 def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     status = reply.status
-    if status in {"budget.exhausted", "limit.analyst", "limit.releases"}:
+    if status in {"budget.exhausted", "limit.analyst", *_COUNTS}:
         return _budget(reply)
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(
@@ -67,29 +89,41 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
 
 
 def _budget(reply: LedgerReply) -> BudgetError:
-    if reply.status == "limit.releases":
-        return BudgetError(
-            reply.status,
-            f"all {reply.releases_limit} releases of the contract are used",
-            clause="limits.releases",
-            next_step="Re-running an earlier release is free; otherwise ask the provider for a new contract.",
-        )
     if reply.status == "limit.analyst":
-        left = Fraction(reply.analyst_limit) - Fraction(reply.analyst_spent)
-        return BudgetError(
-            reply.status,
-            f"this release costs more than the {_rho(left)} left of your part of population {reply.population}",
-            clause=f"analyst_limits: {_rho(Fraction(reply.analyst_limit))}",
-            next_step=_CHEAPER,
-        )
-    left = Fraction(reply.limit) - Fraction(reply.spent)
+        return analyst_error(reply.population, Fraction(reply.analyst_spent), Fraction(reply.analyst_limit))
+    if reply.status == "budget.exhausted":
+        return budget_error(reply.population, Fraction(reply.spent), Fraction(reply.limit))
+    return limit_error(reply.status.removeprefix("limit."), reply.limits, reply.used)
+
+
+def limit_error(name: str, limits: Limits, used: Used) -> BudgetError:
+    """Return the refusal of a release that is beyond one of the contract's counts."""
+    limit, spent = getattr(limits, name), getattr(used, name)
+    reason = _REASONS[name].format(left=max(0, limit - spent), limit=limit)
+    if limit == 0:
+        reason = f"the contract allows {_NOTHING[name]}"
+    return BudgetError(f"limit.{name}", reason, clause=f"limits.{name}", next_step=_ADVICE[name])
+
+
+def analyst_error(population: str, spent: Fraction, limit: Fraction) -> BudgetError:
+    """Return the refusal of a release that is beyond the analyst's part of a population's budget."""
     return BudgetError(
-        reply.status,
-        f"this release costs more than the {_rho(left)} left of the budget of population {reply.population}",
-        clause=f"budgets: {_rho(Fraction(reply.limit))}",
-        next_step=_CHEAPER if left > 0 else _NEW_CONTRACT,
+        "limit.analyst",
+        f"this release costs more than the {_rho(limit - spent)} left of your part of population {population}",
+        clause=f"analyst_limits: {_rho(limit)}",
+        next_step=_CHEAPER,
+    )
+
+
+def budget_error(population: str, spent: Fraction, limit: Fraction) -> BudgetError:
+    """Return the refusal of a release that is beyond a population's budget."""
+    return BudgetError(
+        "budget.exhausted",
+        f"this release costs more than the {_rho(limit - spent)} left of the budget of population {population}",
+        clause=f"budgets: {_rho(limit)}",
+        next_step=_CHEAPER if limit > spent else _NEW_CONTRACT,
     )
 
 
 def _rho(value: Fraction) -> str:
-    return f"{float(value):.3g} rho"
+    return f"{float(max(value, Fraction(0))):.3g} rho"

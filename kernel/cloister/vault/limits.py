@@ -1,0 +1,64 @@
+"""The contract's limits, kept by the vault itself beside the broker.
+
+The broker refuses what is beyond a limit in the transaction that charges. A broker that does not (a defect, an old
+version, a provider of his own mind) still gets no release through:
+
+1. What one release alone takes beyond the contract is refused before any broker is asked.
+2. After a charge, every sum and the time the broker signed must be within the contract, or nothing is run.
+3. The sums never shrink, and are at least what this vault has had booked (``ledger.py``).
+
+A charge that was booked within the limits stays within them, so a retry passes; a settled release is recalled before
+step 2 is reached, and memory answers before step 1.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from cloister.contract.usage import Usage, Used, exceeded
+from cloister.errors import TrustError
+from cloister.receipt.ledger import LedgerReply
+from cloister.vault.authorise import check_time
+from cloister.vault.config import Account, Terms
+from cloister.vault.statuses import analyst_error, budget_error, limit_error
+
+
+def check_alone(usage: Usage, terms: Terms) -> None:
+    """Refuse a release that is beyond the contract even as its first one. Nothing is charged.
+
+    Raises:
+        BudgetError: ``limit.releases``, ``limit.rows``, ``limit.compute``, ``limit.models``.
+    """
+    limits = terms.contract.limits
+    if name := exceeded(Used().plus(usage), limits):
+        raise limit_error(name, limits, Used())
+
+
+def check_charged(reply: LedgerReply, account: Account, terms: Terms, analyst: str) -> None:
+    """Refuse to run what a broker has charged beyond the contract, or after its end.
+
+    Raises:
+        BudgetError: ``budget.exhausted``, ``limit.*``.
+        ContractError: ``contract.expired``, ``contract.not-yet-valid``.
+        TrustError: ``broker.figures``: a sum is no fraction.
+    """
+    check_time(terms, reply.time)
+    limits, population = terms.contract.limits, account.budget.population
+    if name := exceeded(reply.used, limits):
+        raise limit_error(name, limits, reply.used)
+    total, mine = terms.rho_limits(account, analyst)
+    if (spent := _fraction(reply.spent)) > total:
+        raise budget_error(population, spent, total)
+    if (spent := _fraction(reply.analyst_spent)) > mine:
+        raise analyst_error(population, spent, mine)
+
+
+def _fraction(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise TrustError(
+            "broker.figures",
+            "the broker signed a sum that is no number",
+            next_step="Nothing was released. Tell the data provider.",
+        ) from error
