@@ -189,8 +189,10 @@ def test_the_budget_is_what_the_broker_signs(world: World) -> None:
     account = next(limit for limit in budget["limits"] if limit.get("population") == world.card.population)
     assert Fraction(account["spent"]) == world.anna_broker.tip(world.card.population).spent >= cost
     assert Fraction(account["limit"]) == Fraction(described["budgets"][0]["rho_total"])
-    assert {limit["name"] for limit in budget["limits"]} == {"privacy", "releases", "expiry"}
-    assert next(limit for limit in budget["limits"] if limit["name"] == "releases")["spent"] == 1
+    names = [limit["name"] for limit in budget["limits"]]
+    assert names == ["privacy", "privacy", "releases", "rows", "compute", "models", "expiry"]
+    spent = {limit["name"]: limit["spent"] for limit in budget["limits"] if limit["name"] not in {"privacy", "expiry"}}
+    assert spent == {"releases": 1, "rows": world.card.row_limit, "compute": 1, "models": 0}
     assert budget["time"].endswith("Z")
 
 
