@@ -20,11 +20,13 @@ import pandas as pd
 import pyarrow as pa
 
 from cloister.contract.card import Card
-from cloister.contract.terms import Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.contract.terms import Broker, Budget, Contract, Party, TableTerms
+from cloister.contract.usage import Used
 from cloister.demo import cards, generators
 from cloister.errors import BudgetError, CloisterError, PlanError
 from cloister.plan import algebra
 from cloister.plan.link import Cause, Context
+from cloister.provider.contracts import default_limits
 from cloister.receipt.receipt import ComponentNoise
 from cloister.vault import describe
 from cloister.vault.analyse import analyse
@@ -84,6 +86,7 @@ class TeachingVault:
         self._context = Context("lesson", _NOBODY, cards.PURPOSE, _DIGEST, Cause("cell"))
         self._known: dict[str, dict[str, Any]] = {}
         self._spent = Fraction(0)
+        self._used = Used()
         self._lock = threading.Lock()
 
     def request(self, op: str, plan: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -114,8 +117,8 @@ class TeachingVault:
         for limit in found["limits"]:
             if limit["name"] == "privacy":
                 limit["spent"] = limit["analyst_spent"] = str(self._spent)
-            elif limit["name"] == "releases":
-                limit["spent"] = len(self._known)
+            elif limit["name"] != "expiry":
+                limit["spent"] = getattr(self._used, limit["name"])
         return found
 
     def _release(self, question: Question) -> dict[str, Any]:
@@ -126,10 +129,11 @@ class TeachingVault:
         raw, noise = self._defended(question)
         found = describe.rehearsal(question, raw, self._terms) | {"noise": msgspec.to_builtins(noise)}
         self._known[question.release] = found
+        self._used = self._used.plus(question.price.usage)
         return found
 
     def _charge(self, question: Question) -> None:
-        total, _ = describe.limits(self._terms, question.accounts[0], _NOBODY)
+        total, _ = self._terms.rho_limits(question.accounts[0], _NOBODY)
         if self._spent + question.price.rho > total:
             raise BudgetError(
                 "budget.exhausted",
@@ -218,7 +222,7 @@ def _terms(card: Card, epsilon: str) -> Terms:
         regime="dp",
         budgets=(Budget(card.population, broker.name, epsilon, DELTA, "0.02"),),
         analyst_limits=(),
-        limits=Limits(releases=10_000),
+        limits=default_limits(10_000, [card], ("aggregate", "model")),
         policies={},
         placement="colocated",
         tenancy="exclusive",
