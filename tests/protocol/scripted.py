@@ -121,12 +121,13 @@ class Talk:
 
 @asynccontextmanager
 async def talking_to(
-    enclave: ScriptedEnclave, tmp_path: Path, open_book: OpenBook | None = None
+    enclave: ScriptedEnclave, tmp_path: Path, open_book: OpenBook | None = None, **options: Any
 ) -> AsyncIterator[Talk]:
-    """Run a proxy with this enclave and a connected client."""
+    """Run a proxy with this enclave and a connected client; ``options`` are the proxy's."""
     path, _ = write_connection_file(str(tmp_path / "connection.json"), key=b"secret")
     connection = connection_file.load(Path(path))
-    proxy = Proxy(connection, enclave.open, entry="scripted", mode="confidential", open_book=open_book)
+    options = {"entry": "scripted", "mode": "confidential", **options}
+    proxy = Proxy(connection, enclave.open, open_book=open_book, **options)
     serving = asyncio.create_task(proxy.run())
     client = AsyncKernelClient(connection_file=path)
     client.load_connection_file()

@@ -20,17 +20,22 @@ _WORDS = {
 def about(entry: str, mode: str, uplink: Uplink, events: Events) -> dict[str, Any]:
     """Return the block as JSON builtins; ``word`` is the badge's text."""
     verdict = uplink.verdict
-    word = _WORDS.get(uplink.state) or (verdict.word if verdict else "Not verified")
     return {
         "version": cloister.__version__,
         "entry": entry,
         "mode": mode,
         "state": uplink.state.value,
         "assurance": verdict.assurance if verdict else None,
-        "word": f"{word} (kernel ended)" if uplink.state is State.DEAD else word,
+        "word": badge(uplink),
         "verdict": msgspec.to_builtins(verdict) if verdict else None,
         "error": uplink.error.to_dict() if uplink.error else None,
         "vault": events.vault,
         "budget": events.budget,
         "releases": events.released,
     }
+
+
+def badge(uplink: Uplink) -> str:
+    """Return the badge's text."""
+    word = _WORDS.get(uplink.state) or (uplink.verdict.word if uplink.verdict else "Not verified")
+    return f"{word} (kernel ended)" if uplink.state is State.DEAD else word

@@ -114,7 +114,10 @@ class Asks:
 
 
 def _bundle(ask: page.NotebookAsk) -> page.BundledMessage:
-    bundled = bundle_notebook(msgspec.to_builtins(_read(ask)), cloister_home() / "receipts")
+    try:
+        bundled = bundle_notebook(msgspec.to_builtins(_read(ask)), cloister_home() / "receipts")
+    except RecursionError as error:
+        raise MalformedError("page.notebook", "this is no notebook: it is nested too deeply") from error
     return {"type": "bundled", "id": ask.id, "bundle": bundled["metadata"][METADATA_KEY][BUNDLE_KEY]}
 
 

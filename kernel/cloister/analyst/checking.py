@@ -16,7 +16,7 @@ import msgspec
 
 from cloister.analyst import page
 from cloister.analyst.agreed import Agreed
-from cloister.analyst.receipts import load_session
+from cloister.analyst.receipts import StoredSession, load_session
 from cloister.contract import signing
 from cloister.contract.card import Card
 from cloister.errors import CloisterError, RefusedError, TrustError
@@ -108,10 +108,14 @@ class Checker:
 
     def _load(self, session: str) -> _Held:
         try:
-            stored = load_session(self._store, session)
+            return self._open(load_session(self._store, session))
+        except RefusedError:
+            raise
         except CloisterError as error:
-            # An id that could be a path, no such session, an altered store: no receipt to judge by in any case.
-            raise _foreign(error.reason) from error
+            # An id that could be a path, an altered store: no receipt to judge by, whatever the chip is worth.
+            raise _foreign(f"what this machine keeps of that session cannot be used: {error.reason}") from error
+
+    def _open(self, stored: StoredSession) -> _Held:
         contract, digest = self._agreed.contract, self._agreed.digest
         if signing.contract_digest(stored.contract) != digest:
             raise _foreign("released under another contract than this kernel's")

@@ -13,7 +13,7 @@ import msgspec
 
 import cloister
 from cloister.analyst import page
-from cloister.analyst.about import about
+from cloister.analyst.about import about, badge
 from cloister.analyst.agreed import Agreement
 from cloister.analyst.checklist import checklist
 from cloister.analyst.events import Events
@@ -85,7 +85,7 @@ class Standing:
             "mode": self._mode,
             "state": state.value,
             "assurance": verdict.assurance if verdict else None,
-            "word": self.info()["word"],
+            "word": badge(self._uplink),
             "tone": self._tone(),
             "session": str(getattr(self._uplink.session, "session", "")),
             "promote": promotes_to(self._entry) if self._mode == "mock" else "",
