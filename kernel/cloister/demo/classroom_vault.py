@@ -24,14 +24,14 @@ from cloister.contract.terms import Broker, Budget, Contract, Party, TableTerms
 from cloister.contract.usage import Used
 from cloister.demo import cards, generators
 from cloister.errors import BudgetError, CloisterError, PlanError
-from cloister.plan import algebra
+from cloister.plan import algebra, codec
 from cloister.plan.link import Cause, Context
 from cloister.provider.contracts import default_limits
 from cloister.receipt.receipt import ComponentNoise
 from cloister.vault import describe
 from cloister.vault.analyse import analyse
 from cloister.vault.config import Terms
-from cloister.vault.engine import Engine
+from cloister.vault.engine import Engine, Exact
 from cloister.vault.question import Question, prepare
 from cloister.vault.sampler import SEEDED_LABEL, Teaching
 
@@ -51,6 +51,7 @@ SILENT = 2.0**-10
 _NOBODY = "did:key:zTeaching"
 _DIGEST = "sha256:" + "0" * 64
 _SECRET = bytes(32)
+_REMEMBERED = 50_000
 
 
 class Topic(NamedTuple):
@@ -137,15 +138,15 @@ class TeachingVault:
         if self._spent + question.price.rho > total:
             raise BudgetError(
                 "budget.exhausted",
-                f"this release costs more than the {float(total - self._spent):.3g} rho left of the lesson's budget",
-                clause=f"budgets: {float(total):.3g} rho",
+                f"this release costs more than the {float(total - self._spent):.4f} rho left of the lesson's budget",
+                clause=f"budgets: {float(total):.4f} rho",
                 next_step="ask for less precision, or open the lesson again: in a real contract nobody can",
             )
         self._spent += question.price.rho
 
     def _defended(self, question: Question) -> tuple[list[int], tuple[ComponentNoise, ...]]:
         """Return what leaves, and the noise it says it has."""
-        exact = engine().run(question.analysis)
+        exact = _exact(question)
         if self.defence == "on":
             stride, raw, start = sum(exact.widths), list(exact.values), 0
             # The seed and the question decide: the order in which a class asks does not.
@@ -191,6 +192,20 @@ def engine() -> Engine:
     for name, (_, card) in TOPICS.items():
         made.load(name, card, pa.Table.from_pandas(frame(name), preserve_index=False), _SECRET)
     return made
+
+
+_memory: dict[str, Exact] = {}
+
+
+def _exact(question: Question) -> Exact:
+    """Return the exact integers; what was computed for one lesson is remembered for the next ones."""
+    # Rho decides about the noise only, and a curve over many budgets asks the same of the rows again and again.
+    key = codec.digest(msgspec.structs.replace(question.plan, rho="1"))
+    if key not in _memory:
+        if len(_memory) >= _REMEMBERED:
+            _memory.clear()
+        _memory[key] = engine().run(question.analysis)
+    return _memory[key]
 
 
 def _check_size(question: Question) -> None:
