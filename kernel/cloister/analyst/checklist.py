@@ -17,6 +17,7 @@ from cloister.errors import CloisterError
 
 Name = Literal["hardware", "code", "fresh", "session", "placement", "isolation"]
 Level = Literal["ok", "warn", "fail", "unknown"]
+NOT_ATTESTED = "not attested"
 NAMES: tuple[Name, ...] = ("hardware", "code", "fresh", "session", "placement", "isolation")
 _REFUSED_BY: dict[str, Name] = {
     "evidence.tee": "hardware",
@@ -55,6 +56,9 @@ def checklist(
         if error is not None and culprit is not None:
             lines[culprit] = error.reason
         return [_item(name, "fail" if name == culprit else "unknown", text) for name, text in lines.items()]
+    if verdict.status == NOT_ATTESTED:
+        text = "not attested: this kernel answers from receipts, and no enclave runs"
+        return [_item(name, "unknown", text) for name in NAMES[:-1]] + [_isolation(verdict.isolation)]
     return [
         _hardware(verdict),
         _code(verdict),

@@ -100,10 +100,11 @@ class Standing:
     def _tone(self) -> Tone:
         if self._uplink.gone:
             return "red"
-        if self._mode == "replay" or self._uplink.verdict is None:
+        if self._uplink.verdict is None:
             return "grey"
-        # A verdict that does not say how good it is, is not shown as good.
-        return cast("Tone", getattr(self._uplink.verdict, "tone", "amber"))
+        # A verdict that does not say how good it is, is not shown as good; a replay's is never better than grey.
+        tone = cast("Tone", getattr(self._uplink.verdict, "tone", "amber"))
+        return "grey" if self._mode == "replay" and tone != "red" else tone
 
     def _error(self) -> page.Refusal | None:
         error = self._uplink.error or _vault_error(self._events.vault)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloister.analyst.serve import serve
+from cloister.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from cloister.analyst.agreed import Agreed
     from cloister.analyst.chips import ReceiptBook
     from cloister.analyst.session import Session
     from cloister.replay.session import ReplaySession
@@ -35,7 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     def open_book(_session: Session, _cards: list[dict[str, Any]]) -> ReceiptBook | None:
         return opened[0].book()
 
-    return serve(options.connection_file, start, entry=ENTRY, mode="replay", open_book=open_book)
+    def load_agreed() -> Agreed:
+        if not opened:
+            raise UnavailableError("replay.kernel", "the notebook's receipts are not verified yet")
+        return opened[0].agreed()
+
+    return serve(
+        options.connection_file, start, entry=ENTRY, mode="replay", open_book=open_book, load_agreed=load_agreed
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from cloister.analyst.own_replies import INFO_KEY
 from cloister.analyst.uplink import State
 from cloister.errors import TrustError, UnavailableError, from_dict
-from cloister.replay import figures, perturb, source
+from cloister.replay import figures, perturb, session, source
 from cloister.reviewer.notebook import code_cells
 
 KERNEL = "cloister-replay"
@@ -76,7 +76,8 @@ async def run(
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
     client.log.disabled = True
-    environment = {**os.environ, source.CHOSEN: str(path), perturb.CHOSEN: "1" if perturbed else "0"}
+    chosen = {source.CHOSEN: str(path), perturb.CHOSEN: "1" if perturbed else "0", session.NO_FILES: "1"}
+    environment = {**os.environ, **chosen}
     async with client.async_setup_kernel(env=environment, stderr=subprocess.DEVNULL):
         await _ready(client)
         client.kc.execute(figures.HOOK, silent=True, store_history=False)

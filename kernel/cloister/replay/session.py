@@ -17,6 +17,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from cloister.analyst.agreed import Agreed
+from cloister.analyst.checklist import NOT_ATTESTED
 from cloister.attest.opening import Opening
 from cloister.confine.libc import LINUX
 from cloister.enclave import folders, isolation
@@ -33,9 +35,11 @@ from cloister.wire import canonical
 from cloister.wire.frames import Frame, Kind
 
 UNCONFINED = "CLOISTER_REPLAY_UNCONFINED"
+NO_FILES = "CLOISTER_REPLAY_NO_FILES"
 WORD = "Replay: from receipts, no enclave"
 WORD_PERTURBED = "Replay: perturbed values, nothing here was released"
 WORD_UNCONFINED = "Replay without a sandbox"
+_FILES = "run the notebook in the replay kernel yourself to take a file out of it"
 
 
 class ReplayVerdict(msgspec.Struct, frozen=True):
@@ -54,8 +58,17 @@ class ReplayVerdict(msgspec.Struct, frozen=True):
 class ReplaySession:
     """One notebook's replay. Create with ``await ReplaySession.open()``."""
 
-    def __init__(self, oracle: Oracle, inner: EnclaveSession, work: folders.WorkFolder, verdict: ReplayVerdict) -> None:
+    def __init__(
+        self,
+        oracle: Oracle,
+        inner: EnclaveSession,
+        work: folders.WorkFolder,
+        verdict: ReplayVerdict,
+        *,
+        files: bool = True,
+    ) -> None:
         self._oracle = oracle
+        self._files = files
         self._inner = inner
         self._work = work
         self.verdict = verdict
@@ -95,11 +108,17 @@ class ReplaySession:
             await inner.stop("the replay was refused")
             await asyncio.to_thread(work.remove)
             raise
-        return cls(oracle, inner, work, _verdict(oracle, reached))
+        # Nobody watches a replay that a command runs, and moved values have no business in anybody's files.
+        files = environ.get(NO_FILES) != "1" and not oracle.perturbed
+        return cls(oracle, inner, work, _verdict(oracle, reached), files=files)
 
     def book(self) -> ReplayBook:
         """Return the book that lets the proxy show the receipts."""
         return ReplayBook(self._oracle)
+
+    def agreed(self) -> Agreed:
+        """Return the contract of the receipts, for the page."""
+        return Agreed(self._oracle.source.contract, self._oracle.terms.digest)
 
     async def send(self, kind: int, *parts: bytes) -> None:
         """Take one frame of the proxy.
@@ -107,6 +126,10 @@ class ReplaySession:
         Raises:
             CloisterError: The kernel is gone, or the frame is none that a proxy sends.
         """
+        if not self._files and kind == Kind.EVENT and (asked := _file_taken(parts)):
+            error = RefusedError("replay.files", "this replay writes no files on your machine", next_step=_FILES)
+            await self._inner.event(**asked, error=error.to_dict())
+            return
         await self._inner.from_proxy(Frame(kind, parts))
 
     async def receive(self) -> Frame:
@@ -167,6 +190,17 @@ class _OracleVaults:
         await answer(Routing(context.session, receipts, admissions), reply)
 
 
+def _file_taken(parts: tuple[bytes, ...]) -> dict[str, str] | None:
+    """Return type, id and name of the file that a proxy asks out of the sandbox, if it does."""
+    try:
+        event = msgspec.json.decode(parts[0], type=dict[str, Any])
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if event.get("type") != "get":
+        return None
+    return {name: str(event.get(name, "")) for name in ("type", "id", "name")}
+
+
 def _opening(oracle: Oracle) -> Opening:
     return Opening(oracle.analyst, oracle.session, oracle.purpose, "confidential", signature="")
 
@@ -199,7 +233,7 @@ def _verdict(oracle: Oracle, reached: dict[str, Any]) -> ReplayVerdict:
         word=word,
         tone="red" if unconfined or oracle.perturbed else "grey",
         assurance=oracle.assurance,
-        status="none",
+        status=NOT_ATTESTED,
         reasons=reasons,
         isolation=reached,
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

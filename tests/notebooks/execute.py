@@ -1,0 +1,109 @@
+"""Execute notebooks for the repository: live, each in a demo of its own, bundled, and written without what varies.
+
+    python tests/notebooks/execute.py [NOTEBOOK ...] [--output DIR]
+
+Without names: every notebook of ``notebooks/``, in place. Cell ids and tags stay; execution times, widget states and
+the machine's Python version are not written. A fresh demo per notebook: what its budget shows is its own spending.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+CLI = (sys.executable, "-c", "from cloister.cli import main; main()")
+TIMEOUT_S = 600
+
+
+class ExecutionError(Exception):
+    """A notebook did not run."""
+
+
+def kernel_of(path: Path) -> str:
+    """Return the kernelspec a notebook names."""
+    return str(json.loads(path.read_text("utf-8"))["metadata"].get("kernelspec", {}).get("name", "python3"))
+
+
+def is_bundled(path: Path) -> bool:
+    """Whether a notebook carries receipts."""
+    return "bundle" in json.loads(path.read_text("utf-8"))["metadata"].get("cloister", {})
+
+
+def execute(path: Path, target: Path, home: Path) -> None:
+    """Run a notebook and write it to ``target``, with the demo whose state is in ``home``.
+
+    Raises:
+        ExecutionError: A cell failed, or a command did.
+    """
+    kernel = kernel_of(path)
+    if kernel.startswith("cloister") and kernel != "cloister-replay":
+        mode = ["--mock"] if kernel.endswith("-mock") else []
+        base = kernel.removesuffix("-mock")
+        _command(home, "run", str(path), "--output", str(target), "--kernel", base, "--allow-simulated", *mode)
+    else:
+        notebook = nbformat.read(path, as_version=4)
+        folder = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(notebook, kernel_name=kernel, timeout=TIMEOUT_S, record_timing=False, resources=folder).execute(
+            env={**os.environ, "CLOISTER_HOME": str(home)}
+        )
+        nbformat.write(notebook, target)
+    written = nbformat.read(target, as_version=4)
+    nbformat.write(steady(written, nbformat.read(path, as_version=4)), target)
+
+
+def steady(notebook: Any, before: Any) -> Any:
+    """Return a notebook without what differs from run to run on the same values."""
+    notebook.metadata["kernelspec"] = before.metadata.get("kernelspec", notebook.metadata.get("kernelspec"))
+    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata.pop("widgets", None)
+    for cell, source in zip(notebook.cells, before.cells, strict=True):
+        cell.metadata = source.metadata
+        cell["id"] = source["id"]
+    return notebook
+
+
+def fresh(path: Path, target: Path) -> None:
+    """Execute a notebook in a demo that is built for it and removed afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="cloister-notebooks-"))
+    try:
+        execute(path, target, home)
+    finally:
+        if (home / "demo").exists():
+            _command(home, "demo", "down")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _command(home: Path, *arguments: str) -> None:
+    env = {**os.environ, "CLOISTER_HOME": str(home), "CLOISTER_DEMO_IDLE_S": "20"}
+    done = subprocess.run([*CLI, *arguments], env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        raise ExecutionError(f"cloister {' '.join(arguments)}: {done.stderr or done.stdout}")
+
+
+def main() -> None:
+    """Execute what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(NOTEBOOKS.glob("*.ipynb")))
+    parser.add_argument("--output", type=Path, help="a folder; default: in place")
+    options = parser.parse_args()
+    for path in options.notebooks:
+        target = (options.output or path.parent) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh(path, target)
+        sys.stdout.write(f"executed: {target}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Every notebook of the repository runs and shows what it shows: from its receipts, exactly; the tour also live."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import execute
+import executed
+import pytest
+
+CONFIG = Path(__file__).with_name("nbval.cfg")
+# Notebook and cell id of every output that is not compared, and why. A cell more, and a test fails: say why here first.
+NOT_COMPARED = {
+    ("01-tour.ipynb", "status"): "the proxy's word about this kernel: a live one names its enclave, a replay says that",
+    ("01-tour.ipynb", "verify"): "the proxy's word about this kernel: who attested the vault differs in a replay",
+}
+_HIDING = {"nbval-ignore-output", "nbval-skip", "nbval-check-nothing", "ignore-output"}
+
+
+def nbval(path: Path, *options: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", str(path), "-o", "addopts=", "-p", "no:cacheprovider", "-q", *options]
+    everything = {**os.environ, **env}
+    return subprocess.run(command, env=everything, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("path", executed.NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_shows_exactly_what_it_shows(path: Path) -> None:
+    notebook, kernel = executed.ready(path), execute.kernel_of(path)
+    options = ["--nbval", "--nbval-sanitize-with", str(CONFIG)]
+    env = {}
+    if kernel.startswith("cloister") and execute.is_bundled(notebook):
+        options += ["--nbval-kernel-name", "cloister-replay"]
+        env["CLOISTER_REPLAY"] = str(notebook)
+    elif kernel.startswith("cloister"):
+        env["CLOISTER_HOME"] = str(executed.demo().home)
+    done = nbval(notebook, *options, env=env)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_the_tour_runs_live() -> None:
+    env = {"CLOISTER_HOME": str(executed.demo().home)}
+    done = nbval(executed.TOUR, "--nbval-lax", "--nbval-kernel-name", "cloister", env=env)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_nbval_would_notice_one_digit(tmp_path: Path) -> None:
+    original = executed.live_tour()
+    notebook = json.loads(original.read_text())
+    cell = next(cell for cell in notebook["cells"] if cell["id"] == "float")
+    (line,) = cell["outputs"][0]["text"]
+    cell["outputs"][0]["text"] = [line.replace(line[3], "1" if line[3] != "1" else "2", 1)]
+    edited = tmp_path / "edited.ipynb"
+    edited.write_text(json.dumps(notebook))
+    env = {"CLOISTER_REPLAY": str(original)}
+    done = nbval(edited, "--nbval", "--nbval-sanitize-with", str(CONFIG), "--nbval-kernel-name", "cloister-replay", env=env)
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+
+
+def test_outputs_that_are_not_compared_are_counted() -> None:
+    found = set()
+    for path in executed.NOTEBOOKS:
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            hidden = _HIDING & set(cell["metadata"].get("tags", ()))
+            if hidden or (cell["cell_type"] == "code" and "NBVAL" in "".join(cell["source"]).upper()):
+                found.add((path.name, cell["id"]))
+    assert found == set(NOT_COMPARED)
+
+
+def test_the_sanitizer_hides_one_thing() -> None:
+    assert CONFIG.read_text().count("regex:") == 1
