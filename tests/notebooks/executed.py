@@ -36,22 +36,17 @@ def demo() -> Demo:
 @functools.cache
 def ready(path: Path) -> Path:
     """Return a notebook with outputs: itself if it is bundled, or a copy executed live in this run's demo."""
-    if execute.is_bundled(path):
-        return path
-    target = demo().home / "executed" / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    execute.execute(path, target, demo().home)
-    return target
-
-
-def live_tour() -> Path:
-    """Return the tour as executed by the code under test, whatever the repository carries."""
-    return _live(TOUR)
+    return path if execute.is_bundled(path) else _executed(path)
 
 
 @functools.cache
-def _live(path: Path) -> Path:
-    target = demo().home / "live" / path.name
+def live_tour() -> Path:
+    """Return the tour as executed by the code under test, whatever the repository carries."""
+    return _executed(TOUR) if execute.is_bundled(TOUR) else ready(TOUR)
+
+
+def _executed(path: Path) -> Path:
+    target = demo().home / "executed" / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     execute.execute(path, target, demo().home)
     return target

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 for folder in ("notebooks", "reviewer", "protocol"):
     sys.path.insert(0, str(HERE.parent / folder))
-sys.path.insert(0, str(HERE))
-
-import pytest
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,6 @@ import msgspec
 
 from cloister.receipt.receipt import Charge, Receipt
 
-COUNTED = ("releases", "rows", "compute", "models")
-
 
 class Sums:
     """The sums of every account and limit at one moment of a replay.
@@ -76,9 +74,9 @@ class Sums:
 
 def _privacy(charge: Charge) -> tuple[Fraction, Fraction]:
     """Return what everyone and what the analyst had spent after a charge."""
-    return Fraction(getattr(charge, "spent", charge.rho)), Fraction(getattr(charge, "analyst_spent", charge.rho))
+    return Fraction(charge.spent), Fraction(charge.analyst_spent)
 
 
 def _used(charge: Charge) -> dict[str, int]:
-    found = msgspec.to_builtins(getattr(charge, "used", {}))
-    return {name: int(found[name]) for name in COUNTED if name in found}
+    found: dict[str, int] = msgspec.to_builtins(charge.used)
+    return found
