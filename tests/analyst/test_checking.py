@@ -22,7 +22,7 @@ from signed_world import Story, World
 from cloister.analyst import asks as asks_module
 from cloister.analyst import page
 from cloister.analyst.agreed import Agreed, Agreement
-from cloister.analyst.asks import MAX_WAITING, Asks
+from cloister.analyst.asks import MAX_NOTEBOOKS, MAX_WAITING, Asks
 from cloister.analyst.checking import Checker
 from cloister.analyst.receipts import ReceiptBook
 from cloister.analyst.rehearsals import Rehearsals
@@ -235,6 +235,10 @@ def test_an_altered_store_vouches_for_nothing(machine: Machine) -> None:
 # What takes time is answered beside the kernel.
 
 
+def read(question: dict[str, Any]) -> Any:
+    return page.read_ask(json.dumps(question).encode())
+
+
 def ask(machine: Machine, *questions: dict[str, Any], agreement: Agreement | None = None) -> list[Any]:
     """Answer on a running event loop, and see that the loop was never held up."""
 
@@ -243,7 +247,7 @@ def ask(machine: Machine, *questions: dict[str, Any], agreement: Agreement | Non
         desk = Asks(known, Rehearsals(lambda: machine.home / "rehearsals.json"))
         answers: list[Any] = []
         for question in questions:
-            desk.take(page.read_ask(json.dumps(question).encode()), answers.append)
+            desk.take(read(question), answers.append)
         longest, last = 0.0, time.perf_counter()
         while len(answers) < len(questions):
             await asyncio.sleep(0.001)
@@ -332,15 +336,25 @@ def test_without_a_contract_the_answer_says_so(home: Machine) -> None:
     assert [answer["code"] for answer in ask(home, *questions, agreement=Agreement(None))] == ["page.contract"] * 2
 
 
-def test_a_page_that_asks_without_end_is_told_to_wait(home: Machine) -> None:
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        ({"type": "estimate", "id": "1", "cells": []}, MAX_WAITING),
+        ({"type": "bundle", "id": "1", "notebook": {}}, MAX_NOTEBOOKS),
+    ],
+)
+def test_a_page_that_asks_without_end_is_told_to_wait(question: dict[str, Any], most: int, home: Machine) -> None:
     async def run() -> None:
         desk = Asks(Agreement(lambda: home.agreed), Rehearsals(lambda: home.home / "x"))
-        question: Any = page.read_ask(b'{"type": "estimate", "id": "1", "cells": []}')
-        for _ in range(MAX_WAITING):
-            desk.take(question, lambda _: None)
+        answers: list[Any] = []
+        for _ in range(most):
+            desk.take(read(question), answers.append)
         with pytest.raises(UnavailableError) as caught:
-            desk.take(question, lambda _: None)
+            desk.take(read(question), answers.append)
         assert caught.value.code == "page.busy"
+        await asyncio.wait(set(desk._tasks), timeout=20)
+        assert len(answers) == most
+        desk.take(read(question), answers.append)  # there is room again
         desk.close()
 
     asyncio.run(run())

@@ -131,6 +131,14 @@ def test_genuine_hardware_is_all_that_was_established() -> None:
     assert states(checklist(State.OPEN, verdict(), None, split))["placement"] == "unknown"
 
 
+def test_a_replay_claims_nothing_about_an_enclave() -> None:
+    kernel, uplink, _ = standing(World(), mode="replay")
+    uplink.state, uplink.verdict = State.OPEN, verdict(tone="grey")
+    found = states(kernel.status()["checklist"])
+    assert found.pop("isolation") == "ok"
+    assert set(found.values()) == {"unknown"}
+
+
 @pytest.mark.parametrize(
     ("isolation", "state"),
     [
@@ -260,7 +268,8 @@ def test_only_the_last_receipts_are_listed_and_all_are_counted() -> None:
         (State.DIALLING, "confidential", "green", "grey"),
         (State.OPEN, "confidential", "green", "green"),
         (State.OPEN, "confidential", "amber", "amber"),
-        (State.OPEN, "replay", "green", "grey"),
+        (State.OPEN, "replay", "grey", "grey"),
+        (State.OPEN, "replay", "red", "red"),
         (State.REFUSED, "confidential", "green", "red"),
         (State.LOST, "confidential", "green", "red"),
         (State.DEAD, "mock", "green", "red"),

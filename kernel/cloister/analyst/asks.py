@@ -25,6 +25,8 @@ from cloister.home import cloister_home
 from cloister.receipt.bundle import BUNDLE_KEY, METADATA_KEY
 
 MAX_WAITING = 16
+# A notebook may have 32 MiB, and those that wait are kept in memory.
+MAX_NOTEBOOKS = 3
 Send = Callable[[page.Message], None]
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,8 @@ class Asks:
         self._rehearsals = rehearsals
         self._verifier = Verifier()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Notebooks are large: one at a time.
-        self._notebook = asyncio.Lock()
+        self._notebooks = 0
+        self._one_notebook = asyncio.Lock()
 
     def take(self, ask: page.EstimateAsk | page.CheckAsk | page.NotebookAsk, send: Send) -> None:
         """Start to answer; ``send`` is called once, later.
@@ -65,8 +67,10 @@ class Asks:
         Raises:
             UnavailableError: ``page.busy``: too many wait already.
         """
-        if len(self._tasks) >= MAX_WAITING:
+        is_notebook = isinstance(ask, page.NotebookAsk)
+        if len(self._tasks) >= MAX_WAITING or (is_notebook and self._notebooks >= MAX_NOTEBOOKS):
             raise UnavailableError("page.busy", "too many questions of this page are still unanswered")
+        self._notebooks += is_notebook
         task = asyncio.create_task(self._serve(ask, send))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -88,10 +92,12 @@ class Asks:
             log.exception("defect while answering the page")
             fault = FaultError("page.fault", "the proxy failed to answer", next_step="see the log of the kernel")
             send(page.error_message(ask_id, fault))
+        finally:
+            self._notebooks -= isinstance(ask, page.NotebookAsk)
 
     async def _answer(self, ask: page.EstimateAsk | page.CheckAsk | page.NotebookAsk) -> page.Message:
         if isinstance(ask, page.NotebookAsk):
-            async with self._notebook:
+            async with self._one_notebook:
                 work = self._verify if ask.type == "verify" else _bundle
                 return await asyncio.to_thread(work, ask)
         if ask["type"] == "estimate":

@@ -69,6 +69,13 @@ def checklist(
     ]
 
 
+def replayed(verdict: Verdict | None) -> list[page.ChecklistItem]:
+    """Return the six lines of a replay: no enclave runs, so only the sandbox on this machine can be judged."""
+    text = "a replay: no enclave runs, the answers are those of receipts; `cloister verify` says what they are worth"
+    lines = [_item(name, "unknown", text) for name in NAMES if name != "isolation"]
+    return [*lines, _isolation(verdict.isolation if verdict else {})]
+
+
 def _hardware(verdict: Verdict) -> page.ChecklistItem:
     if verdict.assurance == "simulated":
         text = "simulated: there is no genuine hardware, so the owner of its machine can read and change everything"

@@ -6,6 +6,8 @@ Target ``cloister.status`` (docs/protocol.md section 8). What a page may say is 
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from cloister.analyst import page
@@ -62,7 +64,7 @@ class OwnComms:
             return
         self._open[said.comm_id] = said.target_name
         for message in self._standing.all():
-            self._send(said.comm_id, message, request.message.header)
+            self._send(said.comm_id, message, parent=request.message.header)
 
     def said(self, request: Request) -> None:
         """Serve a ``comm_msg`` or ``comm_close`` on one of our comms; a wrong message is answered with an error."""
@@ -70,23 +72,24 @@ class OwnComms:
         if request.header.msg_type == "comm_close":
             self._open.pop(said.comm_id, None)
             return
-        parent, raw = request.message.header, bytes(said.data)
+        answer = partial(self._send, said.comm_id, parent=request.message.header)
+        raw = bytes(said.data)
         try:
             ask = page.read_ask(raw)
             if isinstance(ask, page.NotebookAsk) or ask["type"] != "refresh":
-                self._asks.take(ask, lambda message: self._send(said.comm_id, message, parent))
+                self._asks.take(ask, answer)
             else:
-                self._send(said.comm_id, self._standing.status(), parent)
+                answer(self._standing.status())
         except CloisterError as error:
-            self._send(said.comm_id, page.error_message(page.ask_id(raw), error), parent)
+            answer(page.error_message(page.ask_id(raw), error))
 
     def push(self) -> None:
         """Tell every open comm what is new."""
         for message in self._standing.news():
             for comm_id in self._open:
-                self._send(comm_id, message, EMPTY)
+                self._send(comm_id, message)
 
-    def _send(self, comm_id: str, message: page.Message, parent: bytes) -> None:
+    def _send(self, comm_id: str, message: page.Message, *, parent: bytes = EMPTY) -> None:
         # An answer may come after its comm was closed.
         if comm_id in self._open:
             self._front.publish("comm_msg", {"comm_id": comm_id, "data": message}, parent)
