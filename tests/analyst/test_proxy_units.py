@@ -96,14 +96,39 @@ def test_a_command_is_the_only_statement(code: str, name: str | None) -> None:
     assert (command.name if command else None) == name
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("put", "command.later"), ("get", "command.later"), ("x", "command.unknown")]
-)
-def test_commands_that_are_not_there_say_so(name: str, code: str) -> None:
+def test_a_command_that_is_not_there_says_so() -> None:
     with pytest.raises(RefusedError) as refusal:
-        commands.answer(commands.Command(name), commands.Known(INFO))
-    assert refusal.value.code == code
-    assert refusal.value.next_step
+        commands.answer(commands.Command("x"), commands.Known(INFO))
+    assert refusal.value.code == "command.unknown"
+    assert len(refusal.value.nearest) == len(commands.FORMS)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("%cloister status now", "no words"),
+        ("%cloister put", "1 to 2 words and got 0"),
+        ("%cloister put a b c", "1 to 2 words and got 3"),
+        ("%cloister put a.csv --force", "no --force"),
+        ("%cloister get a.csv --forse", "no --forse"),
+        ("%cloister put 'a.csv", "quotation mark"),
+    ],
+)
+def test_a_command_written_otherwise_says_how_it_is_written(code: str, says: str) -> None:
+    command = commands.parse(code)
+    assert command is not None
+    with pytest.raises(RefusedError, match=says) as refusal:
+        command.words()
+    assert refusal.value.code == "command.arguments"
+    assert refusal.value.nearest == (commands.FORMS[command.name].usage(command.name),)
+
+
+def test_words_of_a_command_are_split_as_a_person_means_them() -> None:
+    command = commands.parse(
+        """%cloister get 'my plot.png' a\\b --force # not a comment""".removesuffix(" # not a comment")
+    )
+    assert command is not None
+    assert command.words() == (("my plot.png", "a\\b"), frozenset({"--force"}))
 
 
 @pytest.mark.parametrize(
@@ -167,24 +192,44 @@ def test_cards_escape_everything() -> None:
 def test_budget_card_names_every_limit() -> None:
     known = {
         "limits": [
-            {"name": "privacy", "population": "p", "spent": "1/3", "limit": "1", "analyst_spent": "1/3",
+            {"name": "privacy", "population": "p", "spent": "1/2", "limit": "1", "analyst_spent": "1/2",
              "analyst_limit": "2/3"},
-            {"name": "releases", "spent": 1, "limit": 0},
-            {"name": "expiry", "not_after": "2027"},
+            {"name": "privacy", "population": "q", "limit": "1", "analyst_limit": "1",
+             "error": {"code": "broker.unavailable", "reason": "it is <asleep>"}},
+            {"name": "releases", "spent": 3, "limit": 1000},
+            {"name": "rows", "spent": 1200000, "limit": 50000000},
+            {"name": "compute", "spent": 125, "limit": 36000},
+            {"name": "models", "spent": 0, "limit": 0},
+            {"name": "expiry", "not_after": "2999-01-01T00:00:00Z"},
+            {"name": "expiry", "not_after": "2001-01-01T00:00:00Z"},
+            {"name": "colour", "spent": "red"},
+            7,
         ],
-        "time": "now",
+        "time": "2026-11-21T10:00:00Z",
     }  # fmt: skip
-    text = bundles.budget(known)["text/plain"]
-    assert "33.3% used (0.3333 of 1 rho)" in text
-    assert "50.0% used" in text
-    assert "1 of 0" in text
-    assert "2027" in text
+    shown = bundles.budget(known)
+    for words in (
+        "75.0 % of yours used; everyone together 50.0 %", "not known now: [broker.unavailable]", "3 of 1,000 releases",
+        "1,200,000 of 50,000,000 rows scanned", "12.5 s of 60 min", "none allowed", "days left", "ended at 2001",
+        "colour", "as of 2026-11-21T10:00:00Z",
+    ):  # fmt: skip
+        assert words in shown["text/plain"]
+    assert "[###############.....]" in shown["text/plain"]
+    assert "[????????????????????]" in shown["text/plain"]
+    assert "0/75.0% 100%" in shown["text/html"]
+    assert "<asleep>" not in shown["text/html"]
+    # A broker that is silent: nobody knows how much is left.
+    assert "left" not in shown["text/plain"].partition("\n")[0]
+    assert "nothing is charged" in bundles.budget(known, mode="mock")["text/plain"].partition("\n")[0]
+
+
+NOTHING = guard.Owned((), ())
 
 
 def test_guard_reports_what_it_cannot_read() -> None:
     with pytest.raises(MalformedError):
-        guard.reserved_name("display_data", message(b"cloister"), ())
-    assert guard.reserved_name("display_data", message(b"not looked at"), ()) is None
+        guard.reserved_name("display_data", message(b"cloister"), NOTHING)
+    assert guard.reserved_name("display_data", message(b"not looked at"), NOTHING) is None
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,11 @@ class LocalSession:
         """Send one frame to the bridge."""
         if self._lost:
             raise UnavailableError("session.lost", self._lost)
+        if kind == Kind.EVENT:  # for the agent, of which there is none
+            error = {"kind": "unavailable", "code": "vault.died", "reason": "there is none"}
+            event = {**json.loads(parts[0]), "error": error}
+            self.inject(Frame(Kind.EVENT, (json.dumps(event).encode(),)))
+            return
         self._writer.write(frames.encode(kind, *parts))
         await self._writer.drain()
 

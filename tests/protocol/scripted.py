@@ -33,6 +33,8 @@ class ScriptedEnclave:
     def __init__(self, on_message: Callable[[ScriptedEnclave, Kind, Message], None] | None = None) -> None:
         self.verdict = LocalVerdict()
         self.received: list[Received] = []
+        self.asked: list[tuple[dict[str, Any], bytes]] = []
+        self.on_ask: Callable[[dict[str, Any], bytes], None] | None = self._answer
         self.send_gate = asyncio.Event()
         self.send_gate.set()
         self._on_message = on_message
@@ -46,6 +48,11 @@ class ScriptedEnclave:
 
     async def send(self, kind: int, *parts: bytes) -> None:
         await self.send_gate.wait()
+        if kind == Kind.EVENT:
+            self.asked.append((json.loads(parts[0]), b"".join(parts[1:])))
+            if self.on_ask:
+                self.on_ask(*self.asked[-1])
+            return
         message = split(parts)
         self.received.append((Kind(kind), message))
         if self._on_message:
@@ -71,6 +78,11 @@ class ScriptedEnclave:
 
     def event(self, **event: Any) -> None:
         self.say(Kind.EVENT, json.dumps(event).encode())
+
+    def _answer(self, ask: dict[str, Any], data: bytes) -> None:
+        """As an agent whose vault tells nothing."""
+        error = {"kind": "unavailable", "code": "vault.died", "reason": "there is none"}
+        self.event(type=ask["type"], id=ask["id"], error=error)
 
     def publish(self, msg_type: str, content: dict[str, Any] | bytes, parent: bytes = b"{}") -> None:
         self._compose(Kind.IOPUB, msg_type, content, parent, (b"topic",))

@@ -219,7 +219,7 @@ def test_budget_command_waits_for_the_cells_before_it_and_shows_the_last_report(
     async def story(talk: Talk, _: ScriptedEnclave) -> None:
         talk.client.execute("1")
         _, outputs = await talk.run("%cloister budget")
-        assert "25.0% used (0.2 of 0.8)" in outputs[2]["content"]["data"]["text/plain"]
+        assert "25.0 % used" in outputs[2]["content"]["data"]["text/plain"]
 
     tell(tmp_path, serve, story)
 

@@ -107,7 +107,10 @@ def _commands_still_work(client: Client, state: str) -> None:
     assert "<table>" in shown["text/html"]
     assert client.run("%cloister help").content["status"] == "ok"
     assert "unknown" in client.run("%cloister budget").of("display_data")[0]["data"]["text/plain"]
-    assert "command.later" in client.run("%cloister put a.csv").content["evalue"]
+    for line in ("put a.csv", "get a.csv"):
+        failed = client.run(f"%cloister {line}")
+        assert failed.content["status"] == "error"
+        assert failed.reply_s < 1
 
 
 def _comms_are_closed_or_ours(client: Client, state: str) -> None:

@@ -149,7 +149,8 @@ class Events:
 
     def _budget(self, event: dict[str, Any]) -> None:
         budget = event.get("budget")
-        self.budget = budget if isinstance(budget, dict) else None
+        # Somebody's ask that failed tells nothing new: what was told last stays, with its time.
+        self.budget = budget if isinstance(budget, dict) else self.budget
 
     def _refused(self, event: dict[str, Any]) -> None:
         error = event.get("error")

@@ -13,18 +13,22 @@ What comes from inside is the business of ``relay`` (notebook code) and ``events
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
-from cloister.analyst import commands, guard
+from cloister.analyst import guard, limits, widgets
 from cloister.analyst.agreed import Agreement, LoadAgreed
 from cloister.analyst.asks import Asks
 from cloister.analyst.chips import OpenBook
+from cloister.analyst.commands import Known
 from cloister.analyst.comms import OwnComms
 from cloister.analyst.connection_file import ConnectionFile
+from cloister.analyst.errands import Errands
 from cloister.analyst.events import Events
 from cloister.analyst.front import Front
+from cloister.analyst.lines import Lines
+from cloister.analyst.live import LiveViews
 from cloister.analyst.messages import Request
 from cloister.analyst.own_replies import ALWAYS_ANSWERED, NEVER_FORWARDED, SUBSHELL_REQUESTS, OwnReplies
 from cloister.analyst.parent_watch import parent_gone
@@ -41,19 +45,10 @@ from cloister.wire.frames import Frame, Kind
 _SHUTDOWN_PATIENCE_S = 2.0
 _GOODBYE_PATIENCE_S = 0.5
 _CLOSE_PATIENCE_S = 2.0
-_VERDICT_PATIENCE_S = 15.0
 _CHANNELS = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
 _INTERRUPTED = UnavailableError("proxy.interrupted", "interrupted before the enclave was reached; nothing was sent")
 
 log = logging.getLogger(__name__)
-
-
-class _Waiting(NamedTuple):
-    """A ``%cloister`` line whose answer depends on cells before it."""
-
-    request: Request
-    command: commands.Command
-    cells: set[str]
 
 
 class Proxy:
@@ -82,20 +77,32 @@ class Proxy:
         self._front = Front(connection, self._on_request)
         self._pending = Pending()
         self._uplink = Uplink(open_session, self._on_frame, self._on_change)
-        agreement = Agreement(load_agreed)
-        self._rehearsals = Rehearsals(lambda: rehearsals_path(cloister_home(), agreement.get().digest))
-        self._events = Events(self._uplink, self._notice, open_book, agreement, self._rehearsals)
-        self._standing = Standing(entry, mode, self._uplink, self._events, agreement)
+        self._agreement = Agreement(load_agreed)
+        self._rehearsals = Rehearsals(lambda: rehearsals_path(cloister_home(), self._agreement.get().digest))
+        self._events = Events(self._uplink, self._notice, open_book, self._agreement, self._rehearsals)
+        self._standing = Standing(entry, mode, self._uplink, self._events, self._agreement)
         self._info = self._standing.info
-        self._asks = Asks(agreement, self._rehearsals)
+        self._asks = Asks(self._agreement, self._rehearsals)
         self._comms = OwnComms(self._front, self._standing, self._asks)
+        self._live = LiveViews(self._front, self._picture)
         self._own = OwnReplies(connection)
+        self._errands = Errands(self._uplink.send)
         self._relay = Relay(
-            self._front, self._pending, self._events, self._comms, info=self._info, on_reply=self._on_reply
+            self._front, self._pending, self._events, self._comms, self._live, info=self._info, on_reply=self._on_reply
         )
-        self._waiting: list[_Waiting] = []
-        self._deciding: set[asyncio.Task[None]] = set()
-        self._decided = asyncio.Event()
+        self._lines = Lines(
+            self._front,
+            self._pending,
+            self._uplink,
+            self._errands,
+            self._live,
+            echo=self._echo,
+            known=self._known,
+            again=self._on_request,
+            done=self._relay.resume_busy,
+            # Jupyter starts a kernel in the notebook's folder.
+            folder=Path.cwd(),
+        )
         self._kernel_alive = False
         self._said_goodbye = asyncio.Event()
         self._kernel_ended = asyncio.Event()
@@ -128,10 +135,31 @@ class Proxy:
         """End ``run`` (used by the signal handler)."""
         self._stop.set()
 
+    def _known(self) -> Known:
+        try:
+            contract = self._agreement.get().contract
+        except CloisterError:  # no contract is known here: shares are shown without epsilon
+            contract = None
+        return Known(self._info(), self._events.budget, self._events.verified, contract)
+
+    def _picture(self, view: str) -> widgets.Models:
+        """Return the models of a live view as they should be now."""
+        known = self._known()
+        if view == widgets.BUDGET:
+            return widgets.budget(known.budget, known.contract, self._mode)
+        return widgets.status(known.info, limits.left(limits.limits(known.budget or {}, known.contract)))
+
+    def _tell_pages(self) -> None:
+        """Tell every open comm and live view that something changed."""
+        self._comms.push()
+        self._live.refresh()
+
     def _on_request(self, request: Request) -> None:
         kind = request.header.msg_type
         if self._is_own_business(request):
             return
+        if kind == "interrupt_request":
+            self._lines.interrupt()
         if kind == "shutdown_request":
             self._shut_down(request)
         elif kind in ALWAYS_ANSWERED and not self._can_ask(kind):
@@ -147,10 +175,12 @@ class Proxy:
             self._answer(request)
             return True
         if kind == "execute_request":
-            command = commands.parse(str(request.content().get("code", "")))
-            if command is not None:
-                self._command(request, command)
-            return command is not None
+            return self._lines.take(request)
+        if self._live.take(request, alone=not self._kernel_alive or self._uplink.gone):
+            self._front.status("busy", request.message.header)
+            self._front.status("idle", request.message.header)
+            self._relay.resume_busy()
+            return True
         if kind == "comm_open" and guard.is_reserved_target(request.content()):
             with self._front.serving(request):
                 self._comms.opened(request)
@@ -181,7 +211,7 @@ class Proxy:
 
     def _answer(self, request: Request) -> None:
         with self._front.serving(request):
-            content = self._own.content(request, self._info(), self._comms.listing())
+            content = self._own.content(request, self._info(), self._listing())
             self._front.reply(request, content)
             if request.header.msg_type == "interrupt_request":
                 self._interrupt_queued()
@@ -200,53 +230,24 @@ class Proxy:
 
     def _fail_reply(self, request: Request, error: CloisterError) -> None:
         if request.header.msg_type in ALWAYS_ANSWERED:
-            self._front.reply(request, self._own.content(request, self._info(), self._comms.listing()))
+            self._front.reply(request, self._own.content(request, self._info(), self._listing()))
         elif request.wants_reply:
             self._front.fail(request, error, self._relay.execution_count)
         elif request.header.msg_type == "comm_open":
             closing = {"comm_id": str(request.content().get("comm_id")), "data": {}}
             self._front.publish("comm_close", closing, request.message.header)
 
-    def _echo(self, request: Request) -> None:
-        """Count and show the input of a cell that the sandbox will not see."""
+    def _listing(self) -> dict[str, Any]:
+        return {**self._comms.listing(), **self._live.listing()}
+
+    def _echo(self, request: Request) -> int:
+        """Count and show the input of a cell that the sandbox will not see; return its number."""
         content = request.content()
-        if request.header.msg_type != "execute_request" or content.get("silent"):
-            return
-        self._relay.execution_count += 1
-        shown = {"code": str(content.get("code", "")), "execution_count": self._relay.execution_count}
-        self._front.publish("execute_input", shown, request.message.header)
-
-    def _command(self, request: Request, command: commands.Command) -> None:
-        cells = self._pending.cells() if command.waits else set()
-        if cells:
-            self._waiting.append(_Waiting(request, command, cells))
-        elif command.about_enclave and self._uplink.state is State.DIALLING:
-            task = asyncio.create_task(self._after_verdict(request, command))
-            self._deciding.add(task)
-            task.add_done_callback(self._deciding.discard)
-        else:
-            self._run_command(request, command)
-
-    async def _after_verdict(self, request: Request, command: commands.Command) -> None:
-        """Answer once there is a verdict: Run All sends its first line before the enclave could answer."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._decided.wait(), _VERDICT_PATIENCE_S)
-        self._run_command(request, command)
-
-    def _run_command(self, request: Request, command: commands.Command) -> None:
-        with self._front.serving(request):
-            self._echo(request)
-            try:
-                known = commands.Known(self._info(), self._events.budget, self._events.verified)
-                data = commands.answer(command, known)
-            except CloisterError as error:
-                self._front.fail(request, error, self._relay.execution_count)
-            else:
-                shown = {"data": data, "metadata": {}, "transient": {}}
-                self._front.publish("display_data", shown, request.message.header)
-                reply = {"status": "ok", "execution_count": self._relay.execution_count}
-                self._front.reply(request, {**reply, "user_expressions": {}, "payload": []})
-        self._relay.resume_busy()
+        if request.header.msg_type == "execute_request" and not content.get("silent"):
+            self._relay.execution_count += 1
+            shown = {"code": str(content.get("code", "")), "execution_count": self._relay.execution_count}
+            self._front.publish("execute_input", shown, request.message.header)
+        return self._relay.execution_count
 
     def _on_reply(self, reply_type: str, msg_id: str, outcome: Outcome) -> None:
         """Note that the sandbox answered: waiting ``%cloister`` lines and a shutdown hang on it."""
@@ -254,20 +255,7 @@ class Proxy:
             self._said_goodbye.set()
         elif reply_type == "execute_reply":
             self._rehearsals.ended(msg_id, outcome.status)
-            for waiting in list(self._waiting):
-                waiting.cells.discard(msg_id)
-                if outcome.stops or not waiting.cells:
-                    self._waiting.remove(waiting)
-                    if outcome.stops:
-                        self._abort(waiting.request)
-                    else:
-                        self._run_command(waiting.request, waiting.command)
-
-    def _abort(self, request: Request) -> None:
-        """Skip a cell queued behind one that failed, as ipykernel does."""
-        with self._front.serving(request):
-            self._front.reply(request, {"status": "aborted"})
-        self._relay.resume_busy()
+            self._lines.replied(msg_id, stops=outcome.stops)
 
     def _interrupt_queued(self) -> None:
         """Stop what waits for an enclave that is still being dialled."""
@@ -299,9 +287,11 @@ class Proxy:
 
     async def _on_frame(self, frame: Frame) -> None:
         if frame.kind == Kind.EVENT:
-            if self._events.handle(frame):
+            # A file that was asked for is nobody else's business; a budget is everybody's.
+            if not self._errands.is_file(frame) and self._events.handle(frame):
                 self._kernel_alive = self._kernel_alive or self._events.kernel_started
-                self._comms.push()
+                self._tell_pages()
+            self._errands.answered(frame)
         elif frame.kind in _CHANNELS and not self._uplink.gone:
             self._kernel_alive = True
             self._relay.take(frame)
@@ -310,17 +300,13 @@ class Proxy:
             log.debug("ignored a frame of kind %d", frame.kind)
 
     def _on_change(self) -> None:
-        if self._uplink.state is not State.DIALLING:
-            self._decided.set()
         if self._uplink.gone:
             self._kernel_ended.set()
             log.log(logging.INFO if self._ending else logging.WARNING, "enclave %s", self._reason())
             for entry in self._pending.take():
                 self._fail(entry.request, self._reason(), entry)
-            waiting, self._waiting = self._waiting, []
-            for item in waiting:
-                self._run_command(item.request, item.command)
-        self._comms.push()
+        self._lines.changed()
+        self._tell_pages()
 
     def _reason(self) -> CloisterError:
         return self._uplink.error or UnavailableError("proxy.enclave", "there is no enclave")

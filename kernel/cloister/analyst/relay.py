@@ -18,6 +18,7 @@ from cloister.analyst import chips, guard, own_replies
 from cloister.analyst.comms import OwnComms
 from cloister.analyst.events import Events
 from cloister.analyst.front import Front
+from cloister.analyst.live import LiveViews
 from cloister.analyst.messages import Header, Message, decode_object, parse_header, split
 from cloister.analyst.pending import Pending
 from cloister.errors import MalformedError, RefusedError
@@ -64,6 +65,7 @@ class Relay:
         pending: Pending,
         events: Events,
         comms: OwnComms,
+        live: LiveViews,
         *,
         info: Callable[[], dict[str, Any]],
         on_reply: Callable[[str, str, Outcome], None],
@@ -72,6 +74,8 @@ class Relay:
         self._pending = pending
         self._events = events
         self._comms = comms
+        self._live = live
+        self._own = guard.Owned(comms, live)
         self._info = info
         self._on_reply = on_reply
         self._noted: OrderedDict[bytes, None] = OrderedDict()
@@ -84,7 +88,9 @@ class Relay:
             header = parse_header(message.header)
             message = self._front.adopt(message)
             parent = _decode(_parent_decoder, message.parent).msg_id
-            reserved = guard.reserved_name(header.msg_type, message, self._comms)
+            # A list of comms is made anew from what the sandbox may say.
+            listed = frame.kind != Kind.IOPUB and header.msg_type == "comm_info_reply"
+            reserved = None if listed else guard.reserved_name(header.msg_type, message, self._own)
             if frame.kind == Kind.IOPUB:
                 self._iopub(header, message, parent, reserved)
             elif frame.kind == Kind.STDIN:
@@ -98,6 +104,11 @@ class Relay:
     def _iopub(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
         if header.msg_type == "iopub_welcome":
             return  # greets the bridge; the proxy greets its own subscribers
+        if self._live.watching and header.msg_type in ("comm_msg", "comm_close"):
+            content = decode_object(message.content)
+            if self._live.is_control(content):
+                self._control(header, message, content, reserved)
+                return
         if reserved is not None:
             self._note_reserved(reserved, message.parent)
             return
@@ -111,6 +122,20 @@ class Relay:
         self._pending.status(parent, state)
         if state == "idle":
             self.resume_busy()
+
+    def _control(self, header: Header, message: Message, content: dict[str, Any], reserved: str | None) -> None:
+        """Answer a page that asks for the states of all widgets: the sandbox's and ours, or ours alone.
+
+        A sandbox that claims one of ours is not heard; one that knows no such comm (``ipywidgets`` was never imported)
+        closes it, and has no models either.
+        """
+        if reserved is not None:
+            self._note_reserved(reserved, message.parent)
+        if reserved is not None or header.msg_type == "comm_close":
+            self._live.answer(str(content.get("comm_id")), message.parent)
+        if reserved is None:
+            merged = self._live.merged(message, content) if header.msg_type == "comm_msg" else message
+            self._front.relay(Kind.IOPUB, merged, header.msg_type)
 
     def resume_busy(self) -> None:
         """After somebody else's ``idle``, tell again that a cell is running: front ends show the last word."""
@@ -152,9 +177,9 @@ class Relay:
             content = own_replies.amend_kernel_info(decode_object(message.content), self._info())
             return message._replace(content=msgspec.json.encode(content)), ""
         if header.msg_type == "comm_info_reply":
-            content = decode_object(message.content)
-            inner = content.get("comms")
-            content["comms"] = {**(inner if isinstance(inner, dict) else {}), **self._comms.listing()}
+            inner = decode_object(message.content).get("comms")
+            kept = guard.comms_of_sandbox(inner if isinstance(inner, dict) else {}, self._own)
+            content = {"status": "ok", "comms": {**kept, **self._comms.listing(), **self._live.listing()}}
             return message._replace(content=msgspec.json.encode(content)), ""
         return message, ""
 
