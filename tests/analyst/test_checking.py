@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reviewer"))  # the signing parties live there
 
-from signed_world import Story, World
+from signed_world import CARD, Story, World
 
 from cloister.analyst import asks as asks_module
 from cloister.analyst import page
@@ -208,6 +208,17 @@ def test_a_chip_of_another_contract_is_foreign(machine: Machine, tmp_path: Path)
     output = world.chip(facts)
     found = machine.check(asked(output))
     assert found == [("foreign", "released under another contract than this kernel's")]
+
+
+def test_a_replay_judges_by_the_receipts_it_verified(machine: Machine, tmp_path: Path) -> None:
+    story = machine.story
+    pairs = zip(machine.chips(), (story.count, story.means), strict=True)
+    receipts = {releases(chip)["receipt"]: receipt for chip, receipt in pairs}
+    replayed = Agreed(machine.world.terms, machine.world.digest, receipts, {"clinic.visits": CARD})
+    chips = machine.chips()
+    text(chips[0])
+    found = Checker(tmp_path / "empty", replayed).check(chips)
+    assert [verdict["state"] for verdict in found] == ["false", "verified"]
 
 
 def test_a_release_of_another_session_must_say_that_it_is_recalled(machine: Machine) -> None:

@@ -17,7 +17,7 @@ from signed_world import World
 
 from cloister.analyst import page
 from cloister.analyst.agreed import Agreement, agreed_to
-from cloister.analyst.checklist import NAMES, checklist
+from cloister.analyst.checklist import NAMES, NOT_ATTESTED, checklist
 from cloister.analyst.events import Events
 from cloister.analyst.rehearsals import Rehearsals
 from cloister.analyst.standing import RECEIPTS_SHOWN, Standing, budget_of, promotes_to
@@ -133,7 +133,8 @@ def test_genuine_hardware_is_all_that_was_established() -> None:
 
 def test_a_replay_claims_nothing_about_an_enclave() -> None:
     kernel, uplink, _ = standing(World(), mode="replay")
-    uplink.state, uplink.verdict = State.OPEN, verdict(tone="grey")
+    uplink.state, uplink.verdict = State.OPEN, verdict(tone="green", status=NOT_ATTESTED)
+    assert kernel.status()["tone"] == "grey"
     found = states(kernel.status()["checklist"])
     assert found.pop("isolation") == "ok"
     assert set(found.values()) == {"unknown"}

@@ -18,14 +18,20 @@ from cloister.contract.terms import Contract
 from cloister.contract.words import in_words
 from cloister.errors import MalformedError, TrustError, UnavailableError
 from cloister.receipt import chain
+from cloister.receipt.receipt import Receipt
 from cloister.wire.envelope import Envelope
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """A contract that every party signed, and its digest."""
+    """A contract that every party signed, and its digest.
+
+    ``receipts`` (by digest) and the ``cards`` they are read with are verified ones that are in no store: a replay's.
+    """
 
     contract: Contract
     digest: str
+    receipts: Mapping[str, Receipt] = {}
+    cards: Mapping[str, Card] = {}
 
 
 LoadAgreed = Callable[[], Agreed]

@@ -45,6 +45,7 @@ class Checker:
     def __init__(self, store: Path, agreed: Agreed) -> None:
         self._store = store
         self._agreed = agreed
+        self._known = _Held(agreed.receipts, agreed.cards)
         self._held: dict[str, _Held | CloisterError] = {}
 
     def check(self, chips: Iterable[page.ChipAsk]) -> list[page.ChipVerdict]:
@@ -81,10 +82,10 @@ class Checker:
         for name in sorted({*shown, *told}):
             if told.get(name) != shown.get(name):
                 raise TrustError("chip.text", f"the chip's {name} is not what its receipts say")
-        return f"{len(claimed)} released, as the receipts on this machine say"
+        return f"{len(claimed)} released, as {'its receipt says' if len(claimed) == 1 else 'their receipts say'}"
 
     def _check_facts(self, claimed: ReleaseFacts) -> None:
-        held = self._session(claimed.session)
+        held = self._known if claimed.receipt in self._known.receipts else self._session(claimed.session)
         receipt = held.receipts.get(claimed.receipt)
         if receipt is None:
             raise _foreign("this machine holds no such receipt")

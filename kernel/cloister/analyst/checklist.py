@@ -57,7 +57,9 @@ def checklist(
             lines[culprit] = error.reason
         return [_item(name, "fail" if name == culprit else "unknown", text) for name, text in lines.items()]
     if verdict.status == NOT_ATTESTED:
-        text = "not attested: this kernel answers from receipts, and no enclave runs"
+        text = (
+            "not attested: this kernel answers from receipts, and no enclave runs; `cloister verify` says their worth"
+        )
         return [_item(name, "unknown", text) for name in NAMES[:-1]] + [_isolation(verdict.isolation)]
     return [
         _hardware(verdict),
@@ -67,13 +69,6 @@ def checklist(
         _placement(contract),
         _isolation(verdict.isolation),
     ]
-
-
-def replayed(verdict: Verdict | None) -> list[page.ChecklistItem]:
-    """Return the six lines of a replay: no enclave runs, so only the sandbox on this machine can be judged."""
-    text = "a replay: no enclave runs, the answers are those of receipts; `cloister verify` says what they are worth"
-    lines = [_item(name, "unknown", text) for name in NAMES if name != "isolation"]
-    return [*lines, _isolation(verdict.isolation if verdict else {})]
 
 
 def _hardware(verdict: Verdict) -> page.ChecklistItem:

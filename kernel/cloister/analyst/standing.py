@@ -15,7 +15,7 @@ import cloister
 from cloister.analyst import page
 from cloister.analyst.about import about, badge
 from cloister.analyst.agreed import Agreement
-from cloister.analyst.checklist import checklist, replayed
+from cloister.analyst.checklist import checklist
 from cloister.analyst.events import Events
 from cloister.analyst.uplink import Uplink
 from cloister.errors import CloisterError, from_dict
@@ -90,9 +90,7 @@ class Standing:
             "session": str(getattr(self._uplink.session, "session", "")),
             "promote": promotes_to(self._entry) if self._mode == "mock" else "",
             "kernel_started": self._events.kernel_started,
-            "checklist": (
-                replayed(verdict) if self._mode == "replay" else checklist(state, verdict, self._uplink.error, contract)
-            ),
+            "checklist": checklist(state, verdict, self._uplink.error, contract),
             "error": self._error(),
             "budget": budget_of(self._events.budget),
             "releases": self._events.released,

@@ -117,8 +117,9 @@ class ReplaySession:
         return ReplayBook(self._oracle)
 
     def agreed(self) -> Agreed:
-        """Return the contract of the receipts, for the page."""
-        return Agreed(self._oracle.source.contract, self._oracle.terms.digest)
+        """Return contract and receipts, for the page."""
+        source = self._oracle.source
+        return Agreed(source.contract, self._oracle.terms.digest, source.receipts, source.cards)
 
     async def send(self, kind: int, *parts: bytes) -> None:
         """Take one frame of the proxy.
