@@ -28,7 +28,7 @@ export function badgeOf(session: Session, words: Words): IBadge {
     return { tone: 'grey', word: words.t('Unknown'), left: '', title: words.t('Asking the kernel …') };
   }
   const word = words.verdict(status.word);
-  const lines = [words.t('Cloister: %1', word), `${status.entry} · ${words.t(status.mode)}`];
+  const lines = [words.t('Cloister: %1', word), `${status.entry} · ${words.known(status.mode)}`];
   if (status.error !== null) {
     lines.push(`[${status.error.code}] ${status.error.reason}`);
   }
@@ -42,7 +42,10 @@ export function troubleText(trouble: NonNullable<Session['trouble']>, words: Wor
     case 'silent':
       return words.t('The kernel did not answer. Restart it; if that does not help, its version may be too old.');
     case 'closed':
-      return words.t('The kernel refused to talk to this tab: %1', trouble.detail || words.t('too many are open'));
+      return words.t(
+        'The kernel refused to talk to this tab: %1',
+        words.known(trouble.detail) || words.t('too many are open')
+      );
     default:
       return words.t('A message of the kernel cannot be read: %1', trouble.detail);
   }
@@ -50,7 +53,7 @@ export function troubleText(trouble: NonNullable<Session['trouble']>, words: Wor
 
 function leftOf(status: StatusMessage, words: Words): { short: string; long: string } {
   if (status.mode !== 'confidential') {
-    return { short: words.t(status.mode), long: '' };
+    return { short: words.known(status.mode), long: '' };
   }
   const limit = status.budget === null ? null : tightest(status.budget);
   if (limit === null) {

@@ -33,6 +33,18 @@ function said(state: ChipState, words: Words): string {
   }[state];
 }
 
+/** How the state is known, in a word. */
+function doubt(state: ChipState, words: Words): string {
+  switch (state) {
+    case 'mock':
+      return words.t('nothing was charged');
+    case 'unverified':
+      return words.t('run in a Cloister kernel to check it, or verify the notebook');
+    default:
+      return words.t('matches its receipt');
+  }
+}
+
 interface IProps {
   readonly state: ChipState;
   readonly reason: string;
@@ -48,7 +60,13 @@ export function Chip(props: IProps): JSX.Element {
       <div className="cl-Chip-head">
         <Shield tone={TONES[state]} />
         <strong>{said(state, words)}</strong>
-        {reason && <span className="cl-Chip-reason">{reason}</span>}
+        {state === 'foreign' || state === 'false' ? (
+          <span className="cl-Chip-reason">{reason}</span>
+        ) : (
+          <span className="cl-Chip-reason" title={reason}>
+            {doubt(state, words)}
+          </span>
+        )}
       </div>
       {releases?.map((item, index) => (
         <Release key={index} item={item} words={words} />
@@ -89,7 +107,12 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
             <thead>
               <tr>
                 {[...item.keys, ...item.measures].map((label, index) => (
-                  <th key={index} scope="col" data-key={index < item.keys.length}>
+                  <th
+                    key={index}
+                    scope="col"
+                    colSpan={index < item.keys.length ? 1 : 2}
+                    data-key={index < item.keys.length}
+                  >
                     {label}
                   </th>
                 ))}
@@ -127,11 +150,15 @@ function Values(props: { row: IRow; words: Words }): JSX.Element {
         </th>
       ))}
       {row.values.map((value, index) => (
-        <td key={index} data-unreliable={row.unreliable[index] === true}>
-          <span className="cl-Chip-value">{value}</span>
-          <span className="cl-Chip-error"> ± {row.errors[index] ?? '?'}</span>
-          {row.unreliable[index] && <span className="cl-Chip-warning">{words.t('too few rows')}</span>}
-        </td>
+        <React.Fragment key={index}>
+          <td className="cl-Chip-value" data-unreliable={row.unreliable[index] === true}>
+            {value}
+          </td>
+          <td className="cl-Chip-error">
+            ± {row.errors[index] ?? '?'}
+            {row.unreliable[index] && <span className="cl-Chip-warning">{words.t('too few rows')}</span>}
+          </td>
+        </React.Fragment>
       ))}
     </tr>
   );

@@ -100,7 +100,7 @@ export class Connection implements IDisposable {
    */
   async ask(body: Body<Ask>): Promise<Message> {
     if (!fits(body, MOST[body.type])) {
-      throw new AskError('page.size', `this is more than ${MOST[body.type] / MIB} MiB`);
+      throw new AskError('page.size', 'the notebook is too large to be sent');
     }
     if (this._comm === null || this._waiting.size >= MOST_WAITING) {
       throw new AskError('page.unconnected', 'the kernel cannot be asked now');
@@ -148,6 +148,7 @@ export class Connection implements IDisposable {
     if (turn !== this._turn || this._isDisposed) {
       return;
     }
+    this._recognised = recognised;
     this._listener.cleared(recognised);
     if (!recognised) {
       return;
@@ -182,7 +183,10 @@ export class Connection implements IDisposable {
       comm.close();
     }
     if (kernel !== null) {
-      this._listener.cleared(false);
+      // Between two kernels the badge stays where it is and says "unknown", so that nothing jumps.
+      const next = this._context.session?.kernel ?? null;
+      this._recognised = this._recognised && next !== null && next.status !== 'dead' && !this._isDisposed;
+      this._listener.cleared(this._recognised);
     }
   }
 
@@ -255,6 +259,7 @@ export class Connection implements IDisposable {
   private _kernel: Kernel.IKernelConnection | null = null;
   private _turn = 0;
   private _heard = false;
+  private _recognised = false;
   private _silence = 0;
   private _isDisposed = false;
   private readonly _waiting = new Map<string, IWaiting>();

@@ -84,6 +84,12 @@ export function moment(time: string): string {
     : date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
+/** The day of a moment. */
+export function day(time: string): string {
+  const date = new Date(time);
+  return Number.isNaN(date.getTime()) ? time : date.toLocaleDateString(undefined, { dateStyle: 'medium' });
+}
+
 /** The time of day, for lists. */
 export function clock(time: string): string {
   const date = new Date(time);

@@ -14,6 +14,9 @@ import type { Session } from './session';
 import { ICloister } from './tokens';
 import type { Words } from './words';
 
+/** What the proxy says of a chip whose receipts belong to another contract (`analyst/checking.py`). */
+const FOREIGN = "released under another contract than this kernel's";
+
 class Notice extends ReactWidget {
   constructor(
     private readonly _session: Session,
@@ -22,7 +25,8 @@ class Notice extends ReactWidget {
     super();
     this.addClass('cl-Notice');
     this.hide();
-    _session.changed.connect(() => void this._look());
+    _session.changed.connect(() => void this._onContract());
+    _session.chips.changed.connect(() => this._look());
   }
 
   protected override render(): JSX.Element {
@@ -30,36 +34,55 @@ class Notice extends ReactWidget {
     return (
       <div role="alert" className="cl-Notice-text">
         <strong>{words.t('Another contract.')}</strong>{' '}
-        {words.t('The receipts in this notebook belong to another contract than its kernel: "%1".', this._title)}
-        <button type="button" className="cl-Button" onClick={() => this.hide()}>
+        {words.t(
+          'The receipts in this notebook belong to another contract than its kernel: "%1".',
+          this._session.contract?.title ?? ''
+        )}
+        <button type="button" className="cl-Button" onClick={() => this._dismiss()}>
           {words.t('Dismiss')}
         </button>
       </div>
     );
   }
 
-  /** Compare once per contract, so that a dismissed notice stays away. */
-  private async _look(): Promise<void> {
+  /** Look anew for every contract; a notice that was dismissed stays away until then. */
+  private async _onContract(): Promise<void> {
     const { contract, panel } = this._session;
-    if (contract === null) {
-      this._seen = '';
-      this.hide();
+    const digest = contract?.digest ?? '';
+    if (digest === this._digest) {
       return;
     }
-    if (contract.digest === this._seen) {
-      return;
-    }
-    this._seen = contract.digest;
-    this._title = contract.title;
-    const carried = await bundledContract(panel.model?.getMetadata('cloister'));
-    if (!this.isDisposed && this._seen === contract.digest) {
-      this.setHidden(carried === null || carried === contract.digest);
-      this.update();
+    this._digest = digest;
+    this._dismissed = false;
+    this._carried = null;
+    this._look();
+    if (digest !== '') {
+      const carried = await bundledContract(panel.model?.getMetadata('cloister'));
+      if (!this.isDisposed && this._digest === digest) {
+        this._carried = carried;
+        this._look();
+      }
     }
   }
 
-  private _seen = '';
-  private _title = '';
+  private _look(): void {
+    if (this.isDisposed) {
+      return;
+    }
+    const bundle = this._carried !== null && this._carried !== this._digest;
+    const chip = this._session.chips.verdicts.some(({ state, reason }) => state === 'foreign' && reason === FOREIGN);
+    this.setHidden(this._dismissed || this._digest === '' || !(bundle || chip));
+    this.update();
+  }
+
+  private _dismiss(): void {
+    this._dismissed = true;
+    this._look();
+  }
+
+  private _digest = '';
+  private _carried: string | null = null;
+  private _dismissed = false;
 }
 
 export const notices: JupyterFrontEndPlugin<void> = {

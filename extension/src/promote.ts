@@ -22,11 +22,12 @@ export async function promote(session: Session, words: Words): Promise<void> {
   if (session.status?.mode !== 'mock' || target === '') {
     return;
   }
+  const { content, sessionContext } = session.panel;
+  const title = sessionContext.specsManager.specs?.kernelspecs[target]?.display_name ?? target;
   const estimate = await priceOf(session);
-  if (!(await confirmPrice(estimate, target, words))) {
+  if (!(await confirmPrice(estimate, title, words))) {
     return;
   }
-  const { content, sessionContext } = session.panel;
   await sessionContext.changeKernel({ name: target });
   if (await verified(session)) {
     await NotebookActions.runAll(content, sessionContext);

@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 
-import { moment, percent, ratio, used } from '../figures';
+import { day, percent, ratio, used } from '../figures';
 import { limitName } from '../limits';
 import type { Limit } from '../messages';
 import type { ContractMessage, CountLimit, ExpiryLimit, PrivacyLimit } from '../protocol';
@@ -32,7 +32,7 @@ function PrivacyBar(props: { limit: PrivacyLimit; words: Words }): JSX.Element {
   const detail = shared ? words.t('your part: %1 used', percent(own)) : '';
   const part = used(limit);
   return (
-    <Bar name="privacy" id={`privacy:${limit.population}`} label={limitName(limit, words)} part={part} detail={detail}>
+    <Bar name="privacy" id={`privacy:${limit.population}`} label={limit.population} part={part} detail={detail}>
       {part >= 1 ? words.t('used up') : words.t('%1 left', percent(1 - part))}
       {shared && all > own && <span className="cl-Hidden">{words.t('%1 used by all', percent(all))}</span>}
     </Bar>
@@ -59,10 +59,10 @@ function ExpiryBar(props: { limit: ExpiryLimit; contract: ContractMessage | null
   const gone = now >= until ? 1 : Math.max((now - from) / (until - from), 0);
   const part = Number.isFinite(gone) ? gone : 0;
   const days = Math.floor((until - now) / DAY_MS);
-  const left = part >= 1 ? words.t('expired') : words.t('%1 days left', days);
+  const label = `${limitName(limit, words)} ${day(limit.not_after)}`;
   return (
-    <Bar name="expiry" id="expiry" label={limitName(limit, words)} part={part} detail={left}>
-      {moment(limit.not_after)}
+    <Bar name="expiry" id="expiry" label={label} part={part} detail="">
+      {part >= 1 ? words.t('expired') : words.t('%1 days left', days)}
     </Bar>
   );
 }

@@ -5,7 +5,7 @@ import * as React from 'react';
 import { age, percent, tightest, used } from '../figures';
 import type { Limit } from '../messages';
 import type { Session } from '../session';
-import type { ReceiptItem, StatusMessage } from '../protocol';
+import type { ContractMessage, ReceiptItem, StatusMessage } from '../protocol';
 import type { Words } from '../words';
 import { LimitBar } from './bar';
 import { Empty, Section } from './section';
@@ -20,9 +20,7 @@ export function BudgetSection(props: { session: Session; status: StatusMessage; 
     <Section name="budget" title={words.t('Budget')} summary={summary}>
       {status.mode === 'mock' && <Empty>{words.t('A mock kernel spends nothing.')}</Empty>}
       {budget === null && status.mode !== 'mock' && <Empty>{words.t('No budget was reported yet.')}</Empty>}
-      {budget?.limits.map((limit, index) => (
-        <LimitBar key={`${index}.${keyOf(limit)}`} limit={limit} contract={session.contract} words={words} />
-      ))}
+      {budget !== null && <Bars limits={budget.limits} contract={session.contract} words={words} />}
       {budget !== null && <p className="cl-Fine">{words.t('As of %1', age(budget.time, words))}</p>}
       <Spend items={session.receipts} words={words} />
       <Costs items={session.receipts} words={words} />
@@ -30,8 +28,29 @@ export function BudgetSection(props: { session: Session; status: StatusMessage; 
   );
 }
 
-function keyOf(limit: Limit): string {
-  return limit.name === 'privacy' ? `privacy:${limit.population}` : limit.name;
+interface IBars {
+  readonly limits: readonly Limit[];
+  readonly contract: ContractMessage | null;
+  readonly words: Words;
+}
+
+/** Privacy first, under one heading: its bars are named by population only. */
+function Bars(props: IBars): JSX.Element {
+  const { limits, contract, words } = props;
+  const bars = (shown: readonly Limit[]) =>
+    shown.map((limit, index) => (
+      <LimitBar key={`${limit.name}.${index}`} limit={limit} contract={contract} words={words} />
+    ));
+  const privacy = limits.filter(limit => limit.name === 'privacy');
+  const others = limits.filter(limit => limit.name !== 'privacy');
+  return (
+    <>
+      {privacy.length > 0 && <h4 className="cl-Subheading">{words.t('Privacy, by population')}</h4>}
+      {bars(privacy)}
+      {others.length > 0 && <h4 className="cl-Subheading">{words.t('Other limits')}</h4>}
+      {bars(others)}
+    </>
+  );
 }
 
 function Costs(props: { items: readonly ReceiptItem[]; words: Words }): JSX.Element | null {

@@ -11,13 +11,13 @@ export function ContractSection(props: { contract: ContractMessage | null; words
   const { contract, words } = props;
   if (contract === null) {
     return (
-      <Section name="contract" title={words.t('Contract')}>
+      <Section name="contract" title={words.t('Contract')} folded>
         <Empty>{words.t('Shown once the enclave has been verified.')}</Empty>
       </Section>
     );
   }
   return (
-    <Section name="contract" title={words.t('Contract')} summary={contract.title}>
+    <Section name="contract" title={words.t('Contract')} summary={contract.title} folded>
       <div className="cl-Contract">
         {contract.words.map((line, index) => (
           <p key={index} data-indented={line.startsWith(' ')}>

@@ -46,7 +46,7 @@ export function EnclaveSection(props: { status: StatusMessage; words: Words }): 
             <span className="cl-Check-text">
               <span className="cl-Check-name">{asked(item.name, words)}</span>
               <span className="cl-Hidden">: {said(item.state, words)}</span>
-              <span className="cl-Check-about">{item.text}</span>
+              <span className="cl-Check-about">{words.known(item.text)}</span>
             </span>
           </li>
         ))}

@@ -128,6 +128,7 @@ function Head(props: { session: Session; words: Words }): JSX.Element {
       <div className="cl-Head-text">
         <h2>{badge.word}</h2>
         {status !== null && <p>{about(status, words)}</p>}
+        {status?.time && status.state === 'open' && <p>{words.t('verified %1', age(status.time, words))}</p>}
       </div>
       <button
         type="button"
@@ -156,9 +157,6 @@ function Head(props: { session: Session; words: Words }): JSX.Element {
 }
 
 function about(status: StatusMessage, words: Words): string {
-  const checked = age(status.time, words);
   const state = { dialling: words.t('dialling …'), open: '', refused: '', lost: '', dead: words.t('kernel ended') };
-  return [status.entry, words.t(status.mode), state[status.state], checked && words.t('verified %1', checked)]
-    .filter(Boolean)
-    .join(' · ');
+  return [status.entry, words.known(status.mode), state[status.state]].filter(Boolean).join(' · ');
 }

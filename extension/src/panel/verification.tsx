@@ -33,10 +33,10 @@ export function VerificationSection(props: IProps): JSX.Element {
         role="status"
         data-tone={TONES[Math.min(report.exit_code === 0 ? 0 : toneAt(report), 2)]}
       >
-        <strong>{words.t(report.overall)}</strong>
+        <strong>{words.known(report.overall)}</strong>
         {report.reservations.length > 0 && (
           <span>
-            {words.t('Reservations')}: {report.reservations.map(text => words.t(text)).join(', ')}
+            {words.t('Reservations')}: {report.reservations.map(text => words.known(text)).join(', ')}
           </span>
         )}
       </div>
@@ -66,6 +66,17 @@ function said(level: Level, words: Words): string {
   ];
 }
 
+/** A step's name and what it asks. */
+function Title(props: { text: string }): JSX.Element {
+  const [, head, rest] = /^([^:：]+[:：])(.*)$/.exec(props.text) ?? ['', props.text, ''];
+  return (
+    <>
+      <span className="cl-Step-name">{head}</span>
+      <span className="cl-Step-about">{rest}</span>
+    </>
+  );
+}
+
 interface IStepProps {
   readonly step: IStep;
   readonly findings: readonly IFinding[];
@@ -85,7 +96,7 @@ function Step(props: IStepProps): JSX.Element {
           </span>
           <span>
             <span className="cl-Hidden">{said(step.level, words)}: </span>
-            {words.t(step.title)}
+            <Title text={words.known(step.title)} />
           </span>
         </summary>
         <ul>
