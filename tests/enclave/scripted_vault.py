@@ -1,6 +1,6 @@
 """Stands in for ``cloister.vault`` in a copied package: what the agent tells a vault, and what a hostile one gets.
 
-describe: the context. release: the context, with a receipt and an admission in the routing. price: asks the attester
+describe: the context. release: the context, with a receipt, an admission and a rehearsal in the routing. price: asks the attester
 with the hello in the plan and returns what it said. budget: nothing.
 """
 
@@ -42,6 +42,8 @@ for frame in requests:
     result = {"context": context, "config": sorted(config), "env": sorted(os.environ)}
     if request["op"] == "release":
         routing["receipts"], routing["admissions"] = [{"fake": "receipt"}], [{"fake": "admission"}]
+        usage = {"rows": 1, "compute": 1, "models": 0}
+        routing["rehearsals"] = [{"release": "r", "plan": "p", "question": "q", "costs": [], "usage": usage}]
     if request["op"] == "price":
         head = {"type": "attest", "id": "1"}
         broker.sendall(frames.encode(5, canonical.encode(head), request["plan"]["hello"].encode()))

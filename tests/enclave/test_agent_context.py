@@ -117,6 +117,8 @@ def test_receipts_reach_the_proxy_before_the_value_reaches_the_cell(scripted: Ag
             receipts = [event for event in notebook.events if event["type"] == "receipt"]
             assert receipts == [{"type": "receipt", "receipt": {"fake": "receipt"}, "parent": message_id}]
             assert [event["admission"] for event in notebook.events if event["type"] == "admission"]
+            (rehearsed,) = [event for event in notebook.events if event["type"] == "rehearsal"]
+            assert (rehearsed["parent"], rehearsed["rehearsal"]["question"]) == (message_id, "q")
 
     asyncio.run(story())
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cloister.analyst.session import Session
-from cloister.receipt import chip
+from cloister.receipt import chip, rehearsal
 from cloister.receipt.bundle import Exchange
 from cloister.receipt.facts import ReleaseFacts
+from cloister.receipt.rehearsal import RehearsalFacts
 
 
 class ReceiptBook(Protocol):
@@ -42,4 +43,10 @@ OpenBook = Callable[[Session, list[dict[str, Any]]], ReceiptBook | None]
 def display_data(releases: Sequence[ReleaseFacts]) -> dict[str, Any]:
     """Return the content of the ``display_data`` message for the releases of one cell."""
     data, metadata = chip.display(releases)
+    return {"data": data, "metadata": metadata, "transient": {}}
+
+
+def rehearsed_data(rehearsals: Sequence[RehearsalFacts]) -> dict[str, Any]:
+    """Return the content of the ``display_data`` message for what one mock cell rehearsed."""
+    data, metadata = rehearsal.display(rehearsals)
     return {"data": data, "metadata": metadata, "transient": {}}

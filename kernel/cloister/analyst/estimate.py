@@ -11,9 +11,10 @@ from fractions import Fraction
 
 from cloister.analyst import page
 from cloister.analyst.commands import parse
-from cloister.analyst.rehearsals import Cell, Rehearsal
+from cloister.analyst.rehearsals import Cell
 from cloister.contract.terms import Contract
 from cloister.receipt import code, facts
+from cloister.receipt.rehearsal import Rehearsal
 
 PAID = "releases you paid earlier are counted too, although recalling them is free"
 Prices = dict[str, Fraction]

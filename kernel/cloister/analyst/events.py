@@ -16,10 +16,11 @@ import msgspec
 from cloister.analyst.agreed import Agreement
 from cloister.analyst.chips import OpenBook, ReceiptBook
 from cloister.analyst.messages import decode_object
-from cloister.analyst.rehearsals import Rehearsal, Rehearsals
+from cloister.analyst.rehearsals import Rehearsals
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
 from cloister.receipt.facts import ReleaseFacts
+from cloister.receipt.rehearsal import MAX_SHOWN, Rehearsal, RehearsalFacts, rehearsal_facts
 from cloister.wire.frames import Frame
 
 _CELLS_KEPT = 256
@@ -46,6 +47,7 @@ class Events:
         self._receipts: ReceiptBook | None = None
         self._notice = notice
         self._releases: OrderedDict[str, list[ReleaseFacts]] = OrderedDict()
+        self._rehearsed: OrderedDict[str, list[RehearsalFacts]] = OrderedDict()
         self.budget: dict[str, Any] | None = None
         self.vault: dict[str, Any] | None = None
         self.kernel_started = False
@@ -80,6 +82,10 @@ class Events:
     def take_releases(self, msg_id: str) -> list[ReleaseFacts]:
         """Return the verified releases of a cell that just ended, and forget them."""
         return self._releases.pop(msg_id, [])
+
+    def take_rehearsals(self, msg_id: str) -> list[RehearsalFacts]:
+        """Return what a cell that just ended rehearsed, and forget it."""
+        return self._rehearsed.pop(msg_id, [])
 
     def _kernel(self, event: dict[str, Any]) -> None:
         if event.get("state") == "started":
@@ -138,7 +144,19 @@ class Events:
         except msgspec.ValidationError as error:
             log.warning("ignored a rehearsal: %s", error)
             return
-        self._rehearsals.heard(str(event.get("parent", "")), rehearsal)
+        parent = str(event.get("parent", ""))
+        if not self._rehearsals.heard(parent, rehearsal):
+            return
+        try:
+            contract = self._agreement.get().contract
+        except CloisterError:  # without one the chip says that the price is not known
+            contract = None
+        kept = self._rehearsed.setdefault(parent, [])
+        # One more than is shown, so that the chip says that there are more.
+        if len(kept) <= MAX_SHOWN:
+            kept.append(rehearsal_facts(rehearsal, contract))
+        if len(self._rehearsed) > _CELLS_KEPT:
+            self._rehearsed.popitem(last=False)
 
     def _vault(self, event: dict[str, Any]) -> None:
         self.vault = {"state": event.get("state"), "error": event.get("error")}

@@ -26,6 +26,7 @@ from cloister.analyst.pending import Pending
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.wire import canonical
+from cloister.wire.filenames import check_name
 
 _VERDICT_PATIENCE_S = 15.0
 _BUDGET_PATIENCE_S = 5.0
@@ -189,7 +190,7 @@ class Lines:
             self._finished(request, failed=False)
 
     async def _put(self, source: str, name: str = "") -> tuple[Bundle, Bundle]:
-        name = name or source
+        name = check_name(name or source)
         self._check_reachable()
         data = await asyncio.to_thread(files.read, self._folder, source)
         sha256 = canonical.digest_bytes(data)
@@ -199,6 +200,7 @@ class Lines:
 
     async def _get(self, name: str, target: str = "", *, flags: frozenset[str]) -> tuple[Bundle, Bundle]:
         target, force = target or name, commands.FORCE in flags
+        check_name(name)
         self._check_reachable()
         if not force:
             files.check_free(self._folder, target)

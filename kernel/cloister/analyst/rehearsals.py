@@ -16,12 +16,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from cloister.errors import CloisterError
 from cloister.receipt import code
+from cloister.receipt.rehearsal import Rehearsal
 
 MAX_CELLS = 2000
 MAX_RELEASES = 256
@@ -30,21 +30,6 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _ENDED = ("ok", "error")
 
 log = logging.getLogger(__name__)
-
-
-class RehearsedCost(msgspec.Struct, frozen=True):
-    """What one account would pay: rho as an exact fraction."""
-
-    population: str
-    # Fraction also reads "1e999999999", which would take all memory: only p and p/q are prices.
-    rho: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,400}(/[1-9][0-9]{0,399})?$")]
-
-
-class Rehearsal(msgspec.Struct, frozen=True):
-    """A mock release: what it would be called, and what it would cost."""
-
-    release: str
-    costs: tuple[RehearsedCost, ...]
 
 
 Cell = tuple[Rehearsal, ...]
@@ -74,11 +59,12 @@ class Rehearsals:
         if len(self._running) > MAX_CELLS:
             self._running.popitem(last=False)
 
-    def heard(self, msg_id: str, rehearsal: Rehearsal) -> None:
-        """Note a mock release of a cell; one that no cell caused belongs to no estimate."""
+    def heard(self, msg_id: str, rehearsal: Rehearsal) -> bool:
+        """Note a mock release of a cell and return True; one that no cell of a mock kernel caused is not noted."""
         asked = self._running.get(msg_id)
         if asked is not None and len(asked[1]) < MAX_RELEASES:
             asked[1].setdefault(rehearsal.release, rehearsal)
+        return asked is not None
 
     def ended(self, msg_id: str, status: str) -> None:
         """Keep what a cell asked, unless it was stopped or never ran: then nobody knows what it would ask."""

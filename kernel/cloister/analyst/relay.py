@@ -2,7 +2,7 @@
 
 Replies go to whoever asked, under the identity the request came from; a reply nobody waits for is dropped. Frames
 that use reserved names are dropped and the notebook is told. At a cell's end come, in this order: a note about
-dropped outputs, the release chip, the sandbox's own ``idle``.
+dropped outputs, the chip (release or rehearsal), the sandbox's own ``idle``.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class Relay:
         self._front.report_dropped(parent)
         if facts := self._events.take_releases(msg_id):
             self._front.publish("display_data", chips.display_data(facts), parent)
+        if rehearsed := self._events.take_rehearsals(msg_id):
+            self._front.publish("display_data", chips.rehearsed_data(rehearsed), parent)
 
     def _reply(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
         entry = self._pending.get(parent)

@@ -264,6 +264,8 @@ class Session:
             await self.event(type="admission", admission=admission)
         for receipt in routing.receipts:
             await self.event(type="receipt", receipt=receipt, parent=parent)
+        for rehearsal in routing.rehearsals:
+            await self.event(type="rehearsal", rehearsal=msgspec.to_builtins(rehearsal), parent=parent)
         await self._to_sandbox(reply)
         if routing.receipts:
             self._want_budget()

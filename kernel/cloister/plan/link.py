@@ -55,10 +55,11 @@ class RehearsedCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rehearsal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A release of the mock vault: its key, the plan's digest and what it would cost. No values."""
+    """A release of the mock vault: its key, the plan's digest and in words, what it would cost. No values."""
 
     release: str
     plan: str
+    question: str
     costs: tuple[RehearsedCost, ...]
     usage: Usage
 

@@ -18,7 +18,7 @@ from cloister.errors import CloisterError, MalformedError
 from cloister.plan import algebra, codec
 from cloister.plan.layout import layout
 from cloister.plan.shape import shape
-from cloister.sandbox import cost, mocked, precision
+from cloister.sandbox import cost, precision
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.link import Link
 from cloister.sandbox.precision import Account, Precision
@@ -167,8 +167,6 @@ class Session:
             assurance=found.assurance,
             receipt=found.receipt,
         )
-        if self.mock:
-            mocked.note()
         return Answer(shaped, layout(plan, self.about.cards), fact, tuple(ask.keys.items()))
 
     def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:

@@ -15,6 +15,7 @@ from cloister.contract.usage import Used, largest
 from cloister.errors import CloisterError
 from cloister.plan import precision
 from cloister.plan.link import Context, Rehearsal, RehearsedCost
+from cloister.receipt import facts
 from cloister.receipt.ledger import LedgerReply
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Account, Terms
@@ -149,7 +150,8 @@ def answer(found: Answer, terms: Terms) -> dict[str, Any]:
 def rehearsed(question: Question) -> Rehearsal:
     """Return what a mock release tells the proxy beside its values: what it would cost."""
     costs = tuple(RehearsedCost(account.budget.population, str(question.price.rho)) for account in question.accounts)
-    return Rehearsal(question.release, question.plan_digest, costs, question.price.usage)
+    words = facts.question(question.plan)
+    return Rehearsal(question.release, question.plan_digest, words, costs, question.price.usage)
 
 
 def rehearsal(question: Question, raw: list[int], terms: Terms) -> dict[str, Any]:
