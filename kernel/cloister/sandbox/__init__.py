@@ -17,7 +17,7 @@ from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, crosstab, cut, where
-from cloister.sandbox.learn import Gram, gram
+from cloister.sandbox.gram import Gram, gram
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
 

@@ -76,6 +76,16 @@ def bar(used: float, colour: str = "#3b6ea5") -> str:
     )
 
 
+def whisker(low: float, value: float, high: float) -> str:
+    """Return a line from ``low`` to ``high`` with a mark at ``value``, on an axis from -1 to 1 whose middle is zero."""
+    left, mark, right = (50 * (1 + min(max(place, -1.0), 1.0)) for place in (low, value, high))
+    axis = "position:absolute;left:50%;top:0;width:1px;height:12px;background:var(--jp-layout-color3,#bbb)"
+    line = f"position:absolute;left:{left:.1f}%;width:{right - left:.1f}%;top:5px;height:2px;background:#3b6ea5"
+    dot = f"position:absolute;left:calc({mark:.1f}% - 3px);top:3px;width:6px;height:6px;background:#3b6ea5"
+    pieces = "".join(f'<div style="{style}"></div>' for style in (axis, line, dot))
+    return f'<div style="position:relative;width:160px;height:12px">{pieces}</div>'
+
+
 def block(*pieces: str) -> str:
     """Return ready pieces as one display."""
     return '<div class="cloister">' + "".join(pieces) + "</div>"

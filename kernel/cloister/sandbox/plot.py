@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from cloister.errors import PlanError
 
-if TYPE_CHECKING:
-    from cloister.sandbox.release import Release
+
+class Plotted(Protocol):
+    """Values with the ends of their intervals: a release, or a model's coefficients."""
+
+    @property
+    def value(self) -> Any:
+        """A Series or DataFrame."""
+        ...
+
+    @property
+    def low(self) -> Any:
+        """Lower ends."""
+        ...
+
+    @property
+    def high(self) -> Any:
+        """Upper ends."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """``confidential`` or ``mock``."""
+        ...
+
+    @property
+    def assurance(self) -> str:
+        """What vouches for the enclave."""
+        ...
 
 
 class Plot:
     """``release.plot.bar()`` and ``release.plot.barh()``: bars are values, whiskers the 95 % interval of the noise."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Plotted) -> None:
         self._release = release
 
     def bar(self, *, ax: Any = None, title: str | None = None, **options: Any) -> Any:

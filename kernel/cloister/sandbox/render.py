@@ -16,7 +16,7 @@ from cloister.sandbox.terms import Term
 if TYPE_CHECKING:
     from cloister.sandbox.column import Column
     from cloister.sandbox.cost import Cost
-    from cloister.sandbox.learn import Gram
+    from cloister.sandbox.gram import Gram
     from cloister.sandbox.release import Release
 
 _SHOWN_LABELS = 8
@@ -62,12 +62,12 @@ def release_text(release: Release) -> str:
         low, high = release.interval()
         ends = f"[{number(low, release.stderr)}, {number(high, release.stderr)}]"
         body = f"{number_text(release)}, 95 % interval {ends}" + (", unreliable" if release.unreliable else "")
-    return "\n".join([body, *_facts(release)])
+    return "\n".join([body, *facts(release)])
 
 
 def release_html(release: Release) -> str:
     """Return a release as HTML."""
-    facts = [html.note(line) for line in _facts(release)]
+    notes = [html.note(line) for line in facts(release)]
     mark = html.mark(release.mode, release.assurance)
     if not isinstance(release.value, pd.Series | pd.DataFrame):
         low, high = (number(end, release.stderr) for end in release.interval())
@@ -77,7 +77,7 @@ def release_html(release: Release) -> str:
             html.badge("unreliable", "#a3243b") if release.unreliable else "",
             mark,
         )
-        return html.block(line, *facts)
+        return html.block(line, *notes)
     shown = release.table()
     rows = [
         [
@@ -90,8 +90,8 @@ def release_html(release: Release) -> str:
         for label, row in zip(shown.index[:_SHOWN_ROWS], shown.head(_SHOWN_ROWS).itertuples(), strict=True)
     ]
     if len(shown) > _SHOWN_ROWS:
-        facts.insert(0, html.note(f"{len(shown) - _SHOWN_ROWS} more values"))
-    return html.block(mark, html.table(["", "value", _NOISE, "95 % interval", ""], rows), *facts)
+        notes.insert(0, html.note(f"{len(shown) - _SHOWN_ROWS} more values"))
+    return html.block(mark, html.table(["", "value", _NOISE, "95 % interval", ""], rows), *notes)
 
 
 def cost_text(cost: Cost) -> str:

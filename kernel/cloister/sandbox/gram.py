@@ -1,22 +1,21 @@
-"""The smallest honest entry to learning: a noisy Gram matrix.
+"""A noisy Gram matrix: one release that holds means, covariances, correlations and every linear model.
 
 ``sum z z'`` over rows, with ``z = (1, x1, ..., xd)`` and each feature scaled to [-1, 1] by its public bounds, is
-released once with one noise level. Means, covariances, correlations and ridge regression are computed from it on
-this side, at no further cost. Learners (logistic regression, trees, cross-validation) are not in this version.
+released once with one noise level; everything else is computed from it on this side, at no further cost.
+``cloister.learn`` builds its models on it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra
+from cloister.sandbox import ridge
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.frame import Frame
@@ -77,7 +76,7 @@ class Gram:
 
         Args:
             target: One of the columns of the Gram.
-            alpha: Penalty on the scaled coefficients; by default the size of the noise, ``stderr * sqrt(d)``.
+            alpha: Penalty on the scaled coefficients; by default the size of the noise (``ridge.penalty``).
         """
         if target not in self.scales.index:
             raise PlanError("api.gram", f"{target!r} is not a column of this Gram", nearest=tuple(self.scales.index))
@@ -86,10 +85,8 @@ class Gram:
         if not names:
             raise PlanError("api.gram", "a regression needs at least one more column")
         kept = ["1", *names]
-        penalty = np.eye(len(kept)) * (self.stderr * math.sqrt(len(kept)) if alpha is None else alpha)
-        penalty[0, 0] = 0.0
-        left = self.matrix.loc[kept, kept].to_numpy() + penalty
-        scaled = np.linalg.solve(left, self.matrix.loc[kept, target].to_numpy())
+        both = [*kept, target]
+        scaled = ridge.solve(self.matrix.loc[both, both].to_numpy(), self.stderr, alpha).beta
         slopes = scaled[1:] * self.scales[target] / self.scales[names].to_numpy()
         start = self.offsets[target] + self.scales[target] * scaled[0] - float(slopes @ self.offsets[names].to_numpy())
         return pd.Series([start, *slopes], ["intercept", *names])
@@ -129,6 +126,12 @@ def _gram(frame: Frame, columns: Sequence[str] | None = None) -> Ask[Gram]:
             f"not numbers: {', '.join(wrong) or 'no column'}",
             nearest=(f"cl.gram({frame._rows.label}, {numbers[:3]!r})",),
         )
+    return ask(Frame(frame._rows, {name: frame._columns[name] for name in names}))
+
+
+def ask(frame: Frame) -> Ask[Gram]:
+    """Return the question for the Gram of all columns of ``frame``, which are numbers or conditions."""
+    names = list(frame._columns)
     measure = algebra.Gram(MEASURE, tuple(frame._columns[name].scalar for name in names))
 
     def present(answer: Answer) -> Gram:
@@ -146,14 +149,3 @@ def _gram(frame: Frame, columns: Sequence[str] | None = None) -> Ask[Gram]:
 
 
 gram: Terminal[Gram] = Terminal(_gram)
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(name)
-    raise PlanError(
-        "api.learn",
-        f"{name} is not in this version of cloister.sandbox.learn",
-        nearest=('cl.gram(visits, ["age", "bmi", "cost"]).ridge("cost")',),
-        next_step="docs/analyst-api.md lists what works today",
-    )

@@ -1,0 +1,38 @@
+"""Models that leave: fitted from releases, shown with their errors, exported as data.
+
+``LinearRegression`` works today. Everything else of scikit-learn's vocabulary is refused with the nearest form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloister.errors import PlanError
+from cloister.sandbox.learn.linear import LinearRegression
+
+__all__ = ["LinearRegression"]
+
+_NEAREST = (
+    'LinearRegression().fit(visits[["age", "region"]], visits.cost)',
+    'LinearRegression().fit(visits[["age"]], visits.region == "north")  # the probability of a condition',
+)
+
+
+def refused(name: str) -> PlanError:
+    """Return the refusal of a learner that is not in this version."""
+    return PlanError(
+        "api.learn",
+        f"{name} is not in this version of cloister.learn",
+        nearest=_NEAREST,
+        next_step="docs/analyst-api.md lists what works today",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    raise refused(name)
+
+
+def __dir__() -> list[str]:
+    return __all__

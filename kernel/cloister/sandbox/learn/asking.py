@@ -1,0 +1,62 @@
+"""What a learner asks the vault: one Gram of columns of the same rows, after the checks that cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.sandbox.ask import Ask
+from cloister.sandbox.column import Column
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.gram import Gram
+from cloister.sandbox.gram import ask as gram_of
+from cloister.sandbox.rows import Rows
+from cloister.sandbox.terms import Term
+
+FORM = 'LinearRegression(epsilon=1).fit(visits[["age", "region"]], visits.cost)'
+T = TypeVar("T")
+
+
+def ask(rows: Rows, columns: Sequence[Term], present: Callable[[Gram], T]) -> Ask[T]:
+    """Return the question for the Gram of columns, in this order; ``present`` makes of it what is wanted."""
+    # Names do not enter a Gram's plan; numbers cannot collide.
+    found = gram_of(Frame(rows, {str(position): term for position, term in enumerate(columns)}))
+    return Ask(found.rows, found.measures, lambda answer: present(found.present(answer)))
+
+
+def check_handles(X: Any, y: Any) -> None:  # noqa: N803 (scikit-learn's names)
+    """Refuse anything but a handle of features and a column.
+
+    Raises:
+        PlanError: Rows that are here already, or something else.
+    """
+    if isinstance(X, Frame) and isinstance(y, Column):
+        return
+    if isinstance(X, pd.DataFrame | pd.Series | np.ndarray) or isinstance(y, pd.DataFrame | pd.Series | np.ndarray):
+        raise PlanError(
+            "api.learn.handles",
+            "this model is fitted where the rows are; these rows are here already",
+            nearest=(FORM, "sklearn.linear_model.Ridge().fit(X, y)  # ordinary rows, ordinary scikit-learn"),
+        )
+    raise PlanError(
+        "api.learn.handles", "fit takes a handle of features and a column of the same rows", nearest=(FORM,)
+    )
+
+
+def check_target(y: Column) -> None:
+    """Refuse a target that is not a number or condition with public bounds.
+
+    Raises:
+        PlanError: It is not.
+    """
+    grid = y._term.grid
+    if grid.kind not in {"number", "bool"} or grid.lo == grid.hi:
+        raise PlanError(
+            "api.learn.target",
+            f"the target {y.name} is not a number with bounds",
+            nearest=(FORM, 'model.fit(visits[["age"]], visits.region == "north")  # a condition counts 0 or 1'),
+        )
