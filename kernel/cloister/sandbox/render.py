@@ -203,7 +203,8 @@ def _lines(table: pd.DataFrame) -> str:
     return pd.DataFrame(shown, table.index).to_string()
 
 
-def _facts(release: Release) -> list[str]:
+def facts(release: Release) -> list[str]:
+    """Return price, receipt and enclave of a release in words."""
     price = f"epsilon {release.epsilon:.2g} = {percent(release.share)} of your total"
     if release.mode == "mock":
         lines = [f"MOCK: invented values, nothing charged, no receipt; a confidential kernel would charge {price}"]

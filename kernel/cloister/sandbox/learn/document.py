@@ -90,7 +90,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["cloister.model"]
     version: Literal[1]
     kind: Literal["LinearRegression"]
-    mode: Literal["confidential", "mock"]
+    mode: Literal["confidential", "mock", "teaching"]
     assurance: str
     target: Target
     features: tuple[Feature, ...]

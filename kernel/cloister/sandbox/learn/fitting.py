@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from fractions import Fraction
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from cloister.plan import algebra as a
@@ -61,7 +63,7 @@ def fit(gram: Gram, made: Made) -> d.Document:
         format="cloister.model",
         version=1,
         kind="LinearRegression",
-        mode="mock" if fact.mode == "mock" else "confidential",
+        mode=msgspec.convert(fact.mode, Literal["confidential", "mock", "teaching"]),
         assurance=fact.assurance,
         target=d.Target(made.target[0], low, high),
         features=made.features,

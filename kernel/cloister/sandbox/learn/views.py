@@ -17,7 +17,10 @@ from cloister.sandbox.precision import NORMAL_95
 from cloister.sandbox.render import number
 
 escape = html.text
-_MARK = {"mock": "MOCK: invented rows; this model describes nobody", "confidential": ""}
+_MARK = {
+    "mock": "MOCK: invented rows; this model describes nobody",
+    "teaching": "LESSON: invented people; this model describes nobody",
+}
 _LIMITS = (
     "The intervals are those of the privacy noise, to first order, around the coefficients the same penalty gives "
     "without noise. A penalty pulls coefficients towards zero; nothing corrects for that.",
@@ -74,7 +77,7 @@ def score(gram: Gram) -> float:
 
 def warnings(model: d.Document) -> list[str]:
     """Return what a reader must know before anything else."""
-    found = [_MARK[model.mode]] if _MARK[model.mode] else []
+    found = [_MARK[model.mode]] if model.mode in _MARK else []
     if not model.reliable:
         found.append(
             f"NOT RELIABLE: the data do not stand out of the noise ({float(model.metrics.margin):.2g} noise levels, "
@@ -159,10 +162,10 @@ def _sections(model: d.Document) -> dict[str, list[str]]:
         "Metrics (on the rows it was made from)": [_fit_line(model)],
         "Limits": list(_LIMITS),
         "Receipt": [
-            f"receipt: {origin.receipt or 'none (mock)'}",
+            f"receipt: {origin.receipt or f'none ({model.mode})'}",
             f"contract: {origin.contract}",
             f"plan: {origin.plan}",
-            f"enclave: {model.assurance if model.mode == 'confidential' else 'none (mock)'}",
+            f"enclave: {model.assurance if model.mode == 'confidential' else f'none ({model.mode})'}",
         ],
     }
 
@@ -193,9 +196,8 @@ def _range(model: d.Document) -> tuple[float, float]:
 
 
 def _badges(model: d.Document) -> str:
-    mock = html.mock() if model.mode == "mock" else ""
     doubt = "" if model.reliable else html.badge("not reliable", "#a3243b")
-    return html.paragraph(mock, doubt, *(html.text(line) for line in warnings(model)))
+    return html.paragraph(html.mark(model.mode, model.assurance), doubt, *(html.text(line) for line in warnings(model)))
 
 
 def _coefficients(model: d.Document) -> str:
