@@ -7,6 +7,7 @@ stops the release: the host between vault and broker must not be able to answer 
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -34,6 +35,8 @@ from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, open_envelope, seal
 from cloister.wire.identity import SigningKey
 
+# Fraction also reads "1e999999999", which would take all memory.
+_SUM = re.compile(r"[0-9]{1,400}(/[1-9][0-9]{0,399})?")
 Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
 
 
@@ -154,7 +157,7 @@ class Ledger:
     def _believe(self, body: bytes) -> LedgerReply:
         try:
             envelope = msgspec.json.decode(body, type=Envelope)
-            return msgspec.json.decode(open_envelope(envelope, REPLY_TYPE, self.broker.did), type=LedgerReply)
+            reply = msgspec.json.decode(open_envelope(envelope, REPLY_TYPE, self.broker.did), type=LedgerReply)
         except (msgspec.ValidationError, msgspec.DecodeError, MalformedError, SignatureError) as error:
             raise TrustError(
                 "broker.forged",
@@ -162,6 +165,15 @@ class Ledger:
                 clause=f"The contract names {self.broker.did} as broker {self.broker.name}.",
                 next_step="Nothing was released. Tell the data provider; the host may be answering for the broker.",
             ) from error
+        sums = (reply.spent, reply.limit, reply.contract_spent, reply.analyst_spent, reply.analyst_limit)
+        if not all(map(_SUM.fullmatch, sums)):
+            raise TrustError(
+                "broker.figures",
+                "the broker signed a sum that is no fraction",
+                clause="sums are exact fractions p/q",
+                next_step="Nothing was released. Tell the data provider.",
+            )
+        return reply
 
     def _follow(self, reply: LedgerReply) -> None:
         """Refuse an account that shrank: a restored or forked ledger would let budget be spent twice."""

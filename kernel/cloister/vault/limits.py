@@ -16,7 +16,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from cloister.contract.usage import Usage, Used, exceeded
-from cloister.errors import TrustError
 from cloister.receipt.ledger import LedgerReply
 from cloister.vault.authorise import check_time
 from cloister.vault.config import Account, Terms
@@ -40,25 +39,13 @@ def check_charged(reply: LedgerReply, account: Account, terms: Terms, analyst: s
     Raises:
         BudgetError: ``budget.exhausted``, ``limit.*``.
         ContractError: ``contract.expired``, ``contract.not-yet-valid``.
-        TrustError: ``broker.figures``: a sum is no fraction.
     """
     check_time(terms, reply.time)
     limits, population = terms.contract.limits, account.budget.population
     if name := exceeded(reply.used, limits):
         raise limit_error(name, limits, reply.used)
     total, mine = terms.rho_limits(account, analyst)
-    if (spent := _fraction(reply.spent)) > total:
+    if (spent := Fraction(reply.spent)) > total:
         raise budget_error(population, spent, total)
-    if (spent := _fraction(reply.analyst_spent)) > mine:
+    if (spent := Fraction(reply.analyst_spent)) > mine:
         raise analyst_error(population, spent, mine)
-
-
-def _fraction(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise TrustError(
-            "broker.figures",
-            "the broker signed a sum that is no number",
-            next_step="Nothing was released. Tell the data provider.",
-        ) from error
