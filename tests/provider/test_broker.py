@@ -16,7 +16,7 @@ from cloister.contract import signing
 from cloister.contract.capsule import data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import AnalystLimit, Budget, Limits
-from cloister.contract.usage import Used
+from cloister.contract.usage import Usage, Used
 from cloister.errors import ContractError, MalformedError, SignatureError
 from cloister.plan.precision import rho_of_epsilon
 from cloister.provider import clock, hellos
@@ -286,10 +286,67 @@ def test_account_and_analyst_limits(make_world):
     assert vault.append("half", str(TOTAL / 2)).status == "ok"  # paid already
 
 
-def test_release_count(make_world):
-    vault = make_world(limits=limited(releases=2)).vault()
-    assert [vault.append(f"c{n}").status for n in range(3)] == ["ok", "ok", "limit.releases"]
-    assert vault.append("c1").status == "ok"
+ONE = Usage(rows=64, compute=2, models=1)
+
+
+@pytest.mark.parametrize(("name", "of_one"), [("releases", 1), ("rows", 64), ("compute", 2), ("models", 1)])
+def test_every_limit_at_zero_at_the_limit_and_beyond(make_world, name, of_one):
+    status = f"limit.{name}"
+    reply = (vault := make_world(limits=limited(**{name: 0})).vault()).append("c1", usage=ONE)
+    assert (reply.status, reply.size, reply.used) == (status, 0, Used())
+    assert vault.tip().size == 0, "what is refused is not charged"
+    assert make_world(limits=limited(**{name: of_one - 1})).vault().append("c1", usage=ONE).status == status
+    world = make_world(limits=limited(**{name: 2 * of_one}))
+    vault = world.vault()
+    assert [vault.append(f"c{n}", usage=ONE).status for n in range(3)] == ["ok", "ok", status]
+    assert vault.append("c1", usage=ONE).status == "ok", "a retry is known and counts nothing"
+    assert vault.settle("c1", "receipt").used == Used(2, 128, 4, 2)
+    world.restart()
+    again = world.vault()
+    reply = again.append("c2", usage=ONE)
+    assert (reply.status, reply.size, reply.used) == (status, 2, Used(2, 128, 4, 2))
+    reply = again.append("c1", usage=ONE)
+    assert (reply.status, reply.sealed, reply.used) == ("ok", "receipt", Used(2, 128, 4, 2))
+    assert reply.limits == world.contract.limits
+
+
+def test_one_use_more_than_is_left_is_refused_whole(make_world):
+    """Nothing of a release that does not fit is counted, so a smaller one still fits."""
+    vault = make_world(limits=limited(rows=100)).vault()
+    assert vault.append("c1", usage=Usage(64, 1, 0)).status == "ok"
+    assert vault.append("c2", usage=Usage(37, 1, 0)).status == "limit.rows"
+    assert vault.append("c3", usage=Usage(36, 1, 0)).used == Used(2, 100, 2, 0)
+    assert vault.append("c4", usage=Usage(0, 1, 0)).status == "ok"
+
+
+@pytest.mark.parametrize("usage", [{"rows": -1}, {"compute": -5}, {"models": -1}, {"rows": 2**53 + 1}, {"rows": 0.5}])
+def test_a_usage_that_would_count_back_is_malformed(world, vault, usage):
+    request = msgspec.to_builtins(vault.append_request(vault.entry("c1")))
+    request["entry"]["usage"] |= usage
+    body = msgspec.json.encode(request)
+    signed = canonical.encode(envelope.seal(REQUEST_TYPE, body, vault.key))
+    with pytest.raises(MalformedError):
+        world.broker.append(signed)
+    assert vault.tip().used == Used()
+
+
+def test_the_usage_belongs_to_the_entry(vault):
+    vault.append("c1", usage=ONE)
+    reply = vault.append("c1", usage=Usage(1, 1, 0))
+    assert (reply.status, reply.used) == ("charge.conflict", Used(1, 64, 2, 1))
+
+
+def test_a_new_contract_counts_from_zero_and_pays_from_the_same_account(make_world):
+    world = make_world(limits=limited(releases=1))
+    assert world.vault().append("c1").status == "ok"
+    other = msgspec.structs.replace(world.contract, title="Another contract")
+    world.digest = world.home.add_contract(
+        signing.sign_contract(other, world.provider, world.analyst), now=clock.text(world.now)
+    )
+    second = world.vault()
+    assert second.tip().used == Used()
+    reply = second.append("c2")
+    assert (reply.status, reply.used.releases, reply.spent) == ("ok", 1, "1/500")
 
 
 def test_a_stranger_and_a_foreign_population_get_nothing(world, vault):
@@ -365,7 +422,7 @@ def test_one_release_on_two_populations_counts_once(make_world):
     vault = make_world(budgets=budgets, analyst_limits=(), limits=limited(releases=1)).vault()
     assert vault.append("c1").used == Used(1, 64, 2, 0)
     reply = vault.append("c1", population="clinic.staff")
-    assert (reply.status, reply.used) == ("ok", Used(1, 64, 2, 0))
+    assert (reply.status, reply.used) == ("ok", Used(1, 64, 2, 0)), "and is not refused where it is counted already"
     assert vault.append("c2").status == "limit.releases"
 
 

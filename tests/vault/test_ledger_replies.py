@@ -204,6 +204,7 @@ def test_refusals_of_the_broker_reach_the_analyst_with_clause_and_next_step(quie
     key = quiet_world.anna_home.identity()
     expected: dict[str, type[CloisterError]] = {
         "budget.exhausted": BudgetError, "limit.analyst": BudgetError, "limit.releases": BudgetError,
+        "limit.rows": BudgetError, "limit.compute": BudgetError, "limit.models": BudgetError,
         "contract.unknown": ContractError, "contract.inactive": ContractError, "evidence.rejected": TrustError,
         "charge.conflict": TrustError, "ledger.unavailable": UnavailableError, "made.up": CloisterError,
     }  # fmt: skip

@@ -211,6 +211,13 @@ def test_a_mock_vault_walks_the_plan_path_and_charges_nothing(world: World) -> N
         result = answer["result"]
         assert (result["mode"], result["receipt"], result["recalled"]) == ("mock", None, False)
         assert answer["routing"]["receipts"] == answer["routing"]["admissions"] == []
+        (rehearsed,) = answer["routing"]["rehearsals"]
+        assert rehearsed == {
+            "release": result["release"],
+            "plan": result["plan_digest"],
+            "costs": [{"population": world.card.population, "rho": price["rho"]}],
+            "usage": price["usage"],
+        }, "what it would cost, and no value"
         assert result["rho"] == price["rho"]
     assert described["mode"] == "mock"
     assert {limit.get("spent") for limit in budget["limits"]} == {"0", 0, None}

@@ -131,7 +131,7 @@ class Accounts:
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
             after = _charged(held, amount, log.leaf_hash(body), entry.usage if first else None)
-            refusal = _refusal(after.tip, amount, sums.parse(entry.delta), granted, first=first)
+            refusal = _refusal(after.tip, amount, sums.parse(entry.delta), granted)
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
@@ -287,15 +287,14 @@ def _is_first(db: sa.Connection, entry: Entry) -> bool:
     return db.scalar(schema.SELECT_COUNTED, key) is None
 
 
-def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted, *, first: bool) -> str:
+def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted) -> str:
     """Return why the account may not come to stand at ``after``, or ``""``. Pure."""
     # No operation of this version spends delta beside the conversion's own.
     if amount <= 0 or delta != 0 or after.spent > granted.rho:
         return "budget.exhausted"
     if after.analyst_spent > granted.analyst:
         return "limit.analyst"
-    # What has been counted already is not refused at the release's next account.
-    beyond = exceeded(after.used, granted.limits) if first else ""
+    beyond = exceeded(after.used, granted.limits)
     return f"limit.{beyond}" if beyond else ""
 
 
