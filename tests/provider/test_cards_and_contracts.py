@@ -10,7 +10,7 @@ from provider_world import CARD, POPULATION, START, data
 from cloister.contract import lint, signing
 from cloister.contract.capsule import data_key_info
 from cloister.contract.states import Decision
-from cloister.contract.terms import Broker, Party
+from cloister.contract.terms import Broker, Limits, Party
 from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
 from cloister.provider import cards, clock, contracts, files, keys
 from cloister.provider.keys import DataKey, DataKeys
@@ -95,6 +95,22 @@ def test_a_draft_follows_from_the_capsules(world):
     document = contracts.sign(contracts.sign(contract, world.provider), world.analyst)
     assert signing.open_contract(document, now=clock.text(START)) == contract
     assert world.home.contracts.add(document, now=clock.text(START)) == signing.contract_digest(contract)
+
+
+def test_a_draft_limits_what_the_declared_sizes_suggest(world):
+    """Every release may scan the largest table; what is stated is taken as it is, and 0 is a limit."""
+    rows = CARD.row_limit
+    assert draft(world).limits == Limits(1000, 1000 * rows, 1000 * 20, 0)
+    large = [msgspec.structs.replace(CARD, row_limit=size) for size in (1024, 10_000_000)]
+    assert contracts.default_limits(50, large, ("aggregate", "model")) == Limits(50, 50 * 10**7, 50 * 110, 5)
+    huge = contracts.default_limits(2**40, large, ("aggregate",))
+    assert max(msgspec.structs.astuple(huge)) == 2**53
+    assert contracts.default_limits(10, [], ("aggregate",)).rows == 0
+    terms = msgspec.structs.replace(
+        contracts.Terms("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", operations=("aggregate", "model")),
+        placement="colocated", tenancy="shared", accept_simulated=True, releases=7, rows=0, models=2,
+    )  # fmt: skip
+    assert draft(world, terms=terms).limits == Limits(7, 0, 140, 2)
 
 
 def test_a_draft_shares_the_budget_between_analysts(world):

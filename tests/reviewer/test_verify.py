@@ -344,6 +344,47 @@ def test_a_forked_account(story: Story) -> None:
     assert (11, "account.fork") in failures(report)
 
 
+def test_an_account_that_shrinks(story: Story) -> None:
+    """Sums and counts after a later charge are below those after an earlier one: one of the two is a lie."""
+    before, after = story.count.charges[0], story.means.charges[0]
+    changes = (
+        {"spent": after.rho, "analyst_spent": after.rho},
+        {"used": Used(1, 2048, 2, 0)},
+        {"used": Used(2, 10, 2, 0)},
+    )
+    for change in changes:
+        charge = msgspec.structs.replace(after, **change)
+        assert charge.size > before.size
+        means = msgspec.structs.replace(story.means, charges=(charge,))
+        report = check(story.notebook(receipts=[story.world.sign(story.count), story.world.sign(means)]))
+        assert (11, "account.shrunk") in failures(report), change
+    dear = msgspec.structs.replace(before, spent="1", analyst_spent="1")
+    count = msgspec.structs.replace(story.count, charges=(dear,))
+    report = check(story.notebook(receipts=[story.world.sign(count), story.world.sign(story.means)]))
+    assert (11, "account.shrunk") in failures(report), "the later account would hold both charges, and less than before"
+    assert not failures(check(story.notebook()))
+
+
+def test_a_release_beyond_the_contract(story: Story) -> None:
+    """A vault that lies well still states an account that the contract does not allow."""
+    charge, limits = story.count.charges[0], story.world.terms.limits
+    full = Used(*msgspec.structs.astuple(limits))
+    assert not signed(story, charges=(msgspec.structs.replace(charge, used=full),)) & {(8, "receipt.limit")}
+    for name in Used.__struct_fields__:
+        beyond = msgspec.structs.replace(full, **{name: getattr(full, name) + 1})
+        assert (8, "receipt.limit") in signed(story, charges=(msgspec.structs.replace(charge, used=beyond),))
+    for spent in ("20", "1" + "0" * 300):
+        assert (8, "receipt.limit") in signed(story, charges=(msgspec.structs.replace(charge, spent=spent),))
+
+
+def test_an_account_that_does_not_hold_its_own_charge(story: Story) -> None:
+    charge = story.count.charges[0]
+    for change in ({"spent": "0", "analyst_spent": "0"}, {"analyst_spent": "1"}, {"used": Used()}):
+        assert (8, "receipt.charge") in signed(story, charges=(msgspec.structs.replace(charge, **change),)), change
+    for text in ("1/0", "-1", "much", "1e999999999"):
+        assert (8, "receipt.rho") in signed(story, charges=(msgspec.structs.replace(charge, spent=text),))
+
+
 def test_seeded_noise_is_said(story: Story) -> None:
     seeded = msgspec.structs.replace(story.count, seeded=True)
     report = check(story.notebook(receipts=[story.world.sign(seeded), story.world.sign(story.means)]))

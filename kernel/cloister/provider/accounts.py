@@ -212,6 +212,15 @@ class Accounts:
         with self._transaction() as db:
             return tuple(db.scalars(schema.SELECT_POPULATIONS))
 
+    def used(self) -> dict[str, Used]:
+        """Return what was used under each contract, by its digest.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            return {contract: Used(*counts) for contract, *counts in db.execute(schema.SELECT_ALL_USED)}
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         try:

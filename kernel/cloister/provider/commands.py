@@ -18,7 +18,8 @@ from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
 from cloister.contract.findings import Finding
 from cloister.contract.states import Decision
-from cloister.contract.terms import Broker, Party
+from cloister.contract.terms import Broker, Limits, Party
+from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.provider import accounts, cards, contracts
 from cloister.provider import seal as sealing
@@ -203,8 +204,18 @@ def account_show(directory: BrokerDir) -> None:
     for population in ledger.populations():
         tip = ledger.read_tip(population)
         table.add_row(Text(spelt_out(population)), str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
+    counts = Table("contract", *Used.__struct_fields__, box=None)
+    for digest, used in ledger.used().items():
+        granted = known.contract.limits if (known := home.contracts.get(digest)) else None
+        cells = [f"{getattr(used, name):,}{_of(granted, name)}" for name in Used.__struct_fields__]
+        counts.add_row(digest[:16], *cells)
     ledger.close()
     out.print(table)
+    out.print(counts)
+
+
+def _of(granted: Limits | None, name: str) -> str:
+    return "" if granted is None else f" of {getattr(granted, name):,}"
 
 
 def _draft(path: Path) -> Any:

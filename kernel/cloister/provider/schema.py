@@ -106,6 +106,7 @@ SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "popul
 UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
 SELECT_COUNTED = sa.select(charges.c.charge_id).where(*_where(charges, "contract", "charge_id"))
 SELECT_USED = sa.select(*(used.c[name] for name in Used.__struct_fields__)).where(*_where(used, "contract"))
+SELECT_ALL_USED = sa.select(used).order_by(used.c.contract)
 UPDATE_USED = sa.update(used).where(*_where(used, "contract"))
 SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))

@@ -199,22 +199,28 @@ def _check_sums(charge: Charge, contract: Contract) -> None:
 
 
 def out_of_line(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
-    """Return the receipts whose account stands lower than another receipt saw it at a smaller size.
+    """Return the receipts whose account stands lower than the other receipts say it must.
 
-    Accounts only grow: every entry costs, and nothing is counted back.
+    Accounts only grow (every entry costs, nothing is counted back), and an account of some size holds the charges of
+    every receipt that was signed at this size or before.
     """
     seen: dict[tuple[str, str], list[tuple[Charge, Receipt]]] = {}
-    for receipt in receipts:
+    for receipt in {receipt.charge_id: receipt for receipt in receipts}.values():
         for charge in receipt.charges:
             seen.setdefault((charge.broker, charge.population), []).append((charge, receipt))
-    found = []
+    found: dict[str, Receipt] = {}
     for account in seen.values():
         account.sort(key=lambda item: item[0].size)
+        held = Fraction(0)
+        for number, (charge, receipt) in enumerate(account, start=1):
+            held += _fraction(charge.rho)
+            if _fraction(charge.spent) < held or charge.used.releases < number:
+                found[receipt.charge_id] = receipt
         for (before, _), (after, receipt) in pairwise(account):
             grown = _fraction(after.spent) > _fraction(before.spent) and after.used.covers(before.used)
             if after.size > before.size and not grown:
-                found.append(receipt)
-    return tuple(found)
+                found[receipt.charge_id] = receipt
+    return tuple(found.values())
 
 
 def check_sigma(sigma: str, rho: Fraction) -> None:

@@ -75,9 +75,10 @@ def _check_forks(receipts: Iterable[Receipt], findings: Findings) -> None:
 
 
 def _check_growth(receipts: Iterable[Receipt], findings: Findings) -> None:
-    for receipt in chain.out_of_line(receipts):
-        text = "an account stands lower after this release than after an earlier one"
-        findings.add(11, "fail", "account.shrunk", text, release=receipt.release)
+    with findings.step(11):
+        for receipt in chain.out_of_line(receipts):
+            text = "an account stands lower after this release than after an earlier one"
+            findings.add(11, "fail", "account.shrunk", text, release=receipt.release)
 
 
 def _open_checkpoint(proof: Proof, contract: Contract) -> LedgerReply:
