@@ -1,7 +1,7 @@
 """Stands in for ``cloister.vault`` in a copied package: what the agent tells a vault, and what a hostile one gets.
 
-describe: the context. release: the context, with a receipt, an admission and a rehearsal in the routing. price: asks the attester
-with the hello in the plan and returns what it said. budget: nothing.
+describe: the context. release: the context, with a receipt, an admission and a rehearsal in the routing. price: asks
+the attester with the hello in the plan and returns what it said. budget: nothing.
 """
 
 import argparse

@@ -19,6 +19,7 @@ from cloister.receipt.facts import Cost, ReleaseFacts
 from cloister.wire.frames import Kind
 
 MIME = "application/vnd.cloister.release.v1+json"
+REHEARSAL = "application/vnd.cloister.rehearsal.v1+json"
 Story = Callable[[Talk, ScriptedEnclave], Awaitable[None]]
 Handler = Callable[[ScriptedEnclave, Kind, Message], None]
 
@@ -51,6 +52,14 @@ FORGED: list[tuple[str, dict[str, Any] | bytes]] = [
     ("comm_open", {"comm_id": "x", "target_name": "cloister.status", "data": {}}),
     ("comm_msg", {"comm_id": "w", "data": {"state": {"outputs": [{"data": {MIME: {}}}]}}}),
     ("comm_msg", {"comm_id": "w", "data": {"state": {}, "buffer_paths": [["outputs", 0, "data", MIME]]}}),
+    ("display_data", {"data": {REHEARSAL: {}}, "metadata": {}}),
+    ("update_display_data", {"data": {REHEARSAL: {}}, "metadata": {}, "transient": {"display_id": "1"}}),
+    ("comm_open", {"comm_id": "x", "target_name": "jupyter.widget", "data": {"state": {"o": {REHEARSAL: {}}}}}),
+    ("display_data", {"data": {"text/plain": "mine"}, "metadata": {"cloister": {"put": {"name": "a", "sha256": ""}}}}),
+    ("update_display_data", {"data": {"text/plain": ""}, "metadata": {"\u0063loister": {}}, "transient": {}}),
+    ("execute_result", {"data": {"text/plain": ""}, "metadata": {"cloister": {"rehearsals": []}}}),
+    ("comm_msg", {"comm_id": "w", "data": {"state": {"outputs": [{"data": {}, "metadata": {"cloister": {}}}]}}}),
+    ("made_up", {"content": [{"metadata": {"cloister": 1}}]}),
 ]
 
 
