@@ -319,7 +319,7 @@ def read_ask(raw: bytes) -> Ask:
             next_step="on the command line `cloister verify` and `cloister bundle` have no such limit",
         )
     ask: Ask = _decode(decoder, raw)
-    if isinstance(ask, NotebookAsk) and not bytes(ask.notebook).lstrip().startswith(b"{"):
+    if isinstance(ask, NotebookAsk) and not bytes(memoryview(ask.notebook)[:64]).lstrip().startswith(b"{"):
         raise MalformedError("page.shape", f"{named.type}: the notebook is no object", next_step=_OTHER_VERSION)
     return ask
 
