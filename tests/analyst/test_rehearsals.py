@@ -16,8 +16,9 @@ from signed_world import World
 
 from cloister.analyst import rehearsals
 from cloister.analyst.estimate import PAID, estimate, in_words
-from cloister.analyst.rehearsals import Rehearsal, Rehearsals, rehearsals_path
+from cloister.analyst.rehearsals import Rehearsals, rehearsals_path
 from cloister.errors import UnavailableError
+from cloister.receipt.rehearsal import Rehearsal
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -105,13 +106,30 @@ def test_the_file_is_private_bounded_and_whole(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(rehearsals, "MAX_RELEASES", 2)
     kept = Rehearsals(lambda: path)
     for number in range(5):
-        run(kept, f"cell {number}", *(asked(f"r{at}") for at in range(4)))
+        run(kept, f"cell {number}", *(asked(f"r{at}") for at in range(2)))
     run(kept, "cell 3", asked("r9"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     cells = Rehearsals(lambda: path).cells()
     assert [[item.release for item in cell] for cell in cells.values()] == [["r0", "r1"], ["r0", "r1"], ["r9"]]
+
+
+def test_of_many_releases_the_oldest_cells_leave(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsals, "MAX_KEPT", 5)
+    kept = Rehearsals(lambda: path)
+    for source in ("a", "b", "c"):
+        run(kept, source, asked("r1"), asked("r2"))
+    assert [cell["known"] for cell in told(path, "a", "b", "c")["cells"]] == [False, True, True]
+
+
+def test_a_cell_that_asked_for_more_than_is_kept_is_not_known(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsals, "MAX_RELEASES", 2)
+    kept = Rehearsals(lambda: path)
+    run(kept, "a", asked("r1"))
+    run(kept, "a", *(asked(f"r{at}") for at in range(3)))
+    assert not told(path, "a")["cells"][0]["known"]
+    assert kept.cells() == {}
 
 
 def test_a_cell_that_asks_the_same_again_writes_nothing(path: Path) -> None:

@@ -25,6 +25,7 @@ from cloister.receipt.rehearsal import Rehearsal
 
 MAX_CELLS = 2000
 MAX_RELEASES = 256
+MAX_KEPT = 20_000
 MAX_FILE = 16 * 2**20
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _ENDED = ("ok", "error")
@@ -62,21 +63,25 @@ class Rehearsals:
     def heard(self, msg_id: str, rehearsal: Rehearsal) -> bool:
         """Note a mock release of a cell and return True; one that no cell of a mock kernel caused is not noted."""
         asked = self._running.get(msg_id)
-        if asked is not None and len(asked[1]) < MAX_RELEASES:
+        # One too many is kept, to tell a cell that asked for more than is kept from one that did not.
+        if asked is not None and len(asked[1]) <= MAX_RELEASES:
             asked[1].setdefault(rehearsal.release, rehearsal)
         return asked is not None
 
     def ended(self, msg_id: str, status: str) -> None:
-        """Keep what a cell asked, unless it was stopped or never ran: then nobody knows what it would ask."""
+        """Keep what a cell asked, unless it was stopped or never ran: then nobody knows what it would ask.
+
+        Nor does anybody of one that asked for more than is kept: a part of its price would be a wrong price.
+        """
         digest, asked = self._running.pop(msg_id, ("", {}))
         if digest and status in _ENDED:
-            self._keep(digest, tuple(asked.values()))
+            self._keep(digest, tuple(asked.values()) if len(asked) <= MAX_RELEASES else None)
 
     def cells(self) -> Mapping[str, Cell]:
         """Return the releases of every rehearsed cell by the digest of its code."""
         return {**self._read(), **self._cells}
 
-    def _keep(self, digest: str, cell: Cell) -> None:
+    def _keep(self, digest: str, cell: Cell | None) -> None:
         known = self._read()
         # In this kernel's memory too: the file may be impossible to write.
         self._cells = _newest(self._cells, digest, cell)
@@ -116,7 +121,14 @@ def rehearsals_path(home: Path, contract_digest: str) -> Path:
     return home / "rehearsals" / f"{found[1] if found else 'unknown'}.json"
 
 
-def _newest(cells: dict[str, Cell], digest: str, cell: Cell) -> dict[str, Cell]:
-    """Return ``cells`` with one more, last; the oldest leave."""
-    kept = [item for item in cells.items() if item[0] != digest][-(MAX_CELLS - 1) :]
-    return dict([*kept, (digest, cell)])
+def _newest(cells: dict[str, Cell], digest: str, cell: Cell | None) -> dict[str, Cell]:
+    """Return ``cells`` with this one last, or without it; of too many the oldest leave."""
+    kept = {name: found for name, found in cells.items() if name != digest}
+    if cell is not None:
+        kept[digest] = cell
+    releases = sum(map(len, kept.values()))
+    for name in list(kept):
+        if len(kept) <= MAX_CELLS and releases <= MAX_KEPT:
+            break
+        releases -= len(kept.pop(name))
+    return kept
