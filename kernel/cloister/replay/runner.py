@@ -73,6 +73,7 @@ async def run(
     client: Any = _Client(
         _bare(notebook), kernel_name=KERNEL, timeout=timeout_s, allow_errors=True, record_timing=False,
         coalesce_streams=True, shutdown_kernel="immediate", store_widget_state=False,
+        iopub_timeout=timeout_s, raise_on_iopub_timeout=True,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
     client.log.disabled = True
@@ -97,6 +98,9 @@ async def _cells(client: Any, progress: Progress) -> list[Ran]:
                 stopped = f"the notebook shows more than {MAX_OUTPUT >> 20} MiB"
             except DeadKernelError:
                 stopped = "the sandbox ended"
+            except RuntimeError:
+                # What nbclient raises when a cell has ended and its outputs have not arrived.
+                stopped = f"its outputs did not arrive within {client.timeout:g} s"
         found.append(Ran(() if stopped else tuple(json.loads(json.dumps(cell.outputs))), stopped))
     progress(len(cells), len(cells), "done")
     return found
@@ -132,6 +136,8 @@ def start(path: Path, notebook: dict[str, Any], *, timeout_s: float, progress: P
 
     async def both() -> tuple[list[Ran], list[Ran]]:
         honest = await run(path, notebook, perturbed=False, timeout_s=timeout_s, progress=told(0))
+        if any(one.stopped for one in honest):
+            return honest, [Ran((), one.stopped) for one in honest]
         return honest, await run(path, notebook, perturbed=True, timeout_s=timeout_s, progress=told(1))
 
     try:
