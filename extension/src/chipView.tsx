@@ -28,7 +28,7 @@ function said(state: ChipState, words: Words): string {
     seeded: words.t('Seeded: no privacy'),
     mock: words.t('Rehearsal on mock data'),
     unverified: words.t('Unverified'),
-    foreign: words.t('Not from this session'),
+    foreign: words.t('No receipt on this machine'),
     false: words.t('False: does not match its receipt')
   }[state];
 }
@@ -132,7 +132,7 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
       <div className="cl-Chip-foot">
         <span>{item.recalled ? words.t('free: recalled, paid earlier %1', price) : words.t('cost %1', price)}</span>
         <span>{words.t('± standard error of the privacy noise')}</span>
-        <span title={moment(item.time)}>
+        <span title={moment(item.time, words)}>
           {words.t('receipt')} <code title={item.receipt}>{short(item.receipt)}</code>
         </span>
       </div>

@@ -76,24 +76,21 @@ export function age(time: string, words: Words, now = Date.now()): string {
     : words.t('%1 days ago', Math.round(seconds / 86_400));
 }
 
-/** A moment in the reader's own time zone; the text itself when it is no time. */
-export function moment(time: string): string {
+/** A moment in the reader's own time zone; today by its time of day; the text itself when it is no time. */
+export function moment(time: string, words: Words): string {
   const date = new Date(time);
-  return Number.isNaN(date.getTime())
-    ? time
-    : date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+  const today = date.toDateString() === new Date().toDateString();
+  return said(time, words, today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' });
 }
 
 /** The day of a moment. */
-export function day(time: string): string {
-  const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? time : date.toLocaleDateString(undefined, { dateStyle: 'medium' });
+export function day(time: string, words: Words): string {
+  return said(time, words, { dateStyle: 'medium' });
 }
 
-/** The time of day, for lists. */
-export function clock(time: string): string {
+function said(time: string, words: Words, style: Intl.DateTimeFormatOptions): string {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? time : date.toLocaleTimeString(undefined, { timeStyle: 'short' });
+  return Number.isNaN(date.getTime()) ? time : date.toLocaleString(words.locale, style);
 }
 
 /** A digest as people compare it: twelve digits. */

@@ -3,7 +3,6 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IToolbarWidgetRegistry, ReactWidget } from '@jupyterlab/apputils';
 import type { NotebookPanel } from '@jupyterlab/notebook';
-import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import * as React from 'react';
 
 import { Badge } from './badge';
@@ -111,13 +110,7 @@ export const toolbar: JupyterFrontEndPlugin<void> = {
   description: 'Adds the badge and the Promote button to the toolbar of notebooks.',
   autoStart: true,
   requires: [ICloister, IToolbarWidgetRegistry],
-  optional: [ISettingRegistry],
-  activate: (
-    app: JupyterFrontEnd,
-    cloister: ICloister,
-    registry: IToolbarWidgetRegistry,
-    settings: ISettingRegistry | null
-  ) => {
+  activate: (app: JupyterFrontEnd, cloister: ICloister, registry: IToolbarWidgetRegistry) => {
     const { commands } = app;
     registry.addFactory<NotebookPanel>(
       'Notebook',
@@ -129,9 +122,5 @@ export const toolbar: JupyterFrontEndPlugin<void> = {
       'cloister-promote',
       panel => new PromoteItem(cloister, panel, () => void commands.execute(Commands.promote))
     );
-    // Loading the schema is what puts the two items into the toolbar's settings.
-    settings?.load(toolbar.id).catch((reason: unknown) => {
-      console.warn('cloister: the settings of the toolbar could not be loaded', reason);
-    });
   }
 };

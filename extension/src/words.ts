@@ -11,13 +11,26 @@ import { CHINESE } from './zh';
 
 const ENDED = ' (kernel ended)';
 
+function localeOf(code: string): string | undefined {
+  try {
+    // English is Lab's word for "no choice made": then the browser knows the reader better.
+    return code === 'en' ? undefined : Intl.getCanonicalLocales(code)[0];
+  } catch {
+    return undefined;
+  }
+}
+
 /** Translates; keeps English where there is no translation. */
 export class Words {
   constructor(translator: ITranslator | null) {
     const source = translator ?? nullTranslator;
     this._bundle = source.load('cloister');
+    this.locale = localeOf(source.languageCode);
     this._chinese = /^zh\b(?!.*(TW|HK|Hant))/i.test(source.languageCode);
   }
+
+  /** For dates and numbers; `undefined` is the browser's own. */
+  readonly locale: string | undefined;
 
   /** One of the extension's own texts in the user's language. */
   t(english: string, ...args: (string | number)[]): string {

@@ -136,7 +136,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['Seeded: no privacy', '固定种子：没有隐私保护'],
   ['Rehearsal on mock data', '模拟数据上的演练'],
   ['Unverified', '未核验'],
-  ['Not from this session', '不属于本次会话'],
+  ['No receipt on this machine', '本机没有凭据'],
   ['False: does not match its receipt', '不实：与凭据不符'],
   ['nothing was charged', '未计费'],
   ['matches its receipt', '与凭据一致'],

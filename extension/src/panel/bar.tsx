@@ -43,8 +43,8 @@ function CountBar(props: { limit: CountLimit; words: Words }): JSX.Element {
   const { limit, words } = props;
   const unit = (value: number) =>
     limit.name === 'compute'
-      ? words.t('%1 s', (value / 10).toLocaleString())
-      : value.toLocaleString(undefined, value >= 1e6 ? { notation: 'compact', maximumFractionDigits: 1 } : {});
+      ? words.t('%1 s', (value / 10).toLocaleString(words.locale))
+      : value.toLocaleString(words.locale, value >= 1e6 ? { notation: 'compact', maximumFractionDigits: 1 } : {});
   const part = used(limit);
   return (
     <Bar name={limit.name} id={limit.name} label={limitName(limit, words)} part={part} detail="">
@@ -59,7 +59,7 @@ function ExpiryBar(props: { limit: ExpiryLimit; contract: ContractMessage | null
   const gone = now >= until ? 1 : Math.max((now - from) / (until - from), 0);
   const part = Number.isFinite(gone) ? gone : 0;
   const days = Math.floor((until - now) / DAY_MS);
-  const label = `${limitName(limit, words)} ${day(limit.not_after)}`;
+  const label = `${limitName(limit, words)} ${day(limit.not_after, words)}`;
   return (
     <Bar name="expiry" id="expiry" label={label} part={part} detail="">
       {part >= 1 ? words.t('expired') : words.t('%1 days left', days)}

@@ -47,7 +47,7 @@ function Receipt(props: { item: ReceiptItem; words: Words }): JSX.Element {
     <li className="cl-Receipt" data-receipt={item.receipt}>
       <span className="cl-Receipt-question">{item.question}</span>
       <span className="cl-Receipt-about">
-        <span>{moment(item.time)}</span>
+        <span>{moment(item.time, words)}</span>
         <span>{words.t('%1 values', item.cells)}</span>
         {item.recalled && <span>{words.t('recalled')}</span>}
         <code title={item.receipt}>{short(item.receipt)}</code>

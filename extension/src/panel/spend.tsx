@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 
-import { clock, shareOf } from '../figures';
+import { moment, shareOf } from '../figures';
 import type { ReceiptItem } from '../protocol';
 import type { Words } from '../words';
 
@@ -49,8 +49,8 @@ export function Spend(props: { items: readonly ReceiptItem[]; words: Words }): J
         <path className="cl-Spend-line" d={outline} vectorEffect="non-scaling-stroke" />
       </svg>
       <div className="cl-Spend-axis" aria-hidden="true">
-        <span>{clock(paid[0].time)}</span>
-        <span>{clock(paid[paid.length - 1].time)}</span>
+        <span>{moment(paid[0].time, words)}</span>
+        <span>{moment(paid[paid.length - 1].time, words)}</span>
       </div>
     </figure>
   );
