@@ -49,13 +49,7 @@ class CloisterError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: the decision and the analyst's own line, without a stack of our frames."""
-        where, step = "", self.__traceback__
-        while step is not None:
-            if step.tb_frame.f_globals.get("__name__") == "__main__":
-                source = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno).strip()
-                where = f"  line {step.tb_lineno}: {source}" if source else where
-            step = step.tb_next
-        return [f"{type(self).__name__}: {self}", *([where] if where else [])]
+        return [f"{type(self).__name__}: {self}", *own_line(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form of the error (all fields are strings)."""
@@ -67,6 +61,18 @@ class CloisterError(Exception):
             "next_step": self.next_step,
             "nearest": list(self.nearest),
         }
+
+
+def own_line(error: BaseException) -> list[str]:
+    """Return the line of the notebook in which ``error`` was raised, as one line of text, or nothing."""
+    where: list[str] = []
+    step = error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_globals.get("__name__") == "__main__":
+            source = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno).strip()
+            where = [f"  line {step.tb_lineno}: {source}"] if source else where
+        step = step.tb_next
+    return where
 
 
 class RefusedError(CloisterError):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 
 import psutil
@@ -145,6 +146,22 @@ def test_killed_vault_is_replaced_and_nothing_is_charged_twice(fresh_demo):
                 break
             assert answer.endswith("True True")
         assert first.strip() in answer
+        assert spent(kernel) == "1"
+
+
+def test_an_interrupted_release_says_what_to_do_and_is_charged_once(fresh_demo):
+    with fresh_demo.kernel() as kernel:
+        kernel.run(HEAD)
+        # The first release opens the table, which takes its planned second: time enough to lose patience.
+        threading.Timer(0.4, kernel.manager.interrupt_kernel).start()
+        reply, _ = kernel.messages(HEAD + "v.bmi.mean(share=0.03)")
+        assert reply["ename"] == "KeyboardInterrupt"
+        shown = "\n".join(reply["traceback"])
+        assert "next step: run the cell again: nothing more is charged" in shown
+        assert "line 4: v.bmi.mean(share=0.03)" in shown
+        assert not re.search(r"threading\.py|link\.py|session\.py", shown)
+        first = kernel.run(HEAD + "print(float(v.bmi.mean(share=0.03)))")
+        assert kernel.run(HEAD + "print(float(v.bmi.mean(share=0.03)))") == first
         assert spent(kernel) == "1"
 
 

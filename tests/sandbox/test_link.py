@@ -116,10 +116,15 @@ def test_an_interrupt_leaves_the_link_usable_and_the_late_reply_is_dropped(agent
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             agent.link.request("release", {"op": "vector_sum"})
     finally:
         signal.signal(signal.SIGINT, old)
+    assert type(stopped.value).__name__ == "KeyboardInterrupt", "the name every Jupyter client knows"
+    assert stopped.value.__suppress_context__
+    shown = "\n".join(stopped.value._render_traceback_())  # type: ignore[attr-defined]
+    assert "run the cell again: nothing more is charged" in shown
+    assert "threading" not in shown
     late = agent.take()["id"]
     asker = Asker(agent.link, "release", {"op": "vector_sum"})
     again = agent.take()["id"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
+from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict, own_line
 from cloister.plan.link import MAX_REQUEST, Reply, Request
 from cloister.wire import canonical, frames
 
@@ -35,6 +35,21 @@ class _Slot:
         self.done = threading.Event()
         self.reply: Reply | None = None
         self.error: CloisterError | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """The analyst interrupted a cell that was waiting for the vault; shown without our frames, with what to do."""
+
+    def __init__(self, op: str) -> None:
+        again = "nothing more is charged" if op == "release" else "nothing was charged"
+        super().__init__(f"stopped waiting for the vault\n  next step: run the cell again: {again}")
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}", *own_line(self)]
+
+
+# Clients know an interrupted cell by this name.
+Interrupted.__name__ = Interrupted.__qualname__ = KeyboardInterrupt.__name__
 
 
 class Link:
@@ -82,6 +97,7 @@ class Link:
         Raises:
             CloisterError: The refusal of vault or agent, rebuilt as it was raised there.
             UnavailableError: The link is closed.
+            Interrupted: The cell was interrupted while it waited.
             MalformedError: The reply does not follow the protocol, or the request is too large.
         """
         if os.getpid() != self._owner:
@@ -106,6 +122,8 @@ class Link:
         self._outgoing.put(frames.encode(frames.Kind.REQUEST, body))
         try:
             slot.done.wait()
+        except KeyboardInterrupt:
+            raise Interrupted(op) from None
         finally:
             with self._lock:
                 self._waiting.pop(number, None)
