@@ -19,7 +19,9 @@ import pytest
 from provider_world import POPULATION, Vault
 
 from cloister.contract.states import Decision
+from cloister.provider import rate
 from cloister.provider.accounts import Accounts
+from cloister.wire import canonical
 
 KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "6"))
 
@@ -95,6 +97,33 @@ def test_a_session_and_a_charge_over_http(served):
     assert vault.append("c1").status == "ok"
     assert vault.settle("c1", "sealed").status == "ok"
     assert vault.tip().spent == "1/1000"
+
+
+def test_a_flood_of_hellos_pushes_nobody_out(served):
+    """One address gets so many and then has to wait; what vaults sign for is not slowed down."""
+    world = served()
+    vault = world.vault()
+    question = canonical.encode({"contract": world.digest, "vault_id": vault.key.did})
+    answers = [world.broker.client.post("/v1/hello", content=question) for _ in range(rate.BURST + 20)]
+    assert [answer.status_code for answer in answers[: rate.BURST - 1]] == [200] * (rate.BURST - 1)
+    refused = next(answer for answer in answers if answer.status_code != 200)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "broker.busy")
+    assert vault.append("c1").status == "ok"
+
+
+def test_every_address_has_its_own_rate_and_it_comes_back():
+    now = [0.0]
+    limit = rate.Rate(lambda: now[0])
+    assert all(limit.allows("a") for _ in range(rate.BURST))
+    assert not limit.allows("a")
+    assert limit.allows("b")
+    now[0] += 1
+    assert [limit.allows("a") for _ in range(int(rate.PER_S) + 1)] == [True] * int(rate.PER_S) + [False]
+    now[0] += 3600
+    assert sum(limit.allows("a") for _ in range(2 * rate.BURST)) == rate.BURST
+    for number in range(2 * rate.MAX_ADDRESSES):
+        limit.allows(str(number))
+    assert len(limit._buckets) == rate.MAX_ADDRESSES
 
 
 def test_loopback_only_and_private(served):

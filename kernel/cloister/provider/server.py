@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cloister.errors import CloisterError, MalformedError, SignatureError
+from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
 from cloister.provider.broker import Broker
+from cloister.provider.rate import Rate
 
 MAX_BODY = 32 * 2**20
 _log = structlog.get_logger("cloister.broker")
@@ -38,10 +39,14 @@ def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
     """Return the ASGI application of a broker (docs/protocol.md section 5)."""
     seen = activity or Activity()
 
-    def route(path: str, act: Callable[[bytes], bytes]) -> Route:
+    hellos = Rate()
+
+    def route(path: str, act: Callable[[bytes], bytes], rate: Rate | None = None) -> Route:
         async def endpoint(request: Request) -> Response:
             seen.touch()
             try:
+                if rate is not None and not rate.allows(request.client.host if request.client else ""):
+                    return _busy()
                 body = await _body(request)
                 return Response(await run_in_threadpool(act, body), media_type="application/json")
             except CloisterError as error:
@@ -58,13 +63,18 @@ def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/health", health, methods=["GET"]),
-            route("/v1/hello", broker.hello),
+            route("/v1/hello", broker.hello, hellos),
             route("/v1/session", broker.session),
             route("/v1/append", broker.append),
             route("/v1/settle", broker.settle),
             route("/v1/tip", broker.tip),
         ]
     )
+
+
+def _busy() -> Response:
+    error = UnavailableError("broker.busy", "too many hellos were asked for from this address")
+    return JSONResponse({"error": error.to_dict()}, status_code=429)
 
 
 async def _body(request: Request) -> bytes:

@@ -1,0 +1,36 @@
+"""How often one address may ask for a hello: the only request of a broker that nobody has to sign for.
+
+A hello makes a key and is remembered for a minute, and when too many are pending the oldest is forgotten. Without a
+limit a stranger could push out the hello of a vault that is just proving itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+BURST = 120
+PER_S = 10.0
+MAX_ADDRESSES = 4096
+
+
+class Rate:
+    """A token bucket per address. Bounded: when there are too many addresses, the one idle longest starts afresh."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def allows(self, address: str) -> bool:
+        """Take a token of ``address`` and return True, or return False if it has none left."""
+        now = self._monotonic()
+        with self._lock:
+            tokens, since = self._buckets.pop(address, (float(BURST), now))
+            tokens = min(float(BURST), tokens + (now - since) * PER_S)
+            self._buckets[address] = (max(0.0, tokens - 1), now) if tokens >= 1 else (tokens, now)
+            while len(self._buckets) > MAX_ADDRESSES:
+                self._buckets.popitem(last=False)
+        return tokens >= 1
