@@ -82,7 +82,7 @@ def describe(frame: Frame, missing: Missing) -> tuple[Rows, tuple[Feature, ...]]
     for name, term in frame._columns.items():
         gaps = gappy(rows, term)
         if gaps and missing == "refuse":
-            raise _missing(rows, name)
+            raise missing_error(rows, name, term)
         if gaps and missing == "drop":
             rows = rows.where(terms.negation(terms.is_null(term)))
         found.append(_feature(rows, name, term, filled=gaps and missing == "indicator"))
@@ -218,7 +218,7 @@ def _check_kind(rows: Rows, feature: Feature, term: Term) -> None:
             next_step="predict on the columns the model was fitted on",
         )
     if kind == "category" and feature.fill is None and gappy(rows, term):
-        raise _missing(rows, feature.name)
+        raise missing_error(rows, feature.name, term)
 
 
 def _numbers(values: pd.Series, feature: Feature) -> np.ndarray:
@@ -230,14 +230,17 @@ def _numbers(values: pd.Series, feature: Feature) -> np.ndarray:
         ) from error
 
 
-def _missing(rows: Rows, name: str) -> PlanError:
+def missing_error(rows: Rows, name: str, term: Term) -> PlanError:
+    """Return the refusal of a column that may be missing."""
+    nullable = {column.name for column in rows.card.columns if column.nullable}
+    sources = sorted({column for _, column in term.grid.uses} & nullable) or [name]
     label = rows.label
     return PlanError(
         "api.learn.missing",
         f"{name} may be missing, and a model needs to know what that means",
         nearest=(
-            f"{label} = {label}.dropna(subset=[{name!r}])",
-            'LinearRegression(missing="drop")  # the same',
-            'LinearRegression(missing="indicator")  # a column of its own marks missing values',
+            f"{label} = {label}.dropna(subset={sources!r})",
+            'LinearRegression(missing="drop")  # leaves such rows out',
+            'LinearRegression(missing="indicator")  # of a feature: a column of its own marks them',
         ),
     )

@@ -109,11 +109,7 @@ class LinearRegression(FittedModel):
         rows, features = enc.describe(X, missing)
         if enc.gappy(rows, y._term):
             if missing == "refuse":
-                raise PlanError(
-                    "api.learn.missing",
-                    f"the target {y.name} may be missing",
-                    nearest=(f"{rows.label}.dropna(subset=[{y.name!r}])", 'LinearRegression(missing="drop")'),
-                )
+                raise enc.missing_error(rows, y.name or "the target", y._term)
             rows = rows.where(terms.negation(terms.is_null(y._term)))
         encoded = enc.on_handle(Frame(rows, X._columns), features)
         target = (y.name or "target", y._term)

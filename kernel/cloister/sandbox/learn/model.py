@@ -268,3 +268,8 @@ class FittedModel:
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._document is not None
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import RegressorTags, Tags, TargetTags  # noqa: PLC0415 (asked by scikit-learn alone)
+
+        return Tags(estimator_type="regressor", target_tags=TargetTags(required=True), regressor_tags=RegressorTags())
