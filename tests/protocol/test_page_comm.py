@@ -168,11 +168,30 @@ def test_an_idle_kernel_stays_silent(tmp_path: Path) -> None:
     async def story(page: Page, talk: Talk, enclave: ScriptedEnclave) -> None:
         page.open()
         await page.until("status", state="open")
+        await talk.run()  # what was told at the start is read
         for _ in range(5):
             enclave.event(type="vault", state="ready")
             enclave.event(type="budget", budget=None)
-            _, outputs = await talk.run()
-            assert types(outputs) == []
+            msg_id = talk.client.execute("1")
+            while (message := await talk.client.get_iopub_msg(timeout=5))["content"].get("execution_state") != "idle":
+                assert message["msg_type"] != "comm_msg"
+            assert message["parent_header"]["msg_id"] == msg_id
+
+    tell(tmp_path, story)
+
+
+def test_a_page_that_left_is_not_answered(tmp_path: Path) -> None:
+    async def story(page: Page, talk: Talk, enclave: ScriptedEnclave) -> None:
+        page.open()
+        await page.until("receipts")
+        page.send("comm_msg", {"type": "estimate", "id": "1", "cells": []})
+        page.send("comm_close")
+        # Asked later and answered later: had the first been answered, it would be here by now.
+        late = Page(talk, "late")
+        late.open()
+        late.send("comm_msg", {"type": "estimate", "id": "2", "cells": []})
+        while (message := await talk.client.get_iopub_msg(timeout=5))["content"].get("data", {}).get("id") != "2":
+            assert message["content"].get("comm_id") != "page"
 
     tell(tmp_path, story)
 
