@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsers import chromium_path, open_browser
+from contracts import OtherContract, changed_code
 from jupyter_user import Application, JupyterUser
-from lab import SECOND, NotebookPage
+from lab import SECOND
 from playwright.sync_api import Browser, Page
 
 VIEWPORT = {"width": 1280, "height": 800}
-Open = Callable[..., NotebookPage]
+ROOT = Path(__file__).parents[2]
+NewPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,24 @@ def notebook7(user: JupyterUser) -> Iterator[Application]:
     application.close()
 
 
+@pytest.fixture(scope="session")
+def small_contract(user: JupyterUser) -> Iterator[OtherContract]:
+    """A second contract with a small budget, so that it can be used up."""
+    contract = OtherContract(user, "small", epsilon="0.5")
+    contract.serve()
+    yield contract
+    contract.close()
+
+
+@pytest.fixture(scope="session")
+def changed_enclave(user: JupyterUser) -> Iterator[OtherContract]:
+    """A contract whose enclave runs other code than everybody agreed to."""
+    contract = OtherContract(user, "changed", epsilon="1")
+    contract.serve(PYTHONPATH=changed_code(user.root / "changed-code"))
+    yield contract
+    contract.close()
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The browser, for one module."""
@@ -48,28 +69,45 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def new_page(browser: Browser) -> Iterator[NewPage]:
+    """Open empty pages that last as long as the module."""
+    contexts = []
+
+    def open_page(**options: Any) -> Page:
+        options = {"viewport": VIEWPORT, "reduced_motion": "reduce", "locale": "en-US", "timezone_id": "UTC", **options}
+        contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(20 * SECOND)
+        return contexts[-1].new_page()
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty page; if the test fails, what it showed is kept in ``build/ui``."""
-    context = browser.new_context(viewport=VIEWPORT, reduced_motion="reduce", locale="en-US", timezone_id="UTC")
-    context.set_default_timeout(20 * SECOND)
-    page = context.new_page()
+def page(new_page: NewPage) -> Iterator[Page]:
+    """An empty page for one test."""
+    page = new_page()
     yield page
-    report = request.node.stash.get(FAILED, None)
-    if report:
-        target = Path("build/ui") / f"{request.node.name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=target)
-    context.close()
+    page.close()
 
 
-FAILED = pytest.StashKey[bool]()
+@pytest.fixture(params=["lab", "notebook7"])
+def application(request: pytest.FixtureRequest) -> Iterator[Application]:
+    """Each of the two applications in turn; its kernels end with the test."""
+    application: Application = request.getfixturevalue(request.param)
+    yield application
+    application.end_kernels()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Remember a failure until the page is closed."""
+    """Keep what every open page shows when a test fails, in ``build/ui``."""
     report = yield
-    if report.failed:
-        item.stash[FAILED] = True
+    browser = getattr(item, "funcargs", {}).get("browser")
+    if report.failed and browser is not None:
+        pages = [page for context in browser.contexts for page in context.pages]
+        for number, page in enumerate(pages):
+            page.screenshot(path=ROOT / "build" / "ui" / f"{item.name}-{number}.png")
     return report

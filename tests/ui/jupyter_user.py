@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -113,10 +114,11 @@ class JupyterUser:
 
     def kill_enclave(self) -> None:
         """Kill the agent, as a power cut at the enclave would."""
-        supervisor = psutil.Process(self.pair()["pid"])
-        for process in supervisor.children(recursive=True):
-            if "cloister.enclave --config" in " ".join(process.cmdline()):
-                process.kill()
+        for process in psutil.Process(self.pair()["pid"]).children(recursive=True):
+            # A process that ended meanwhile has no command line.
+            with contextlib.suppress(psutil.Error):
+                if "cloister.enclave --config" in " ".join(process.cmdline()):
+                    process.kill()
 
 
 class Application:

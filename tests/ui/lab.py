@@ -51,8 +51,9 @@ class NotebookPage:
 
     def wait_idle(self, seconds: float = 60) -> None:
         """Wait until the kernel is idle."""
-        indicator = self.visible(".jp-Notebook-ExecutionIndicator[data-status='idle']")
-        expect(indicator.first).to_be_attached(timeout=seconds * SECOND)
+        # The indicator that shows it hides in the toolbar's overflow when the page is narrow.
+        idle = "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
+        self.page.wait_for_function(idle, timeout=seconds * SECOND)
 
     def visible(self, selector: str) -> Locator:
         """Return what matches in the document that is shown (Lab keeps hidden tabs in the page)."""
@@ -74,9 +75,49 @@ class NotebookPage:
         """Return a cell's output area."""
         return self.cell(index).locator(".jp-Cell-outputArea")
 
+    @property
+    def badge(self) -> Locator:
+        """The badge: in Lab's status bar, in Notebook 7's toolbar."""
+        return self.page.locator(".cl-StatusItem .cl-Badge") if self.application.kind == "lab" else self.toolbar_badge
+
+    @property
+    def toolbar_badge(self) -> Locator:
+        """The badge in the notebook's toolbar."""
+        return self.visible(".cl-ToolbarItem .cl-Badge")
+
+    @property
+    def panel(self) -> Locator:
+        """The side panel."""
+        return self.page.locator("#cloister-panel")
+
+    def open_panel(self) -> Locator:
+        """Open the panel by a click on the badge."""
+        if not self.panel.is_visible():
+            self.badge.click()
+        expect(self.panel).to_be_visible()
+        return self.panel
+
+    def section(self, name: str) -> Locator:
+        """Return a section of the open panel."""
+        return self.panel.locator(f".cl-Panel-section[data-name='{name}']")
+
+    def chip(self, index: int) -> Locator:
+        """Return the chip of a cell."""
+        return self.output(index).locator(".cl-Chip")
+
+    def expect_tone(self, tone: str, word: str, seconds: float = 20) -> None:
+        """Wait until the badge has this tone and this word."""
+        expect(self.badge).to_have_attribute("data-tone", tone, timeout=seconds * SECOND)
+        expect(self.badge).to_contain_text(word)
+
     def command(self, name: str, **arguments: object) -> None:
         """Execute a command of the application and wait for it."""
         self.page.evaluate(_COMMAND, [name, arguments])
+
+    def start(self, index: int) -> None:
+        """Start a cell and do not wait for its end."""
+        self.page.evaluate(f"index => {{ ({_RUN})(index).catch(() => null); }}", index)
+        expect(self.cell(index).locator(".jp-InputArea-prompt")).to_have_text("[*]:")
 
     def start_command(self, name: str) -> None:
         """Start a command that will ask something, and do not wait for it."""
@@ -85,11 +126,15 @@ class NotebookPage:
     def restart(self) -> None:
         """Restart the kernel and confirm the question."""
         self.start_command("notebook:restart-kernel")
-        self.answer("Restart")
+        self.confirm()
 
-    def answer(self, label: str) -> None:
-        """Press a button of the dialog that is open."""
-        self.page.locator(".jp-Dialog").get_by_role("button", name=label).click()
+    def confirm(self) -> None:
+        """Say yes in the dialog that is open."""
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+
+    def cancel(self) -> None:
+        """Say no in the dialog that is open."""
+        self.page.locator(".jp-Dialog .jp-mod-reject").click()
 
     def save(self) -> dict:
         """Save, and return the file."""

@@ -1,0 +1,78 @@
+"""Themes, Chinese, and the keyboard alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe import grave_findings
+from lab import NotebookPage
+from playwright.sync_api import expect
+
+THEMES = "@jupyterlab/apputils-extension:themes"
+LANGUAGE = "@jupyterlab/translation-extension:plugin"
+MEAN = "import cloister as cl\ncl.table('st_anna.visits').bmi.mean()"
+
+
+@pytest.fixture
+def choose(user):
+    """Write user settings that the next page uses."""
+    yield user.choose
+    user.forget_choices()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Dark High Contrast"])
+def test_dark_themes_keep_contrast(theme, choose, lab, user, page):
+    choose(THEMES, theme=theme)
+    path = user.notebook("dark.ipynb", "cloister", [MEAN])
+    notebook = NotebookPage(page, lab, path).open()
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
+    notebook.run(0)
+    notebook.open_panel()
+    expect(notebook.chip(0)).to_have_attribute("data-state", "simulated")
+    assert grave_findings(page) == []
+    lab.end_kernels()
+
+
+def test_chinese(choose, lab, user, page):
+    choose(LANGUAGE, locale="zh_CN")
+    path = user.notebook("chinese.ipynb", "cloister", [MEAN])
+    notebook = NotebookPage(page, lab, path).open()
+    notebook.run(0)
+    han = re.compile(r"[\u4e00-\u9fff]")
+    expect(notebook.badge).to_have_text(han)
+    panel = notebook.open_panel()
+    for heading in panel.locator(".cl-Panel-title").all():
+        expect(heading).to_have_text(han)
+    expect(notebook.chip(0).locator("strong").first).to_have_text(han)
+    expect(panel).not_to_contain_text(re.compile(r"undefined|%\d"))
+    lab.end_kernels()
+
+
+def test_everything_can_be_done_with_the_keyboard(application, user, page):
+    path = user.notebook(f"keys-{application.kind}.ipynb", "cloister", [MEAN])
+    notebook = NotebookPage(page, application, path).open()
+    # Run: as everywhere in Jupyter.
+    notebook.cell(0).locator(".cm-content").focus()
+    page.keyboard.press("Control+Enter")
+    expect(notebook.chip(0)).to_have_attribute("data-state", "simulated")
+    # Open: the badge is a button.
+    notebook.badge.focus()
+    page.keyboard.press("Enter")
+    expect(notebook.panel).to_be_visible()
+    # Walk: every section can be reached by Tab and folded by Enter, with a visible ring.
+    notebook.panel.focus()
+    folded = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if not focused.evaluate("node => !!node.closest('#cloister-panel')"):
+            break
+        style = focused.evaluate("node => getComputedStyle(node).outlineStyle")
+        assert style != "none", focused.evaluate("node => node.outerHTML.slice(0, 200)")
+        if focused.evaluate("node => node.matches('.cl-Panel-heading button')"):
+            before = focused.get_attribute("aria-expanded")
+            page.keyboard.press("Enter")
+            expect(focused).to_have_attribute("aria-expanded", "false" if before == "true" else "true")
+            folded.add(focused.evaluate("node => node.closest('.cl-Panel-section').dataset.name"))
+    assert folded >= {"enclave", "contract", "data", "budget", "receipts"}
