@@ -38,6 +38,8 @@ class Page:
     def take(self, message: dict[str, Any]) -> None:
         content = message["content"]
         data = content.get("data", {})
+        if content.get("comm_id") == "theirs":
+            return
         if message["msg_type"] == "comm_open" and content["target_name"] == TARGET:
             assert message["metadata"]["version"].split(".")[0] == __protocol_version__.split(".")[0]
             self._check_references(data["state"])
@@ -181,7 +183,7 @@ def test_a_view_changes_while_a_cell_runs_and_after_the_enclave_died(tmp_path: P
             await page.until(lambda: "75.0 % used" in page.text(budget))
             await page.until(lambda: "25.0 % of the privacy budget left" in page.text(status))
             assert "3 of 1,000 releases" in page.text(budget)
-            bar = next(state for state in page.models.values() if state.get("description") == "privacy of st_anna")
+            bar = page.models[page.models[page.models[budget]["children"][1][10:]]["children"][0][10:]]
             assert (bar["value"], bar["bar_style"]) == (75.0, "warning")
             enclave.event(type="kernel", state="died", reason="out of memory")
             await page.until(lambda: "out of memory" in page.text(status))
@@ -230,43 +232,50 @@ def test_a_reloaded_page_finds_the_models_by_the_control_channel_while_no_kernel
     tell_from_start(tmp_path, story)
 
 
-def serving_control(answer: dict[str, Any] | None) -> Handler:
-    """A sandbox that answers on the control channel, or closes it as one without ipywidgets does."""
+SLIDER = {"model_name": "IntSliderModel", "model_module": "m", "model_module_version": "2", "state": {"value": 3}}
+OPENED = ("comm_open", {"comm_id": "theirs", "target_name": TARGET, "data": {"state": {}}})
+CLOSED = ("comm_close", {"comm_id": "theirs", "data": {}})
 
-    def serve(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
-        content = json.loads(request.content)
-        if content.get("comm_id") != "control":
-            enclave.serve(request)
-        elif content.get("target_name") and answer is None:
-            enclave.publish("comm_close", {"comm_id": "control", "data": {}}, request.header)
-        elif not content.get("target_name") and answer is not None:
-            enclave.publish("comm_msg", {"comm_id": "control", "data": answer}, request.header)
 
-    return serve
+def with_widgets(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
+    """A sandbox whose cells show and close a slider, and that tells a page about it."""
+    content = json.loads(request.content)
+    if content.get("comm_id") == "control" and "target_name" not in content:
+        answer = {"method": "update_states", "states": {"theirs": SLIDER}, "buffer_paths": []}
+        enclave.publish("comm_msg", {"comm_id": "control", "data": answer}, request.header)
+    elif "code" in content:
+        enclave.serve(request, OPENED if content["code"] == "show" else CLOSED)
 
 
 def test_the_sandboxes_models_and_ours_come_back_together(tmp_path: Path) -> None:
-    slider = {"model_name": "IntSliderModel", "model_module": "m", "model_module_version": "2", "state": {"value": 3}}
-    answer = {"method": "update_states", "states": {"theirs": slider}, "buffer_paths": []}
-
     async def story(page: Page, enclave: ScriptedEnclave) -> None:
         status = await page.show("%cloister status")
-        await page.run("1")  # the kernel lives
+        await page.run("show")
         states = await page.states()
-        assert states["theirs"] == slider
+        assert states["theirs"] == SLIDER
         assert "Local test session" in states[status]["state"]["value"]
         assert enclave.types()[-2:] == ["comm_open", "comm_msg"]
 
-    tell(tmp_path, story, serving_control(answer))
+    tell(tmp_path, story, with_widgets)
 
 
-def test_a_sandbox_without_ipywidgets_hides_nothing_of_ours(tmp_path: Path) -> None:
+def test_a_sandbox_that_has_no_models_is_not_asked_and_a_running_cell_keeps_no_page_waiting(tmp_path: Path) -> None:
+    def hang(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
+        if json.loads(request.content)["code"] == "hang":
+            enclave.publish("status", {"execution_state": "busy"}, request.header)
+        else:
+            with_widgets(enclave, kind, request)
+
     async def story(page: Page, enclave: ScriptedEnclave) -> None:
         status = await page.show("%cloister status")
-        await page.run("1")
-        assert status in await page.states()
+        await page.run("show")
+        await page.run("close")
+        page.talk.client.execute("hang")
+        assert list(await page.states()) == list(page.models)
+        assert status in page.models
+        assert "comm_open" not in enclave.types()
 
-    tell(tmp_path, story, serving_control(None))
+    tell(tmp_path, story, hang)
 
 
 def test_a_reloaded_page_finds_the_models_one_by_one(tmp_path: Path) -> None:
@@ -287,24 +296,9 @@ def test_a_reloaded_page_finds_the_models_one_by_one(tmp_path: Path) -> None:
         page.send("comm_close", status)
         await page.run("1")
         assert "Local test session" in (await page.states())[status]["state"]["value"]
-        assert enclave.types() == ["execute_request", "comm_open", "comm_msg"]  # the cell, and the control channel
+        assert set(enclave.types()) == {"execute_request"}
 
-    tell_from_start_alive(tmp_path, story)
-
-
-def tell_from_start_alive(tmp_path: Path, story: Story) -> None:
-    answer = {"method": "update_states", "states": {}, "buffer_paths": []}
-
-    async def run() -> None:
-        async with talking_to(ScriptedEnclave(serving_control(answer)), tmp_path) as talk:
-            page = Page(talk)
-            enclave = talk.proxy._uplink.session
-            while enclave is None:
-                await asyncio.sleep(0.01)
-                enclave = talk.proxy._uplink.session
-            await story(page, enclave)  # type: ignore[arg-type]
-
-    asyncio.run(run())
+    tell(tmp_path, story, cell_with())
 
 
 # --- what the sandbox may not do
@@ -366,12 +360,12 @@ def test_a_sandbox_that_claims_our_models_when_a_page_is_loaded_is_not_heard(tmp
             answer = {"method": "update_states", "states": states, "buffer_paths": []}
             enclave.publish("comm_msg", {"comm_id": "control", "data": answer}, request.header)
         else:
-            enclave.serve(request)
+            enclave.serve(request, OPENED)
 
     async def story(page: Page, enclave: ScriptedEnclave) -> None:
         nonlocal model
         model = await page.show("%cloister status")
-        await page.run("1")
+        await page.run("show")
         states = await page.states()
         assert "Local test session" in states[model]["state"]["value"]
         assert "theirs" not in states

@@ -5,8 +5,8 @@ guard drops every frame of the sandbox that names one. One set of models per ker
 them, serves any number of outputs.
 
 A page that is loaded later asks for models in two ways (``docs/adr/0006-live-views.md``): by a comm of target
-``jupyter.widget.control``, or by ``comm_info`` and then each model on its own. Both go to the sandbox, which has models
-of its own, and ours are added to its answer; when no kernel can answer, the proxy does.
+``jupyter.widget.control``, or by ``comm_info`` and then each model on its own. If the sandbox has models too, both go
+to the sandbox and ours are added to its answer; if it has none or cannot answer, the proxy answers, at once.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class LiveViews:
         self._prefix = f"cloister-{secrets.token_hex(16)}-"
         self._shown: list[str] = []
         self._models: Models = {}
-        # Control comms of pages; True: opened while no kernel could answer, so only we know it.
+        # Control comms of pages; True: the sandbox was not told of it.
         self._controls: OrderedDict[str, bool] = OrderedDict()
+        self._theirs: set[str] = set()
 
     def __contains__(self, comm_id: object) -> bool:
         return comm_id in self._models
@@ -68,6 +69,13 @@ class LiveViews:
         if self._shown:
             self._update(EMPTY)
 
+    def note(self, msg_type: str, content: dict[str, Any]) -> None:
+        """Note that a widget model of the sandbox came or went."""
+        if msg_type == "comm_open" and content.get("target_name") == TARGET:
+            self._theirs.add(str(content.get("comm_id")))
+        elif msg_type == "comm_close":
+            self._theirs.discard(str(content.get("comm_id")))
+
     def take(self, request: Request, *, alone: bool) -> bool:
         """Serve a comm message of a page if it is ours to serve; return whether it was.
 
@@ -85,11 +93,14 @@ class LiveViews:
                 self._send(comm_id, {"method": "update", **_whole(self._models[comm_id])}, request.message.header)
             return True
         if kind == "comm_open" and content.get("target_name") == CONTROL_TARGET:
-            self._controls[comm_id] = alone
+            # A running cell would keep the page waiting for a sandbox that has nothing to tell.
+            self._controls[comm_id] = ours = alone or not self._theirs
             if len(self._controls) > MAX_CONTROLS:
                 self._controls.popitem(last=False)
-            return alone
+            return ours
         if comm_id not in self._controls:
+            if not alone:
+                self.note(kind, content)
             return False
         ours = self._controls[comm_id] or alone
         if kind == "comm_close":

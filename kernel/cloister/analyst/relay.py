@@ -104,14 +104,16 @@ class Relay:
     def _iopub(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
         if header.msg_type == "iopub_welcome":
             return  # greets the bridge; the proxy greets its own subscribers
-        if self._live.watching and header.msg_type in ("comm_msg", "comm_close"):
+        if self._live.watching and header.msg_type == "comm_msg":
             content = decode_object(message.content)
             if self._live.is_control(content):
-                self._control(header, message, content, reserved)
+                self._control(message, content, reserved)
                 return
         if reserved is not None:
             self._note_reserved(reserved, message.parent)
             return
+        if header.msg_type in ("comm_open", "comm_close"):
+            self._live.note(header.msg_type, decode_object(message.content))
         if header.msg_type != "status":
             self._front.relay(Kind.IOPUB, message, header.msg_type)
             return
@@ -123,19 +125,16 @@ class Relay:
         if state == "idle":
             self.resume_busy()
 
-    def _control(self, header: Header, message: Message, content: dict[str, Any], reserved: str | None) -> None:
-        """Answer a page that asks for the states of all widgets: the sandbox's and ours, or ours alone.
+    def _control(self, message: Message, content: dict[str, Any], reserved: str | None) -> None:
+        """Answer a page that asks for the states of all widgets: the sandbox's and ours.
 
-        A sandbox that claims one of ours is not heard; one that knows no such comm (``ipywidgets`` was never imported)
-        closes it, and has no models either.
+        A sandbox that claims one of ours is not heard: the page gets ours alone.
         """
-        if reserved is not None:
-            self._note_reserved(reserved, message.parent)
-        if reserved is not None or header.msg_type == "comm_close":
-            self._live.answer(str(content.get("comm_id")), message.parent)
         if reserved is None:
-            merged = self._live.merged(message, content) if header.msg_type == "comm_msg" else message
-            self._front.relay(Kind.IOPUB, merged, header.msg_type)
+            self._front.relay(Kind.IOPUB, self._live.merged(message, content), "comm_msg")
+        else:
+            self._note_reserved(reserved, message.parent)
+            self._live.answer(str(content.get("comm_id")), message.parent)
 
     def resume_busy(self) -> None:
         """After somebody else's ``idle``, tell again that a cell is running: front ends show the last word."""

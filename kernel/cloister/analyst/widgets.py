@@ -34,7 +34,8 @@ def status(info: Mapping[str, Any], left: float | None) -> Models:
         facts.append("MOCK: invented values")
     if verdict.get("time"):
         facts.append(f"evidence checked at {html.escape(str(verdict['time']))}")
-    facts.append(f"{info.get('releases', 0)} releases verified")
+    releases = int(info.get("releases", 0))
+    facts.append(f"{releases:,} {'release' if releases == 1 else 'releases'} verified")
     if left is not None and info.get("mode") != "mock":
         facts.append(f"{limits.percent(left)} of the privacy budget left")
     if error:
@@ -62,11 +63,11 @@ def _row(key: str, limit: Limit) -> Models:
         "min": 0.0,
         "max": 100.0,
         "bar_style": _BAR_STYLES.get(bundles.colour(used), "info"),
-        "description": limit.label,
         "layout": REFERENCE + "bar-layout",
         "style": REFERENCE + "bar-style",
     }
-    words = _html(f'<span style="margin-left:8px">{html.escape(limit.words)}</span>')
+    name = f"<b>{html.escape(limit.label)}</b>"
+    words = _html(f'<span style="margin-left:8px">{name}: {html.escape(limit.words)}</span>')
     return {f"{key}-bar": bar, f"{key}-words": words, key: _box("HBox", [f"{key}-bar", f"{key}-words"])}
 
 
@@ -74,9 +75,9 @@ def _frame() -> Models:
     """Return what the other models share: layouts and styles."""
     return {
         "layout": _model("Layout", BASE, "LayoutView"),
-        "bar-layout": _model("Layout", BASE, "LayoutView") | {"width": "28em"},
+        "bar-layout": _model("Layout", BASE, "LayoutView") | {"width": "12em"},
         "html-style": _style("HTMLStyle"),
-        "bar-style": _style("ProgressStyle") | {"description_width": "14em"},
+        "bar-style": _style("ProgressStyle"),
     }
 
 
