@@ -55,7 +55,8 @@ function leftOf(status: StatusMessage, words: Words): { short: string; long: str
   if (status.mode !== 'confidential') {
     return { short: words.known(status.mode), long: '' };
   }
-  const limit = status.budget === null ? null : tightest(status.budget);
+  // Without a session the last budget is old news: the panel shows it with its age, the badge does not.
+  const limit = status.budget === null || status.state !== 'open' ? null : tightest(status.budget);
   if (limit === null) {
     return { short: '', long: '' };
   }

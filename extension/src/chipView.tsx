@@ -74,7 +74,9 @@ export function Chip(props: IProps): JSX.Element {
       {rehearsals?.map((item, index) => (
         <div className="cl-Chip-release" key={index}>
           <div className="cl-Chip-question">{item.question}</div>
-          <div className="cl-Chip-foot">{words.t('would cost %1', prices(item.costs, words))}</div>
+          <div className="cl-Chip-foot">
+            {item.costs.length > 0 ? words.t('would cost %1', prices(item.costs, words)) : words.t('price not known')}
+          </div>
         </div>
       ))}
     </div>

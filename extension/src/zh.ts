@@ -142,6 +142,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['matches its receipt', '与凭据一致'],
   ['run in a Cloister kernel to check it, or verify the notebook', '在 Cloister 内核中运行即可核对，或验证此笔记本'],
   ['would cost %1', '预计费用：%1'],
+  ['price not known', '费用未知'],
   ['Malformed chip: nothing of it is shown', '标签格式有误：不显示其内容'],
   ['… %1 more', '……另有 %1 个'],
   ['free: recalled, paid earlier %1', '免费：调取先前结果，当时费用 %1'],

@@ -123,7 +123,7 @@ function Head(props: { session: Session; words: Words }): JSX.Element {
   const badge = badgeOf(session, words);
   const Refresh = refreshIcon.react;
   return (
-    <header className="cl-Head" data-tone={badge.tone}>
+    <div className="cl-Head" data-tone={badge.tone}>
       <Shield tone={badge.tone} />
       <div className="cl-Head-text">
         <h2>{badge.word}</h2>
@@ -152,7 +152,7 @@ function Head(props: { session: Session; words: Words }): JSX.Element {
           {troubleText(trouble, words)}
         </div>
       )}
-    </header>
+    </div>
   );
 }
 
