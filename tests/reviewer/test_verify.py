@@ -18,7 +18,7 @@ from cloister.attest.evidence import Claims, Evidence
 from cloister.contract import signing
 from cloister.contract.usage import Usage, Used
 from cloister.plan.link import Cause
-from cloister.receipt import log
+from cloister.receipt import code, log
 from cloister.receipt.bundle import Inclusion, Proof, read_bundle
 from cloister.receipt.ledger import REPLY_TYPE, Entry, LedgerReply
 from cloister.reviewer.report import ORIGIN_UNKNOWN, SIMULATED, VERIFIED, Report
@@ -825,3 +825,52 @@ def test_an_entry_that_is_not_in_the_log(story: Story) -> None:
 
 def test_an_entry_of_another_price(story: Story) -> None:
     assert (11, "account.entry") in failures(check(story.notebook(proofs=[proof(story, rho="1/1000")])))
+
+
+def _with_a_file() -> Notebook:
+    """A notebook that puts a file in before it counts, as an analyst hands it over."""
+    story = Story()
+    world = story.world
+    name, digest = "regions.csv", canonical.digest_bytes(b"a,b")
+    world.transcript = code.transcript_start(world.session)
+    sources = [cell["source"] for cell in story.plain["cells"]]
+    world.ran(sources[0])
+    world.transcript = code.transcript_add(world.transcript, "put", code.put_code(name, digest))
+    world.ran(sources[1])
+    count = world.receipt(sources[1], (1003,))
+    metadata = {"cloister": {"put": {"name": name, "sha256": digest, "size": 3}}}
+    shown = {"output_type": "display_data", "data": {"text/plain": "file"}, "metadata": metadata}
+    story.plain["cells"] = [
+        code_cell(sources[0]),
+        code_cell("%cloister put regions.csv", shown),
+        code_cell(sources[1], result("1003"), world.chip(world.facts(count))),
+    ]
+    return story.notebook(receipts=[world.sign(count)])
+
+
+def test_a_file_that_was_put_in_belongs_to_the_run() -> None:
+    report = check(_with_a_file())
+    assert not failures(report)
+    assert "with the files it put in" in report.run
+
+
+@pytest.mark.parametrize("change", ["another file", "another name", "no file", "failed", "moved", "twice", "malformed"])
+def test_another_file_is_another_run(change: str) -> None:
+    notebook = _with_a_file()
+    cells = notebook["cells"]
+    put = cells[1]["outputs"][0]["metadata"]["cloister"]["put"]
+    if change == "another file":
+        put["sha256"] = canonical.digest_bytes(b"a,c")
+    elif change == "another name":
+        put["name"] = "other.csv"
+    elif change == "no file":
+        del cells[1]
+    elif change == "failed":
+        cells[1]["outputs"] = []
+    elif change == "moved":
+        cells[1], cells[0] = cells[0], cells[1]
+    elif change == "twice":
+        cells[1]["outputs"] *= 2
+    else:
+        cells[1]["outputs"][0]["metadata"]["cloister"]["put"] = ["regions.csv"]
+    assert "not a fresh run" in check(notebook).run

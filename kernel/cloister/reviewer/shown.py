@@ -7,7 +7,7 @@ it must be the one the receipt names as its cause: exactly, or but for formattin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from cloister.contract.card import Card
@@ -21,6 +21,7 @@ from cloister.reviewer.findings import Findings
 from cloister.reviewer.notebook import Chip, CodeCell, chips
 
 FRESH = "fresh, from top to bottom: reproducible"
+FRESH_WITH_FILES = "fresh, from top to bottom, with the files it put in: reproducible with the same files"
 OTHER_RUN = "not a fresh run from top to bottom: not shown to be reproducible"
 NO_RUN = "unknown: no release is shown"
 
@@ -113,16 +114,18 @@ def how_it_ran(cells: tuple[CodeCell, ...], receipts: Mapping[str, Receipt]) -> 
     """Say whether every release was caused by exactly the cells above it, run once each, in order.
 
     The transcript in a receipt covers all code its session had seen; it is recomputed from the notebook's cells. The
-    receipt of a recalled release speaks about its own session: it counts only where nothing was released anew.
+    receipt of a recalled release speaks about its own session: it counts only where nothing was released anew. A file
+    that a ``%cloister put`` line carried in counts by the digest its answer shows; another digest is another run.
     """
     anew: list[bool] = []
     recalled: list[bool] = []
+    word = FRESH
     transcripts = {receipt.session: code.transcript_start(receipt.session) for receipt in receipts.values()}
     for cell in cells:
-        if not cell.reaches_enclave:
-            continue
-        for session, before in transcripts.items():
-            transcripts[session] = code.transcript_add(before, "execute_request", code.exact(cell.source))
+        for kind, digest in _carried(cell):
+            word = FRESH_WITH_FILES if kind == "put" else word
+            for session, before in transcripts.items():
+                transcripts[session] = code.transcript_add(before, kind, digest)
         for claimed in (item for found in chips(cell) for item in found.releases or ()):
             receipt = receipts.get(claimed.receipt)
             same = receipt is not None and receipt.transcript == transcripts[receipt.session]
@@ -130,4 +133,17 @@ def how_it_ran(cells: tuple[CodeCell, ...], receipts: Mapping[str, Receipt]) -> 
     judged = anew or recalled
     if not judged:
         return NO_RUN
-    return FRESH if all(judged) else OTHER_RUN
+    return word if all(judged) else OTHER_RUN
+
+
+def _carried(cell: CodeCell) -> Iterator[tuple[str, str]]:
+    """Yield what a cell carried into the kernel, as the transcript names it: its code, or the file it put."""
+    if cell.reaches_enclave:
+        yield "execute_request", code.exact(cell.source)
+        return
+    for output in cell.outputs:
+        metadata = output.get("metadata")
+        place = metadata.get(chip.METADATA_KEY) if isinstance(metadata, dict) else None
+        put = place.get("put") if isinstance(place, dict) else None
+        if isinstance(put, dict):
+            yield "put", code.put_code(str(put.get("name")), str(put.get("sha256")))

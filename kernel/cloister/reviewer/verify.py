@@ -222,9 +222,8 @@ class _Verification:
             displayed = shown.check_chips(self.cells, known, self.findings)
         with self.findings.step(10):
             self.run_word = shown.how_it_ran(self.cells, self.receipts)
-            self.findings.add(
-                10, "ok" if self.run_word == shown.FRESH else "note", "run.order", f"run: {self.run_word}"
-            )
+            fresh = self.run_word in (shown.FRESH, shown.FRESH_WITH_FILES)
+            self.findings.add(10, "ok" if fresh else "note", "run.order", f"run: {self.run_word}")
         with self.findings.step(11):
             checkpoints = accounts.check_accounts(bundle.proofs, self.receipts, contract, self.findings)
             self.completeness = accounts.completeness(checkpoints, self.receipts, displayed, self.findings)
