@@ -55,7 +55,8 @@ def execute(path: Path, target: Path, home: Path) -> None:
     else:
         notebook = nbformat.read(path, as_version=4)
         folder = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(notebook, kernel_name=kernel, timeout=TIMEOUT_S, record_timing=False, resources=folder).execute(
+        options = {"timeout": TIMEOUT_S, "record_timing": False, "coalesce_streams": True}
+        NotebookClient(notebook, kernel_name=kernel, resources=folder, **options).execute(
             env={**os.environ, "CLOISTER_HOME": str(home)}
         )
         nbformat.write(notebook, target)

@@ -35,8 +35,9 @@ def demo() -> Demo:
 
 @functools.cache
 def ready(path: Path) -> Path:
-    """Return a notebook with outputs: itself if it is bundled, or a copy executed live in this run's demo."""
-    return path if execute.is_bundled(path) else _executed(path)
+    """Return a notebook with outputs: itself if it carries them, or a copy executed live in this run's demo."""
+    carried = execute.is_bundled(path) or not execute.kernel_of(path).startswith("cloister")
+    return path if carried else _executed(path)
 
 
 @functools.cache
