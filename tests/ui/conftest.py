@@ -11,8 +11,10 @@ from browsers import chromium_path, open_browser
 from contracts import OtherContract, changed_code
 from jupyter_user import Application, JupyterUser
 from lab import SECOND
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
+# The first release of a fresh enclave loads its tables.
+expect.set_options(timeout=20 * SECOND)
 VIEWPORT = {"width": 1280, "height": 800}
 ROOT = Path(__file__).parents[2]
 NewPage = Callable[..., Page]

@@ -11,6 +11,17 @@ from playwright.sync_api import expect
 
 THEMES = "@jupyterlab/apputils-extension:themes"
 LANGUAGE = "@jupyterlab/translation-extension:plugin"
+# What has the focus, if it is in the panel: its ring, and the section if it is a section's heading.
+_FOCUS = """() => {
+  const node = document.activeElement;
+  const heading = node?.matches('.cl-Panel-heading button') ? node : null;
+  return node?.closest('#cloister-panel') ? {
+    ring: getComputedStyle(node).outlineStyle,
+    html: node.outerHTML.slice(0, 200),
+    section: heading?.closest('.cl-Panel-section').dataset.name ?? '',
+    open: heading?.ariaExpanded ?? '',
+  } : null;
+}"""
 MEAN = "import cloister as cl\ncl.table('st_anna.visits').bmi.mean()"
 
 
@@ -65,14 +76,13 @@ def test_everything_can_be_done_with_the_keyboard(application, user, page):
     folded = set()
     for _ in range(60):
         page.keyboard.press("Tab")
-        focused = page.locator(":focus")
-        if not focused.evaluate("node => !!node.closest('#cloister-panel')"):
+        at = page.evaluate(_FOCUS)
+        if at is None:
             break
-        style = focused.evaluate("node => getComputedStyle(node).outlineStyle")
-        assert style != "none", focused.evaluate("node => node.outerHTML.slice(0, 200)")
-        if focused.evaluate("node => node.matches('.cl-Panel-heading button')"):
-            before = focused.get_attribute("aria-expanded")
+        assert at["ring"] != "none", at["html"]
+        if at["section"]:
             page.keyboard.press("Enter")
-            expect(focused).to_have_attribute("aria-expanded", "false" if before == "true" else "true")
-            folded.add(focused.evaluate("node => node.closest('.cl-Panel-section').dataset.name"))
+            heading = notebook.section(at["section"]).locator(".cl-Panel-heading button")
+            expect(heading).to_have_attribute("aria-expanded", "false" if at["open"] == "true" else "true")
+            folded.add(at["section"])
     assert folded >= {"enclave", "contract", "data", "budget", "receipts"}
