@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lab bench nightly screenshots clean help
+.PHONY: demo test check lab bench nightly notebooks screenshots clean help
 
 help:
 	@echo "make demo    run the tour headless, print what was released, verify it"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   latency, start-up, engine, ledger, memory; writes build/bench.json"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
+	@echo "make notebooks execute every notebook live, each in a fresh demo, and write it back with its receipts"
 
 # The Lab extension is part of the install and is built anew when its sources change. Its builder needs Node 20.19 or
 # newer; where the system has none, the test environment takes one from a wheel.
@@ -51,6 +52,9 @@ test: check
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+notebooks: $(STAMP)
+	$(BIN)/python tests/notebooks/execute.py
 
 nightly: check
 	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 $(BIN)/pytest -m "slow or not slow" --timeout 7200

@@ -1,4 +1,4 @@
-"""Executed notebooks for the tests: the repository's own if they carry outputs, else copies that were run once, live."""
+"""Executed notebooks for the tests: the repository's own if they are bundled, else copies that were run once, live."""
 
 from __future__ import annotations
 

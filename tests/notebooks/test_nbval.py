@@ -58,10 +58,8 @@ def test_nbval_would_notice_one_digit(tmp_path: Path) -> None:
     cell["outputs"][0]["text"] = [line.replace(line[3], "1" if line[3] != "1" else "2", 1)]
     edited = tmp_path / "edited.ipynb"
     edited.write_text(json.dumps(notebook))
-    env = {"CLOISTER_REPLAY": str(original)}
-    done = nbval(
-        edited, "--nbval", "--nbval-sanitize-with", str(CONFIG), "--nbval-kernel-name", "cloister-replay", env=env
-    )
+    options = ("--nbval", "--nbval-sanitize-with", str(CONFIG), "--nbval-kernel-name", "cloister-replay")
+    done = nbval(edited, *options, env={"CLOISTER_REPLAY": str(original)})
     assert done.returncode == 1
     assert "1 failed" in done.stdout
 

@@ -89,7 +89,7 @@ def tour() -> Notebook:
 
 @pytest.mark.parametrize(("tamper", "step", "code", "where"), CAUGHT, ids=lambda value: getattr(value, "__name__", ""))
 def test_it_is_caught_on_the_right_line(
-    tour: Notebook, tmp_path: Path, tamper: Callable[[Notebook], None], step: int, code: str, where: str
+    tour: Notebook, tamper: Callable[[Notebook], None], step: int, code: str, where: str
 ) -> None:
     notebook = copy.deepcopy(tour)
     tamper(notebook)
