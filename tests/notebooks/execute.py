@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 CLI = (sys.executable, "-c", "from cloister.cli import main; main()")
 TIMEOUT_S = 600
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class ExecutionError(Exception):
@@ -72,6 +73,9 @@ def steady(notebook: Any, before: Any) -> Any:
     for cell, source in zip(notebook.cells, before.cells, strict=True):
         cell.metadata = source.metadata
         cell["id"] = source["id"]
+        for output in cell.get("outputs", ()):
+            # A live view is named after its kernel; what it shows without one stays.
+            output.get("data", {}).pop(WIDGET_MIME, None)
     return notebook
 
 

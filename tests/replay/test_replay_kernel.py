@@ -53,7 +53,7 @@ def test_its_status_says_what_it_is_and_never_genuine(replayed: Client) -> None:
     assert {item["state"] for item in status["checklist"][:-1]} == {"unknown"}
     contract = next(message for message in messages if message["type"] == "contract")
     assert len(contract["tables"]) == 4
-    (line,) = shown(replayed, "%cloister status")
+    line, *_ = shown(replayed, "%cloister status")
     assert "no enclave runs, no data are read, nothing is charged" in line["data"]["text/plain"]
     everything = json.dumps([messages, line])
     assert "Genuine" not in everything
@@ -66,6 +66,38 @@ def test_chips_are_those_of_the_notebook_byte_for_byte(replayed: Client, tour: P
         saved = chip_of(tour, cell)
         assert chip["data"] == saved["data"]
         assert chip["metadata"] == saved["metadata"]
+
+
+def test_verify_lines_claim_no_attestation(replayed: Client) -> None:
+    (line,) = shown(replayed, "%cloister verify")
+    text = line["data"]["text/plain"]
+    assert "none runs here" in text
+    assert "this machine attested" not in text
+    assert "genuine" not in text
+
+
+def test_a_replay_run_by_a_command_writes_no_file(tour: Path, tmp_path: Path) -> None:
+    target = tmp_path / "taken.txt"
+    for name in ("CLOISTER_REPLAY_NO_FILES", "CLOISTER_REPLAY_PERTURB"):
+        with kernel("cloister-replay", env={"CLOISTER_REPLAY": str(tour), name: "1"}) as client:
+            client.run("open('taken.txt', 'w').write('x')")
+            cell = client.run(f"%cloister get taken.txt {target.name}")
+            assert "replay.files" in cell.content.get("evalue", ""), name
+    assert not list(Path.cwd().glob("taken.txt"))
+
+
+def test_a_perturbed_kernel_shows_no_receipt_and_says_so_in_every_cell(tour: Path) -> None:
+    env = {"CLOISTER_REPLAY": str(tour), "CLOISTER_REPLAY_PERTURB": "1"}
+    with kernel("cloister-replay", env=env) as client:
+        client.run(sources(tour)["import"])
+        client.run(sources(tour)["columns"])
+        cell = client.run(sources(tour)["mean"])
+        texts = json.dumps([message["content"] for message in cell.outputs])
+        assert "PERTURBED" in texts
+        assert RELEASE_MIME not in texts
+        assert '"cloister":' not in texts
+        line, *_ = shown(client, "%cloister status")
+        assert "perturbed values, nothing here was released" in line["data"]["text/plain"]
 
 
 def test_a_new_question_is_refused_and_the_kernel_goes_on(replayed: Client) -> None:

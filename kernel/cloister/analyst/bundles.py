@@ -50,8 +50,10 @@ def status(info: Mapping[str, Any]) -> dict[str, str]:
     return table("Cloister: verified on this machine", rows)
 
 
-def receipts(releases: Sequence[ReleaseFacts]) -> dict[str, str]:
+def receipts(releases: Sequence[ReleaseFacts], *, mode: str = "") -> dict[str, str]:
     """Return the card of ``%cloister verify``: one line per receipt whose whole chain this machine checked."""
+    replayed = mode == "replay"
+    vault = "a vault the broker admitted" if replayed else "the vault this machine attested"
     rows = {
         f"{number}. {item.receipt.removeprefix('sha256:')[:12]}": (
             f"verified: {item.question}; {'recalled' if item.recalled else f'charged at {item.time}'}"
@@ -59,8 +61,10 @@ def receipts(releases: Sequence[ReleaseFacts]) -> dict[str, str]:
         for number, item in enumerate(releases, 1)
     }
     simulated = any(item.assurance == "simulated" for item in releases)
-    rows["signatures"] = "contract by all parties, admission by the broker, receipts by the vault this machine attested"
+    rows["signatures"] = f"contract by all parties, admission by the broker, receipts by {vault}"
     rows["enclave"] = "Simulated: its owner could have signed anything" if simulated else "genuine hardware"
+    if replayed:
+        rows["enclave"] = "none runs here; `cloister verify NOTEBOOK` says what its evidence proves"
     rows["for others"] = "`cloister verify NOTEBOOK` checks the saved notebook, offline"
     return table(f"Cloister: {len(releases)} receipts verified on this machine", rows if releases else _NO_RECEIPTS)
 

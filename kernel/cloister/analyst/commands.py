@@ -130,7 +130,7 @@ def _budget(known: Known) -> dict[str, str]:
 
 
 def _verify(known: Known) -> dict[str, str]:
-    return bundles.receipts(known.releases)
+    return bundles.receipts(known.releases, mode=str(known.info.get("mode", "")))
 
 
 def _help(_known: Known) -> dict[str, str]:
