@@ -445,6 +445,9 @@ def test_a_models_plot_has_error_bars(model: LinearRegression) -> None:
     assert ends == pytest.approx(model.interval().loc["age"].to_numpy())
     assert "simulated" in axes.get_title()
     assert not any(patch.get_hatch() for patch in axes.patches)
+    heights = [patch.get_height() for patch in model.plot.bar(scaled=True).patches]
+    assert heights == pytest.approx(model.coef_ * [110, 1, 1, 1, 1])
+    assert len(model.plot.barh(scaled=True, title="mine").patches) == 5
     plt.close("all")
 
 

@@ -21,7 +21,6 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import asking, views
 from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import features as enc
-from cloister.sandbox.plot import Plot
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.release import Release
 from cloister.sandbox.rows import same
@@ -228,9 +227,9 @@ class FittedModel:
         return views.ModelCard(self._fitted)
 
     @property
-    def plot(self) -> Plot:
+    def plot(self) -> views.CoefficientPlot:
         """``model.plot.bar()``: coefficients with the 95 % interval of the privacy noise."""
-        return Plot(views.Bars.of(self._fitted))
+        return views.CoefficientPlot(self._fitted)
 
     # Python --------------------------------------------------------------------------------------------
 

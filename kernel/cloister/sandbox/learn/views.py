@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from cloister.sandbox import html, release, ridge
 from cloister.sandbox.gram import Gram
 from cloister.sandbox.learn import document as d
 from cloister.sandbox.learn.features import columns
+from cloister.sandbox.plot import Plot
 from cloister.sandbox.precision import NORMAL_95
 from cloister.sandbox.render import number
 
@@ -41,11 +43,42 @@ class Bars:
     assurance: str
 
     @classmethod
-    def of(cls, model: d.Document) -> Bars:
-        """Return the bars of a model."""
-        shown = table(model).drop(index="intercept")
+    def of(cls, model: d.Document, *, scaled: bool = False) -> Bars:
+        """Return the bars of a model: per unit of each feature, or (``scaled``) over its whole public range."""
+        shown = table(model).drop(index="intercept")[["value", "low", "high"]]
         label = f"{model.target.name} per unit of the feature"
+        if scaled:
+            ranges = [
+                d.number(column.feature.high) - d.number(column.feature.low) if column.role == "value" else 1.0
+                for column in columns(model.features)
+            ]
+            shown, label = shown.mul(ranges, axis=0), f"{model.target.name} from lowest to highest"
         return cls(shown["value"].rename(label), shown["low"], shown["high"], model.mode, model.assurance)
+
+
+class CoefficientPlot(Plot):
+    """``model.plot.bar()``: coefficients with the 95 % interval of the privacy noise; mock values are hatched."""
+
+    def __init__(self, model: d.Document) -> None:
+        super().__init__(Bars.of(model))
+        self._model = model
+
+    def bar(self, *, scaled: bool = False, ax: Any = None, title: str | None = None, **options: Any) -> Any:
+        """Draw vertical bars; returns the axes.
+
+        Args:
+            scaled: Show what a feature changes between its public bounds, so that features in different units compare.
+            ax: Axes to draw on.
+            title: Instead of what is shown and by which enclave.
+            options: Of ``matplotlib``'s bars.
+        """
+        return Plot(Bars.of(self._model, scaled=scaled)).bar(ax=ax, title=title, **options)
+
+    def barh(self, *, scaled: bool = False, ax: Any = None, title: str | None = None, **options: Any) -> Any:
+        """Draw horizontal bars; see ``bar``."""
+        return Plot(Bars.of(self._model, scaled=scaled)).barh(ax=ax, title=title, **options)
+
+    __call__ = bar
 
 
 def table(model: d.Document, *, population: bool = False) -> pd.DataFrame:
@@ -201,7 +234,7 @@ def _badges(model: d.Document) -> str:
 
 
 def _coefficients(model: d.Document) -> str:
-    bars = Bars.of(model)
+    bars = Bars.of(model, scaled=True)
     reach = max(float(np.abs([bars.low, bars.high]).max()), 1e-300)
     rows = [
         [html.text(name), html.strong(value), html.text(f"± {error}"), html.text(interval), ""]
@@ -209,7 +242,7 @@ def _coefficients(model: d.Document) -> str:
     ]
     for line, ends in zip(rows[1:], zip(bars.low, bars.value, bars.high, strict=True), strict=True):
         line[-1] = html.whisker(*(float(end) / reach for end in ends))
-    return html.table(["", "value", "privacy noise", "95 % interval", ""], rows)
+    return html.table(["", "value", "privacy noise", "95 % interval", "from lowest to highest"], rows)
 
 
 def _written(model: d.Document) -> list[tuple[str, str, str, str]]:
