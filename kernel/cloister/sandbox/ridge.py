@@ -60,7 +60,7 @@ def penalty(stderr: float, size: int) -> float:
     """Return the penalty used when none is asked: the noise level, which is public before the release.
 
     Chosen by measurement (docs/analyst-api.md): over the demonstration tables and epsilon .3 to 8, one noise level is
-    within .04 of the best multiple's R2 wherever the model is of use, and never below no penalty at all.
+    within .04 of the best multiple's R2 wherever that is above .2.
     """
     return noise_level(stderr, size)
 
