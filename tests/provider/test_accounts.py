@@ -204,6 +204,8 @@ def test_kill_9_loses_nothing_acknowledged_and_charges_nothing_twice(book, path)
     for life in range(KILLS):
         worker = start_worker(path, book, f"life{life}", "1/100000")
         assert worker.stdout.readline() == "ready\n"
+        if life % 2:  # a busy machine might not get to its first charge in time
+            acknowledged += worker.stdout.readline().split()
         time.sleep(rng.uniform(0.0, 0.08))
         worker.send_signal(signal.SIGKILL)
         acknowledged += worker.communicate(timeout=30)[0].split()
@@ -214,7 +216,7 @@ def test_kill_9_loses_nothing_acknowledged_and_charges_nothing_twice(book, path)
     charged = check_whole(book.accounts)
     missing = {name for name in acknowledged if name.startswith("life")} - set(charged)
     assert not missing
-    assert len(charged) >= KILLS
+    assert len(charged) >= KILLS // 2
     for index, word in enumerate(acknowledged):
         if word == "settled":
             name = acknowledged[index + 1]
