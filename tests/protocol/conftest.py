@@ -49,11 +49,15 @@ def kernelspecs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def attested(kernelspecs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a kernel behind a real, attested enclave: the embedded demo, in a state folder of its own."""
+    """The name of a kernel behind a real, attested enclave: the embedded demo, in a state folder of its own.
+
+    With ``-mock`` behind it, the mock kernel of the same contract.
+    """
     home = tmp_path_factory.mktemp("home")
     env = {"CLOISTER_HOME": str(home)}
     command = [sys.executable, "-m", "cloister.analyst", "-f", "{connection_file}"]
     write_spec(kernelspecs, ATTESTED, [*command, "--entry", "demo", "--mode", "confidential"], env)
+    write_spec(kernelspecs, f"{ATTESTED}-mock", [*command, "--entry", "demo", "--mode", "mock"], env)
     demo = [sys.executable, "-m", "cloister.demo"]
     subprocess.run([*demo, "up"], env={**os.environ, **env}, check=True, timeout=120, stdout=subprocess.DEVNULL)
     yield ATTESTED
