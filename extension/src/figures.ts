@@ -26,6 +26,8 @@ export function used(limit: Limit): number {
   switch (limit.name) {
     case 'privacy':
       return Math.max(ratio(limit.spent, limit.limit), ratio(limit.analyst_spent, limit.analyst_limit));
+    case 'silent':
+      return 0;
     case 'expiry':
       return Date.parse(limit.not_after) <= Date.now() ? 1 : 0;
     default:

@@ -7,6 +7,7 @@ import type { Words } from './words';
 export function limitName(limit: Limit, words: Words): string {
   switch (limit.name) {
     case 'privacy':
+    case 'silent':
       return words.t('Privacy of %1', limit.population);
     case 'releases':
       return words.t('Releases');

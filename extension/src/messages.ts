@@ -57,6 +57,13 @@ const privacyLimit = record<protocol.PrivacyLimit>({
   analyst_limit: fraction
 });
 
+const silentLimit = record<protocol.SilentLimit>({
+  name: oneOf('silent'),
+  population: name,
+  broker: name,
+  reason: text()
+});
+
 const countLimit = record<protocol.CountLimit>({
   name: oneOf('releases', 'rows', 'compute', 'models'),
   spent: count,
@@ -70,6 +77,7 @@ export type Limit = protocol.Budget['limits'][number];
 
 const limit = tagged<Limit>('name', {
   privacy: privacyLimit,
+  silent: silentLimit,
   releases: countLimit,
   rows: countLimit,
   compute: countLimit,

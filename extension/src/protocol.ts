@@ -35,6 +35,14 @@ export interface PrivacyLimit {
   readonly analyst_limit: string;
 }
 
+/** A privacy budget whose broker does not answer now; the other limits are known all the same. */
+export interface SilentLimit {
+  readonly name: 'silent';
+  readonly population: string;
+  readonly broker: string;
+  readonly reason: string;
+}
+
 /** A limit that counts something. */
 export interface CountLimit {
   readonly name: 'releases' | 'rows' | 'compute' | 'models';
@@ -50,7 +58,7 @@ export interface ExpiryLimit {
 
 /** The result of op `budget`: every limit of the contract. */
 export interface Budget {
-  readonly limits: (PrivacyLimit | CountLimit | ExpiryLimit)[];
+  readonly limits: (PrivacyLimit | SilentLimit | CountLimit | ExpiryLimit)[];
   readonly time: string;
 }
 

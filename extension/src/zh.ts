@@ -114,6 +114,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['your part: %1 used', '您的份额：已用 %1'],
   ['%1 used by all', '全体已用 %1'],
   ['used up', '已用尽'],
+  ['not known now', '目前未知'],
   ['%1 s', '%1 秒'],
   ['expired', '已过期'],
   ['%1 days left', '剩余 %1 天'],

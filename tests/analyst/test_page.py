@@ -319,3 +319,12 @@ PRIVACY = {
 def test_a_budget_that_is_none_is_shown_as_unknown(reported: Any, names: list[str] | None) -> None:
     found = budget_of(reported)
     assert (found and [limit["name"] for limit in found["limits"]]) == names
+
+
+def test_a_broker_that_does_not_answer_hides_nothing_else() -> None:
+    privacy = {"name": "privacy", "population": "clinic.patients", "broker": "broker", "limit": "1/2"}
+    silent = {**privacy, "analyst_limit": "1/2", "error": {"code": "broker.unreachable", "reason": "no answer"}}
+    found = budget_of({"limits": [silent, {"name": "models", "spent": 1, "limit": 2}], "time": "2026-11-21T00:00:00Z"})
+    assert found is not None
+    assert [limit["name"] for limit in found["limits"]] == ["silent", "models"]
+    assert found["limits"][0]["reason"] == "no answer"

@@ -5,7 +5,7 @@ import * as React from 'react';
 import { day, percent, ratio, used } from '../figures';
 import { limitName } from '../limits';
 import type { Limit } from '../messages';
-import type { ContractMessage, CountLimit, ExpiryLimit, PrivacyLimit } from '../protocol';
+import type { ContractMessage, CountLimit, ExpiryLimit, PrivacyLimit, SilentLimit } from '../protocol';
 import type { Words } from '../words';
 
 const SCARCE = 0.8;
@@ -17,6 +17,8 @@ export function LimitBar(props: { limit: Limit; contract: ContractMessage | null
   switch (limit.name) {
     case 'privacy':
       return <PrivacyBar limit={limit} words={words} />;
+    case 'silent':
+      return <SilentBar limit={limit} words={words} />;
     case 'expiry':
       return <ExpiryBar limit={limit} contract={contract} words={words} />;
     default:
@@ -35,6 +37,15 @@ function PrivacyBar(props: { limit: PrivacyLimit; words: Words }): JSX.Element {
     <Bar name="privacy" id={`privacy:${limit.population}`} label={limit.population} part={part} detail={detail}>
       {part >= 1 ? words.t('used up') : words.t('%1 left', percent(1 - part))}
       {shared && all > own && <span className="cl-Hidden">{words.t('%1 used by all', percent(all))}</span>}
+    </Bar>
+  );
+}
+
+function SilentBar(props: { limit: SilentLimit; words: Words }): JSX.Element {
+  const { limit, words } = props;
+  return (
+    <Bar name="silent" id={`privacy:${limit.population}`} label={limit.population} part={0} detail={limit.reason}>
+      {words.t('not known now')}
     </Bar>
   );
 }

@@ -41,8 +41,8 @@ function Bars(props: IBars): JSX.Element {
     shown.map((limit, index) => (
       <LimitBar key={`${limit.name}.${index}`} limit={limit} contract={contract} words={words} />
     ));
-  const privacy = limits.filter(limit => limit.name === 'privacy');
-  const others = limits.filter(limit => limit.name !== 'privacy');
+  const privacy = limits.filter(limit => limit.name === 'privacy' || limit.name === 'silent');
+  const others = limits.filter(limit => limit.name !== 'privacy' && limit.name !== 'silent');
   return (
     <>
       {privacy.length > 0 && <h4 className="cl-Subheading">{words.t('Privacy, by population')}</h4>}

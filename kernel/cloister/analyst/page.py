@@ -51,6 +51,15 @@ class PrivacyLimit(TypedDict):
     analyst_limit: str
 
 
+class SilentLimit(TypedDict):
+    """A privacy budget whose broker does not answer now; the other limits are known all the same."""
+
+    name: Literal["silent"]
+    population: str
+    broker: str
+    reason: str
+
+
 class CountLimit(TypedDict):
     """A limit that counts something."""
 
@@ -69,7 +78,7 @@ class ExpiryLimit(TypedDict):
 class Budget(TypedDict):
     """The result of op ``budget``: every limit of the contract."""
 
-    limits: list[PrivacyLimit | CountLimit | ExpiryLimit]
+    limits: list[PrivacyLimit | SilentLimit | CountLimit | ExpiryLimit]
     time: str
 
 

@@ -138,14 +138,21 @@ def receipt_item(facts: ReleaseFacts) -> page.ReceiptItem:
 def budget_of(reported: Any) -> page.Budget | None:
     """Return the budget an enclave reported, limits the page knows only; ``None`` if it is not one."""
     try:
-        limits = [
-            msgspec.convert(limit, type=_LIMITS[limit["name"]])
-            for limit in reported["limits"]
-            if limit["name"] in _LIMITS
-        ]
+        limits = [_limit(limit) for limit in reported["limits"] if limit["name"] in _LIMITS]
         return {"limits": limits, "time": str(reported["time"])}
     except (msgspec.ValidationError, KeyError, TypeError):
         return None
+
+
+def _limit(limit: dict[str, Any]) -> Any:
+    if limit["name"] == "privacy" and "error" in limit:
+        return page.SilentLimit(
+            name="silent",
+            population=str(limit["population"]),
+            broker=str(limit["broker"]),
+            reason=str(limit["error"]["reason"]),
+        )
+    return msgspec.convert(limit, type=_LIMITS[limit["name"]])
 
 
 def promotes_to(entry: str) -> str:
