@@ -26,6 +26,8 @@ TARGET = "jupyter.widget"
 CONTROL_TARGET = "jupyter.widget.control"
 VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 MAX_CONTROLS = 64
+MAX_THEIRS = 10_000
+_ID_CHARACTERS = 128
 _VERSION = {"version": PROTOCOL_VERSION}
 _HINT = "Live view of Cloister: shown while this kernel runs. The table above was true when the cell ran."
 
@@ -71,10 +73,12 @@ class LiveViews:
 
     def note(self, msg_type: str, content: dict[str, Any]) -> None:
         """Note that a widget model of the sandbox came or went."""
-        if msg_type == "comm_open" and content.get("target_name") == TARGET:
-            self._theirs.add(str(content.get("comm_id")))
-        elif msg_type == "comm_close":
-            self._theirs.discard(str(content.get("comm_id")))
+        comm_id = str(content.get("comm_id"))[:_ID_CHARACTERS]
+        if msg_type == "comm_close":
+            self._theirs.discard(comm_id)
+        # A full list stays as it is: what counts is whether there is any.
+        elif content.get("target_name") == TARGET and len(self._theirs) < MAX_THEIRS:
+            self._theirs.add(comm_id)
 
     def take(self, request: Request, *, alone: bool) -> bool:
         """Serve a comm message of a page if it is ours to serve; return whether it was.
