@@ -56,6 +56,9 @@ bench: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python tests/notebooks/execute.py
 
+screenshots: $(STAMP)
+	$(BIN)/python tests/ui/take_screenshots.py
+
 nightly: check
 	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 $(BIN)/pytest -m "slow or not slow" --timeout 7200
 
