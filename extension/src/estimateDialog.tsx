@@ -27,7 +27,7 @@ function Price(props: { estimate: EstimateMessage; target: string; words: Words 
     <div className="cl-Price">
       <p>{words.t('The kernel changes to %1, restarts and runs all cells. Releases then spend budget.', target)}</p>
       <table className="cl-Price-table">
-        <caption>{words.t('Price of the last rehearsal: %1 releases', releases)}</caption>
+        <caption>{words.t('Price of the last rehearsal (releases: %1)', releases)}</caption>
         <thead>
           <tr>
             <th scope="col">{words.t('Population')}</th>
@@ -53,7 +53,7 @@ function Price(props: { estimate: EstimateMessage; target: string; words: Words 
       {estimate.unknown > 0 && (
         <p className="cl-Note" data-level="warn">
           <strong>?</strong>{' '}
-          {words.t('%1 cells were never rehearsed as they stand: their price is not known.', estimate.unknown)}
+          {words.t('Cells never rehearsed as they stand: %1. What they cost is not known.', estimate.unknown)}
         </p>
       )}
       <p className="cl-Fine">

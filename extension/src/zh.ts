@@ -128,7 +128,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['Receipts', '凭据'],
   ['Nothing was released in this session.', '本次会话没有发布任何结果。'],
   ['The last %1 of %2 are listed.', '列出 %2 个中的最后 %1 个。'],
-  ['%1 values', '%1 个值'],
+  ['values: %1', '%1 个值'],
   ['recalled', '已调取'],
 
   // Chips.
@@ -164,12 +164,12 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
     'The kernel changes to %1, restarts and runs all cells. Releases then spend budget.',
     '内核将切换为 %1，重启并运行所有单元格。此后的发布会消耗预算。'
   ],
-  ['Price of the last rehearsal: %1 releases', '最近一次演练的费用：%1 次发布'],
+  ['Price of the last rehearsal (releases: %1)', '最近一次演练的费用：%1 次发布'],
   ['Population', '人群'],
   ['Part of its budget', '占其预算'],
   ['No rehearsed cell releases anything.', '演练过的单元格没有发布任何结果。'],
   [
-    '%1 cells were never rehearsed as they stand: their price is not known.',
+    'Cells never rehearsed as they stand: %1. What they cost is not known.',
     '有 %1 个单元格未按现状演练过：费用未知。'
   ],
   [

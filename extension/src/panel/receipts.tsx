@@ -48,7 +48,7 @@ function Receipt(props: { item: ReceiptItem; words: Words }): JSX.Element {
       <span className="cl-Receipt-question">{item.question}</span>
       <span className="cl-Receipt-about">
         <span>{moment(item.time, words)}</span>
-        <span>{words.t('%1 values', item.cells)}</span>
+        <span>{words.t('values: %1', item.cells)}</span>
         {item.recalled && <span>{words.t('recalled')}</span>}
         <code title={item.receipt}>{short(item.receipt)}</code>
       </span>
