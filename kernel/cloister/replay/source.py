@@ -114,9 +114,14 @@ def read(path: Path) -> dict[str, Any]:
         MalformedError: ``replay.notebook``.
     """
     try:
-        if path.stat().st_size > MAX_NOTEBOOK:
+        # A pipe would keep us waiting, and a device has no end and the size 0.
+        if not path.is_file():
+            raise MalformedError("replay.notebook", f"{path} is no file", next_step="check the path")
+        with path.open("rb") as file:
+            raw = file.read(MAX_NOTEBOOK + 1)
+        if len(raw) > MAX_NOTEBOOK:
             raise MalformedError("replay.notebook", f"{path} is larger than {MAX_NOTEBOOK >> 20} MiB")
-        content = json.loads(path.read_bytes())
+        content = json.loads(raw)
     except (OSError, ValueError, RecursionError) as error:
         raise MalformedError(
             "replay.notebook", f"{path} is not a readable notebook", next_step="check the path"

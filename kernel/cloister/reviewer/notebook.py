@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,12 @@ from cloister.receipt.chip import METADATA_KEY, RELEASE_MIME
 from cloister.receipt.facts import ReleaseFacts
 
 _COMMAND = "%cloister"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+MARKED = ("text/html", "text/markdown", "text/latex")
+_READ = frozenset({"text/plain", *MARKED})
+_ACTIVE = re.compile(
+    r"<(script|img|svg|canvas|iframe|object|embed|input|textarea|video)\b|\bcontent\s*:|!\[", re.IGNORECASE
+)
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -26,10 +33,14 @@ class CodeCell(NamedTuple):
     @property
     def reaches_enclave(self) -> bool:
         """Whether running the cell sends code: empty cells and ``%cloister`` lines do not."""
+        return bool(self.source.strip()) and not self.is_line
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the cell is a ``%cloister`` line, which the proxy answers."""
         lines = [line.strip() for line in self.source.splitlines()]
         statements = [line for line in lines if line and not line.startswith("#")]
-        command = len(statements) == 1 and statements[0].split()[0] == _COMMAND
-        return bool(self.source.strip()) and not command
+        return len(statements) == 1 and statements[0].split()[0] == _COMMAND
 
 
 class Chip(NamedTuple):
@@ -42,11 +53,12 @@ class Chip(NamedTuple):
 
 
 class Printed(NamedTuple):
-    """One ordinary output: its plain text, the text of its HTML, and whether it is a figure."""
+    """One ordinary output: its plain text, the text of its markup, whether it is a figure, and types nobody reads."""
 
     plain: str
     markup: str
     figure: bool
+    unread: tuple[str, ...] = ()
 
 
 def code_cells(notebook: dict[str, Any]) -> tuple[CodeCell, ...]:
@@ -65,11 +77,13 @@ def code_cells(notebook: dict[str, Any]) -> tuple[CodeCell, ...]:
 def chips(cell: CodeCell) -> Iterator[Chip]:
     """Yield every output that is a release chip, or looks like one."""
     for output in cell.outputs:
-        if not _is_chip(output):
+        if not is_chip(output):
             continue
         data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
         try:
-            listed = _dict(metadata.get(METADATA_KEY)).get("releases")
+            # Of another kind of output a page shows other fields than those that are compared.
+            displayed = output.get("output_type") == "display_data"
+            listed = _dict(metadata.get(METADATA_KEY)).get("releases") if displayed else None
             releases = msgspec.convert(listed, type=tuple[ReleaseFacts, ...])
         except (msgspec.ValidationError, RecursionError):
             releases = None
@@ -79,28 +93,48 @@ def chips(cell: CodeCell) -> Iterator[Chip]:
 
 
 def printed(cell: CodeCell) -> Iterator[Printed]:
-    """Yield what the outputs of a cell show, without chips."""
+    """Yield what the outputs of a cell show, without chips.
+
+    Every place is read that any kind of output shows text from, whatever kind it claims to be.
+    """
     for output in cell.outputs:
-        if _is_chip(output):
+        if is_chip(output):
             continue
         data = _dict(output.get("data"))
-        plain = joined(output.get("text", data.get("text/plain")))
-        markup = joined(data.get("text/html")) + joined(data.get("text/markdown"))
-        figure = any(name.startswith("image/") for name in data)
-        # The text beside a figure only names its type.
-        yield Printed("" if figure else plain, html.unescape(_MARKUP.sub(" ", markup)), figure)
+        traceback = output.get("traceback")
+        lines = traceback if isinstance(traceback, list) else [traceback]
+        texts = [output.get("text"), data.get("text/plain"), output.get("evalue"), *lines]
+        plain = _COLOURS.sub("", "\n".join(map(joined, texts)))
+        marked = " ".join(joined(data.get(name)) for name in MARKED)
+        other = tuple(sorted(name for name in data if name not in _READ and not name.startswith("image/")))
+        # What shows numbers otherwise than as text.
+        figure = any(name.startswith("image/") for name in data) or bool(_ACTIVE.search(marked))
+        yield Printed(plain, without_tags(marked), figure, other)
 
 
-def _is_chip(output: dict[str, Any]) -> bool:
+def without_tags(marked: str) -> str:
+    """Return the text of some HTML."""
+    return html.unescape(_MARKUP.sub(" ", marked))
+
+
+def is_chip(output: dict[str, Any]) -> bool:
+    """Tell whether an output is a release chip, or says so."""
     data, metadata = _dict(output.get("data")), _dict(output.get("metadata"))
     return RELEASE_MIME in data or "releases" in _dict(metadata.get(METADATA_KEY))
 
 
 def joined(value: Any) -> str:
-    """Return a multi-line string of nbformat, whichever way it is stored."""
+    """Return a multi-line string of nbformat, whichever way it is stored; like a page, join what is no text as well."""
     if isinstance(value, list):
-        return "".join(item for item in value if isinstance(item, str))
+        return "".join(item if isinstance(item, str) else _spelt(item) for item in value)
     return value if isinstance(value, str) else ""
+
+
+def _spelt(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return ""
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from cloister.receipt import chain
 from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import shaped
 from cloister.receipt.receipt import Admission, Receipt
-from cloister.reviewer import accounts, report, shown
+from cloister.reviewer import accounts, imitations, report, shown
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
 from cloister.reviewer.notebook import CodeCell, code_cells, printed
@@ -220,6 +220,7 @@ class _Verification:
         with self.findings.step(9):
             known = shown.Verified(self.receipts, contract, self.cards)
             displayed = shown.check_chips(self.cells, known, self.findings)
+            imitations.check_imitations(self.cells, self.findings)
         with self.findings.step(10):
             self.run_word = shown.how_it_ran(self.cells, self.receipts)
             fresh = self.run_word in (shown.FRESH, shown.FRESH_WITH_FILES)
@@ -296,8 +297,8 @@ class _Verification:
         released = Released(shaped(r, chain.cards_of(r, self.cards)) for r in self.receipts.values())
         bound = unaccounted = 0
         for cell in self.cells:
-            # What the proxy itself answers is no result.
-            outputs = list(printed(cell)) if cell.reaches_enclave else []
+            # What the proxy itself answers is no result (and is named as such: imitations).
+            outputs = [] if cell.is_line else list(printed(cell))
             counted = [released.count(output) for output in outputs]
             here = sum(item.bound for item in counted)
             odd = [number for item in counted for number in item.unaccounted]
@@ -310,6 +311,9 @@ class _Verification:
                 self.findings.add(13, "ok", "number.bound", f"{here} bound", cell=cell.place)
             if any(output.figure for output in outputs):
                 self.findings.add(13, "note", "figure.not_compared", "a figure is not compared", cell=cell.place)
+            if unread := sorted({name for output in outputs for name in output.unread}):
+                text = f"shows types that are not read: {', '.join(unread[:_EXAMPLES])}"
+                self.findings.add(13, "note", "output.not_read", text, cell=cell.place)
         return bound, unaccounted
 
     def _anchors(self, contract: Contract | None) -> Anchors:
