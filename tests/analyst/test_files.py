@@ -36,7 +36,7 @@ def test_a_file_beside_the_notebook_is_read(folder: Path) -> None:
     assert files.read(folder, "regions.csv") == b"a,b"
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "~/x", ".ssh", "a/b", "..", "C:\\x", ""])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "~/x", ".ssh", "a/b", "..", "C:\\x", "C:x", "-rf", ""])
 def test_only_plain_names_beside_the_notebook(folder: Path, name: str) -> None:
     assert refused(lambda: files.read(folder, name)) == "file.name"
     assert refused(lambda: files.write(folder, name, b"", force=True)) == "file.name"
@@ -84,6 +84,14 @@ def test_a_file_is_written_once_and_replaced_only_on_purpose(folder: Path) -> No
     files.write(folder, "plot.png", b"2", force=True)
     assert (folder / "plot.png").read_bytes() == b"2"
     assert names(folder) == ["plot.png"]
+
+
+@pytest.mark.parametrize("name", ["json.py", "json.PY", "numpy.so", "x.pth", "x.pyc", "json.py.", "a.pyd"])
+@pytest.mark.parametrize("force", [True, False])
+def test_nothing_is_written_that_another_notebook_would_import(folder: Path, name: str, force: bool) -> None:
+    assert refused(lambda: files.write(folder, name, b"import os", force=force)) == "file.code"
+    assert refused(lambda: files.check_free(folder, name)) == "file.code"
+    files.write(folder, f"{name}.txt", b"import os", force=force)
 
 
 def test_writing_follows_no_link(folder: Path) -> None:

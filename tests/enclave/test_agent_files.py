@@ -65,7 +65,7 @@ def test_a_file_goes_in_and_comes_out(sandbox: SandboxFiles, home: Path) -> None
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", "a/b", "../secret", "/etc/passwd", "a\\b", "a\0b", ".hidden", "a\nb", "\u202egpj.exe", " a",
-     "\ud800", "x" * 256],
+     "\ud800", "x" * 256, "C:x", "a.txt:stream", "-rf"],
 )  # fmt: skip
 def test_names_are_plain(sandbox: SandboxFiles, name: str) -> None:
     for attempt in (lambda: check_name(name), lambda: sandbox.put(name, b"", digest(b"")), lambda: sandbox.get(name)):

@@ -99,6 +99,35 @@ def test_a_thousand_forgeries_fill_no_screen(tmp_path: Path) -> None:
     tell(tmp_path, cell_with(*[FORGED[0]] * 1000), story)
 
 
+def test_nothing_appears_under_a_line_that_the_proxy_answers(tmp_path: Path) -> None:
+    """Clients such as nbclient number their messages, so notebook code knows what the next one will be called."""
+
+    def write_elsewhere(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
+        if kind is Kind.SHELL:
+            header = json.loads(request.header)
+            before, _, number = header["msg_id"].rpartition("_")
+            line = json.dumps({**header, "msg_id": f"{before}_{int(number) + 1}"}).encode()
+            enclave.serve(request)
+            enclave.publish("clear_output", {"wait": False}, line)
+            enclave.publish("display_data", {"data": {"text/plain": "Genuine: TDX"}, "metadata": {}}, line)
+            enclave.publish("stream", {"name": "stdout", "text": "late, of the cell itself"}, request.header)
+            enclave.publish("stream", {"name": "stdout", "text": "of no cell"})
+
+    async def story(talk: Talk, enclave: ScriptedEnclave) -> None:
+        cell, line = talk.client.execute("1"), talk.client.execute("%cloister verify")
+        assert int(line.rpartition("_")[2]) == int(cell.rpartition("_")[2]) + 1
+        seen = []
+        while len(seen) < 2 or not {"late, of the cell itself", "of no cell"} <= {text for _, text in seen}:
+            message = await talk.client.get_iopub_msg(timeout=5)
+            assert message["msg_type"] != "clear_output"
+            if message["msg_type"] in ("stream", "display_data"):
+                content = message["content"]
+                seen.append((message["parent_header"].get("msg_id"), content.get("text") or str(content["data"])))
+        assert not any("TDX" in text for _, text in seen)
+
+    tell(tmp_path, write_elsewhere, story)
+
+
 def test_a_forged_reply_becomes_an_error(tmp_path: Path) -> None:
     def forge(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
         data = {"status": "ok", "user_expressions": {"a": {"status": "ok", "data": {MIME: {}}}}}

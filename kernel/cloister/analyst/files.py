@@ -2,7 +2,8 @@
 
 A notebook may come from somebody else, and running its cells must not be able to send any file of this machine into an
 enclave, or to write just anywhere. So a file is one plain name in the notebook's folder; links are not followed; an
-existing file is replaced only if the line says ``--force``.
+existing file is replaced only if the line says ``--force``. And nothing is written that Python would import: any other
+notebook of that folder, in an ordinary kernel, takes a ``json.py`` that lies there for its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cloister.errors import CloisterError, RefusedError, UnavailableError
 from cloister.wire.filenames import MAX_FILE, check_name
 
 _CHUNK = 2**20
+_IMPORTED = (".py", ".pyc", ".pyw", ".pyd", ".so", ".dll", ".dylib", ".pth")
 # What one system has and another lacks is left out there; a check of its own stands behind each.
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -58,10 +60,26 @@ def check_free(folder: Path, name: str) -> None:
 
     Raises:
         MalformedError: ``file.name``.
-        RefusedError: ``file.exists``.
+        RefusedError: ``file.exists``, ``file.code``.
     """
+    check_inert(name)
     if os.path.lexists(folder / check_name(name)):
         raise _exists(name)
+
+
+def check_inert(name: str) -> None:
+    """Raise if a file of this name would be run by whoever imports something in its folder.
+
+    Raises:
+        RefusedError: ``file.code``.
+    """
+    # Windows leaves out dots and blanks at the end.
+    if name.lower().rstrip(". ").endswith(_IMPORTED):
+        raise RefusedError(
+            "file.code",
+            f"{name} would be imported as code by other notebooks of this folder",
+            next_step=f"give another name as the second word, such as {name}.txt",
+        )
 
 
 def write(folder: Path, name: str, data: bytes, *, force: bool) -> None:
@@ -69,10 +87,12 @@ def write(folder: Path, name: str, data: bytes, *, force: bool) -> None:
 
     Raises:
         MalformedError: ``file.name``.
-        RefusedError: ``file.exists``: there is one, and ``force`` was not given; ``file.kind``: a folder has the name.
+        RefusedError: ``file.exists``: there is one, and ``force`` was not given; ``file.kind``: a folder has the name;
+            ``file.code``: it would be imported.
         UnavailableError: ``file.write``: the system says no.
     """
     path = folder / check_name(name)
+    check_inert(name)
     temporary = folder / f".{secrets.token_hex(8)}.cloister"
     with _told(name, "file.write", "cannot be written"):
         try:

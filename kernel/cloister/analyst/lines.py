@@ -201,6 +201,7 @@ class Lines:
     async def _get(self, name: str, target: str = "", *, flags: frozenset[str]) -> tuple[Bundle, Bundle]:
         target, force = target or name, commands.FORCE in flags
         check_name(name)
+        files.check_inert(target)
         self._check_reachable()
         if not force:
             files.check_free(self._folder, target)

@@ -204,6 +204,7 @@ class Proxy:
         except CloisterError as error:
             self._fail(request, error)
             return
+        self._relay.passed_on(request)
         if request.channel is not Kind.STDIN:
             self._pending.add(request)
         if self._mode == "mock" and request.header.msg_type == "execute_request":

@@ -19,12 +19,13 @@ from cloister.analyst.comms import OwnComms
 from cloister.analyst.events import Events
 from cloister.analyst.front import Front
 from cloister.analyst.live import LiveViews
-from cloister.analyst.messages import Header, Message, decode_object, parse_header, split
+from cloister.analyst.messages import Header, Message, Request, decode_object, parse_header, split
 from cloister.analyst.pending import Pending
 from cloister.errors import MalformedError, RefusedError
 from cloister.wire.frames import Frame, Kind
 
 _NOTED = 256
+_PASSED_ON = 100_000
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,14 @@ class Relay:
         self._info = info
         self._on_reply = on_reply
         self._noted: OrderedDict[bytes, None] = OrderedDict()
+        self._passed_on: OrderedDict[str, None] = OrderedDict()
         self.execution_count = 0
+
+    def passed_on(self, request: Request) -> None:
+        """Note a request that the sandbox gets: it may answer to it, and to no other."""
+        self._passed_on[request.header.msg_id] = None
+        if len(self._passed_on) > _PASSED_ON:
+            self._passed_on.popitem(last=False)
 
     def take(self, frame: Frame) -> None:
         """Pass one frame of a Jupyter channel on, or drop it."""
@@ -104,6 +112,10 @@ class Relay:
     def _iopub(self, header: Header, message: Message, parent: str, reserved: str | None) -> None:
         if header.msg_type == "iopub_welcome":
             return  # greets the bridge; the proxy greets its own subscribers
+        if parent and parent not in self._passed_on:
+            # Message ids of some clients can be guessed: this would appear under a line that the proxy answers.
+            log.warning("dropped a %s of the sandbox under a request it never got", header.msg_type[:40])
+            return
         if self._live.watching and header.msg_type == "comm_msg":
             content = decode_object(message.content)
             if self._live.is_control(content):

@@ -7,7 +7,10 @@ from cloister.wire.text import has_control
 
 MAX_FILE = 16 * 2**20
 MAX_NAME_BYTES = 255
-_SEPARATORS = ("/", "\\", "\x00")
+# A colon leads to another drive on Windows, or to a hidden stream of the file.
+_SEPARATORS = ("/", "\\", ":", "\x00")
+# Hidden files, and what a command of the shell would take for an option.
+_NOT_FIRST = (".", "-")
 
 
 def check_name(name: str) -> str:
@@ -21,10 +24,10 @@ def check_name(name: str) -> str:
     except UnicodeEncodeError:
         size = 0
     plain = not any(mark in name for mark in _SEPARATORS) and not has_control(name) and name == name.strip()
-    if not plain or name.startswith(".") or not 0 < size <= MAX_NAME_BYTES:
+    if not plain or name.startswith(_NOT_FIRST) or not 0 < size <= MAX_NAME_BYTES:
         raise MalformedError(
             "file.name",
-            "a file is named by one plain name: no folders, no leading dot, no control characters",
+            "a file is named by one plain name: no folders, no colon, no leading dot or dash, no control characters",
             next_step="give a plain name as the second word, such as regions.csv",
         )
     return name
