@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 TABLE = "import cloister as cl\nv = cl.table('st_anna.visits')\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def executed(user):
     """A notebook that was run and saved with its receipts."""
     path = user.notebook("saved.ipynb", "cloister", [TABLE + "v.bmi.mean()"])
