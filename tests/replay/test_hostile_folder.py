@@ -9,7 +9,18 @@ import harness
 import pytest
 from signed_world import Story
 
-NAMES = ("cloister", "msgspec", "zmq", "cryptography", "json", "IPython", "ipykernel", "nbformat", "sitecustomize", "os")
+NAMES = (
+    "cloister",
+    "msgspec",
+    "zmq",
+    "cryptography",
+    "json",
+    "IPython",
+    "ipykernel",
+    "nbformat",
+    "sitecustomize",
+    "os",
+)
 ATTEMPTS = {
     "the folder": "open({folder!r} + '/told')",
     "its listing": "__import__('os').listdir({folder!r})",

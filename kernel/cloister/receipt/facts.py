@@ -7,14 +7,15 @@ again from the receipt and compares. Both run this code, so a shown value that d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import msgspec
 
 from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
-from cloister.errors import CloisterError, TrustError
+from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.plan import algebra, codec
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
 from cloister.plan.shape import Shaped, ShapedMeasure, shape
@@ -22,6 +23,10 @@ from cloister.receipt.receipt import Receipt
 from cloister.wire import canonical
 
 MAX_ROWS = 12
+
+# Far beyond what a vault releases, and small enough to be a float whatever is done with it afterwards.
+_RAW = re.compile(r"0|-?[1-9][0-9]{0,35}")
+_MAX_SIGMA = 2.0**100
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,12 +81,17 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
     """
     try:
         plan = codec.decode(receipt.plan)
-        raw = [int(text) for text in receipt.raw]
         sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
-        return shape(plan, cards, raw, sigmas)
+        return shape(plan, cards, _integers(receipt.raw, sigmas), sigmas)
     except (CloisterError, ValueError, ArithmeticError) as error:
         reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
         raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
+
+
+def _integers(raw: Sequence[str], sigmas: Sequence[float]) -> list[int]:
+    if not all(map(_RAW.fullmatch, raw)) or any(sigma > _MAX_SIGMA for sigma in sigmas):
+        raise MalformedError("receipt.shape", "a raw value or a sigma is no number that a vault releases")
+    return [int(text) for text in raw]
 
 
 def facts(
