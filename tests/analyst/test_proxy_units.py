@@ -189,6 +189,15 @@ def test_cards_escape_everything() -> None:
         assert tag not in shown
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("sum_", ["1e999999999", "1e-999999999", "9" * 10_000, "-1/2", "1/0", " 1", 0.5, None])
+def test_a_sum_that_no_broker_signs_is_not_known(sum_: Any) -> None:
+    """Whoever runs a simulated enclave can report what he likes; a line about it must not stop the kernel."""
+    told = {"name": "privacy", "population": "p", "spent": "1/2", "limit": "1", "analyst_spent": sum_}
+    assert "not known now" in bundles.budget({"limits": [told]})["text/plain"]
+    assert "not known now" in bundles.budget({"limits": [{"name": "rows", "spent": 1, "limit": sum_}]})["text/plain"]
+
+
 def test_budget_card_names_every_limit() -> None:
     known = {
         "limits": [

@@ -6,6 +6,7 @@ party signed, the equivalents at its delta are shown; without it, parts of the w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -21,6 +22,7 @@ _COUNTED = {
     "rows": "rows scanned, by declared size",
     "models": "models",
 }
+_SUM = re.compile(r"[0-9]{1,400}(/[1-9][0-9]{0,399})?")
 _UNITS_PER_SECOND = 10  # compute is counted in units of 100 ms
 _UNKNOWN = "not known now"
 
@@ -70,7 +72,7 @@ def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None) -> Li
         return _privacy(limit, contract)
     if name == "expiry":
         return _expiry(str(limit["not_after"]), contract)
-    spent, whole = Fraction(limit["spent"]), Fraction(limit["limit"])
+    spent, whole = _exact(limit["spent"]), _exact(limit["limit"])
     used = float(spent / whole) if whole else 1.0
     if not whole:
         return Limit(name, "", used, "none allowed by the contract")
@@ -83,8 +85,8 @@ def _privacy(limit: Mapping[str, Any], contract: Contract | None) -> Limit:
     population = str(limit["population"])
     if error := limit.get("error"):
         return Limit("privacy", population, None, f"{_UNKNOWN}: [{error['code']}] {error['reason']}")
-    everyone, whole = Fraction(limit["spent"]), Fraction(limit["limit"])
-    mine, granted = (Fraction(limit.get(f"analyst_{key}", limit[key])) for key in ("spent", "limit"))
+    everyone, whole = _exact(limit["spent"]), _exact(limit["limit"])
+    mine, granted = (_exact(limit.get(f"analyst_{key}", limit[key])) for key in ("spent", "limit"))
     parts = [_part(mine, granted), _part(everyone, whole)]
     shared = granted != whole
     words = f"{percent(parts[0])} {'of yours ' if shared else ''}used"
