@@ -81,6 +81,13 @@ def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None) -> Li
     return Limit(name, "", used, f"{_count(spent)} of {_count(whole)} {_COUNTED.get(name, '')}".rstrip())
 
 
+def _exact(value: object) -> Fraction:
+    """Return a sum as reported. ``Fraction`` itself would also read "1e999999999", and take all memory for it."""
+    if (isinstance(value, int) and value >= 0) or (isinstance(value, str) and _SUM.fullmatch(value)):
+        return Fraction(value)
+    raise ValueError("not a sum")
+
+
 def _privacy(limit: Mapping[str, Any], contract: Contract | None) -> Limit:
     population = str(limit["population"])
     if error := limit.get("error"):
