@@ -37,7 +37,7 @@ def test_a_rehearsal_shows_its_price_and_a_promotion_pays_it(rehearsal):
     dialog = rehearsal.page.locator(".jp-Dialog")
     expect(dialog.locator(".cl-Price-table")).to_contain_text("st_anna.patients")
     expect(dialog.locator(".cl-Price-table")).to_contain_text(re.compile(r"4(\.0+)? %"))
-    expect(dialog).to_contain_text("1 cells were never rehearsed")
+    expect(dialog).to_contain_text("Cells never rehearsed as they stand: 1.")
     assert grave_findings(rehearsal.page) == []
     rehearsal.cancel()
     expect(rehearsal.badge).to_contain_text("mock")
