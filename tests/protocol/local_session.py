@@ -82,8 +82,12 @@ class LocalSession:
             event = {**json.loads(parts[0]), "error": error}
             self.inject(Frame(Kind.EVENT, (json.dumps(event).encode(),)))
             return
-        self._writer.write(frames.encode(kind, *parts))
-        await self._writer.drain()
+        try:
+            self._writer.write(frames.encode(kind, *parts))
+            await self._writer.drain()
+        except ConnectionError as error:
+            # The bridge is gone, and who reads from it has not noticed yet.
+            raise UnavailableError("session.lost", "the connection ended", next_step="restart the kernel") from error
 
     async def receive(self) -> Frame:
         """Return the next frame of the bridge."""
