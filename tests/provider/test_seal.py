@@ -192,6 +192,25 @@ def test_csv_and_parquet_files(tmp_path):
         assert one.report.columns["age"].unreadable >= 1
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "frame"])
+def test_an_empty_text_is_no_value_and_rows_without_a_key_are_nobody(tmp_path, suffix):
+    frame = data(6).assign(patient=["P1", "", "  ", "", "007", "NA"], sex=["f", "", "m", "NA", "f", "m"])
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+    frame.to_parquet(tmp_path / "visits.parquet")
+    one = seal(CARD, frame if suffix == "frame" else tmp_path / f"visits.{suffix}", tmp_path / "capsule", KEY)
+    columns = read_capsule(one)
+    assert columns["patient"][:6] == ["P1", None, None, None, "007", "NA"]
+    assert columns["sex"][:6] == ["f", None, "m", "(other)", "f", "m"]
+    assert (one.report.null_keys, one.report.rows_over_limit) == (3, 0)
+    assert (one.report.columns["sex"].null, one.report.columns["sex"].unreadable) == (1, 0)
+
+
+def test_a_key_of_digits_in_a_csv_keeps_its_zeros(tmp_path):
+    data(4).assign(patient=["007", "7", "", "08"]).to_csv(tmp_path / "visits.csv", index=False)
+    one = seal(CARD, tmp_path / "visits.csv", tmp_path / "capsule", KEY)
+    assert read_capsule(one)["patient"][:4] == ["007", "7", None, "08"]
+
+
 def test_categoricals_and_large_strings(tmp_path):
     frame = data(6)
     frame["sex"] = frame["sex"].astype("category")

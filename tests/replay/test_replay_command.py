@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from rich.console import Console
 
+from cloister.errors import UnavailableError
 from cloister.replay import command, runner
 from cloister.replay.report import CellLine, ReplayReport
 from cloister.reviewer.trust import ReviewerTrust
@@ -126,6 +127,12 @@ def test_what_is_false_is_not_run(tour: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(runner, "start", lambda *_, **__: pytest.fail("it was run"))
     report = replay(path)
     assert (report.exit_code, report.cells) == (2, ())
+
+
+def test_a_kernelspec_that_is_not_installed_is_named(tour: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "KERNEL", "cloister-replay-that-nobody-installed")
+    with pytest.raises(UnavailableError, match=r"replay\.kernelspec.*not installed here"):
+        replay(tour)
 
 
 def test_json_and_text_are_complete(honest: ReplayReport) -> None:

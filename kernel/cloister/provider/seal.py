@@ -70,7 +70,7 @@ def seal(
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
-    table, report = tables.prepare(card, tables.read(data))
+    table, report = tables.prepare(card, tables.read(data, card))
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     work.mkdir(parents=True, mode=0o700)
     try:

@@ -54,8 +54,12 @@ class Report(msgspec.Struct, frozen=True):
     columns: dict[str, ColumnReport]
 
 
-def read(data: Any) -> pa.Table:
+def read(data: Any, card: Card | None = None) -> pa.Table:
     """Return a PyArrow table of a DataFrame, a table or the path of a CSV or Parquet file.
+
+    Args:
+        data: Any of these.
+        card: What the card calls text in a CSV is read as it is written: ``007`` is not 7.
 
     Raises:
         MalformedError: ``seal.format``: none of these, or a file that cannot be read.
@@ -64,14 +68,18 @@ def read(data: Any) -> pa.Table:
         if isinstance(data, pa.Table):
             return data
         if isinstance(data, str | Path):
-            reader: Callable[[Path], pa.Table] = pq.read_table if Path(data).suffix == ".parquet" else pa_csv.read_csv
-            return reader(Path(data))
+            return pq.read_table(Path(data)) if Path(data).suffix == ".parquet" else _read_csv(Path(data), card)
         return pa.Table.from_pandas(data, preserve_index=False)
     except (pa.ArrowException, OSError, TypeError, AttributeError) as error:
         what = str(data) if isinstance(data, str | Path) else "the data"
         raise MalformedError(
             "seal.format", f"cannot read {what} ({type(error).__name__})", next_step="a DataFrame, CSV or Parquet"
         ) from error
+
+
+def _read_csv(path: Path, card: Card | None) -> pa.Table:
+    texts = {column.name: pa.string() for column in card.columns if column.type == "string"} if card else {}
+    return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=texts))
 
 
 def prepare(card: Card, table: pa.Table) -> tuple[pa.Table, Report]:
@@ -128,6 +136,9 @@ def _filler(kind: pa.DataType) -> pa.Scalar:
 def _conform(column: Column, source: pa.ChunkedArray, is_key: bool) -> tuple[pa.Array, ColumnReport]:
     present = pc.sum(pc.is_valid(source)).as_py() or 0
     values = _cast(column, source)
+    if column.type == "string":
+        values = _without_empty(column, values, is_key)
+        present = len(values) - values.null_count
     kept = len(values) - values.null_count
     outside = unknown = 0
     if column.type in ("int", "decimal", "date") and not is_key:
@@ -139,6 +150,17 @@ def _conform(column: Column, source: pa.ChunkedArray, is_key: bool) -> tuple[pa.
             values = pc.if_else(pc.or_(known, pc.is_null(values)), values, pa.scalar(OTHER))
         values = _fixed_text(column, values)
     return values, ColumnReport(outside, unknown, present - kept, len(values) - kept)
+
+
+def _without_empty(column: Column, values: pa.Array, is_key: bool) -> pa.Array:
+    """Return texts with null for the empty ones: rows without a key must not become one unit called ``""``.
+
+    A blank key is empty, for keys are compared without the space around them; a domain may list the empty text.
+    """
+    if not is_key and "" in (column.domain or ()):
+        return values
+    text = pc.utf8_trim_whitespace(values) if is_key else values
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, values.type), values)
 
 
 def _cast(column: Column, source: pa.ChunkedArray) -> pa.Array:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -142,5 +143,11 @@ def start(path: Path, notebook: dict[str, Any], *, timeout_s: float, progress: P
 
     try:
         return asyncio.run(both())
+    except NoSuchKernel as error:
+        raise UnavailableError(
+            "replay.kernelspec",
+            f"the kernelspec {KERNEL} is not installed here",
+            next_step="install Cloister anew: pip install --force-reinstall --no-deps cloister; then cloister doctor",
+        ) from error
     except RuntimeError as error:
         raise UnavailableError("replay.kernel", f"the replay kernel did not answer: {error}") from error
