@@ -133,7 +133,7 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
       )}
       <div className="cl-Chip-foot">
         <span>{item.recalled ? words.t('free: recalled, paid earlier %1', price) : words.t('cost %1', price)}</span>
-        <span>{words.t('± standard error of the privacy noise')}</span>
+        {item.rows.length > 0 && <span>{words.t('± standard error of the privacy noise')}</span>}
         <span title={moment(item.time, words)}>
           {words.t('receipt')} <code title={item.receipt}>{short(item.receipt)}</code>
         </span>

@@ -27,7 +27,7 @@ async function bundle(session: Session, words: Words): Promise<void> {
 /** Say in a dialog why something could not be done. */
 async function explain(error: unknown, words: Words): Promise<void> {
   if (error instanceof AskError) {
-    const lines = [`${words.known(error.reason)} [${error.code}]`, error.nextStep].filter(Boolean);
+    const lines = [`${words.known(error.reason)} [${error.code}]`, words.known(error.nextStep)].filter(Boolean);
     await showErrorMessage(words.t('Cloister could not do this'), lines.join('\n'));
   } else if (error instanceof Malformed) {
     await showErrorMessage(

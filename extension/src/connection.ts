@@ -57,8 +57,13 @@ const MIB = 1024 * 1024;
 const MOST: Record<Ask['type'], number> = {
   estimate: 4 * MIB,
   check: 4 * MIB,
-  verify: 32 * MIB,
-  bundle: 32 * MIB
+  // A Jupyter server closes the connection at a message of 10 MiB, and a closed connection explains nothing.
+  verify: 9.5 * MIB,
+  bundle: 9.5 * MIB
+};
+const IN_A_TERMINAL: Partial<Record<Ask['type'], string>> = {
+  verify: 'in a terminal, after saving: cloister verify --own-receipts NOTEBOOK',
+  bundle: 'in a terminal, after saving: cloister bundle NOTEBOOK'
 };
 
 /** Keeps the comm of one session context open and asks through it. */
@@ -99,8 +104,10 @@ export class Connection implements IDisposable {
    * @throws AskError No answer, or one that says why not.
    */
   async ask(body: Body<Ask>): Promise<Message> {
-    if (!fits(body, MOST[body.type])) {
-      throw new AskError('page.size', 'the notebook is too large to be sent');
+    const most = MOST[body.type];
+    // Counting first: most of what is too large need not be written out to know it.
+    if (!fits(body, most) || new TextEncoder().encode(JSON.stringify(body)).length > most) {
+      throw new AskError('page.size', 'the notebook is too large to be sent', IN_A_TERMINAL[body.type]);
     }
     if (this._comm === null || this._waiting.size >= MOST_WAITING) {
       throw new AskError('page.unconnected', 'the kernel cannot be asked now');

@@ -15,7 +15,11 @@ export class Sessions implements ICloister {
   ) {
     _tracker.forEach(panel => this._add(panel));
     _tracker.widgetAdded.connect((_, panel) => this._add(panel));
-    _tracker.currentChanged.connect(() => this._currentChanged.emit());
+    _tracker.currentChanged.connect(() => {
+      // Another notebook may have spent from the same budget meanwhile; the proxy asks only if it is time to.
+      this.current?.connection.refresh();
+      this._currentChanged.emit();
+    });
   }
 
   get current(): Session | null {

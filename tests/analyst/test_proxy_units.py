@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloister.analyst import bundles, commands, connection_file, guard, own_replies
+from cloister.analyst import bundles, commands, completion, connection_file, guard, own_replies
 from cloister.analyst.messages import Composer, Header, Message, Request, parse_header, split
 from cloister.analyst.pending import Pending
 from cloister.analyst.signing import Signer
@@ -107,8 +107,8 @@ def test_a_command_that_is_not_there_says_so() -> None:
     ("code", "says"),
     [
         ("%cloister status now", "no words"),
-        ("%cloister put", "1 to 2 words and got 0"),
-        ("%cloister put a b c", "1 to 2 words and got 3"),
+        ("%cloister put", "1 or 2 words and got 0"),
+        ("%cloister put a b c", "1 or 2 words and got 3"),
         ("%cloister put a.csv --force", "no --force"),
         ("%cloister get a.csv --forse", "no --forse"),
         ("%cloister put 'a.csv", "quotation mark"),
@@ -121,6 +121,37 @@ def test_a_command_written_otherwise_says_how_it_is_written(code: str, says: str
         command.words()
     assert refusal.value.code == "command.arguments"
     assert refusal.value.nearest == (commands.FORMS[command.name].usage(command.name),)
+
+
+@pytest.mark.parametrize(
+    ("code", "matches"),
+    [
+        ("%cloister ", ["status", "budget", "put", "get", "verify", "help"]),
+        ("# mine\n%cloister st", ["status"]),
+        ("%cloister put ", ["a.csv", "b.csv"]),
+        ("%cloister put b", ["b.csv"]),
+        ("%cloister put a.csv ", []),
+        ("%cloister get x --f", ["--force"]),
+        ("%cloister get x --force --f", []),
+        ("%cloister statu x", []),
+    ],
+)
+def test_the_words_of_a_line_are_completed(code: str, matches: list[str], tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", ".hidden", "with space.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    found = completion.complete(code, len(code), tmp_path)
+    assert found is not None
+    assert found["matches"] == matches
+    assert (code[found["cursor_start"] : found["cursor_end"]], found["cursor_end"]) == (
+        code.rpartition(" ")[2],
+        len(code),
+    )
+
+
+@pytest.mark.parametrize("code", ["%cloister", "x = 1\n%cloister st", "cl.ta", "%cloistered st", ""])
+def test_what_is_no_line_is_completed_by_the_sandbox(code: str, tmp_path: Path) -> None:
+    assert completion.complete(code, len(code), tmp_path) is None
 
 
 def test_words_of_a_command_are_split_as_a_person_means_them() -> None:
@@ -219,8 +250,8 @@ def test_budget_card_names_every_limit() -> None:
     shown = bundles.budget(known)
     for words in (
         "75.0 % of yours used; everyone together 50.0 %", "not known now: [broker.unavailable]", "3 of 1,000 releases",
-        "1,200,000 of 50,000,000 rows scanned", "12.5 s of 60 min", "none allowed", "days left", "ended at 2001",
-        "colour", "as of 2026-11-21T10:00:00Z",
+        "1,200,000 of 50,000,000 rows scanned", "12.5 s of 3,600 s of computing", "none allowed", "days left",
+        "ended at 2001", "colour", "as of 2026-11-21T10:00:00Z",
     ):  # fmt: skip
         assert words in shown["text/plain"]
     assert "[###############.....]" in shown["text/plain"]

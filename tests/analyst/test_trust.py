@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from dial_world import DialWorld
 
-from cloister.analyst.kernelspecs import install_kernelspecs, kernel_json, remove_kernelspecs
+from cloister.analyst.kernelspecs import LOGOS, install_kernelspecs, kernel_json, remove_kernelspecs
 from cloister.analyst.trust import TrustStore, check_analyst, make_entry, read_contract
 from cloister.contract import signing
 from cloister.errors import ContractError, MalformedError, TrustError
@@ -153,6 +153,8 @@ def test_kernelspecs_name_an_entry_and_nothing_else(tmp_path: Path, monkeypatch:
         assert spec["env"] == {"PYTHONSAFEPATH": "1"}
         assert spec["interrupt_mode"] == "message"
         assert spec["metadata"] == {"debugger": False, "supported_encryption": ["curve"]}
+        logo = (tmp_path / "share/jupyter/kernels" / name / "logo-svg.svg").read_bytes()
+        assert logo == (LOGOS / f"{mode}.svg").read_bytes()
         found[mode] = spec["display_name"]
     assert found == {"confidential": "Cloister: A fair", "mock": "Cloister: A fair (mock)"}
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "share" / "jupyter"))

@@ -18,6 +18,7 @@ from scripted import ScriptedEnclave, Talk, talking_to
 from signed_world import World
 from test_relay import Book, Handler, cell_with, types
 
+from cloister.analyst import proxy
 from cloister.analyst.agreed import agreed_to
 from cloister.analyst.comms import MAX_OPEN
 from cloister.analyst.messages import Message
@@ -83,6 +84,37 @@ def test_a_page_that_opens_is_told_where_the_kernel_stands(tmp_path: Path) -> No
         assert enclave.received == []
 
     tell(tmp_path, story)
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("confidential", 1), ("mock", 0)])
+def test_a_page_that_looks_gets_a_budget_as_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, asked: int
+) -> None:
+    async def story(page: Page, talk: Talk, enclave: ScriptedEnclave) -> None:
+        def answer(ask: dict[str, Any], _: bytes) -> None:
+            enclave.event(type="budget", id=ask["id"], budget={"limits": [], "time": "2026-11-21T12:00:00Z"})
+
+        enclave.on_ask = answer
+        page.open()
+        await page.until("status", state="open")
+        assert enclave.asked == []
+        enclave.event(type="budget", budget={"limits": [], "time": "2026-11-21T10:00:00Z"})
+        old = await page.until("status")
+        while old["budget"] is None:
+            old = await page.until("status")
+        # Told just now: asking again would only cost the brokers.
+        page.send("comm_msg", {"type": "refresh"})
+        assert (await page.until("status"))["budget"]["time"] == "2026-11-21T10:00:00Z"
+        assert enclave.asked == []
+        monkeypatch.setattr(proxy, "BUDGET_KEPT_S", -1.0)
+        page.send("comm_msg", {"type": "refresh"})
+        told = await page.until("status")
+        if asked:
+            told = await page.until("status")
+        assert told["budget"]["time"] == f"2026-11-21T{10 + 2 * asked}:00:00Z"
+        assert len(enclave.asked) == asked
+
+    tell(tmp_path, story, mode=mode)
 
 
 @pytest.mark.parametrize(

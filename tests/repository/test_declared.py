@@ -47,3 +47,13 @@ def test_the_wheel_carries_both_kernelspecs():
         assert spec["argv"][-2:] == ["--mode", mode]
         assert spec["interrupt_mode"] == "message"
         assert spec["metadata"]["debugger"] is False
+
+
+def test_launchers_can_tell_the_kernels_apart():
+    shared = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    targets = {target: (ROOT / source).read_text() for source, target in shared.items() if source.endswith(".svg")}
+    assert set(targets) == {
+        f"share/jupyter/kernels/{name}/logo-svg.svg" for name in ("cloister", "cloister-mock", "cloister-replay")
+    }
+    assert len(set(targets.values())) == 3
+    assert not any(word in logo for logo in targets.values() for word in ("href", "<script", "<style"))

@@ -36,7 +36,10 @@ function TableView(props: { table: Table; words: Words; insert: Insert }): JSX.E
         <Tier tier={table.tier} words={words} />
       </summary>
       <p className="cl-Table-about">
-        {table.title} · {words.t('one %1 has at most %2 rows', table.unit, table.rows_per_unit)}
+        {table.title} ·{' '}
+        {table.rows_per_unit === 1
+          ? words.t('one row per %1', table.unit)
+          : words.t('one %1 has at most %2 rows', table.unit, table.rows_per_unit)}
         <button type="button" className="cl-Insert" onClick={() => insert(table.name, null)}>
           {words.t('Insert table')}
         </button>

@@ -40,7 +40,7 @@ export function VerificationSection(props: IProps): JSX.Element {
           </span>
         )}
       </div>
-      <p className="cl-Fine">{report.completeness}</p>
+      <p className="cl-Fine">{words.known(report.completeness)}</p>
       <ol className="cl-Steps">
         {report.steps.map(step => (
           <Step

@@ -64,8 +64,8 @@ def receipts(releases: Sequence[ReleaseFacts], *, mode: str = "") -> dict[str, s
     rows["signatures"] = f"contract by all parties, admission by the broker, receipts by {vault}"
     rows["enclave"] = "Simulated: its owner could have signed anything" if simulated else "genuine hardware"
     if replayed:
-        rows["enclave"] = "none runs here; `cloister verify NOTEBOOK` says what its evidence proves"
-    rows["for others"] = "`cloister verify NOTEBOOK` checks the saved notebook, offline"
+        rows["enclave"] = "none runs here; cloister verify NOTEBOOK, in a terminal, says what its evidence proves"
+    rows["for others"] = "cloister verify NOTEBOOK, in a terminal, checks the saved notebook offline"
     return table(f"Cloister: {len(releases)} receipts verified on this machine", rows if releases else _NO_RECEIPTS)
 
 
@@ -134,7 +134,7 @@ def _table(title: str, rows: str) -> str:
 
 
 def _heading(text: str) -> str:
-    return f'<th style="{_LEFT}">{html.escape(text)}</th>'
+    return f'<th style="{_LEFT};white-space:nowrap">{html.escape(text)}</th>'
 
 
 def _cell(markup: str) -> str:

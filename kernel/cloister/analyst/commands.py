@@ -85,7 +85,7 @@ class Command(NamedTuple):
         if strange := sorted(flags - set(form.flags)):
             raise _arguments(self.name, f"it knows no {strange[0]}")
         if not form.least <= len(words) <= form.most:
-            wanted = f"{form.least} to {form.most} words" if form.most else "no words"
+            wanted = f"{form.least} or {form.most} words" if form.most else "no words"
             raise _arguments(self.name, f"it takes {wanted} and got {len(words)}")
         return words, flags
 
@@ -166,5 +166,5 @@ def _unknown(name: str) -> CloisterError:
 
 def _arguments(name: str, reason: str) -> CloisterError:
     return RefusedError(
-        "command.arguments", f"{MAGIC} {name} is written otherwise: {reason}", nearest=(FORMS[name].usage(name),)
+        "command.arguments", f"{MAGIC} {name} is not written like this: {reason}", nearest=(FORMS[name].usage(name),)
     )

@@ -6,6 +6,7 @@ Target ``cloister.status`` (docs/protocol.md section 8). What a page may say is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -34,12 +35,20 @@ _said = msgspec.json.Decoder(_Said)
 
 
 class OwnComms:
-    """The open comms of the proxy by id."""
+    """The open comms of the proxy by id.
 
-    def __init__(self, front: Front, standing: Standing, asks: Asks) -> None:
+    Args:
+        front: Where messages go.
+        standing: What pages are told.
+        asks: What pages can ask for.
+        looked: Called when a page was opened or asked for news.
+    """
+
+    def __init__(self, front: Front, standing: Standing, asks: Asks, looked: Callable[[], None]) -> None:
         self._front = front
         self._standing = standing
         self._asks = asks
+        self._looked = looked
         self._open: dict[str, str] = {}
 
     def __contains__(self, comm_id: object) -> bool:
@@ -65,6 +74,7 @@ class OwnComms:
         self._open[said.comm_id] = said.target_name
         for message in self._standing.all():
             self._send(said.comm_id, message, parent=request.message.header)
+        self._looked()
 
     def said(self, request: Request) -> None:
         """Serve a ``comm_msg`` or ``comm_close`` on one of our comms; a wrong message is answered with an error."""
@@ -80,6 +90,7 @@ class OwnComms:
                 self._asks.take(ask, answer)
             else:
                 answer(self._standing.status())
+                self._looked()
         except CloisterError as error:
             answer(page.error_message(page.ask_id(raw), error))
 

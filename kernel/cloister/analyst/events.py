@@ -7,6 +7,7 @@ can say more; an event that is not a JSON object ends the session, because the a
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,7 @@ class Events:
         self._releases: OrderedDict[str, list[ReleaseFacts]] = OrderedDict()
         self._rehearsed: OrderedDict[str, list[RehearsalFacts]] = OrderedDict()
         self.budget: dict[str, Any] | None = None
+        self._budget_at = time.monotonic()
         self.vault: dict[str, Any] | None = None
         self.kernel_started = False
         self.released = 0
@@ -168,7 +170,13 @@ class Events:
     def _budget(self, event: dict[str, Any]) -> None:
         budget = event.get("budget")
         # Somebody's ask that failed tells nothing new: what was told last stays, with its time.
-        self.budget = budget if isinstance(budget, dict) else self.budget
+        if isinstance(budget, dict):
+            self.budget, self._budget_at = budget, time.monotonic()
+
+    @property
+    def budget_age_s(self) -> float:
+        """How long ago a budget was last told."""
+        return time.monotonic() - self._budget_at
 
     def _refused(self, event: dict[str, Any]) -> None:
         error = event.get("error")

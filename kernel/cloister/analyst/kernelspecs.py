@@ -18,6 +18,8 @@ from cloister.attest.opening import Mode
 from cloister.errors import UnavailableError
 
 MODES: tuple[Mode, ...] = ("confidential", "mock")
+LOGOS = Path(__file__).parent / "logos"
+"""What launchers show, by mode: three kernels must not look alike."""
 
 
 def kernel_name(entry: str, mode: Mode) -> str:
@@ -51,6 +53,7 @@ def install_kernelspecs(entry: str, title: str, *, prefix: Path | None = None) -
         name = kernel_name(entry, mode)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "kernel.json").write_text(json.dumps(kernel_json(entry, mode, title), indent=2))
+            (Path(folder) / "logo-svg.svg").write_bytes((LOGOS / f"{mode}.svg").read_bytes())
             try:
                 KernelSpecManager().install_kernel_spec(
                     folder, name, user=prefix is None, prefix=None if prefix is None else str(prefix)

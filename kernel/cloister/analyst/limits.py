@@ -77,7 +77,7 @@ def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None) -> Li
     if not whole:
         return Limit(name, "", used, "none allowed by the contract")
     if name == "compute":
-        return Limit(name, "", used, f"{_seconds(spent)} of {_seconds(whole)} of planned computing")
+        return Limit(name, "", used, f"{_seconds(spent)} of {_seconds(whole)} of computing (planned)")
     return Limit(name, "", used, f"{_count(spent)} of {_count(whole)} {_COUNTED.get(name, '')}".rstrip())
 
 
@@ -134,7 +134,8 @@ def _count(value: Fraction) -> str:
 
 def _seconds(units: Fraction) -> str:
     seconds = float(units / _UNITS_PER_SECOND)
-    return f"{seconds:,.1f} s" if seconds < 600 else f"{seconds / 60:,.0f} min"
+    # One unit for what is used and what is allowed, so that the two can be compared.
+    return f"{seconds:,.0f} s" if seconds >= 100 or seconds == int(seconds) else f"{seconds:,.1f} s"
 
 
 def _left(time: timedelta) -> str:

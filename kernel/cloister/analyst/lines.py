@@ -88,6 +88,7 @@ class Lines:
         self._moving: Request | None = None
         self._held: deque[Request] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._renewing: asyncio.Task[None] | None = None
 
     def take(self, request: Request) -> bool:
         """Take an ``execute_request`` if it is a line, or waits behind one that moves a file."""
@@ -110,6 +111,11 @@ class Lines:
         else:
             self._start(request, command)
         return True
+
+    def ask_budget(self) -> None:
+        """Ask for the budget as of now, for pages that look; once at a time."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = self._spawn(self._renew_budget())
 
     def replied(self, msg_id: str, *, stops: bool) -> None:
         """Note that the sandbox answered a cell; ``stops``: it failed, and what is queued behind it is skipped."""
@@ -164,11 +170,14 @@ class Lines:
             return
         if command.name == "budget" and self._uplink.state is State.OPEN:
             # What the enclave told last may be older than the last release; the answer becomes the last told.
-            try:
-                await self._errands.ask("budget", timeout_s=_BUDGET_PATIENCE_S)
-            except CloisterError as error:
-                log.info("the budget is not as of now: %s", error)
+            await self._renew_budget()
         self._answer(request, command)
+
+    async def _renew_budget(self) -> None:
+        try:
+            await self._errands.ask("budget", timeout_s=_BUDGET_PATIENCE_S)
+        except CloisterError as error:
+            log.info("the budget is not as of now: %s", error)
 
     def _answer(self, request: Request, command: Command) -> None:
         try:
@@ -254,7 +263,8 @@ class Lines:
             else:
                 self._again(behind)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

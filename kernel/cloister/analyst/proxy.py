@@ -23,6 +23,7 @@ from cloister.analyst.asks import Asks
 from cloister.analyst.chips import OpenBook
 from cloister.analyst.commands import Known
 from cloister.analyst.comms import OwnComms
+from cloister.analyst.completion import complete
 from cloister.analyst.connection_file import ConnectionFile
 from cloister.analyst.errands import Errands
 from cloister.analyst.events import Events
@@ -45,6 +46,7 @@ from cloister.wire.frames import Frame, Kind
 _SHUTDOWN_PATIENCE_S = 2.0
 _GOODBYE_PATIENCE_S = 0.5
 _CLOSE_PATIENCE_S = 2.0
+BUDGET_KEPT_S = 15.0
 _CHANNELS = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
 _INTERRUPTED = UnavailableError("proxy.interrupted", "interrupted before the enclave was reached; nothing was sent")
 
@@ -74,6 +76,8 @@ class Proxy:
         load_agreed: LoadAgreed | None = None,
     ) -> None:
         self._mode = mode
+        # Jupyter starts a kernel in the notebook's folder.
+        self._folder = Path.cwd()
         self._front = Front(connection, self._on_request)
         self._pending = Pending()
         self._uplink = Uplink(open_session, self._on_frame, self._on_change)
@@ -83,7 +87,7 @@ class Proxy:
         self._standing = Standing(entry, mode, self._uplink, self._events, self._agreement)
         self._info = self._standing.info
         self._asks = Asks(self._agreement, self._rehearsals)
-        self._comms = OwnComms(self._front, self._standing, self._asks)
+        self._comms = OwnComms(self._front, self._standing, self._asks, self._look)
         self._live = LiveViews(self._front, self._picture)
         self._own = OwnReplies(connection)
         self._errands = Errands(self._uplink.send)
@@ -100,8 +104,7 @@ class Proxy:
             known=self._known,
             again=self._on_request,
             done=self._relay.resume_busy,
-            # Jupyter starts a kernel in the notebook's folder.
-            folder=Path.cwd(),
+            folder=self._folder,
         )
         self._kernel_alive = False
         self._said_goodbye = asyncio.Event()
@@ -149,6 +152,12 @@ class Proxy:
             return widgets.budget(known.budget, known.contract, self._mode)
         return widgets.status(known.info, limits.left(limits.limits(known.budget or {}, known.contract)))
 
+    def _look(self) -> None:
+        """Ask for the budget anew when a page looks at an old one: other notebooks spend from it too."""
+        known = self._events.budget is not None and self._uplink.state is State.OPEN
+        if known and self._mode == "confidential" and self._events.budget_age_s > BUDGET_KEPT_S:
+            self._lines.ask_budget()
+
     def _tell_pages(self) -> None:
         """Tell every open comm and live view that something changed."""
         self._comms.push()
@@ -176,6 +185,8 @@ class Proxy:
             return True
         if kind == "execute_request":
             return self._lines.take(request)
+        if kind == "complete_request":
+            return self._completes(request)
         if self._live.take(request, alone=not self._kernel_alive or self._uplink.gone):
             self._front.status("busy", request.message.header)
             self._front.status("idle", request.message.header)
@@ -191,6 +202,19 @@ class Proxy:
             return False
         self._relay.resume_busy()
         return True
+
+    def _completes(self, request: Request) -> bool:
+        """Complete the words of a ``%cloister`` line; return whether it is one."""
+        asked = request.content()
+        code, cursor = asked.get("code"), asked.get("cursor_pos")
+        if not isinstance(code, str) or not isinstance(cursor, int):
+            return False
+        found = complete(code, cursor, self._folder)
+        if found is not None:
+            with self._front.serving(request):
+                self._front.reply(request, found)
+            self._relay.resume_busy()
+        return found is not None
 
     def _can_ask(self, kind: str) -> bool:
         """Whether a request of the always-answered list goes to the kernel (perhaps by way of the queue)."""

@@ -67,7 +67,8 @@ def _row(key: str, limit: Limit) -> Models:
         "style": REFERENCE + "bar-style",
     }
     name = f"<b>{html.escape(limit.label)}</b>"
-    words = _html(f'<span style="margin-left:8px">{name}: {html.escape(limit.words)}</span>')
+    # A block, so that the second line of a long text stands under the first.
+    words = _html(f'<div style="margin-left:8px;line-height:1.4">{name}: {html.escape(limit.words)}</div>')
     return {f"{key}-bar": bar, f"{key}-words": words, key: _box("HBox", [f"{key}-bar", f"{key}-words"])}
 
 
@@ -75,7 +76,7 @@ def _frame() -> Models:
     """Return what the other models share: layouts and styles."""
     return {
         "layout": _model("Layout", BASE, "LayoutView"),
-        "bar-layout": _model("Layout", BASE, "LayoutView") | {"width": "12em"},
+        "bar-layout": _model("Layout", BASE, "LayoutView") | {"width": "12em", "flex": "0 0 auto"},
         "html-style": _style("HTMLStyle"),
         "bar-style": _style("ProgressStyle"),
     }

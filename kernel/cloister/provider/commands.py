@@ -93,7 +93,12 @@ def card_lint(card: Annotated[Path, typer.Argument(help="The card (JSON).")]) ->
 
 @contract_app.command("draft")
 def contract_draft(
-    spec: Annotated[Path, typer.Argument(help="TOML; see `docs/provider.md`.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            help="TOML: parties, brokers, capsules, terms with limits. docs/provider.md has one."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--out", help="Where to write the unsigned contract.")],
 ) -> None:
     """Build a contract from capsules and terms; digests and populations come from the capsules themselves."""
@@ -204,18 +209,20 @@ def account_show(directory: BrokerDir) -> None:
     for population in ledger.populations():
         tip = ledger.read_tip(population)
         table.add_row(Text(spelt_out(population)), str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
-    counts = Table("contract", *Used.__struct_fields__, box=None)
+    # One row per limit: a row per contract would not fit into a terminal of 80 columns.
+    counts = Table("contract", "limit", "used", "allowed", box=None)
     for digest, used in ledger.used().items():
         granted = known.contract.limits if (known := home.contracts.get(digest)) else None
-        cells = [f"{getattr(used, name):,}{_of(granted, name)}" for name in Used.__struct_fields__]
-        counts.add_row(digest[:16], *cells)
+        for name in Used.__struct_fields__:
+            first = digest[:16] if name == Used.__struct_fields__[0] else ""
+            counts.add_row(first, name, f"{getattr(used, name):,}", _allowed(granted, name))
     ledger.close()
     out.print(table)
     out.print(counts)
 
 
-def _of(granted: Limits | None, name: str) -> str:
-    return "" if granted is None else f" of {getattr(granted, name):,}"
+def _allowed(granted: Limits | None, name: str) -> str:
+    return "" if granted is None else f"{getattr(granted, name):,}"
 
 
 def _draft(path: Path) -> Any:

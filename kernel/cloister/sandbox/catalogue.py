@@ -92,13 +92,17 @@ class Tables:
                 html.strong(card.name),
                 html.tier(max(column.tier for column in card.columns)),
                 html.paragraph(html.text(card.title)) + html.note(card.description),
-                html.text(f"{card.unit}, at most {card.rows_per_unit} rows each"),
+                html.text(f"{card.unit}, {_rows(card.rows_per_unit)} each"),
                 html.text(", ".join(column.name for column in card.columns)),
             ]
             for card in self._session.about.cards.values()
         ]
         mark = html.mark(self._session.about.mode, self._session.about.assurance)
         return html.block(mark, html.table(["table", "highest tier", "what it is", "unit", "columns"], rows))
+
+
+def _rows(most: int) -> str:
+    return "one row" if most == 1 else f"at most {most} rows"
 
 
 def open_table(session: Session, name: str) -> Frame:
