@@ -169,10 +169,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['Population', '人群'],
   ['Part of its budget', '占其预算'],
   ['No rehearsed cell releases anything.', '演练过的单元格没有发布任何结果。'],
-  [
-    'Cells never rehearsed as they stand: %1. What they cost is not known.',
-    '有 %1 个单元格未按现状演练过：费用未知。'
-  ],
+  ['Cells never rehearsed as they stand: %1. What they cost is not known.', '有 %1 个单元格未按现状演练过：费用未知。'],
   [
     'An estimate: what was released before is free, and real data may lead to other cells.',
     '仅为估计：先前发布过的结果免费；真实数据可能产生不同的单元格。'

@@ -95,9 +95,7 @@ def card_lint(card: Annotated[Path, typer.Argument(help="The card (JSON).")]) ->
 def contract_draft(
     spec: Annotated[
         Path,
-        typer.Argument(
-            help="TOML: parties, brokers, capsules, terms with limits. docs/provider.md has one."
-        ),
+        typer.Argument(help="TOML: parties, brokers, capsules, terms with limits. docs/provider.md has one."),
     ],
     output: Annotated[Path, typer.Option("--out", help="Where to write the unsigned contract.")],
 ) -> None:
