@@ -11,9 +11,11 @@ OURS = ["#cloister-panel", ".cl-Badge", ".cl-Promote", ".cl-Chip", ".cl-Notice",
 _WHOLE_PAGE = {"region", "page-has-heading-one", "landmark-one-main"}
 
 
-def grave_findings(page: Page) -> list[str]:
-    """Return the serious and critical findings in what of ours is on the page, one line each."""
-    present = [[selector] for selector in OURS if page.locator(selector).count()]
+def grave_findings(page: Page, *more: str) -> list[str]:
+    """Return the serious and critical findings in what of ours (and in ``more``) is on the page, one line each."""
+    present = [[selector] for selector in (*OURS, *more) if page.locator(selector).count()]
+    if not present:
+        raise AssertionError("nothing of ours is on the page")
     results = Axe().run(page, context={"include": present}).response
     return [
         f"{found['impact']} {found['id']}: {node['target']} {node.get('failureSummary', '')}"

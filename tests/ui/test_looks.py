@@ -35,14 +35,27 @@ def choose(user):
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Dark High Contrast"])
 def test_dark_themes_keep_contrast(theme, choose, lab, user, page):
     choose(THEMES, theme=theme)
-    path = user.notebook("dark.ipynb", "cloister", [MEAN])
+    path = user.notebook("dark.ipynb", "cloister", [MEAN, "%cloister status", "%cloister budget"])
     notebook = NotebookPage(page, lab, path).open()
     expect(page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
-    notebook.run(0)
+    for index in range(3):
+        notebook.run(index)
     notebook.open_panel()
     expect(notebook.chip(0)).to_have_attribute("data-state", "simulated")
-    assert grave_findings(page) == []
+    # What Lab wraps around any HTML output is not ours.
+    assert grave_findings(page, ".jp-RenderedHTMLCommon > *") == []
     lab.end_kernels()
+
+
+def test_a_chip_where_there_is_no_extension_is_plain_and_readable(user, page):
+    path = user.notebooks / user.notebook("static.ipynb", "cloister", [MEAN])
+    user.command("run", str(path), "--output", str(path), "--allow-simulated")
+    outputs = user.read(path.name)["cells"][0]["outputs"]
+    (chip,) = ["".join(o["data"]["text/html"]) for o in outputs if "cloister" in o.get("metadata", {})]
+    page.set_content(f"<html lang='en'><title>saved</title><main>{chip}</main></html>")
+    expect(page.locator("main")).to_contain_text("released, Simulated enclave")
+    expect(page.locator("main")).to_contain_text("26.")
+    assert grave_findings(page, "main") == []
 
 
 def test_chinese(choose, lab, user, page):
