@@ -27,8 +27,9 @@ async function bundle(session: Session, words: Words): Promise<void> {
 /** Say in a dialog why something could not be done. */
 async function explain(error: unknown, words: Words): Promise<void> {
   if (error instanceof AskError) {
-    const lines = [`${words.known(error.reason)} [${error.code}]`, words.known(error.nextStep)].filter(Boolean);
-    await showErrorMessage(words.t('Cloister could not do this'), lines.join('\n'));
+    const reason = `${words.known(error.reason)} [${error.code}]`;
+    const next = error.nextStep ? words.t('Next: %1', words.known(error.nextStep)) : '';
+    await showErrorMessage(words.t('Cloister could not do this'), [reason, next].filter(Boolean).join('. '));
   } else if (error instanceof Malformed) {
     await showErrorMessage(
       words.t('Cloister could not do this'),

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from cloister.errors import EXTRA, CloisterError, ContractError, MalformedError, RefusedError, missing_extra
 from cloister.home import cloister_home
-from cloister.terminal import Terminal
+from cloister.terminal import Terminal, hanging
 from cloister.wire.text import spelt_out
 
 app = typer.Typer(
@@ -231,7 +231,9 @@ def verify(
     if as_json:
         out.print_json(json.dumps(report.to_dict()))
     else:
-        out.print(report.to_text(), markup=False, highlight=False, soft_wrap=True)
+        # Into a file or a pipe goes one line per finding, for grep.
+        text = hanging(spelt_out(report.to_text()), out.width) if out.is_terminal else report.to_text()
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(report.exit_code)
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from rich.console import Console
 
 from cloister.wire.text import spelt_out
+
+
+def hanging(text: str, width: int) -> str:
+    """Break long lines so that what follows stands under the line it belongs to; digests and dids stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        margin = " " * (len(line) - len(line.lstrip()) + 2)
+        broken = textwrap.wrap(
+            line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
+            drop_whitespace=True, replace_whitespace=False,
+        )  # fmt: skip
+        lines += broken or [""]
+    return "\n".join(lines)
 
 
 class Terminal(Console):

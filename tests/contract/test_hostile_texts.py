@@ -11,7 +11,7 @@ from cloister.contract import lint, signing
 from cloister.contract.card_lint import card_findings
 from cloister.contract.terms import Party
 from cloister.errors import ContractError
-from cloister.terminal import Terminal
+from cloister.terminal import Terminal, hanging
 from cloister.wire.text import spelt_out
 
 HOSTILE = (
@@ -70,3 +70,15 @@ def test_the_command_line_uses_it():
     from cloister.provider import commands
 
     assert all(isinstance(console, Terminal) for console in (cli.out, cli.err, commands.out))
+
+
+def test_long_lines_hang_and_digests_stay_whole() -> None:
+    digest = "sha384:" + "ab" * 48
+    finding = f"        code {digest} is not in your trust file: what it does is unknown to you (some-code)"
+    text = f"[!!]  6. Evidence\n\n{finding}\nend"
+    lines = hanging(text, 60).split("\n")
+    assert lines[:2] == ["[!!]  6. Evidence", ""]
+    assert f"          {digest}" in lines
+    assert all(line.startswith("          ") for line in lines[3:-1])
+    assert all(len(line) <= 60 for line in lines if digest not in line)
+    assert " ".join(hanging(text, 60).split()) == " ".join(text.split())

@@ -30,7 +30,7 @@ def test_files_go_in_and_out_and_the_budget_is_as_of_now(attested: str, folder: 
     (folder / "regions.csv").write_text("region,weight\nnorth,2\n")
     with kernel(attested) as client:
         before = data_of(client, "%cloister budget")[0]["text/plain"]
-        assert "delta 1e-06" in before
+        assert "delta 0.000001" in before
         put = client.run("%cloister put regions.csv")
         assert put.of("display_data")[0]["metadata"]["cloister"]["put"]["name"] == "regions.csv"
         cell = client.run(

@@ -111,6 +111,23 @@ def test_a_tampered_chip_is_called_false_and_verify_names_its_cell(executed, lab
     lab.end_kernels()
 
 
+def test_a_notebook_too_large_for_the_server_is_sent_to_the_command_line(executed, lab, user, page):
+    content = user.read(executed)
+    content["cells"][0]["outputs"].append({"output_type": "stream", "name": "stdout", "text": "x" * (10 * 2**20)})
+    (user.notebooks / "large.ipynb").write_text(json.dumps(content))
+    notebook = NotebookPage(page, lab, "large.ipynb").open()
+    notebook.expect_tone("amber", "Simulated")
+    for command in ("verify", "bundle"):
+        notebook.start_command(f"cloister:{command}")
+        expect(page.locator(".jp-Dialog")).to_contain_text(
+            f"[page.size]. Next: in a terminal, after saving: cloister {command}"
+        )
+        page.locator(".jp-Dialog-footer button").last.click()
+    # The connection lives: at 10 MiB the server would have closed it.
+    notebook.expect_tone("amber", "Simulated")
+    lab.end_kernels()
+
+
 def test_a_malformed_chip_shows_nothing_of_itself(executed, lab, user, page):
     content = user.read(executed)
     for output in content["cells"][0]["outputs"]:

@@ -102,7 +102,7 @@ def _privacy(limit: Mapping[str, Any], contract: Contract | None) -> Limit:
         delta = Fraction(terms.delta)
         epsilons = (float(epsilon_of_rho(rho, delta)) for rho in (mine, granted))
         spent, most = (f"{epsilon:.3g}" for epsilon in epsilons)
-        words += f" (epsilon {spent} of {most} at delta {float(delta):.2g})"
+        words += f" (epsilon {spent} of {most} at delta {terms.delta})"
     if shared or everyone != mine:
         words += f"; everyone together {percent(parts[1])}"
     return Limit("privacy", population, max(parts), words)

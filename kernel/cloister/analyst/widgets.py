@@ -68,7 +68,9 @@ def _row(key: str, limit: Limit) -> Models:
     }
     name = f"<b>{html.escape(limit.label)}</b>"
     # A block, so that the second line of a long text stands under the first.
-    words = _html(f'<div style="margin-left:8px;line-height:1.4">{name}: {html.escape(limit.words)}</div>')
+    words = _html(
+        f'<div style="margin-left:8px;padding-top:5px;line-height:1.4">{name}: {html.escape(limit.words)}</div>'
+    )
     return {f"{key}-bar": bar, f"{key}-words": words, key: _box("HBox", [f"{key}-bar", f"{key}-words"])}
 
 
