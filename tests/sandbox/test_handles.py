@@ -110,7 +110,7 @@ def test_the_budget_shows_every_limit(vault: world.Vault) -> None:
     assert "valid until" in text
     assert "#" in text
     assert "12,288 of 1,000,000,000 rows scanned" in text
-    assert "6 of 1,000,000 units of 100 ms" in text
+    assert "0.6 of 100,000.0 s of computing" in text
     assert "none allowed: 0 of 0 models" in text
     assert f"models    [{'#' * 24}]" in text, "of nothing, everything is used"
     shown = budget._repr_html_()

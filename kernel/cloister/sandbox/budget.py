@@ -19,7 +19,7 @@ _BAR = 24
 _COUNTS = {
     "releases": "{spent:,} of {limit:,} releases",
     "rows": "{spent:,} of {limit:,} rows scanned (planned, by declared size)",
-    "compute": "{spent:,} of {limit:,} units of 100 ms computing (planned)",
+    "compute": "{spent:,.1f} of {limit:,.1f} s of computing (planned)",
     "models": "{spent:,} of {limit:,} models",
 }
 
@@ -106,7 +106,9 @@ def _limit(session: Session, limit: dict[str, Any]) -> Limit:
     if name == "expiry":
         return Limit(name, "", None, f"valid until {limit['not_after']}")
     spent, granted = int(limit["spent"]), int(limit["limit"])
-    words = _COUNTS[name].format(spent=spent, limit=granted)
+    # Computing is counted in units of 100 ms and read in seconds.
+    shown = (spent / 10, granted / 10) if name == "compute" else (spent, granted)
+    words = _COUNTS[name].format(spent=shown[0], limit=shown[1])
     return Limit(name, "", _part(Fraction(spent), Fraction(granted)), words if granted else f"none allowed: {words}")
 
 

@@ -54,7 +54,7 @@ class Cost:
     def uses(self) -> str:
         """What it uses of the limits beside privacy, in words."""
         model = " and a model" if self.usage.models else ""
-        return f"{self.usage.rows:,} rows scanned, {self.usage.compute:,} x 100 ms computing{model} (planned)"
+        return f"{self.usage.rows:,} rows scanned, {self.usage.compute / 10:,.1f} s of computing{model} (planned)"
 
     def __repr__(self) -> str:
         from cloister.sandbox import render  # noqa: PLC0415 (only when shown)
