@@ -215,9 +215,11 @@ def test_a_mock_vault_walks_the_plan_path_and_charges_nothing(world: World) -> N
         assert rehearsed == {
             "release": result["release"],
             "plan": result["plan_digest"],
+            "question": rehearsed["question"],
             "costs": [{"population": world.card.population, "rho": price["rho"]}],
             "usage": price["usage"],
         }, "what it would cost, and no value"
+        assert rehearsed["question"].startswith(world.card.name)
         assert result["rho"] == price["rho"]
     assert described["mode"] == "mock"
     assert {limit.get("spent") for limit in budget["limits"]} == {"0", 0, None}
