@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 CLI = (sys.executable, "-c", "from cloister.cli import main; main()")
 TIMEOUT_S = 600
+# How wide this terminal is must not show in a notebook: lines break where a pseudo terminal of 80 columns breaks them.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -58,7 +60,7 @@ def execute(path: Path, target: Path, home: Path) -> None:
         folder = {"metadata": {"path": str(path.parent)}}
         options = {"timeout": TIMEOUT_S, "record_timing": False, "coalesce_streams": True}
         NotebookClient(notebook, kernel_name=kernel, resources=folder, **options).execute(
-            env={**os.environ, "CLOISTER_HOME": str(home)}
+            env={**ENVIRONMENT, "CLOISTER_HOME": str(home)}
         )
         nbformat.write(notebook, target)
     written = nbformat.read(target, as_version=4)
@@ -91,7 +93,7 @@ def fresh(path: Path, target: Path) -> None:
 
 
 def _command(home: Path, *arguments: str) -> None:
-    env = {**os.environ, "CLOISTER_HOME": str(home), "CLOISTER_DEMO_IDLE_S": "20"}
+    env = {**ENVIRONMENT, "CLOISTER_HOME": str(home), "CLOISTER_DEMO_IDLE_S": "20"}
     done = subprocess.run([*CLI, *arguments], env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise ExecutionError(f"cloister {' '.join(arguments)}: {done.stderr or done.stdout}")

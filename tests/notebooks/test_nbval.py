@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ _HIDING = {"nbval-ignore-output", "nbval-skip", "nbval-check-nothing", "ignore-o
 
 def nbval(path: Path, *options: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", str(path), "-o", "addopts=", "-p", "no:cacheprovider", "-q", *options]
-    everything = {**os.environ, **env}
+    everything = {**execute.ENVIRONMENT, **env}
     return subprocess.run(command, env=everything, capture_output=True, text=True, timeout=300, check=False)
 
 
