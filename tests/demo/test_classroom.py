@@ -149,6 +149,7 @@ def test_a_cell_that_released_something_ends_with_the_label():
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
+    InteractiveShell.clear_instance()
     shell = InteractiveShell.instance()
     try:
         with capture_output() as shown:

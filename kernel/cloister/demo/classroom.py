@@ -256,7 +256,8 @@ class _Noted:
         return found
 
 
-_labels: dict[str, None] = {}
+# The shell whose cell is running, and the labels of what it released; labels of a shell that is gone are not shown.
+_pending: list[tuple[Any, dict[str, None]]] = []
 
 
 def _note(label: str) -> None:
@@ -264,18 +265,16 @@ def _note(label: str) -> None:
     shell = ipython.get_ipython() if ipython else None
     if shell is None:
         return
-    if not _labels:
+    if not _pending or _pending[0][0] is not shell:
+        _pending[:] = [(shell, {})]
         shell.events.register("post_run_cell", _show)
-    _labels[label] = None
+    _pending[0][1][label] = None
 
 
 def _show(*_result: Any) -> None:
-    import IPython  # noqa: PLC0415 (only in a notebook)
-
-    shell = IPython.get_ipython()
+    shell, labels = _pending.pop()
     shell.events.unregister("post_run_cell", _show)
-    words = "; ".join(_labels)
-    _labels.clear()
+    words = "; ".join(labels)
     marked = html.block(html.paragraph(html.teaching(words), html.text("invented customers, no enclave, no receipt")))
     text = f"Cloister lesson: {words}; invented customers, no enclave, no receipt"
     shell.display_pub.publish({"text/plain": text, "text/html": marked})
