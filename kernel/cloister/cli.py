@@ -104,11 +104,17 @@ def demo_status() -> None:
 
 
 @demo_app.command("reset")
-def demo_reset() -> None:
+def demo_reset(
+    if_stale: Annotated[
+        bool, typer.Option("--if-stale", help="Only if it was built by other code, which is refused anyway.")
+    ] = False,
+) -> None:
     """Forget the demo's budgets, keys and capsules and build them anew for the code installed now."""
     from cloister.demo import pair, parties
 
     home = cloister_home()
+    if if_stale and not parties.is_stale(home):
+        return
     pair.down(home)
     parties.reset(home)
     parties.build_world(home)

@@ -147,6 +147,17 @@ def test_reset_gives_new_keys_and_full_budgets_to_the_same_person(tmp_path: Path
     assert TrustStore(tmp_path / "trust").load(parties.ENTRY).contract_digest == second.contract_digest
 
 
+def test_a_world_of_other_code_is_stale_and_one_of_this_code_is_not(tmp_path: Path) -> None:
+    assert not parties.is_stale(tmp_path)
+    world = parties.build_world(tmp_path, tables=SMALL)
+    assert not parties.is_stale(tmp_path)
+    description = world.root / "world.json"
+    description.write_text(description.read_text().replace(world.env_digest, "sha384:" + "0" * 96))
+    assert parties.is_stale(tmp_path)
+    description.write_text("{")
+    assert parties.is_stale(tmp_path)
+
+
 def test_a_damaged_world_says_so(tmp_path: Path) -> None:
     folder = parties.world_folder(tmp_path)
     folder.mkdir(parents=True)

@@ -16,6 +16,7 @@ from cloister.home import cloister_home
 from cloister.wire.envelope import Envelope
 
 CONFIDENTIAL: Mode = "confidential"
+DEMO = "demo"
 
 
 async def dial(entry: str, mode: Mode, purpose: str) -> EnclaveSession:
@@ -24,7 +25,12 @@ async def dial(entry: str, mode: Mode, purpose: str) -> EnclaveSession:
     Raises:
         CloisterError: As ``EnclaveSession.open``.
     """
-    return await EnclaveSession.open(entry, mode=mode, purpose=purpose)
+    try:
+        return await EnclaveSession.open(entry, mode=mode, purpose=purpose)
+    except MalformedError as error:
+        if entry == DEMO and error.code == "contract.malformed":
+            error.next_step = "the demo was built by an older version: `cloister demo reset` (full budgets)"
+        raise
 
 
 def load_agreed(entry: str) -> Agreed:

@@ -31,6 +31,7 @@ from cloister.demo.generators import TABLES
 from cloister.demo.world import World, load_world, world_folder
 from cloister.enclave.measure import measure
 from cloister.enclave.simulator import SimulatorAttester
+from cloister.errors import MalformedError
 from cloister.provider.contracts import default_limits
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity
@@ -83,6 +84,15 @@ def build_world(
         shutil.rmtree(work, ignore_errors=True)
     _trust(home, world)
     return world
+
+
+def is_stale(home: Path) -> bool:
+    """Whether there is a demo world that the code installed now cannot use: built by other code, or unreadable."""
+    try:
+        world = load_world(home)
+    except MalformedError:
+        return True
+    return world is not None and world.env_digest != measure().digest
 
 
 def reset(home: Path, **options: Any) -> World:
