@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 Message = dict[str, Any]
 
 
