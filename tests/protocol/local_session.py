@@ -22,6 +22,9 @@ from cloister.errors import UnavailableError
 from cloister.wire import frames
 from cloister.wire.frames import Frame, Kind
 
+# The kernel application of the jail, without the jail.
+_INNER = "import pathlib, sys; from cloister.enclave import inner; inner.build_app(pathlib.Path(sys.argv[1])).start()"
+
 
 @dataclass(frozen=True)
 class LocalVerdict:
@@ -61,7 +64,7 @@ class LocalSession:
         connection = directory / "kernel.json"
         ports = {f"{name}_port": at for at, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
         connection.write_text(json.dumps({"transport": "ipc", "ip": str(directory / "k"), "key": "", **ports}))
-        kernel = subprocess.Popen([sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)])
+        kernel = subprocess.Popen([sys.executable, "-c", _INNER, str(connection)])
         ours, theirs = socket.socketpair()
         bridge_command = (sys.executable, "-m", "cloister.enclave.bridge")
         bridge = subprocess.Popen(

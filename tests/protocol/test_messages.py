@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness import Client, kernel
@@ -148,6 +149,17 @@ def test_ten_megabytes_of_display_pass(client: Client) -> None:
 def test_two_thousand_flushed_prints_lose_none(client: Client) -> None:
     cell = client.run("for i in range(2000): print(i, flush=True)")
     assert cell.text().split() == [str(i) for i in range(2000)]
+
+
+def test_prints_wait_for_a_bridge_that_does_not_read(tmp_path: Path) -> None:
+    where = tmp_path / "pids.json"
+    with kernel("cloister-local", env={"CLOISTER_TEST_PIDS": str(where)}) as client:
+        stop = f"import json, os, signal; bridge = json.load(open({str(where)!r}))['bridge']"
+        cell = client.run(
+            f"{stop}\nos.kill(bridge, signal.SIGSTOP)\nfor i in range(5000): print(i, flush=True)\n"
+            "import time; time.sleep(0.5)\nos.kill(bridge, signal.SIGCONT)"
+        )
+        assert cell.text().split() == [str(i) for i in range(5000)]
 
 
 def test_restart_wipes_the_state() -> None:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import zmq
+
 from cloister.errors import UnavailableError
 
 
@@ -38,7 +40,13 @@ def build_app(connection_file: Path) -> Any:
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415 (after prepare_modules)
 
     class InnerKernelApp(IPKernelApp):
-        """The kernel application without the debugger's loopback connection."""
+        """The kernel application without the debugger's loopback connection, and with an iopub that drops nothing."""
+
+        def init_iopub(self, context: Any) -> None:
+            # ZeroMQ's default drops what is published while 1,000 messages wait, and bridge and proxy have no limit:
+            # a cell that prints faster than it is read would lose lines. What waits counts as the sandbox's memory.
+            context.setsockopt(zmq.SNDHWM, 0)
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
 
         def init_control(self, context: Any) -> None:
             super().init_control(context)  # type: ignore[no-untyped-call]
