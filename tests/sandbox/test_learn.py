@@ -24,7 +24,7 @@ from cloister.plan import codec
 from cloister.plan.layout import GRAM_SCALE
 from cloister.sandbox import session as sessions
 from cloister.vault.analyse import analyse
-from cloister.vault.interpret import contribution
+from cloister.vault.interpret_measures import contribution
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

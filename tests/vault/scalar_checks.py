@@ -11,7 +11,7 @@ from cloister.plan import algebra as a
 from cloister.plan import grid as grid_module
 from cloister.plan import numbers
 from cloister.plan.typing import scalar, table_schema
-from cloister.vault import interpret, load, scalars_sql
+from cloister.vault import interpret_scalars, load, scalars_sql
 from cloister.vault.load import stored_grids
 
 
@@ -51,12 +51,12 @@ def _compare(store, card, terms) -> int:
     rows = store.cursor().execute(sql, bind.used(sql)).fetchall()
     for row in rows:
         values = {
-            card.columns[index].name: interpret.natural(code, grid)
+            card.columns[index].name: interpret_scalars.natural(code, grid)
             for (index, grid), code in zip(grids.items(), row, strict=False)
         }
         for (term, grid), code in zip(terms, row[len(columns) :], strict=True):
-            wanted = interpret.evaluate(term, values)
-            index = interpret.index_of(wanted, grid)
+            wanted = interpret_scalars.evaluate(term, values)
+            index = interpret_scalars.index_of(wanted, grid)
             assert index is not None or grid.nullable, f"null where the type says never: {term}"
             assert index is None or grid.lo <= index <= grid.hi, f"{wanted} leaves {grid.lo}..{grid.hi}: {term}"
             assert (None if code is None else int(code)) == index, (

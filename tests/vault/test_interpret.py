@@ -10,7 +10,7 @@ import pytest
 from scalar_checks import check_scalars
 
 from cloister.plan import algebra as a
-from cloister.vault.interpret import evaluate
+from cloister.vault.interpret_scalars import evaluate
 
 ROUNDS = int(os.environ.get("CLOISTER_FUZZ_SCALARS", "60"))
 NULL, FIVE, DAY = a.Col("null"), a.Col("five"), a.Col("day")

@@ -9,7 +9,7 @@ from price_checks import analysed, check_deadline, check_price
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.vault.analyse import Cost
+from cloister.vault.costs import Cost
 from cloister.vault.price import deadline_ms, price
 
 

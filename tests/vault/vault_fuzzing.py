@@ -17,6 +17,7 @@ from cloister.vault import analyse as analysis_module
 from cloister.vault import compile as compile_module
 from cloister.vault import engine as engine_module
 from cloister.vault import interpret as interpreter
+from cloister.vault import interpret_scalars
 from cloister.vault import load as load_module
 
 TABLE = "fuzz.rows"
@@ -138,7 +139,7 @@ class Loaded:
                 f"SELECT * FROM {self.store.tables[self.name]}"
             ).fetchall():
                 named = {
-                    self.card.columns[index].name: interpreter.natural(value, grid)
+                    self.card.columns[index].name: interpret_scalars.natural(value, grid)
                     for (index, grid), value in zip(grids.items(), values, strict=True)
                 }
                 self.decoded.append(interpreter.Row(unit, uhash, row, named))

@@ -13,7 +13,6 @@ for a component of one integer; a block of T integers (Gram) has L1 and L2 times
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -21,37 +20,13 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import LIMIT, Grid, Uses, merged_domain, moved_codes
-from cloister.plan.layout import Component, Layout, layout
-from cloister.plan.rules import children, combine
+from cloister.plan.grid import LIMIT, Uses
+from cloister.plan.layout import Layout, layout
 from cloister.plan.typing import Schema, chain, scalar, step, table_schema
+from cloister.vault.costs import Cost, cost_of, terms
+from cloister.vault.norms import Bound, bound, reach
 
-MAX_ROW_OPERATIONS = 10**12
-MAX_OPERATIONS = 5_000
-MAX_PRODUCTS = 5_000
-MAX_SORTS = 32
 Operation = Literal["aggregate", "model"]
-
-
-class Bound(msgspec.Struct, frozen=True):
-    """Norms of the change one unit can make to a component (all cells), in grid integers; L2 is squared."""
-
-    l1: int
-    linf: int
-    l2_squared: int
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """Work bounds from plan and card alone: rows, what is done with each, and the integers that leave.
-
-    ``sorts`` counts passes that order all rows, ``products`` the sums of products (Gram) per row.
-    """
-
-    rows: int
-    operations_per_row: int
-    sorts: int
-    integers: int
-    products: int = 0
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -86,7 +61,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card]) -> Analysis:
     schema, card = lineage.schema, lineage.schema.card
     rows, per_cell = lineage.rows, lineage.rows_per_cell(plan.keys)
     for part in frame.components:
-        if _reach(part) * card.row_limit > LIMIT:
+        if reach(part) * card.row_limit > LIMIT:
             raise PlanError(
                 "plan.range",
                 f"the total of {part.measure!r} could leave the range of exact 64-bit sums",
@@ -94,7 +69,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card]) -> Analysis:
                 next_step="clip the term to a narrower range, or use fewer decimal places",
             )
     uses = schema.uses.union(*(schema.grid(name).uses for name in plan.keys))
-    uses = uses.union(*(scalar(term, schema).uses for measure in plan.measures for term in _terms(measure)))
+    uses = uses.union(*(scalar(term, schema).uses for measure in plan.measures for term in terms(measure)))
     operations: set[Operation] = {"model" if isinstance(item, a.Gram) else "aggregate" for item in plan.measures}
     return Analysis(
         plan=plan,
@@ -105,11 +80,11 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card]) -> Analysis:
         population=card.population,
         rows_per_unit=rows,
         rows_per_cell=per_cell,
-        bounds=tuple(_bound(part, rows, per_cell) for part in frame.components),
+        bounds=tuple(bound(part, rows, per_cell) for part in frame.components),
         uses=uses,
         tier=max((_tier(card, name) for _, name in uses), default=1),
         operations=frozenset(operations),
-        cost=_cost(plan, frame, card, cards),
+        cost=cost_of(plan, frame, card, cards),
     )
 
 
@@ -142,102 +117,6 @@ class _Lineage:
         return min([self.rows, *(rows for by, rows in self.caps if by <= tokens)])
 
 
-def _bound(part: Component, rows: int, per_cell: int) -> Bound:
-    full, rest = divmod(rows, per_cell)
-    reach = max(1, _reach(part))
-    return Bound(
-        l1=part.width * rows * reach,
-        linf=min(rows, per_cell) * reach,
-        l2_squared=part.width * reach**2 * (full * per_cell**2 + rest**2),
-    )
-
-
-def _reach(part: Component) -> int:
-    return max(abs(part.lo), abs(part.hi))
-
-
-def _terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
-    if isinstance(measure, a.Gram):
-        return measure.of
-    return () if measure.of is None else (measure.of,)
-
-
 def _tier(card: Card, name: str) -> int:
     column = card.column(name)
     return 5 if column is None else column.tier
-
-
-def _cost(plan: a.Plan, frame: Layout, card: Card, cards: Mapping[str, Card]) -> Cost:
-    products = sum(part.width for part in frame.components if part.role == "gram")
-    operations = len(frame.components)
-    operations += sum(_nodes(term) for measure in plan.measures for term in _terms(measure))
-    sorts = 0
-    # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
-    # at every mention: filters count with all their columns written out.
-    written_out: dict[str, int] = {}
-    width = len(card.columns)
-    for node in chain(plan.source):
-        if isinstance(node, a.Filter):
-            operations += _nodes(node.where, written_out)
-        elif isinstance(node, a.Derive):
-            operations += sum(_nodes(expression) for _, expression in node.columns)
-            width += len(node.columns)
-            written_out |= {name: _nodes(expression, written_out) for name, expression in node.columns}
-        elif isinstance(node, a.Cap):
-            # Every column takes part in the order.
-            sorts += (1 if node.groups is None else 4) * (1 + width // 100)
-    operations += sum(1 + written_out.get(name, 0) for name in plan.keys)
-    operations += _recodings(plan, cards)
-    rows = max(1, card.row_limit)
-    if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
-        raise PlanError(
-            "plan.cost",
-            "the plan is too large to be computed in one query",
-            next_step="use shorter expressions, fewer clips inside clips, fewer caps or smaller Grams",
-        )
-    if rows * (operations + products + 40 * sorts) > MAX_ROW_OPERATIONS:
-        raise PlanError(
-            "plan.cost",
-            "the plan would take too long on a table of the declared size",
-            next_step="use fewer measures or shorter expressions, or ask in several releases",
-        )
-    return Cost(rows, operations, sorts, frame.cells * frame.width, products)
-
-
-def _recodings(plan: a.Plan, cards: Mapping[str, Card]) -> int:
-    """Return how many codes of categories the plan translates one by one: each is a branch of the query."""
-    first, *rest = chain(plan.source)
-    schema, found = table_schema(first, cards), 0
-    for node in rest:
-        terms: tuple[a.Scalar, ...] = (node.where,) if isinstance(node, a.Filter) else ()
-        if isinstance(node, a.Derive):
-            terms = tuple(term for _, term in node.columns)
-        found += sum(_branches(term, schema)[1] for term in terms)
-        schema = step(node, schema)
-    return found + sum(_branches(term, schema)[1] for measure in plan.measures for term in _terms(measure))
-
-
-def _branches(node: a.Scalar, schema: Schema) -> tuple[Grid, int]:
-    if isinstance(node, a.Col):
-        return schema.grid(node.name), 0
-    parts = [_branches(child, schema) for child in children(node)]
-    grids, found = tuple(grid for grid, _ in parts), sum(count for _, count in parts)
-    if isinstance(node, a.Case | a.Fill | a.Compare) and grids[-1].kind == grids[-2].kind == "category":
-        domain = merged_domain(grids[-2], grids[-1])
-        if domain != grids[-1].domain:
-            moved = moved_codes(grids[-1], domain)
-            found += len(moved) if len({new - old for old, new in moved}) > 1 else 0
-    return combine(node, grids), found
-
-
-def _nodes(node: a.Scalar, columns: Mapping[str, int] = MappingProxyType({})) -> int:
-    """Return the operations of an expression as compiled: clips and cuts repeat their term.
-
-    ``columns`` says what a column costs, if it is more than reading it.
-    """
-    if isinstance(node, a.Col):
-        return columns.get(node.name, 1)
-    inside = sum(_nodes(child, columns) for child in children(node))
-    if isinstance(node, a.Clip):
-        return 1 + 4 * inside
-    return 1 + inside * (len(node.edges) if isinstance(node, a.Cut) else 1)

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 import msgspec
 
 from cloister.plan import algebra as a
-from cloister.plan.grid import Grid
-from cloister.plan.layout import GRAM_SCALE, Component
 from cloister.plan.typing import chain, table_schema
 from cloister.vault.analyse import Analysis
-from cloister.vault.scalars_sql import Lowered, Parameters, condition, lower, wide
+from cloister.vault.measures_sql import sums
+from cloister.vault.scalars_sql import Lowered, Parameters, condition, lower
 
 GROUP_SALT = "cloister/groups/v1"
 
@@ -46,9 +45,9 @@ def compile_plan(analysis: Analysis, tables: Mapping[str, str]) -> Query:
     inner: list[str] = []
     widths = []
     for index, part in enumerate(frame.components):
-        sums = _sums(part, index, source.scope, bind, inner)
-        columns += sums
-        widths.append(len(sums))
+        taken = sums(part, index, source.scope, bind, inner)
+        columns += taken
+        widths.append(len(taken))
     body = f"FROM ({source.sql})"
     if inner:
         body = f"FROM (SELECT *, {', '.join(inner)} {body})"
@@ -118,45 +117,3 @@ def _cap(node: a.Cap, source: Source, bind: Parameters) -> str:
         f"SELECT * EXCLUDE (grouphash) FROM (SELECT *, {hashed} AS grouphash FROM ({source.sql}))"  # noqa: S608
         f" QUALIFY {window} <= {bind.integer(node.rows)} AND {groups} <= {bind.integer(node.groups)}"
     )
-
-
-def _sums(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
-    """Return the aggregates a component is assembled from; see ``engine.assemble``."""
-    if part.role == "gram":
-        return _gram(part, index, scope, bind, inner)
-    if not part.terms:
-        return ["count(*)"]
-    lowered = lower(part.terms[0], scope, bind)
-    if part.role == "count":
-        return [f"count({lowered[0]})"]
-    total = f"sum({wide(lowered) if lowered[1].kind == 'bool' else lowered[0]})"
-    return [total] if part.role == "sum" else [total, f"count({lowered[0]})"]
-
-
-def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
-    names, present = [], []
-    for position, term in enumerate(part.terms):
-        lowered = lower(term, scope, bind)
-        name = f"g{index}_{position}"
-        inner.append(f"{_unit_interval(lowered, part.grids[position], bind)} AS {name}")
-        names.append(name)
-        if lowered[1].nullable:
-            present.append(f"{name} IS NOT NULL")
-    where = f" FILTER (WHERE {' AND '.join(present)})" if present else ""
-    sums = [f"count(*){where}"]
-    sums += [f"sum({name}){where}" for name in names]
-    for i, left in enumerate(names):
-        sums += [f"sum({left} * {right}){where}" for right in names[i:]]
-    return sums
-
-
-def _unit_interval(lowered: Lowered, grid: Grid, bind: Parameters) -> str:
-    """Return a term scaled to [-1, 1] in multiples of 1 / GRAM_SCALE, rounded half up on integers.
-
-    Floor division is taken of a number that is never negative, so it does not matter how the engine rounds.
-    """
-    reach = grid.hi - grid.lo
-    if reach == 0:
-        return f"(CASE WHEN {lowered[0]} IS NOT NULL THEN {bind.integer(0)} END)"
-    shifted = f"({bind.integer(4 * GRAM_SCALE)} * ({wide(lowered)} - {bind.integer(grid.lo)}) + {bind.integer(reach)})"
-    return f"({shifted} // {bind.integer(2 * reach)} - {bind.integer(GRAM_SCALE)})"

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from cloister.contract.card import Card
 from cloister.errors import FaultError, MalformedError
-from cloister.plan.layout import GRAM_SCALE, Component, Layout
+from cloister.plan.layout import Layout
 from cloister.vault.analyse import Analysis
 from cloister.vault.compile import Query, compile_plan
 from cloister.vault.load import Store
+from cloister.vault.measures_sql import integers
 
 THREADS = 2
 
@@ -87,19 +88,7 @@ def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) 
         position, at = query.keys, cell * frame.width
         for part, taken in zip(frame.components, query.sums, strict=True):
             sums = [int(value or 0) for value in row[position : position + taken]]
-            block = _integers(part, sums)
+            block = integers(part, sums)
             values[at : at + len(block)] = block
             position, at = position + taken, at + len(block)
     return tuple(values)
-
-
-def _integers(part: Component, sums: list[int]) -> list[int]:
-    """Return a component's integers from the sums ``compile`` asked for."""
-    if part.role == "centred":
-        grid = part.grids[0]
-        return [2 * sums[0] - (grid.lo + grid.hi) * sums[1]]
-    if part.role == "gram":
-        size = len(part.terms)
-        count, first, second = sums[0], sums[1 : size + 1], sums[size + 1 :]
-        return [GRAM_SCALE**2 * count, *(GRAM_SCALE * value for value in first), *second]
-    return sums

@@ -6,28 +6,18 @@ code with the compiler, and must agree with the engine to the last integer. It i
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import math
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
-from itertools import combinations_with_replacement, pairwise, product
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 import msgspec
 
 from cloister.contract.card import Card
 from cloister.plan import algebra as a
-from cloister.plan.grid import Grid
-from cloister.plan.layout import GRAM_SCALE, Component, layout
+from cloister.plan.layout import layout
 from cloister.plan.typing import Schema, chain, step, table_schema
-
-Value = bool | Fraction | datetime.date | str | None
-_EPOCH = datetime.date(1970, 1, 1)
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-}  # fmt: skip
+from cloister.vault.interpret_measures import contribution
+from cloister.vault.interpret_scalars import Value, evaluate, index_of
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -37,28 +27,6 @@ class Row(msgspec.Struct, frozen=True):
     uhash: int
     row: int
     values: dict[str, Value]
-
-
-def natural(index: int | bool | None, grid: Grid) -> Value:
-    """Return the natural value of a stored integer."""
-    if index is None:
-        return None
-    if grid.kind == "bool":
-        return bool(index)
-    if grid.kind == "category":
-        return grid.domain[index]
-    return _EPOCH + datetime.timedelta(days=index) if grid.kind == "date" else index * grid.step
-
-
-def index_of(value: Value, grid: Grid) -> int | None:
-    """Return the grid integer of a natural value (True counts 1 on a grid of numbers)."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return grid.domain.index(value)
-    if isinstance(value, datetime.date):
-        return (value - _EPOCH).days
-    return int(value) if grid.kind == "bool" else _whole(_number(value) / grid.step)
 
 
 def interpret(plan: a.Plan, cards: Mapping[str, Card], rows: Iterable[Row]) -> list[int]:
@@ -80,87 +48,6 @@ def interpret(plan: a.Plan, cards: Mapping[str, Card], rows: Iterable[Row]) -> l
         added = [number for part in frame.components for number in contribution(part, row.values)]
         totals[cell] = [total + number for total, number in zip(totals[cell], added, strict=True)]
     return [number for total in totals for number in total]
-
-
-def contribution(part: Component, values: Mapping[str, Value]) -> list[int]:
-    """Return what one row adds to a component."""
-    found = [evaluate(term, values) for term in part.terms]
-    if any(value is None for value in found):
-        return [0] * part.width
-    if part.role == "count":
-        return [1]
-    numbers = [Fraction(_number(value)) for value in found]
-    if part.role == "gram":
-        scaled = [GRAM_SCALE, *(_scaled(x, grid) for x, grid in zip(numbers, part.grids, strict=True))]
-        return [x * y for x, y in combinations_with_replacement(scaled, 2)]
-    return [_whole((numbers[0] - part.offset) / part.step)]
-
-
-def evaluate(node: a.Scalar, values: Mapping[str, Value]) -> Value:
-    """Return the value of a scalar on one row."""
-    match node:
-        case a.Col():
-            return values[node.name]
-        case a.Number():
-            return Fraction(node.value)
-        case a.Text() | a.Boolean():
-            return node.value
-        case a.Date():
-            return datetime.date.fromisoformat(node.value)
-        case a.And():
-            return all(evaluate(term, values) is True for term in node.terms)
-        case a.Or():
-            return any(evaluate(term, values) is True for term in node.terms)
-        case a.Not():
-            return evaluate(node.term, values) is not True
-        case a.IsNull():
-            return evaluate(node.term, values) is None
-        case a.Fill():
-            value = evaluate(node.term, values)
-            return evaluate(node.value, values) if value is None else value
-        case a.Case():
-            return evaluate(node.then if evaluate(node.when, values) is True else node.otherwise, values)
-        case a.IsIn():
-            value = evaluate(node.term, values)
-            return value is not None and any(value == evaluate(other, values) for other in node.values)
-        case a.Compare():
-            left, right = evaluate(node.left, values), evaluate(node.right, values)
-            if left is None or right is None:
-                return node.kind == "ne"
-            return _COMPARE[node.kind](left, right)
-        case _:
-            return _arithmetic(node, values)
-
-
-def _arithmetic(node: a.Scalar, values: Mapping[str, Value]) -> Value:
-    if isinstance(node, a.Arithmetic):
-        left, right = evaluate(node.left, values), evaluate(node.right, values)
-        if left is None or right is None:
-            return None
-        if isinstance(left, datetime.date) and isinstance(right, datetime.date):
-            return Fraction((left - right).days)
-        x, y = _number(left), _number(right)
-        return {"add": x + y, "sub": x - y, "mul": x * y}[node.kind]
-    value = evaluate(node.term, values)  # type: ignore[union-attr]
-    if value is None:
-        return None
-    match node:
-        case a.Scale():
-            return _number(value) * Fraction(node.factor)
-        case a.Negate():
-            return -_number(value)
-        case a.Abs():
-            return abs(_number(value))
-        case a.Clip():
-            low, high = _literal(node.low, value), _literal(node.high, value)
-            clipped: Value = low if value < low else high if value > high else _plain(value)
-            return clipped
-        case a.Cut():
-            edges = [_literal(edge, value) for edge in node.edges]
-            for position, (low, high) in enumerate(pairwise(edges)):
-                if low <= _plain(value) < high:
-                    return f"[{node.edges[position]}, {node.edges[position + 1]})"
-    return None
 
 
 def _relation(node: a.Relation, rows: Sequence[Row], schema: Schema) -> list[Row]:
@@ -211,29 +98,3 @@ def _last(codes: Iterable[int | None]) -> list[tuple[bool, int]]:
 
 def _copy(term: a.Scalar, values: Mapping[str, Value]) -> Value:
     return values.get(term.name) if isinstance(term, a.Col) else evaluate(term, values)
-
-
-def _whole(value: Fraction) -> int:
-    if value.denominator != 1:
-        raise ArithmeticError("a value is not on its grid")
-    return value.numerator
-
-
-def _literal(text: str, like: Value) -> Any:
-    return datetime.date.fromisoformat(text) if isinstance(like, datetime.date) else Fraction(text)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, datetime.date) else Fraction(value)
-
-
-def _number(value: Any) -> Fraction:
-    return Fraction(int(value)) if isinstance(value, bool) else value
-
-
-def _scaled(value: Fraction, grid: Grid) -> int:
-    half = (grid.hi - grid.lo) * grid.step / 2
-    if half == 0:
-        return 0
-    middle = (grid.lo + grid.hi) * grid.step / 2
-    return math.floor(GRAM_SCALE * (value - middle) / half + Fraction(1, 2))

@@ -17,7 +17,8 @@ from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.gaussian import deviation
 from cloister.plan.precision import CHARGE_GRID, charge_of
-from cloister.vault.analyse import Analysis, Cost
+from cloister.vault.analyse import Analysis
+from cloister.vault.costs import Cost
 
 COMPUTE_MS = 100
 MAX_SIGMA = 2.0**50
