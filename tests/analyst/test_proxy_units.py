@@ -263,6 +263,13 @@ def test_budget_card_names_every_limit() -> None:
     assert "nothing is charged" in bundles.budget(known, mode="mock")["text/plain"].partition("\n")[0]
 
 
+def test_days_left_are_counted_from_the_moment_the_figures_are_of() -> None:
+    """A record shows the same whenever it is made again: a replay of an old notebook must not differ by the date."""
+    known = {"limits": [{"name": "expiry", "not_after": "2026-12-01T00:00:00Z"}], "time": "2026-11-21T10:00:00Z"}
+    assert "9 days left" in bundles.budget(known)["text/plain"]
+    assert "ended at" in bundles.budget({**known, "time": "2026-12-01T00:00:00Z"})["text/plain"]
+
+
 NOTHING = guard.Owned((), ())
 
 

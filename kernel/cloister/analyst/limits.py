@@ -42,13 +42,17 @@ class Limit(NamedTuple):
 
 
 def limits(budget: Mapping[str, Any], contract: Contract | None = None) -> list[Limit]:
-    """Return every limit in a budget as reported (op ``budget``), in its order; unreadable ones say so."""
-    listed = budget.get("limits")
+    """Return every limit in a budget as reported (op ``budget``), in its order; unreadable ones say so.
+
+    What is left of the contract's time is counted from the moment the figures are of, not from when they are shown: a
+    record says the same whenever it is made again.
+    """
+    listed, moment = budget.get("limits"), _moment(budget.get("time"))
     found = []
     for limit in listed if isinstance(listed, list) else ():
         name = str(limit.get("name", "limit")) if isinstance(limit, dict) else "limit"
         try:
-            found.append(_limit(name, limit, contract))
+            found.append(_limit(name, limit, contract, moment))
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, CloisterError):
             found.append(Limit(name, "", None, _UNKNOWN))
     return found
@@ -67,11 +71,18 @@ def percent(part: float) -> str:
     return f"{100 * part:.{digits}f} %"
 
 
-def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None) -> Limit:
+def _moment(time: object) -> datetime:
+    try:
+        return parse_time(str(time))
+    except (ValueError, CloisterError):
+        return datetime.now(UTC)
+
+
+def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None, moment: datetime) -> Limit:
     if name == "privacy":
         return _privacy(limit, contract)
     if name == "expiry":
-        return _expiry(str(limit["not_after"]), contract)
+        return _expiry(str(limit["not_after"]), contract, moment)
     spent, whole = _exact(limit["spent"]), _exact(limit["limit"])
     used = float(spent / whole) if whole else 1.0
     if not whole:
@@ -113,8 +124,8 @@ def _budget_of(population: str, contract: Contract | None) -> Budget | None:
     return next((budget for budget in budgets if budget.population == population), None)
 
 
-def _expiry(not_after: str, contract: Contract | None) -> Limit:
-    end, now = parse_time(not_after), datetime.now(UTC)
+def _expiry(not_after: str, contract: Contract | None, now: datetime) -> Limit:
+    end = parse_time(not_after)
     if now >= end:
         return Limit("expiry", "", 1.0, f"ended at {not_after}")
     used = None
