@@ -337,9 +337,7 @@ def test_an_expression_cannot_grow_without_end(visits: cl.Frame) -> None:
         root.nothing  # noqa: B018
 
 
-def test_a_refusal_in_a_notebook_is_short_and_names_the_line(
-    visits: cl.Frame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_in_a_notebook_is_short_and_names_the_line(visits: cl.Frame, monkeypatch: pytest.MonkeyPatch) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # whatever environment the tests were started from
