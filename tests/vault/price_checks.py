@@ -61,7 +61,7 @@ def check_analysis() -> None:
         (1, ("b",), None, ("b",), (3, 1)),
     ]:
         capped = analysed(source=a.Cap(ROWS, rows, by, groups), keys=keys)
-        found = (capped.rows_per_unit, capped.rows_per_cell)
+        found = (capped.typed.schema.rows, capped.rows_per_cell)
         assert found == wanted, f"cap {rows} by {by}, {groups} groups, keys {keys}: {found}"
         assert capped.bounds[0].l2_squared == worst_l2(*found, 1)
     capped = a.Cap(ROWS, 1, ("c",))
@@ -69,7 +69,7 @@ def check_analysis() -> None:
     assert analysed(source=changed, keys=("c",)).rows_per_cell == 4
     renamed = a.Derive(capped, (("k", a.Col("c")),))
     assert analysed(source=renamed, keys=("k",)).rows_per_cell == 1
-    assert analysed(source=a.Cap(a.Cap(ROWS, 3), 2, ("c",), 1)).rows_per_unit == 2
+    assert analysed(source=a.Cap(a.Cap(ROWS, 3), 2, ("c",), 1)).typed.schema.rows == 2
 
 
 def check_lineage() -> None:
@@ -87,7 +87,12 @@ def check_lineage() -> None:
     )
     assert analysed(a.Gram("g", (x,)), a.Count("n")).operations == {"model", "aggregate"}
     found = analysed(a.Sum("s", x), keys=("b",))
-    assert (found.tier, found.unit, found.population, found.tables) == (3, "person", "people", (TABLE,))
+    assert (found.tier, found.typed.schema.unit.name, list(found.claims), found.tables) == (
+        3,
+        "person",
+        ["people"],
+        (TABLE,),
+    )
     assert found.uses == {(TABLE, "x"), (TABLE, "b")}
 
 

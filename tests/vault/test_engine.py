@@ -181,7 +181,7 @@ def test_plans_at_the_limits_of_the_decoder_run_and_agree_with_the_interpreter(e
     for drawn in nested(150):
         plan = codec.decode(codec.encode(drawn))
         analysis = analyse(plan, {TABLE: CARD})
-        assert list(engine.run(analysis).values) == interpret(plan, {TABLE: CARD}, loaded.rows())
+        assert list(engine.run(analysis).values) == interpret(plan, {TABLE: CARD}, {TABLE: loaded.rows()})
 
 
 def test_plans_that_would_swell_are_refused_before_anything_is_charged():

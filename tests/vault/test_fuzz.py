@@ -39,7 +39,7 @@ def run_pair(bench: Bench, seed: int, *, plans: int = PLANS_PER_PAIR, reference:
         problems += [f"seed {seed}, plan {number}: {text}\n{plan}" for text in violations(analysis, first, second)]
         if reference:
             for table, found in zip(tables, (first, second), strict=True):
-                if interpret(plan, {TABLE: card}, table.rows()) != found:
+                if interpret(plan, {TABLE: card}, {TABLE: table.rows()}) != found:
                     problems.append(f"seed {seed}, plan {number}: engine and interpreter disagree\n{plan}")
     for table in tables:
         table.drop()

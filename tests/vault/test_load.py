@@ -29,7 +29,7 @@ def card(*columns: Column, **changes) -> Card:
 def values(public: Card, **data) -> list:
     store = Store()
     store.add("t", public, [pa.table(data)], b"k")
-    found = store.cursor().execute(f"SELECT * EXCLUDE (unit, uhash, row) FROM {store.tables['t']}").fetchall()
+    found = store.cursor().execute(f"SELECT * EXCLUDE (unit, flags, row) FROM {store.tables['t']}").fetchall()
     return sorted((row[0] if len(row) == 1 else row for row in found), key=repr)
 
 

@@ -135,14 +135,14 @@ class Loaded:
     def rows(self) -> list:
         if not self.decoded:
             grids = load_module.stored_grids(TABLE, self.card)
-            for unit, uhash, row, *values in self.cursor.execute(
+            for unit, row, flags, *values in self.cursor.execute(
                 f"SELECT * FROM {self.store.tables[self.name]}"
             ).fetchall():
                 named = {
                     self.card.columns[index].name: interpret_scalars.natural(value, grid)
                     for (index, grid), value in zip(grids.items(), values, strict=True)
                 }
-                self.decoded.append(interpreter.Row(unit, uhash, row, named))
+                self.decoded.append(interpreter.Row(unit, (row,), named, {TABLE: flags}))
         return self.decoded
 
     def drop(self) -> None:

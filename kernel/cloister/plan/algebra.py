@@ -584,4 +584,4 @@ class ThresholdKeys(Node, frozen=True, tag="threshold_keys"):
     version: Literal[1] = 1
 
 
-Plan = VectorSum | ThresholdKeys
+Plan = VectorSum

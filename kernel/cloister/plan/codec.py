@@ -7,7 +7,7 @@ digested, so two spellings of one plan have one digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from cloister.errors import MalformedError, PlanError
 from cloister.plan import algebra as a
 from cloister.plan.numbers import rational
-from cloister.plan.typing import MAX_CAP
+from cloister.plan.typing import MAX_CAP, sources
 from cloister.wire import canonical
 
 MAX_BYTES = 1 << 18
@@ -27,6 +27,7 @@ MAX_NAME = 256
 MAX_MEASURES = 64
 MAX_KEYS = 8
 MAX_GRAM = 64
+MAX_RELATIONS = 160
 _MAX_RHO = 10**6
 
 
@@ -120,19 +121,45 @@ def _check_names(plan: a.VectorSum) -> None:
     for measure in plan.measures:
         if isinstance(measure, a.Gram) and not 1 <= len(measure.of) <= MAX_GRAM:
             raise PlanError("plan.gram", f"a Gram has 1 to {MAX_GRAM} terms", next_step="use fewer features")
-    relation = plan.source
-    while not isinstance(relation, a.Table):
-        if isinstance(relation, a.Derive):
-            _check_distinct("column", [name for name, _ in relation.columns])
-        elif isinstance(relation, a.Select):
-            _check_distinct("column", relation.columns)
-        elif isinstance(relation, a.Cap):
-            _check_distinct("key", relation.by)
-            if not 1 <= relation.rows <= MAX_CAP:
-                raise PlanError("plan.cap", "a cap keeps at least one row", next_step="write cap(rows=k), k >= 1")
-        relation = relation.source
+    _check_relations(plan.source)
     if not 0 < rational(plan.rho) <= _MAX_RHO:
         raise PlanError("plan.rho", "rho, the price asked, must be positive", next_step="ask with epsilon= or share=")
+
+
+def _check_relations(relation: a.Relation) -> None:
+    nodes = [relation]
+    for node in nodes:
+        nodes.extend(sources(node))
+        if len(nodes) > MAX_RELATIONS:
+            raise _beyond(f"a plan has at most {MAX_RELATIONS} relations")
+        for what, names in _names_of(node):
+            _check_distinct(what, names)
+        if isinstance(node, a.Cap) and not 1 <= node.rows <= MAX_CAP:
+            raise PlanError("plan.cap", "a cap keeps at least one row", next_step="write cap(rows=k), k >= 1")
+
+
+def _names_of(node: a.Relation) -> list[tuple[str, Sequence[str]]]:
+    """Return the names a relation gives or mentions, each list of which must have no name twice."""
+    match node:
+        case a.Derive():
+            return [("column", [name for name, _ in node.columns])]
+        case a.Select():
+            return [("column", node.columns)]
+        case a.Cap():
+            return [("key", node.by)]
+        case a.Align():
+            return [("column", [new for _, new in node.columns])]
+        case a.Lookup():
+            return [("key", node.keys), ("column", node.columns)]
+        case a.PerUnit():
+            return [("key", node.by), ("measure", [measure.name for measure in node.measures])]
+        case a.Window():
+            names = [name for name, _ in node.order]
+            return [("key", node.by), ("order", names), ("function", [function.name for function in node.functions])]
+        case a.Stack():
+            return [("label", node.labels)]
+        case _:
+            return []
 
 
 def _check_distinct(what: str, names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ LIMIT = 2**62
 MAX_COLUMN_POINTS = 2**53
 _MAX_STEP_BITS = 512
 
-Kind = Literal["bool", "number", "date", "category", "opaque"]
+Kind = Literal["bool", "number", "date", "category", "text", "opaque"]
 Uses = frozenset[tuple[str, str]]
 
 

@@ -103,10 +103,10 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
         case a.Scale() | a.Negate() | a.Abs():
             return _unary(node, parts[0])
         case a.Compare():
-            _comparable(parts[0], parts[1], ordered=node.kind not in ("eq", "ne"))
+            comparable(parts[0], parts[1], ordered=node.kind not in ("eq", "ne"))
             if not isinstance(node.left, a.Number) and not isinstance(node.right, a.Number):
                 # A literal is compared exactly wherever it lies; two terms are compared on their common grid.
-                _union("a comparison", parts[0], parts[1])
+                union("a comparison", parts[0], parts[1])
             return BOOL
         case a.And() | a.Or() | a.Not():
             for part in parts:
@@ -118,16 +118,16 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
             return BOOL
         case a.Fill():
             _need_literals("fill", (node.value,))
-            return msgspec.structs.replace(_union("fill", parts[0], parts[1]), nullable=False)
+            return msgspec.structs.replace(union("fill", parts[0], parts[1]), nullable=False)
         case a.Case():
             if parts[0].kind != "bool":
                 raise _mismatch("`case`", "a condition", parts[0])
-            joined = _union("case", parts[1], parts[2])
+            joined = union("case", parts[1], parts[2])
             return msgspec.structs.replace(joined, nullable=parts[1].nullable or parts[2].nullable)
         case a.IsIn():
             _need_literals("is_in", node.values)
             for part in parts[1:]:
-                _comparable(parts[0], part, ordered=False)
+                comparable(parts[0], part, ordered=False)
             return BOOL
         case a.Clip():
             return _clip(node, parts[0])
@@ -200,7 +200,8 @@ def _cut(node: a.Cut, term: Grid) -> Grid:
     return Grid("category", 0, len(labels) - 1, nullable=term.nullable or not covered, domain=labels)
 
 
-def _union(what: str, left: Grid, right: Grid) -> Grid:
+def union(what: str, left: Grid, right: Grid) -> Grid:
+    """Return the smallest grid that holds the values of both; nullability is the caller's."""
     if left.kind == right.kind == "category":
         domain = merged_domain(left, right)
         return Grid("category", 0, len(domain) - 1, domain=domain)
@@ -214,7 +215,8 @@ def _union(what: str, left: Grid, right: Grid) -> Grid:
     return Grid("number", min(left.lo, right.lo), max(left.hi, right.hi), step)
 
 
-def _comparable(left: Grid, right: Grid, *, ordered: bool) -> None:
+def comparable(left: Grid, right: Grid, *, ordered: bool) -> None:
+    """Refuse kinds of values that cannot be compared."""
     _refuse_opaque(left)
     _refuse_opaque(right)
     numeric = ("number", "bool")

@@ -1,6 +1,6 @@
-"""Types of relations: which columns a relation has, on which grids, and what they rest on.
+"""Types of relations: which columns a relation has, on which grids, and how many rows of one unit it can hold.
 
-``infer`` walks a relation from its table outwards. Each column gets a *token*: a digest of the expression it holds
+``infer`` walks a relation from its tables outwards. Each column gets a *token*: a digest of the expression it holds
 in terms of stored columns. Equal tokens mean equal values in every row, so a bound obtained for a column
 (by ``Cap``) survives renaming and is lost by redefinition.
 """
@@ -8,7 +8,7 @@ in terms of stored columns. Equal tokens mean equal values in every row, so a bo
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,15 +23,47 @@ from cloister.wire import canonical
 MAX_COLUMNS = 1000
 MAX_KEY_POINTS = 1000
 MAX_CAP = 2**31
+NO_UNIT = "none"
+
+
+class UnitType(msgspec.Struct, frozen=True):
+    """What is protected and how its keys are compared: relations of one unit type can be aligned and stacked."""
+
+    name: str
+    key: tuple[str, ...]
+    normaliser: str
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """At most ``most`` per unit, for the columns with these tokens."""
+
+    tokens: frozenset[str]
+    most: int
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """Columns of a relation with their grids and tokens; ``uses`` are the columns its rows were chosen by."""
+    """Columns of a relation with their grids and tokens, and how many rows a unit can have.
 
-    table: str
-    card: Card
+    Attributes:
+        tables: The tables scanned, each as often as it is scanned.
+        unit: What its rows belong to.
+        columns: The grid of every column.
+        tokens: What every column holds, as a digest.
+        rows: The most rows of one unit.
+        limit: The most rows in all, by declared size.
+        caps: The most rows of one unit for one value of some columns.
+        groups: The most values of some columns one unit can have.
+        uses: The columns its rows were chosen by.
+    """
+
+    tables: tuple[str, ...]
+    unit: UnitType
     columns: dict[str, Grid]
     tokens: dict[str, str]
+    rows: int
+    limit: int
+    caps: tuple[Bound, ...] = ()
+    groups: tuple[Bound, ...] = ()
     uses: Uses = frozenset()
 
     def grid(self, name: str) -> Grid:
@@ -42,16 +74,50 @@ class Schema(msgspec.Struct, frozen=True):
         """
         found = self.columns.get(name)
         if found is None:
-            raise _unknown("column", name, self.columns, f"{self.table} has no column {name[:60]!r}")
+            raise _unknown("column", name, self.columns, f"{self.tables[0]} has no column {name[:60]!r}")
         return found
+
+    def rows_per_cell(self, keys: Iterable[str]) -> int:
+        """Return the most rows of one unit in one cell of ``keys``: a cap counts if all its columns are keys."""
+        tokens = {self.tokens[name] for name in keys}
+        return min([self.rows, *(cap.most for cap in self.caps if cap.tokens <= tokens)])
+
+    def cells_per_unit(self, keys: Iterable[str]) -> int:
+        """Return the most cells of ``keys`` one unit can be in: a limit counts if it is of all the keys or more."""
+        tokens = {self.tokens[name] for name in keys}
+        return min([self.rows, *(bound.most for bound in self.groups if tokens <= bound.tokens)])
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """A relation with its schema, and the same of its sources."""
+
+    node: a.Relation
+    schema: Schema
+    sources: tuple[Typed, ...] = ()
+
+    def every(self) -> list[Typed]:
+        """Return all relations of the tree, sources first."""
+        return [*(found for source in self.sources for found in source.every()), self]
+
+
+def sources(node: a.Relation) -> tuple[a.Relation, ...]:
+    """Return the relations that ``node`` is made from."""
+    match node:
+        case a.Table():
+            return ()
+        case a.Align():
+            return (node.left, node.right)
+        case a.Stack():
+            return node.sources
+        case _:
+            return (node.source,)
 
 
 def chain(relation: a.Relation) -> list[a.Relation]:
-    """Return the relation's nodes from its table outwards."""
+    """Return the relation's nodes from its first table outwards (of several sources, along the first)."""
     nodes: list[a.Relation] = [relation]
-    while not isinstance(relation, a.Table):
-        relation = relation.source
-        nodes.append(relation)
+    while found := sources(nodes[-1]):
+        nodes.append(found[0])
     return nodes[::-1]
 
 
@@ -61,48 +127,65 @@ def infer(relation: a.Relation, cards: Mapping[str, Card]) -> Schema:
     Raises:
         PlanError: Unknown table or column, kinds that do not fit, or a range that cannot be kept exactly.
     """
-    first, *rest = chain(relation)
-    schema = table_schema(first, cards)
-    for node in rest:
-        schema = step(node, schema)
-    return schema
+    return typed(relation, cards).schema
+
+
+def typed(relation: a.Relation, cards: Mapping[str, Card]) -> Typed:
+    """Return ``relation`` and everything it is made from with their schemas.
+
+    Raises:
+        PlanError: As ``infer``.
+    """
+    parts = tuple(typed(source, cards) for source in sources(relation))
+    return Typed(relation, step(relation, *(part.schema for part in parts), cards=cards), parts)
 
 
 def table_schema(node: a.Relation, cards: Mapping[str, Card]) -> Schema:
     """Return the schema of a stored table, as its card declares it."""
     if not isinstance(node, a.Table):
         raise PlanError("plan.source", "a relation starts from a table")
-    card = cards.get(node.name)
-    if card is None:
-        raise _unknown("table", node.name, cards, f"the contract has no table {node.name[:60]!r}")
+    card = card_of(node.name, cards)
+    if card.unit == NO_UNIT or not card.key:
+        raise PlanError(
+            "plan.unit",
+            f"{node.name} protects no unit, so nothing says how much one person can change a release",
+            clause="card.unit, card.key",
+            next_step="ask about a table with a unit; a reference table is only looked up",
+        )
     columns = {column.name: of_column(node.name, column, is_key=column.name in card.key) for column in card.columns}
-    return Schema(node.name, card, columns, {name: f"{node.name}\x00{name}" for name in columns})
+    kinds = tuple(found.type for name in card.key if (found := card.column(name)) is not None)
+    return Schema(
+        (node.name,),
+        UnitType(card.unit, kinds, card.normaliser),
+        columns,
+        {name: f"{node.name}\x00{name}" for name in columns},
+        rows=max(1, card.rows_per_unit),
+        limit=max(1, card.row_limit),
+    )
 
 
-def step(node: a.Relation, schema: Schema) -> Schema:
-    """Return the schema after one relational step on a relation of type ``schema``."""
-    replace = msgspec.structs.replace
-    match node:
-        case a.Filter():
-            condition = scalar(node.where, schema)
-            if condition.kind != "bool":
-                raise PlanError("plan.types", "a filter needs a condition", next_step="compare the column with a value")
-            return replace(schema, uses=schema.uses | condition.uses)
-        case a.Derive():
-            columns, tokens = dict(schema.columns), dict(schema.tokens)
-            for name, expression in node.columns:
-                columns[name] = scalar(expression, schema)
-                tokens[name] = token(expression, schema)
-            if len(columns) > MAX_COLUMNS:
-                raise PlanError("plan.columns", "a relation has at most 1,000 columns", next_step="derive fewer")
-            return replace(schema, columns=columns, tokens=tokens)
-        case a.Select():
-            kept = {name: schema.grid(name) for name in node.columns}
-            return replace(schema, columns=kept, tokens={name: schema.tokens[name] for name in kept})
-        case a.Cap():
-            return _cap(node, schema)
-        case _:
-            raise PlanError("plan.source", "a table can only be the start of a relation")
+def card_of(name: str, cards: Mapping[str, Card]) -> Card:
+    """Return the card of a table.
+
+    Raises:
+        PlanError: ``plan.table``.
+    """
+    card = cards.get(name)
+    if card is None:
+        raise _unknown("table", name, cards, f"the contract has no table {name[:60]!r}")
+    return card
+
+
+def step(node: a.Relation, *parts: Schema, cards: Mapping[str, Card] | None = None) -> Schema:
+    """Return the schema of ``node``, given those of its sources; ``cards`` are needed by tables and lookups."""
+    from cloister.plan import relations  # noqa: PLC0415 (the rules of each relation build on this module)
+
+    if isinstance(node, a.Table):
+        return table_schema(node, cards or {})
+    found = relations.rule(node, parts, cards or {})
+    if len(found.columns) > MAX_COLUMNS:
+        raise PlanError("plan.columns", "a relation has at most 1,000 columns", next_step="derive fewer")
+    return found
 
 
 def scalar(node: a.Scalar, schema: Schema) -> Grid:
@@ -135,7 +218,7 @@ def key(name: str, schema: Schema) -> Grid:
             next_step="cut it into bins first",
             nearest=(f"cut({name}, edges)", f"{name}.clip(low, high)"),
         )
-    if grid.kind == "opaque":
+    if grid.kind not in ("category", "bool", "number", "date"):
         raise PlanError(
             "plan.key",
             f"{name!r} has no declared domain, so it cannot be a key",
@@ -144,23 +227,6 @@ def key(name: str, schema: Schema) -> Grid:
             nearest=tuple(other for other, found in schema.columns.items() if found.kind in ("category", "bool"))[:3],
         )
     return grid
-
-
-def _cap(node: a.Cap, schema: Schema) -> Schema:
-    uses = schema.uses
-    for name in node.by:
-        grid = schema.grid(name)
-        if grid.kind == "opaque":
-            raise PlanError("plan.cap", f"{name!r} cannot be capped by: it has no declared bounds or domain")
-        uses |= grid.uses
-    limits = [node.rows] if node.groups is None else [node.rows, node.groups]
-    if not all(1 <= limit <= MAX_CAP for limit in limits) or (node.groups is not None and not node.by):
-        raise PlanError(
-            "plan.cap",
-            "a cap needs at least one row, and at least one group if it names groups",
-            next_step="write cap(rows=k) or cap(rows=k, by=[...], groups=m) with positive numbers",
-        )
-    return msgspec.structs.replace(schema, uses=uses)
 
 
 def _resolve(value: Any, tokens: Mapping[str, str]) -> Any:

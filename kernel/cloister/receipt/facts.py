@@ -19,6 +19,7 @@ from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.plan import algebra, codec
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
 from cloister.plan.shape import Shaped, ShapedMeasure, shape
+from cloister.plan.typing import sources
 from cloister.receipt.receipt import Receipt
 from cloister.wire import canonical
 
@@ -129,14 +130,14 @@ def facts(
 
 def question(plan: algebra.Plan) -> str:
     """Return a plan in a few words: measures, keys, table, and that rows were selected."""
-    node: algebra.Relation = plan.source
-    chosen = False
-    while not isinstance(node, algebra.Table):
-        chosen = chosen or isinstance(node, algebra.Filter)
-        node = node.source
+    nodes: list[algebra.Relation] = [plan.source]
+    for node in nodes:
+        nodes.extend(sources(node))
+    tables = " and ".join(dict.fromkeys(node.name for node in nodes if isinstance(node, algebra.Table)))
+    chosen = any(isinstance(node, algebra.Filter) for node in nodes)
     asked = ", ".join(_measure(measure) for measure in plan.measures)
     by = f" by {', '.join(plan.keys)}" if plan.keys else ""
-    return f"{node.name}{' (selected rows)' if chosen else ''}: {asked}{by}"
+    return f"{tables}{' (selected rows)' if chosen else ''}: {asked}{by}"
 
 
 def show(value: float, error: float) -> tuple[str, str]:
@@ -157,7 +158,8 @@ def _measure(measure: algebra.Measure) -> str:
     if isinstance(measure, algebra.Gram):
         return f"gram of {len(measure.of)} terms"
     kind = type(measure).__name__.lower()
-    return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
+    of = getattr(measure, "of", None)
+    return f"{kind} of {of.name}" if isinstance(of, algebra.Col) else kind
 
 
 def cost(population: str, rho: Fraction, budget: Budget) -> Cost:

@@ -1,13 +1,7 @@
-"""Analysis: how much one unit can change a release, and what the plan needs.
+"""Analysis: how much one unit can change a release, per account, and what the plan needs. Nothing here sees data.
 
-Neighbours differ in all rows of one unit, everything else fixed (add/remove). Storage gives at most ``rows_per_unit``
-rows per unit; every relation of a single table keeps each row with its unit, and the rows of a unit depend on that
-unit's rows only. So a unit contributes at most r rows, at most k of them to one cell of the keys, and each row at most
-M to a component, which gives
-
-    L1 = r M,   L2 = M sqrt(q k^2 + (r - q k)^2) with q = floor(r / k),   Linf = min(r, k) M
-
-for a component of one integer; a block of T integers (Gram) has L1 and L2 times T and sqrt(T). Nothing here sees data.
+The plan is typed (``plan/typing.py``), its unit lineage followed (``lineage.py``), and every component of its layout
+gets norms for each account it rests on (``norms.py``). A measure without derivable bounds is refused.
 """
 
 from __future__ import annotations
@@ -22,99 +16,99 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import LIMIT, Uses
 from cloister.plan.layout import Layout, layout
-from cloister.plan.typing import Schema, chain, scalar, step, table_schema
+from cloister.plan.typing import NO_UNIT, Schema, Typed, scalar, typed
 from cloister.vault.costs import Cost, cost_of, terms
+from cloister.vault.lineage import Influence, influences
 from cloister.vault.norms import Bound, bound, reach
 
 Operation = Literal["aggregate", "model"]
 
 
-class Analysis(msgspec.Struct, frozen=True):
-    """What a plan claims and needs: layout, norms per component, columns used, tier, operations and cost.
+class Claim(msgspec.Struct, frozen=True):
+    """What one unit of an account can change: how its rows change, and the norms of every component."""
 
-    ``tables`` names a table as often as the plan scans it.
+    influence: Influence
+    bounds: tuple[Bound, ...]
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """What a plan claims and needs: layout, norms per account and component, columns used, tier, operations and cost.
+
+    ``tables`` names a table as often as the plan scans it. ``claims`` are by account (a population's name, or what the
+    caller calls the account of a table).
     """
 
     plan: a.Plan
     cards: dict[str, Card]
+    typed: Typed
     layout: Layout
     tables: tuple[str, ...]
-    unit: str
-    population: str
-    rows_per_unit: int
+    claims: dict[str, Claim]
     rows_per_cell: int
-    bounds: tuple[Bound, ...]
     uses: Uses
     tier: int
     operations: frozenset[Operation]
     cost: Cost
 
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The largest norms of every component over all accounts: what the noise is scaled to."""
+        return tuple(
+            Bound(*(max(getattr(found, field) for found in column) for field in Bound.__struct_fields__))
+            for column in zip(*(claim.bounds for claim in self.claims.values()), strict=True)
+        )
 
-def analyse(plan: a.Plan, cards: Mapping[str, Card]) -> Analysis:
+
+def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str] | None = None) -> Analysis:
     """Return the analysis of ``plan``.
+
+    Args:
+        plan: The plan.
+        cards: Data cards by table name.
+        accounts: The account of every table; by default its card's population.
 
     Raises:
         PlanError: The plan does not type-check, has no derivable bound, or costs too much.
     """
-    frame = layout(plan, cards)
-    lineage = _Lineage(plan, cards)
-    schema, card = lineage.schema, lineage.schema.card
-    rows, per_cell = lineage.rows, lineage.rows_per_cell(plan.keys)
+    frame, relation = layout(plan, cards), typed(plan.source, cards)
+    schema = relation.schema
+    if accounts is None:
+        accounts = {name: card.population for name, card in cards.items() if card.unit != NO_UNIT}
+    per_cell = schema.rows_per_cell(plan.keys)
     for part in frame.components:
-        if reach(part) * card.row_limit > LIMIT:
+        if reach(part) * schema.limit > LIMIT:
             raise PlanError(
                 "plan.range",
                 f"the total of {part.measure!r} could leave the range of exact 64-bit sums",
                 clause="values are never silently cut off",
                 next_step="clip the term to a narrower range, or use fewer decimal places",
             )
-    uses = schema.uses.union(*(schema.grid(name).uses for name in plan.keys))
-    uses = uses.union(*(scalar(term, schema).uses for measure in plan.measures for term in terms(measure)))
+    uses = _uses(plan, schema)
     operations: set[Operation] = {"model" if isinstance(item, a.Gram) else "aggregate" for item in plan.measures}
     return Analysis(
         plan=plan,
-        cards={schema.table: card},
+        cards={name: cards[name] for name in schema.tables},
+        typed=relation,
         layout=frame,
-        tables=(schema.table,),
-        unit=card.unit,
-        population=card.population,
-        rows_per_unit=rows,
+        tables=schema.tables,
+        claims={
+            account: Claim(
+                found,
+                tuple(bound(part, found.rows, min(per_cell, found.rows), found.mode) for part in frame.components),
+            )
+            for account, found in sorted(influences(relation, accounts).items())
+        },
         rows_per_cell=per_cell,
-        bounds=tuple(bound(part, rows, per_cell) for part in frame.components),
         uses=uses,
-        tier=max((_tier(card, name) for _, name in uses), default=1),
+        tier=max((_tier(cards[table], name) for table, name in uses), default=1),
         operations=frozenset(operations),
-        cost=cost_of(plan, frame, card, cards),
+        cost=cost_of(plan, frame, relation, cards),
     )
 
 
-class _Lineage:
-    """Follows the rows of a unit through the relation: how many there can be, in all and per value of a key."""
-
-    def __init__(self, plan: a.Plan, cards: Mapping[str, Card]) -> None:
-        first, *rest = chain(plan.source)
-        self.schema = table_schema(first, cards)
-        self.rows = max(1, self.schema.card.rows_per_unit)
-        self.caps: list[tuple[frozenset[str], int]] = []
-        for node in rest:
-            self.schema = step(node, self.schema)
-            if isinstance(node, a.Cap):
-                self._cap(node, self.schema)
-
-    def _cap(self, node: a.Cap, schema: Schema) -> None:
-        # Null is a value of its own here, hence one group more than the grid has points.
-        groups = 1
-        for name in node.by:
-            groups *= schema.grid(name).points + 1
-        if node.groups is not None:
-            groups = min(groups, node.groups)
-        self.rows = min(self.rows, node.rows * groups)
-        self.caps.append((frozenset(schema.tokens[name] for name in node.by), node.rows))
-
-    def rows_per_cell(self, keys: tuple[str, ...]) -> int:
-        """Return the most rows of one unit in one cell: a cap counts if every column it is by is still a key."""
-        tokens = {self.schema.tokens[name] for name in keys}
-        return min([self.rows, *(rows for by, rows in self.caps if by <= tokens)])
+def _uses(plan: a.Plan, schema: Schema) -> Uses:
+    uses = schema.uses.union(*(schema.grid(name).uses for name in plan.keys))
+    return uses.union(*(scalar(term, schema).uses for measure in plan.measures for term in terms(measure)))
 
 
 def _tier(card: Card, name: str) -> int:

@@ -25,9 +25,10 @@ _ASK_PROVIDER = "Ask the provider for a contract that allows it."
 
 
 class Grant(NamedTuple):
-    """What a plan may read: its tables' cards and the operation it counts as."""
+    """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as."""
 
     tables: tuple[str, ...]
+    scanned: tuple[str, ...]
     cards: dict[str, Card]
     operation: str
 
@@ -63,7 +64,8 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
             clause="operations",
             next_step=_ASK_PROVIDER,
         )
-    tables = tuple(sorted(set(_tables(plan))))
+    scanned = _scanned(plan)
+    tables = tuple(sorted(scanned | _looked_up(plan)))
     for name in tables:
         if name not in terms.cards:
             raise PlanError(
@@ -77,11 +79,12 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
     named = frozenset(_names(plan))
     for card in cards.values():
         _check_grade(card, terms)
-        _check_unit(card)
+        if card.name in scanned:
+            _check_unit(card)
         for column in card.columns:
             if column.name in named:
                 _check_tier(card, column)
-    return Grant(tables, cards, operation)
+    return Grant(tables, tuple(sorted(scanned)), cards, operation)
 
 
 def check_time(terms: Terms, now: str) -> None:
@@ -136,8 +139,12 @@ def _nodes(value: Any) -> Iterator[msgspec.Struct]:
             yield from _nodes(item)
 
 
-def _tables(plan: algebra.Plan) -> Iterator[str]:
-    return (node.name for node in _nodes(plan) if isinstance(node, algebra.Table))
+def _scanned(plan: algebra.Plan) -> frozenset[str]:
+    return frozenset(node.name for node in _nodes(plan) if isinstance(node, algebra.Table))
+
+
+def _looked_up(plan: algebra.Plan) -> frozenset[str]:
+    return frozenset(node.table for node in _nodes(plan) if isinstance(node, algebra.Reference))
 
 
 def _names(plan: algebra.Plan) -> Iterator[str]:
@@ -150,5 +157,13 @@ def _names(plan: algebra.Plan) -> Iterator[str]:
             yield node.name
         elif isinstance(node, algebra.VectorSum):
             yield from node.keys
-        elif isinstance(node, algebra.Cap):
+        elif isinstance(node, algebra.Cap | algebra.PerUnit | algebra.Window):
             yield from node.by
+            if isinstance(node, algebra.Window):
+                yield from (name for name, _ in node.order)
+        elif isinstance(node, algebra.Align):
+            yield from (name for name, _ in node.columns)
+        elif isinstance(node, algebra.Lookup):
+            yield from node.keys
+        elif isinstance(node, algebra.Reference):
+            yield from (*node.keys, *node.columns)

@@ -29,11 +29,15 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Canonical(msgspec.Struct, frozen=True):
-    """A column on its grid: integers, which of them are values, and which rows must go."""
+    """A column on its grid: integers, which of them are values, which rows must go, and which values were limited.
+
+    Limited are values out of bounds (clipped) or out of the domain (``(other)``).
+    """
 
     values: Integers
     valid: Mask
     dropped: Mask
+    limited: Mask
 
 
 def canonical(column: Column, grid: Grid, raw: pa.ChunkedArray) -> Canonical:
@@ -44,15 +48,16 @@ def canonical(column: Column, grid: Grid, raw: pa.ChunkedArray) -> Canonical:
     """
     array = _flat(raw)
     if pa.types.is_null(array.type):
-        values, valid = np.zeros(len(array), np.int64), np.zeros(len(array), np.bool_)
+        values, valid, limited = np.zeros(len(array), np.int64), *(np.zeros(len(array), np.bool_) for _ in range(2))
     elif grid.kind == "category":
-        values, valid = _codes(column, grid, array)
+        values, valid, limited = _codes(column, grid, array)
     elif grid.kind == "bool":
         values, valid = _booleans(column, array)
+        limited = np.zeros(len(values), np.bool_)
     elif grid.kind == "date":
-        values, valid = _days(column, grid, array)
+        values, valid, limited = _days(column, grid, array)
     else:
-        values, valid = _numbers(column, grid, array)
+        values, valid, limited = _numbers(column, grid, array)
     dropped = np.zeros(len(values), np.bool_)
     if not grid.nullable:
         if grid.kind == "category":
@@ -60,7 +65,7 @@ def canonical(column: Column, grid: Grid, raw: pa.ChunkedArray) -> Canonical:
         else:
             dropped = ~valid
         valid = np.ones(len(values), np.bool_)
-    return Canonical(np.where(valid, values, 0), valid, dropped)
+    return Canonical(np.where(valid, values, 0), valid, dropped, limited)
 
 
 def key_bytes(card: Card, table: pa.Table) -> pa.Array:
@@ -108,7 +113,7 @@ def _key_text(card: Card, column: Column, array: pa.Array) -> pa.Array:
     return pc.cast(text, pa.large_binary())
 
 
-def _codes(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask]:
+def _codes(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask, Mask]:
     if not _is_text(array.type):
         raise _mismatch(column, array.type)
     valid = _valid(array)
@@ -121,7 +126,8 @@ def _codes(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask]
     domain = pa.array([label.encode() for label in grid.domain], pa.large_binary())
     found = pc.index_in(pc.cast(text, pa.large_binary()), value_set=domain, skip_nulls=True)
     codes = pc.fill_null(pc.cast(found, pa.int64()), grid.domain.index(OTHER))
-    return codes.to_numpy(zero_copy_only=False), valid
+    unknown = np.asarray(found.is_null().to_numpy(zero_copy_only=False))
+    return codes.to_numpy(zero_copy_only=False), valid, valid & unknown
 
 
 def _booleans(column: Column, array: pa.Array) -> tuple[Integers, Mask]:
@@ -131,7 +137,7 @@ def _booleans(column: Column, array: pa.Array) -> tuple[Integers, Mask]:
     return (values != 0).astype(np.int64), _valid(array)
 
 
-def _days(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask]:
+def _days(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask, Mask]:
     valid = _valid(array)
     if pa.types.is_date32(array.type):
         days = _int64(pc.cast(array, pa.int32()))
@@ -142,10 +148,10 @@ def _days(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask]:
         days = _int64(pc.cast(array, pa.int64())) // per_day
     else:
         raise _mismatch(column, array.type)
-    return np.clip(days, grid.lo, grid.hi), valid
+    return np.clip(days, grid.lo, grid.hi), valid, valid & ((days < grid.lo) | (days > grid.hi))
 
 
-def _numbers(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask]:
+def _numbers(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask, Mask]:
     low, high, step = rational(column.low or "0"), rational(column.high or "0"), column_step(column)
     points, stretch = int((high - low) / step), int(step / grid.step)
     kind = array.type
@@ -154,17 +160,20 @@ def _numbers(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mas
     valid = _valid(array)
     whole = low.denominator == step.denominator == 1 and max(abs(low), abs(high), step) < _WIDE
     if whole and pa.types.is_integer(array.type):
-        values = np.clip(_int64(array), int(low), int(high)) - int(low)
+        given = _int64(array)
+        limited = (given < int(low)) | (given > int(high))
+        values = np.clip(given, int(low), int(high)) - int(low)
         index = (values + int(step) // 2) // int(step)
     elif pa.types.is_integer(array.type) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         real = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         finite = np.isfinite(real)
         valid = valid & finite
+        limited = (real < float(low)) | (real > float(high))
         real = np.clip(np.where(finite, real, float(low)), float(low), float(high))
         index = np.rint((real - float(low)) / float(step)).astype(np.int64)
     else:
         raise _mismatch(column, kind)
-    return np.clip(index, 0, points) * stretch + grid.lo, valid
+    return np.clip(index, 0, points) * stretch + grid.lo, valid, valid & limited
 
 
 def _int64(array: pa.Array) -> Integers:

@@ -13,7 +13,7 @@ from cloister.plan import algebra as a
 from cloister.plan.grid import Grid, merged_domain, moved_codes
 from cloister.plan.layout import Layout
 from cloister.plan.rules import children, combine
-from cloister.plan.typing import Schema, chain, step, table_schema
+from cloister.plan.typing import Schema, Typed
 
 MAX_ROW_OPERATIONS = 10**12
 MAX_OPERATIONS = 5_000
@@ -41,7 +41,7 @@ def terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
     return () if measure.of is None else (measure.of,)
 
 
-def cost_of(plan: a.Plan, frame: Layout, card: Card, cards: Mapping[str, Card]) -> Cost:
+def cost_of(plan: a.VectorSum, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
     """Return the cost of a plan.
 
     Raises:
@@ -54,25 +54,24 @@ def cost_of(plan: a.Plan, frame: Layout, card: Card, cards: Mapping[str, Card]) 
     # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
     # at every mention: filters count with all their columns written out.
     written_out: dict[str, int] = {}
-    width = len(card.columns)
-    for node in chain(plan.source):
-        if isinstance(node, a.Filter):
-            operations += _nodes(node.where, written_out)
-        elif isinstance(node, a.Derive):
-            operations += sum(_nodes(expression) for _, expression in node.columns)
-            width += len(node.columns)
-            written_out |= {name: _nodes(expression, written_out) for name, expression in node.columns}
-        elif isinstance(node, a.Cap):
-            # Every column takes part in the order.
-            sorts += (1 if node.groups is None else 4) * (1 + width // 100)
+    nodes = relation.every()
+    for found in nodes:
+        known = written_out if isinstance(found.node, a.Filter) else {}
+        operations += sum(_nodes(term, known) for term in _terms(found.node))
+        if isinstance(found.node, a.Derive):
+            written_out |= {name: _nodes(expression, written_out) for name, expression in found.node.columns}
+        sorts += _sorts(found)
     operations += sum(1 + written_out.get(name, 0) for name in plan.keys)
-    operations += _recodings(plan, cards)
-    rows = max(1, card.row_limit)
+    operations += sum(
+        _branches(term, found.sources[0].schema)[1] for found in nodes if found.sources for term in _terms(found.node)
+    )
+    operations += sum(_branches(term, relation.schema)[1] for measure in plan.measures for term in terms(measure))
+    rows = sum(_scanned(found, cards) for found in nodes)
     if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
         raise PlanError(
             "plan.cost",
             "the plan is too large to be computed in one query",
-            next_step="use shorter expressions, fewer clips inside clips, fewer caps or smaller Grams",
+            next_step="use shorter expressions, fewer clips inside clips, fewer caps, alignments or smaller Grams",
         )
     if rows * (operations + products + 40 * sorts) > MAX_ROW_OPERATIONS:
         raise PlanError(
@@ -83,17 +82,49 @@ def cost_of(plan: a.Plan, frame: Layout, card: Card, cards: Mapping[str, Card]) 
     return Cost(rows, operations, sorts, frame.cells * frame.width, products)
 
 
-def _recodings(plan: a.Plan, cards: Mapping[str, Card]) -> int:
-    """Return how many codes of categories the plan translates one by one: each is a branch of the query."""
-    first, *rest = chain(plan.source)
-    schema, found = table_schema(first, cards), 0
-    for node in rest:
-        terms: tuple[a.Scalar, ...] = (node.where,) if isinstance(node, a.Filter) else ()
-        if isinstance(node, a.Derive):
-            terms = tuple(term for _, term in node.columns)
-        found += sum(_branches(term, schema)[1] for term in terms)
-        schema = step(node, schema)
-    return found + sum(_branches(term, schema)[1] for measure in plan.measures for term in terms(measure))
+def _terms(node: a.Relation) -> tuple[a.Scalar, ...]:
+    """Return the expressions a relation computes on its (first) source."""
+    match node:
+        case a.Filter():
+            return (node.where,)
+        case a.Derive():
+            return tuple(term for _, term in node.columns)
+        case a.PerUnit():
+            return tuple(measure.of for measure in node.measures if measure.of is not None)
+        case a.Window():
+            return tuple(found.of for found in node.functions if not isinstance(found, a.RowNumber))
+        case _:
+            return ()
+
+
+def _sorts(found: Typed) -> int:
+    """Return how many times a relation orders, hashes or matches all its rows."""
+    width = 1 + len(found.schema.columns) // 100
+    match found.node:
+        case a.Cap():
+            # Every column takes part in the order.
+            return (1 if found.node.groups is None else 4) * width
+        case a.Window():
+            return width * len(found.node.functions)
+        case a.Align() | a.PerUnit():
+            return 1
+        case a.Split():
+            return 2
+        case _:
+            return 0
+
+
+def _scanned(found: Typed, cards: Mapping[str, Card]) -> int:
+    """Return the rows a relation brings in: those of a table, and those an alignment makes more."""
+    match found.node:
+        case a.Table():
+            return found.schema.limit
+        case a.Align():
+            return max(0, found.schema.limit - sum(source.schema.limit for source in found.sources))
+        case a.Lookup():
+            return cards[found.node.rows.table].row_limit if isinstance(found.node.rows, a.Reference) else 0
+        case _:
+            return 0
 
 
 def _branches(node: a.Scalar, schema: Schema) -> tuple[Grid, int]:

@@ -37,14 +37,16 @@ class Engine:
         self._store = Store(threads, memory_limit)
         self._cursor = self._store.cursor()
 
-    def load(self, name: str, card: Card, parts: pa.Table | Iterable[pa.Table], secret: bytes) -> None:
+    def load(
+        self, name: str, card: Card, parts: pa.Table | Iterable[pa.Table], secret: bytes, shared: bytes = b""
+    ) -> None:
         """Load a table canonically; see ``Store.add``.
 
         Raises:
             MalformedError: The capsule does not fit its card; texts of the engine, which can hold data, are dropped.
         """
         try:
-            self._store.add(name, card, [parts] if isinstance(parts, pa.Table) else parts, secret)
+            self._store.add(name, card, [parts] if isinstance(parts, pa.Table) else parts, secret, shared)
         except (duckdb.Error, pa.ArrowException):
             raise MalformedError("capsule.load", f"the table {name} could not be loaded") from None
 

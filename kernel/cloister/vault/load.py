@@ -1,6 +1,6 @@
 """Canonical load: raw tables become integer tables in a locked-down, in-memory DuckDB.
 
-What the analysis relies on is made a fact of storage here: every row belongs to one unit (a keyed hash of the
+What the analysis relies on is made a fact of storage here: every row belongs to one unit (a hash of the
 normalised key), no unit has more than ``rows_per_unit`` rows (kept by the keyed hash of the row, never by position),
 every value is an integer within its grid. Rows are sorted by unit; nothing depends on the order in which rows arrive.
 """
@@ -19,7 +19,9 @@ import pyarrow as pa
 from cloister.contract.card import Card
 from cloister.errors import MalformedError
 from cloister.plan.grid import Grid, of_column
+from cloister.plan.typing import NO_UNIT
 from cloister.vault.canonical import canonical, column, key_bytes
+from cloister.wire import canonical as canonical_json
 
 CONFIG = {
     "enable_external_access": "false",
@@ -40,8 +42,10 @@ Unsigned = npt.NDArray[np.uint64]
 class Store:
     """The vault's tables. Load with ``add``; queries run on ``cursor()``. The configuration is locked from the start.
 
-    A table lives as ``t<i>`` with columns ``unit`` (dense number), ``uhash`` and ``row`` (keyed hashes) and ``c<j>``,
-    the card's j-th column; identifiers are generated, so no name from outside reaches SQL.
+    A table lives as ``t<i>`` with columns ``unit`` (128 bits of a hash of the normalised key), ``row`` (a keyed hash of
+    the row), ``flags`` and ``c<j>``, the card's j-th column; a reference table has the columns only, each key once.
+    Identifiers are generated, so no name from outside reaches SQL. Bit 0 of ``flags``: the unit had more rows than are
+    kept; bit j + 1: the value of ``c<j>`` was limited (of all columns from the 62nd on: bit 62).
     """
 
     def __init__(self, threads: int = 2, memory_limit: str | None = None) -> None:
@@ -53,14 +57,16 @@ class Store:
         self._loaded = 0
         self.tables: dict[str, str] = {}
 
-    def add(self, name: str, card: Card, parts: Iterable[pa.Table], secret: bytes) -> None:
+    def add(self, name: str, card: Card, parts: Iterable[pa.Table], secret: bytes, shared: bytes = b"") -> None:
         """Load a table from its parts (each with all columns of the card, any order of rows).
 
         Args:
             name: Catalogue name.
             card: Its data card.
             parts: Arrow tables, each a range of rows.
-            secret: Keys the hashes; must be the same across restarts, or answers would change.
+            secret: Keys the hashes of rows; must be the same across restarts, or answers would change.
+            shared: Salts the hashes of units; the same for all tables of a contract, so that they can be aligned. It
+                need not be secret: nothing that leaves rests on nobody knowing a hash.
 
         Raises:
             MalformedError: A column is missing, has an impossible type, or the table is loaded twice.
@@ -68,7 +74,7 @@ class Store:
         if name in self.tables:
             raise MalformedError("capsule.duplicate", f"the table {name} is loaded twice")
         grids = stored_grids(name, card)
-        staged = [self._stage(card, grids, part, secret) for part in parts]
+        staged = [self._stage(card, grids, part, secret, shared) for part in parts]
         rows = pa.concat_tables(staged) if staged else _empty(grids)
         identifier = f"t{self._loaded}"
         self._loaded += 1
@@ -76,8 +82,17 @@ class Store:
         self._connection.register("staged", rows)
         rows = self._connection.sql(f"SELECT * FROM staged ORDER BY {order}").to_arrow_table()  # noqa: S608
         self._connection.unregister("staged")
-        self._connection.register("kept", _cap(rows, card.rows_per_unit))
-        self._connection.execute(f"CREATE TABLE {identifier} AS SELECT * FROM kept")  # noqa: S608
+        columns = [f"c{index}" for index in grids]
+        if card.unit == NO_UNIT:
+            self._connection.register("kept", rows)
+            selected = _each_key_once(card, columns)
+        else:
+            self._connection.register("kept", _cap(rows, card.rows_per_unit))
+            unit = "(upper::UHUGEINT << 64) | lower::UHUGEINT AS unit"
+            flags = f"flags::{_narrowest(len(card.columns))} AS flags"
+            stored = ", ".join([unit, '"row"', flags, *columns])
+            selected = f"SELECT {stored} FROM kept"  # noqa: S608
+        self._connection.execute(f"CREATE TABLE {identifier} AS {selected}")
         self._connection.unregister("kept")
         self.tables[name] = identifier
 
@@ -93,26 +108,27 @@ class Store:
         """Release all memory."""
         self._connection.close()
 
-    def _stage(self, card: Card, grids: dict[int, Grid], part: pa.Table, secret: bytes) -> pa.Table:
+    def _stage(self, card: Card, grids: dict[int, Grid], part: pa.Table, secret: bytes, shared: bytes) -> pa.Table:
         missing = [item.name for item in card.columns if item.name not in part.column_names]
         if missing:
             raise MalformedError("capsule.schema", f"the capsule of {card.name} lacks declared columns")
         keys = key_bytes(card, part)
-        upper, lower = self._unit_hashes(keys, secret)
+        upper, lower = self._unit_hashes(keys, _unit_salt(card, shared))
         keep = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
         mixer = _Mixer(secret, upper, lower)
         arrays: dict[str, pa.Array] = {}
+        flags = np.zeros(len(upper), np.int64)
         for index, grid in grids.items():
             found = canonical(card.columns[index], grid, part[card.columns[index].name])
             keep = keep & ~found.dropped
             mixer.add(found.values, found.valid)
+            flags |= found.limited.astype(np.int64) << min(index + 1, 62)
             arrays[f"c{index}"] = pa.array(found.values, mask=~found.valid).cast(storage_type(grid))
         first = {"upper": pa.array(upper), "lower": pa.array(lower), "row": pa.array(mixer.state)}
-        return pa.table({**first, **arrays}).filter(pa.array(keep))
+        return pa.table({**first, **arrays, "flags": pa.array(flags)}).filter(pa.array(keep))
 
-    def _unit_hashes(self, keys: pa.Array, secret: bytes) -> tuple[Unsigned, Unsigned]:
-        """Return 128 bits of SHA-256(secret || key) for every row, in two halves."""
-        salt = hashlib.sha256(b"cloister/unit/v1" + secret).digest()
+    def _unit_hashes(self, keys: pa.Array, salt: bytes) -> tuple[Unsigned, Unsigned]:
+        """Return 128 bits of SHA-256(salt || key) for every row, in two halves."""
         self._connection.register("keys", pa.table({"key": keys}))
         hashes = self._connection.execute(
             "SELECT ('0x' || hash[1:16])::UBIGINT AS upper, ('0x' || hash[17:32])::UBIGINT AS lower"
@@ -125,7 +141,8 @@ class Store:
 
 def stored_grids(name: str, card: Card) -> dict[int, Grid]:
     """Return the grids of the columns that storage holds, by position in the card (opaque columns are not stored)."""
-    grids = {index: of_column(name, item, is_key=item.name in card.key) for index, item in enumerate(card.columns)}
+    opaque = card.key if card.unit != NO_UNIT else ()
+    grids = {index: of_column(name, item, is_key=item.name in opaque) for index, item in enumerate(card.columns)}
     for key in card.key:
         column(card, key)
     return {index: grid for index, grid in grids.items() if grid.kind != "opaque"}
@@ -163,20 +180,47 @@ def _mix(state: Unsigned) -> Unsigned:
     return state ^ (state >> np.uint64(31))
 
 
+def _unit_salt(card: Card, shared: bytes) -> bytes:
+    """Units of one type whose keys are compared alike get comparable hashes, others do not."""
+    kinds = [column(card, name).type for name in card.key]
+    described = canonical_json.encode({"unit": card.unit, "key": kinds, "normaliser": card.normaliser})
+    return hashlib.sha256(b"cloister/unit/v2" + shared + described).digest()
+
+
+def _each_key_once(card: Card, columns: list[str]) -> str:
+    """Select the first row of each stored key: what is equal after clipping is one key, or rows would multiply."""
+    positions = {item.name: index for index, item in enumerate(card.columns)}
+    keys = [f"c{positions[name]}" for name in card.key]
+    first = f'row_number() OVER (PARTITION BY {", ".join(keys)} ORDER BY "row", {", ".join(columns)}) = 1'
+    present = " AND ".join(f"{name} IS NOT NULL" for name in keys)
+    return f"SELECT {', '.join(columns)} FROM kept WHERE {present} QUALIFY {first}"  # noqa: S608
+
+
 def _cap(rows: pa.Table, most: int) -> pa.Table:
-    """Keep the first ``most`` rows of each unit of a table sorted by unit and row hash, and number the units."""
+    """Keep the first ``most`` rows of each unit of a table sorted by unit and row hash; flag units that had more."""
     upper, lower = (np.asarray(rows[name].to_numpy()) for name in ("upper", "lower"))
     starts = np.ones(len(upper), np.bool_)
     starts[1:] = (upper[1:] != upper[:-1]) | (lower[1:] != lower[:-1])
     unit = np.cumsum(starts) - 1
     position = np.arange(len(upper)) - np.flatnonzero(starts)[unit] if len(upper) else unit
-    kept = rows.drop_columns(["upper", "lower", "row"])
-    kept = kept.add_column(0, "row", pa.array(np.asarray(rows["row"].to_numpy()).view(np.int64)))
-    kept = kept.add_column(0, "uhash", pa.array(upper.view(np.int64)))
-    kept = kept.add_column(0, "unit", pa.array(unit.astype(np.int64)))
+    flags = np.asarray(rows["flags"].to_numpy()) | (np.bincount(unit)[unit] > most if len(unit) else unit)
+    kept = rows.set_column(rows.column_names.index("row"), "row", pa.array(_signed(rows["row"])))
+    kept = kept.set_column(kept.column_names.index("flags"), "flags", pa.array(flags))
     return kept.filter(pa.array(position < most))
+
+
+def _signed(hashes: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    return np.asarray(hashes.to_numpy()).view(np.int64)
+
+
+def _narrowest(columns: int) -> str:
+    """Return the integer type for one bit per column and one for the unit."""
+    return next(
+        (kind for kind, bits in (("TINYINT", 7), ("SMALLINT", 15), ("INTEGER", 31)) if columns < bits), "BIGINT"
+    )
 
 
 def _empty(grids: dict[int, Grid]) -> pa.Table:
     hashes = {name: pa.array([], pa.uint64()) for name in ("upper", "lower", "row")}
-    return pa.table({**hashes, **{f"c{index}": pa.array([], storage_type(grid)) for index, grid in grids.items()}})
+    columns = {f"c{index}": pa.array([], storage_type(grid)) for index, grid in grids.items()}
+    return pa.table({**hashes, **columns, "flags": pa.array([], pa.int64())})

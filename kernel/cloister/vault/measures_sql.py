@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from cloister.plan.grid import Grid
 from cloister.plan.layout import GRAM_SCALE, Component
+from cloister.vault.relations_sql import Source
 from cloister.vault.scalars_sql import Lowered, Parameters, lower, wide
 
 
-def sums(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
+def sums(part: Component, index: int, source: Source, bind: Parameters, inner: list[str]) -> list[str]:
     """Return the aggregates a component is assembled from; see ``integers``."""
+    scope = source.scope
     if part.role == "gram":
         return _gram(part, index, scope, bind, inner)
     if not part.terms:

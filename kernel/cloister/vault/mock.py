@@ -57,7 +57,7 @@ class MockVault:
             for name in question.grant.tables:
                 if name not in self._loaded:
                     card = question.grant.cards[name]
-                    self._engine.load(name, card, mock_table(card), _MOCK_SECRET)
+                    self._engine.load(name, card, mock_table(card), _MOCK_SECRET, self._terms.digest.encode())
                     self._loaded.add(name)
         raw = add_noise(self._engine.run(question.analysis), question.price.sigmas)
         return Answered(describe.rehearsal(question, raw, self._terms), rehearsals=(describe.rehearsed(question),))

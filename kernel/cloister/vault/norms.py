@@ -22,15 +22,22 @@ class Bound(msgspec.Struct, frozen=True):
     l2_squared: int
 
 
-def bound(part: Component, rows: int, per_cell: int) -> Bound:
-    """Return the norms of a component for units of at most ``rows`` rows, ``per_cell`` of them in one cell."""
+def bound(part: Component, rows: int, per_cell: int, mode: str = "add") -> Bound:
+    """Return the norms of a component for units of at most ``rows`` rows, ``per_cell`` of them in one cell.
+
+    Where rows are replaced, one vector takes the place of another: L1 doubles; so does L2, but for values of one sign
+    the two vectors have no negative product, and L2 grows by sqrt(2) only; a single integer moves from one end of its
+    range to the other.
+    """
     full, rest = divmod(rows, per_cell)
     most = max(1, reach(part))
-    return Bound(
-        l1=part.width * rows * most,
-        linf=min(rows, per_cell) * most,
-        l2_squared=part.width * most**2 * (full * per_cell**2 + rest**2),
-    )
+    square = part.width * most**2 * (full * per_cell**2 + rest**2)
+    here = min(rows, per_cell)
+    if mode == "add":
+        return Bound(part.width * rows * most, here * most, square)
+    span = max(1, max(part.hi, 0) - min(part.lo, 0))
+    one_sign = part.lo >= 0 or part.hi <= 0
+    return Bound(2 * part.width * rows * most, here * span, (2 if one_sign else 4) * square)
 
 
 def reach(part: Component) -> int:

@@ -55,7 +55,7 @@ def name_question(
         contract=terms.digest,
         analyst="" if terms.contract.share_releases else analyst,
     )
-    accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.tables)}
+    accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.scanned)}
     return Question(
         plan=plan,
         document=codec.encode(plan),

@@ -99,9 +99,9 @@ def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
         case a.IsNull():
             return f"({parts[0][0]} IS NULL)"
         case a.Fill():
-            return f"COALESCE({', '.join(_aligned(parts[0], parts[1], bind))})"
+            return f"COALESCE({', '.join(aligned(parts[0], parts[1], bind))})"
         case a.Case():
-            then, otherwise = _aligned(parts[1], parts[2], bind)
+            then, otherwise = aligned(parts[1], parts[2], bind)
             return f"(CASE WHEN {condition(parts[0])} THEN {then} ELSE {otherwise} END)"
         case a.IsIn():
             return _is_in(node, parts[0], bind)
@@ -137,7 +137,7 @@ def _compare(kind: str, nodes: tuple[a.Scalar, a.Scalar], parts: list[Lowered], 
     if isinstance(nodes[1], a.Number):
         test = _threshold(kind, left, rational(nodes[1].value), bind)
     elif left[1].kind == right[1].kind and left[1].kind in ("date", "category"):
-        sides = _aligned(left, right, bind)
+        sides = aligned(left, right, bind)
         test = f"({sides[0]} {_OPERATORS[kind]} {sides[1]})"
     else:
         step = shared_step(number(left[1], ""), number(right[1], ""))
@@ -183,7 +183,7 @@ def _index(value: a.Scalar, grid: Grid) -> int | None:
             return index.numerator if index.denominator == 1 else None
 
 
-def _aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]:
+def aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]:
     """Return both expressions as integers of one common grid (or both as booleans)."""
     kinds = {left[1].kind, right[1].kind}
     if kinds == {"bool"}:

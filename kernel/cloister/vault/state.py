@@ -86,14 +86,14 @@ class VaultState:
         deadline = Deadline(load_ms(card))
         try:
             table = open_capsule(Path(directory), terms, provider, card, data_key)
-            self.engine.load(name, card, table, load_secret(data_key))
+            self.engine.load(name, card, table, load_secret(data_key), self.terms.digest.encode())
         finally:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
         self._loaded.add(name)
 
     def sessions(self, question: Question) -> tuple[BrokerSession, ...]:
-        """Return the sessions a release rests on, one per broker concerned."""
-        brokers = {account.broker.did: account.broker for account in question.accounts}
+        """Return the sessions a release rests on, one per broker that keeps a table's keys."""
+        brokers = {broker.did: broker for broker in map(self.terms.broker_of, question.grant.tables)}
         return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
 
     def sealing_key(self, question: Question) -> bytes:
