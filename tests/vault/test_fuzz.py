@@ -12,6 +12,7 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
+from fuzz_relations import ACCOUNTS, Loaded, RelationPlanner, make_cards, make_tables, without_a_unit
 from vault_fuzzing import TABLE, Bench, Planner, make_card, make_rows, neighbour, to_arrow, violations
 
 from cloister.vault.interpret import interpret
@@ -91,3 +92,38 @@ def test_large_tables_keep_the_claims_too(bench, seed):
         assert not violations(analysis, first, second), plan
     for table in tables:
         table.drop()
+
+
+def run_world(seed: int, *, plans: int = 6, reference: bool = True) -> list[str]:
+    """Tables of two accounts and, per account, a neighbour; returns what went wrong."""
+    rng = random.Random(f"relations {seed}")
+    cards = make_cards(rng)
+    tables = make_tables(cards, rng)
+    whole = Loaded.of(cards, tables, rng)
+    others = {account: Loaded.of(cards, without_a_unit(cards, tables, account, rng), rng) for account in ACCOUNTS}
+    planner, problems = RelationPlanner(cards, rng), []
+    for number in range(plans):
+        plan, analysis = planner.plan()
+        first = whole.exact(analysis)
+        told = f"seed {seed}, plan {number}"
+        if reference and interpret(plan, cards, whole.rows()) != first:
+            problems.append(f"{told}: engine and interpreter disagree\n{plan}")
+        for account, other in others.items():
+            second, claim = other.exact(analysis), analysis.claims.get(account)
+            if claim is None:
+                if first != second:
+                    problems.append(f"{told}: an account that is not charged changes the answer\n{plan}")
+                continue
+            problems += [
+                f"{told}: {account}: {text}\n{plan}" for text in violations(analysis, first, second, claim.bounds)
+            ]
+    for loaded in (whole, *others.values()):
+        loaded.close()
+    return problems
+
+
+@pytest.mark.timeout(3600)
+def test_no_plan_over_several_tables_moves_more_than_it_claims_per_account():
+    for seed in range(max(1, TRIALS // 20)):
+        problems = run_world(seed)
+        assert not problems, problems[0]

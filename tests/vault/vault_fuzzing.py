@@ -150,10 +150,10 @@ class Loaded:
         self.store.drop(self.name)
 
 
-def violations(analysis, first: list[int], second: list[int]) -> list[str]:
-    """Where two exact results are further apart than the analysis claims, in any norm."""
+def violations(analysis, first: list[int], second: list[int], bounds=None) -> list[str]:
+    """Where two exact results are further apart than the analysis claims (of any account, or these), in any norm."""
     width, start, found = analysis.layout.width, 0, []
-    for part, bound in zip(analysis.layout.components, analysis.bounds, strict=True):
+    for part, bound in zip(analysis.layout.components, bounds or analysis.bounds, strict=True):
         change = [
             abs(x - y)
             for offset in range(start, start + part.width)

@@ -112,9 +112,13 @@ class Store:
         missing = [item.name for item in card.columns if item.name not in part.column_names]
         if missing:
             raise MalformedError("capsule.schema", f"the capsule of {card.name} lacks declared columns")
-        keys = key_bytes(card, part)
-        upper, lower = self._unit_hashes(keys, _unit_salt(card, shared))
-        keep = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
+        if card.unit == NO_UNIT:
+            upper = lower = np.zeros(part.num_rows, np.uint64)
+            keep = np.ones(part.num_rows, np.bool_)
+        else:
+            keys = key_bytes(card, part)
+            upper, lower = self._unit_hashes(keys, _unit_salt(card, shared))
+            keep = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
         mixer = _Mixer(secret, upper, lower)
         arrays: dict[str, pa.Array] = {}
         flags = np.zeros(len(upper), np.int64)
