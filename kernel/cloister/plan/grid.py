@@ -1,9 +1,10 @@
 """Grids: the exact type of every value a plan can compute.
 
 A value is an integer ``i`` on a grid; a number is ``i * step``, a date is ``i`` days after 1970-01-01, a
-category is the ``i``-th entry of a closed domain, a boolean is 0 or 1. Every grid knows the whole range
-``lo..hi`` its integers can take. Ranges are computed exactly, and a value whose range might not fit in 62 bits
-is refused: storage and engine never saturate behind the analyst's back.
+category is the ``i``-th entry of a closed domain, a boolean is 0 or 1. Only a free text is no integer: its
+range is that of its length in code points. Every grid knows the whole range ``lo..hi`` its integers can take.
+Ranges are computed exactly, and a value whose range might not fit in 62 bits is refused: storage and engine never
+saturate behind the analyst's back.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cloister.plan.numbers import common_step, days, rational
 
 LIMIT = 2**62
 MAX_COLUMN_POINTS = 2**53
+MAX_TEXT = 256
 _MAX_STEP_BITS = 512
 
 Kind = Literal["bool", "number", "date", "category", "text", "opaque"]
@@ -29,7 +31,7 @@ class Grid(msgspec.Struct, frozen=True):
     """The type of a column or expression.
 
     ``lo`` and ``hi`` bound its integers, both included; ``uses`` names every (table, column) the value depends on.
-    An ``opaque`` column (a unit key, text without a domain, a number without bounds) can be computed with by nobody.
+    An ``opaque`` column (a unit key, a number without bounds) can be computed with by nobody.
     """
 
     kind: Kind
@@ -47,8 +49,8 @@ class Grid(msgspec.Struct, frozen=True):
 
     @property
     def points(self) -> int:
-        """How many values the grid has."""
-        return self.hi - self.lo + 1
+        """How many values the grid has (of free text: more than can be counted)."""
+        return LIMIT if self.kind == "text" else self.hi - self.lo + 1
 
 
 BOOL = Grid("bool", 0, 1)
@@ -126,7 +128,7 @@ def of_column(table: str, column: Column, *, is_key: bool) -> Grid:
         return Grid("bool", 0, 1, nullable=column.nullable, uses=uses)
     if column.type == "string":
         if column.domain is None:
-            return opaque
+            return Grid("text", 0, MAX_TEXT, nullable=column.nullable, uses=uses)
         domain = column_domain(column)
         return Grid("category", 0, len(domain) - 1, nullable=column.nullable, domain=domain, uses=uses)
     if column.low is None or column.high is None or (column.type == "decimal" and column.step is None):

@@ -14,11 +14,16 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan import rules_dates as dates
+from cloister.plan import rules_numbers as numbers
+from cloister.plan import rules_text as texts
 from cloister.plan.grid import BOOL, Grid, Uses, fit, merged_domain, on_step, shared_step
+from cloister.plan.kinds import as_number, mismatch
 from cloister.plan.numbers import common_step, days, rational
 
 MAX_IS_IN = 1000
 MAX_EDGES = 1001
+number = as_number
 LITERALS = (a.Number, a.Text, a.Boolean, a.Date)
 LiteralNode: TypeAlias = a.Number | a.Text | a.Boolean | a.Date
 
@@ -26,11 +31,9 @@ LiteralNode: TypeAlias = a.Number | a.Text | a.Boolean | a.Date
 def children(node: a.Scalar) -> tuple[a.Scalar, ...]:
     """Return the direct sub-expressions of ``node``, in a fixed order."""
     match node:
-        case a.Arithmetic() | a.Compare():
+        case a.Arithmetic() | a.Compare() | a.Quotient():
             return (node.left, node.right)
-        case a.Scale() | a.Negate() | a.Abs() | a.Not() | a.IsNull() | a.Clip() | a.Cut():
-            return (node.term,)
-        case a.And() | a.Or():
+        case a.And() | a.Or() | a.Concat():
             return node.terms
         case a.Fill():
             return (node.term, node.value)
@@ -38,8 +41,12 @@ def children(node: a.Scalar) -> tuple[a.Scalar, ...]:
             return (node.when, node.then, node.otherwise)
         case a.IsIn():
             return (node.term, *node.values)
-        case _:
+        case a.Only():
+            return (node.term, node.when)
+        case a.Col() | a.Number() | a.Text() | a.Boolean() | a.Date():
             return ()
+        case _:
+            return (node.term,)
 
 
 def literal(node: LiteralNode) -> Grid:
@@ -66,15 +73,6 @@ def combine(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
     """
     uses: Uses = frozenset().union(*(part.uses for part in parts))
     return msgspec.structs.replace(_rule(node, parts), uses=uses)
-
-
-def number(grid: Grid, what: str) -> Grid:
-    """Return ``grid`` as numbers (True counts 1, False 0), or refuse."""
-    if grid.kind == "number":
-        return grid
-    if grid.kind == "bool":
-        return msgspec.structs.replace(grid, kind="number")
-    raise _mismatch(what, "a number", grid)
 
 
 def bounds(node: a.Clip, kind: str) -> tuple[Fraction, Fraction]:
@@ -111,7 +109,7 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
         case a.And() | a.Or() | a.Not():
             for part in parts:
                 if part.kind != "bool":
-                    raise _mismatch(f"`{node.__class__.__name__.lower()}`", "a condition", part)
+                    raise mismatch(f"`{node.__class__.__name__.lower()}`", "a condition", part)
             return BOOL
         case a.IsNull():
             _refuse_opaque(parts[0])
@@ -121,7 +119,7 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
             return msgspec.structs.replace(union("fill", parts[0], parts[1]), nullable=False)
         case a.Case():
             if parts[0].kind != "bool":
-                raise _mismatch("`case`", "a condition", parts[0])
+                raise mismatch("`case`", "a condition", parts[0])
             joined = union("case", parts[1], parts[2])
             return msgspec.structs.replace(joined, nullable=parts[1].nullable or parts[2].nullable)
         case a.IsIn():
@@ -133,14 +131,43 @@ def _rule(node: a.Scalar, parts: tuple[Grid, ...]) -> Grid:
             return _clip(node, parts[0])
         case a.Cut():
             return _cut(node, parts[0])
+        case a.Only():
+            _refuse_opaque(parts[0])
+            if parts[1].kind != "bool":
+                raise mismatch("`only`", "a condition", parts[1])
+            return msgspec.structs.replace(parts[0], nullable=True)
+        case a.Modulo() | a.Round() | a.Quotient() | a.Curve():
+            return _numeric(node, parts)
+        case a.DatePart():
+            return dates.date_part(node, parts[0])
+        case a.DateFloor():
+            return dates.date_floor(node, parts[0])
+        case a.DateShift():
+            return dates.date_shift(node, parts[0])
+        case a.Letters() | a.Length() | a.Matches() | a.Slice() | a.Replace() | a.Concat() | a.Recode() | a.Parse():
+            return texts.rule(node, parts)
         case _:
             raise PlanError("plan.node", "a column reference is resolved against its relation")
+
+
+def _numeric(node: a.Modulo | a.Round | a.Quotient | a.Curve, parts: tuple[Grid, ...]) -> Grid:
+    match node:
+        case a.Modulo():
+            return numbers.modulo(node, parts[0])
+        case a.Round():
+            return numbers.rounded(node, parts[0])
+        case a.Quotient():
+            return numbers.quotient(node, *parts)
+        case a.Curve():
+            return numbers.curve(node, parts[0])
 
 
 def _arithmetic(node: a.Arithmetic, left: Grid, right: Grid) -> Grid:
     nullable = left.nullable or right.nullable
     if left.kind == right.kind == "date" and node.kind == "sub":
         return fit(Grid("number", left.lo - right.hi, left.hi - right.lo, nullable=nullable))
+    if left.kind == "date" or right.kind == "date":
+        return dates.shifted(node.kind, left, right)
     left, right = number(left, f"`{node.kind}`"), number(right, f"`{node.kind}`")
     if node.kind == "mul":
         corners = sorted(x * y for x in (left.lo, left.hi) for y in (right.lo, right.hi))
@@ -205,10 +232,12 @@ def union(what: str, left: Grid, right: Grid) -> Grid:
     if left.kind == right.kind == "category":
         domain = merged_domain(left, right)
         return Grid("category", 0, len(domain) - 1, domain=domain)
+    if {left.kind, right.kind} in ({"text"}, {"text", "category"}):
+        return Grid("text", 0, max(texts.length(left), texts.length(right)))
     if left.kind == right.kind and left.kind in ("bool", "date"):
         return Grid(left.kind, min(left.lo, right.lo), max(left.hi, right.hi))
     if left.kind in ("opaque", "date") or right.kind in ("opaque", "date", "category"):
-        raise _mismatch(f"`{what}`", f"a {left.kind} in both branches", right if left.kind != "opaque" else left)
+        raise mismatch(f"`{what}`", f"a {left.kind} in both branches", right if left.kind != "opaque" else left)
     left, right = number(left, f"`{what}`"), number(right, f"`{what}`")
     step = shared_step(left, right)
     left, right = on_step(left, step), on_step(right, step)
@@ -219,13 +248,13 @@ def comparable(left: Grid, right: Grid, *, ordered: bool) -> None:
     """Refuse kinds of values that cannot be compared."""
     _refuse_opaque(left)
     _refuse_opaque(right)
-    numeric = ("number", "bool")
-    if left.kind != right.kind and not (left.kind in numeric and right.kind in numeric):
-        raise _mismatch("a comparison", f"a {left.kind} on both sides", right)
-    if left.kind == "category" and ordered:
+    pairs = (("number", "bool"), ("category", "text"))
+    if left.kind != right.kind and not any(left.kind in pair and right.kind in pair for pair in pairs):
+        raise mismatch("a comparison", f"a {left.kind} on both sides", right)
+    if left.kind in ("category", "text") and ordered:
         raise PlanError(
             "plan.types",
-            "categories have no order",
+            "categories and texts have no order",
             next_step="compare with == or !=, or list the values",
             nearest=("column.isin([...])",),
         )
@@ -233,7 +262,7 @@ def comparable(left: Grid, right: Grid, *, ordered: bool) -> None:
 
 def _refuse_opaque(grid: Grid) -> None:
     if grid.kind == "opaque":
-        raise _mismatch("an expression", "a typed value", grid)
+        raise mismatch("an expression", "a typed value", grid)
 
 
 def _need_literals(what: str, values: tuple[a.Scalar, ...]) -> None:
@@ -243,19 +272,3 @@ def _need_literals(what: str, values: tuple[a.Scalar, ...]) -> None:
         raise PlanError(
             "plan.literal", f"`{what}` takes literals only", next_step="use `case` to choose between columns"
         )
-
-
-def _mismatch(what: str, wanted: str, got: Grid) -> PlanError:
-    if got.kind == "opaque":
-        names = ", ".join(sorted(column for _, column in got.uses))
-        return PlanError(
-            "plan.opaque",
-            f"column {names} can identify a unit, and nothing else: it has no declared bounds or domain",
-            clause="the data card declares no bounds (number, date) or domain (text) for it",
-            next_step="use a column with declared bounds or domain, or ask the provider to declare them",
-        )
-    return PlanError(
-        "plan.types",
-        f"{what} needs {wanted}, not a {got.kind}",
-        next_step="compare, cut or subtract to get the kind of value that is needed",
-    )

@@ -253,4 +253,5 @@ def _is_list(value: Any) -> bool:
 
 
 def _word(term: Term) -> str:
-    return {"opaque": "unit key or text without a domain", "category": "category", "date": "date"}[term.grid.kind]
+    words = {"opaque": "unit key", "text": "text without a domain", "category": "category", "date": "date"}
+    return words[term.grid.kind]

@@ -85,7 +85,7 @@ def _typed(values: pd.Series, term: Term) -> pd.Series:
         return pd.Series(pd.Categorical(values, categories=list(term.domain)), index=values.index)
     if term.grid.kind == "date":
         return pd.to_datetime(values).astype("datetime64[s]")
-    if term.grid.kind == "opaque":
+    if term.grid.kind in ("opaque", "text"):
         return values if pd.api.types.is_numeric_dtype(values.dtype) else values.astype(str)
     return values.astype(dtypes.of(term))
 

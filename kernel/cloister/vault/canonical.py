@@ -2,7 +2,8 @@
 
 Every conversion is a function of one value only and never fails on a value: NaN, infinities and what cannot be read are
 null, out of bounds is clipped, out of domain is ``(other)``. A null in a column that was not declared nullable is
-``(other)`` for categories and otherwise marks the row to be dropped. After this step no float exists.
+``(other)`` for categories, empty for free text and otherwise marks the row to be dropped. Free text is Unicode, cut to
+256 code points. After this step no float exists.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import pyarrow.compute as pc
 
 from cloister.contract.card import OTHER, Card, Column
 from cloister.errors import MalformedError
-from cloister.plan.grid import Grid, column_step
+from cloister.plan.grid import MAX_TEXT, Grid, column_step
 from cloister.plan.numbers import rational
 
-MAX_TEXT = 256
 _DAY_MS = 86_400_000
 _WIDE = 2**62
 
@@ -66,6 +66,23 @@ def canonical(column: Column, grid: Grid, raw: pa.ChunkedArray) -> Canonical:
             dropped = ~valid
         valid = np.ones(len(values), np.bool_)
     return Canonical(np.where(valid, values, 0), valid, dropped, limited)
+
+
+def free_text(column: Column, raw: pa.ChunkedArray) -> pa.Array:
+    """Return a column of free text as valid Unicode of at most 256 code points.
+
+    Raises:
+        MalformedError: The Arrow type is not one of text.
+    """
+    array = _flat(raw)
+    if not (_is_text(array.type) or pa.types.is_null(array.type)):
+        raise _mismatch(column, array.type)
+    data = pc.cast(array, pa.large_binary())
+    try:
+        text = pc.utf8_slice_codeunits(pc.cast(data, pa.large_string()), 0, MAX_TEXT)
+    except pa.ArrowInvalid:
+        text = _read_bytes(data)
+    return text if column.nullable else pc.fill_null(text, "")
 
 
 def key_bytes(card: Card, table: pa.Table) -> pa.Array:
@@ -119,15 +136,17 @@ def _codes(column: Column, grid: Grid, array: pa.Array) -> tuple[Integers, Mask,
     valid = _valid(array)
     text = pc.cast(array, pa.large_string())
     if len(text) and (pc.max(pc.binary_length(text)).as_py() or 0) > MAX_TEXT:
-        text = pa.array(
-            [None if item is None else item.decode(errors="replace")[:MAX_TEXT]
-             for item in pc.cast(text, pa.large_binary()).to_pylist()], pa.large_string()
-        )  # fmt: skip
+        text = _read_bytes(pc.cast(text, pa.large_binary()))
     domain = pa.array([label.encode() for label in grid.domain], pa.large_binary())
     found = pc.index_in(pc.cast(text, pa.large_binary()), value_set=domain, skip_nulls=True)
     codes = pc.fill_null(pc.cast(found, pa.int64()), grid.domain.index(OTHER))
     unknown = np.asarray(found.is_null().to_numpy(zero_copy_only=False))
     return codes.to_numpy(zero_copy_only=False), valid, valid & unknown
+
+
+def _read_bytes(data: pa.Array) -> pa.Array:
+    texts = [None if item is None else item.decode(errors="replace")[:MAX_TEXT] for item in data.to_pylist()]
+    return pa.array(texts, pa.large_string())
 
 
 def _booleans(column: Column, array: pa.Array) -> tuple[Integers, Mask]:

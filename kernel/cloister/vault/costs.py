@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import get_args
 
 import msgspec
 
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import Grid, merged_domain, moved_codes
+from cloister.plan.grid import MAX_TEXT, Grid, merged_domain, moved_codes
 from cloister.plan.layout import Layout
 from cloister.plan.rules import children, combine
+from cloister.plan.texts import TextNode
 from cloister.plan.typing import Schema, Typed
 
 MAX_ROW_OPERATIONS = 10**12
 MAX_OPERATIONS = 5_000
 MAX_PRODUCTS = 5_000
 MAX_SORTS = 32
+_LETTERS_PER_OPERATION = 32
+_TEXT_OPERATIONS = dict.fromkeys(get_args(TextNode), MAX_TEXT // _LETTERS_PER_OPERATION)
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -132,6 +137,13 @@ def _branches(node: a.Scalar, schema: Schema) -> tuple[Grid, int]:
         return schema.grid(node.name), 0
     parts = [_branches(child, schema) for child in children(node)]
     grids, found = tuple(grid for grid, _ in parts), sum(count for _, count in parts)
+    closed = all(grid.kind == "category" for grid in grids)
+    if isinstance(node, TextNode):
+        # A lookup over the domain, or the labels of the categories that are put together with free text.
+        sizes = [len(grid.domain) for grid in grids if grid.kind == "category"]
+        found += math.prod(sizes) if closed else sum(sizes)
+    if isinstance(node, a.Case | a.Fill | a.Compare) and {grids[-1].kind, grids[-2].kind} == {"text", "category"}:
+        found += sum(len(grid.domain) for grid in grids[-2:])
     if isinstance(node, a.Case | a.Fill | a.Compare) and grids[-1].kind == grids[-2].kind == "category":
         domain = merged_domain(grids[-2], grids[-1])
         if domain != grids[-1].domain:
@@ -147,7 +159,33 @@ def _nodes(node: a.Scalar, columns: Mapping[str, int] = MappingProxyType({})) ->
     """
     if isinstance(node, a.Col):
         return columns.get(node.name, 1)
+    if isinstance(node, a.Quotient):
+        # As written out: limits and floors for divisors of both signs.
+        return 8 + 5 * _nodes(node.left, columns) + 9 * _nodes(node.right, columns)
     inside = sum(_nodes(child, columns) for child in children(node))
-    if isinstance(node, a.Clip):
-        return 1 + 4 * inside
-    return 1 + inside * (len(node.edges) if isinstance(node, a.Cut) else 1)
+    return _TEXT_OPERATIONS.get(type(node), 1) + _size(node) + inside * _mentions(node)
+
+
+def _mentions(node: a.Scalar) -> int:
+    """Return how often the SQL of a node repeats that of its term."""
+    match node:
+        case a.Clip():
+            return 4
+        case a.Cut():
+            return len(node.edges)
+        case a.Round(kind="even") | a.Curve() | a.Recode() | a.Parse():
+            return 2
+        case _:
+            return 1
+
+
+def _size(node: a.Scalar) -> int:
+    """Return the work of a text scalar that its public arguments decide, in row operations."""
+    match node:
+        case a.Replace():
+            # Every occurrence can grow; only then is the result cut.
+            return MAX_TEXT * len(node.new) // (len(node.old) or 1) // _LETTERS_PER_OPERATION
+        case a.Recode():
+            return len(node.labels)
+        case _:
+            return 0

@@ -28,7 +28,7 @@ def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str,
         codes = [index_of(row.values[key.name], key.grid) for key in frame.keys]
         if any(code is None for code in codes):
             continue
-        cell = cells[tuple((code or 0) - key.grid.lo for code, key in zip(codes, frame.keys, strict=True))]
+        cell = cells[tuple(int(code or 0) - key.grid.lo for code, key in zip(codes, frame.keys, strict=True))]
         added = [number for part in frame.components for number in contribution(part, row.values)]
         totals[cell] = [total + number for total, number in zip(totals[cell], added, strict=True)]
     return [number for total in totals for number in total]

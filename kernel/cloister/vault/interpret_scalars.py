@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -10,19 +11,23 @@ from itertools import pairwise
 from typing import Any
 
 from cloister.plan import algebra as a
+from cloister.plan.curves import CURVE_STEP, curve_index
 from cloister.plan.grid import Grid
+from cloister.plan.rules import children
+from cloister.vault.interpret_values import Value, date_value, number, quotient, text_value, whole
 
-Value = bool | Fraction | datetime.date | str | None
+__all__ = ["Value", "evaluate", "index_of", "natural", "number", "whole"]
+
 _EPOCH = datetime.date(1970, 1, 1)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
 }  # fmt: skip
 
 
-def natural(index: int | bool | None, grid: Grid) -> Value:
-    """Return the natural value of a stored integer."""
-    if index is None:
-        return None
+def natural(index: int | bool | str | None, grid: Grid) -> Value:
+    """Return the natural value of a stored integer (or free text)."""
+    if index is None or isinstance(index, str):
+        return index
     if grid.kind == "bool":
         return bool(index)
     if grid.kind == "category":
@@ -30,12 +35,12 @@ def natural(index: int | bool | None, grid: Grid) -> Value:
     return _EPOCH + datetime.timedelta(days=index) if grid.kind == "date" else index * grid.step
 
 
-def index_of(value: Value, grid: Grid) -> int | None:
-    """Return the grid integer of a natural value (True counts 1 on a grid of numbers)."""
+def index_of(value: Value, grid: Grid) -> int | str | None:
+    """Return the grid integer of a natural value (True counts 1 on a grid of numbers; free text stays as it is)."""
     if value is None:
         return None
     if isinstance(value, str):
-        return grid.domain.index(value)
+        return value if grid.kind == "text" else grid.domain.index(value)
     if isinstance(value, datetime.date):
         return (value - _EPOCH).days
     return int(value) if grid.kind == "bool" else whole(number(value) / grid.step)
@@ -73,6 +78,10 @@ def evaluate(node: a.Scalar, values: Mapping[str, Value]) -> Value:
             if left is None or right is None:
                 return node.kind == "ne"
             return _COMPARE[node.kind](left, right)
+        case a.Only():
+            return evaluate(node.term, values) if evaluate(node.when, values) is True else None
+        case a.Letters() | a.Length() | a.Matches() | a.Slice() | a.Replace() | a.Concat() | a.Recode() | a.Parse():
+            return text_value(node, [evaluate(term, values) for term in children(node)])
         case _:
             return _arithmetic(node, values)
 
@@ -84,12 +93,28 @@ def _arithmetic(node: a.Scalar, values: Mapping[str, Value]) -> Value:
             return None
         if isinstance(left, datetime.date) and isinstance(right, datetime.date):
             return Fraction((left - right).days)
+        if isinstance(left, datetime.date):
+            return left + datetime.timedelta(whole(number(right))) * (1 if node.kind == "add" else -1)
+        if isinstance(right, datetime.date):
+            return right + datetime.timedelta(whole(number(left)))
         x, y = number(left), number(right)
         return {"add": x + y, "sub": x - y, "mul": x * y}[node.kind]
+    if isinstance(node, a.Quotient):
+        return quotient(node, evaluate(node.left, values), evaluate(node.right, values))
     value = evaluate(node.term, values)  # type: ignore[union-attr]
     if value is None:
         return None
     match node:
+        case a.Modulo():
+            return number(value) % Fraction(node.divisor)
+        case a.Round():
+            kinds: dict[str, Callable[[Fraction], int]] = {"floor": math.floor, "ceil": math.ceil, "even": round}
+            return kinds[node.kind](number(value) / Fraction(node.step)) * Fraction(node.step)
+        case a.Curve():
+            index = curve_index(node.kind, number(value))
+            return None if index is None else index * CURVE_STEP
+        case a.DatePart() | a.DateFloor() | a.DateShift() if isinstance(value, datetime.date):
+            return date_value(node, value)
         case a.Scale():
             return number(value) * Fraction(node.factor)
         case a.Negate():
@@ -108,21 +133,9 @@ def _arithmetic(node: a.Scalar, values: Mapping[str, Value]) -> Value:
     return None
 
 
-def whole(value: Fraction) -> int:
-    """Return a value that must be an integer."""
-    if value.denominator != 1:
-        raise ArithmeticError("a value is not on its grid")
-    return value.numerator
-
-
 def _literal(text: str, like: Value) -> Any:
     return datetime.date.fromisoformat(text) if isinstance(like, datetime.date) else Fraction(text)
 
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, datetime.date) else Fraction(value)
-
-
-def number(value: Any) -> Fraction:
-    """Return a number, True as 1 and False as 0."""
-    return Fraction(int(value)) if isinstance(value, bool) else value

@@ -2,7 +2,8 @@
 
 What the analysis relies on is made a fact of storage here: every row belongs to one unit (a hash of the
 normalised key), no unit has more than ``rows_per_unit`` rows (kept by the keyed hash of the row, never by position),
-every value is an integer within its grid. Rows are sorted by unit; nothing depends on the order in which rows arrive.
+every value is an integer within its grid (free text: Unicode of at most 256 code points). Rows are sorted by unit;
+nothing depends on the order in which rows arrive.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cloister.contract.card import Card
 from cloister.errors import MalformedError
 from cloister.plan.grid import Grid, of_column
 from cloister.plan.typing import NO_UNIT
-from cloister.vault.canonical import canonical, column, key_bytes
+from cloister.vault.canonical import canonical, column, free_text, key_bytes
 from cloister.wire import canonical as canonical_json
 
 CONFIG = {
@@ -117,12 +119,18 @@ class Store:
             keep = np.ones(part.num_rows, np.bool_)
         else:
             keys = key_bytes(card, part)
-            upper, lower = self._unit_hashes(keys, _unit_salt(card, shared))
+            upper, lower = self._hashes(keys, _unit_salt(card, shared))
             keep = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
         mixer = _Mixer(secret, upper, lower)
         arrays: dict[str, pa.Array] = {}
         flags = np.zeros(len(upper), np.int64)
         for index, grid in grids.items():
+            if grid.kind == "text":
+                text = arrays[f"c{index}"] = free_text(card.columns[index], part[card.columns[index].name])
+                salt = hashlib.sha256(b"cloister/text/v1" + secret).digest()
+                hashed, _ = self._hashes(pc.cast(text, pa.large_binary()), salt)
+                mixer.add(hashed.view(np.int64), np.asarray(text.is_valid().to_numpy(zero_copy_only=False)))
+                continue
             found = canonical(card.columns[index], grid, part[card.columns[index].name])
             keep = keep & ~found.dropped
             mixer.add(found.values, found.valid)
@@ -131,7 +139,7 @@ class Store:
         first = {"upper": pa.array(upper), "lower": pa.array(lower), "row": pa.array(mixer.state)}
         return pa.table({**first, **arrays, "flags": pa.array(flags)}).filter(pa.array(keep))
 
-    def _unit_hashes(self, keys: pa.Array, salt: bytes) -> tuple[Unsigned, Unsigned]:
+    def _hashes(self, keys: pa.Array, salt: bytes) -> tuple[Unsigned, Unsigned]:
         """Return 128 bits of SHA-256(salt || key) for every row, in two halves."""
         self._connection.register("keys", pa.table({"key": keys}))
         hashes = self._connection.execute(
@@ -154,6 +162,8 @@ def stored_grids(name: str, card: Card) -> dict[int, Grid]:
 
 def storage_type(grid: Grid) -> pa.DataType:
     """Return the narrowest Arrow type for a grid: narrow columns are what keeps scans at plain speed."""
+    if grid.kind == "text":
+        return pa.large_string()
     if grid.kind == "bool":
         return pa.bool_()
     for kind, bits in ((pa.int8(), 7), (pa.int16(), 15), (pa.int32(), 31)):

@@ -8,51 +8,24 @@ conditions, hence the ``COALESCE``s. ``least``/``greatest`` ignore null, so they
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import LIMIT, Grid, merged_domain, moved_codes, shared_step
+from cloister.plan.grid import LIMIT, Grid, shared_step
 from cloister.plan.numbers import rational
 from cloister.plan.rules import bounds, children, combine, edge_values, number
+from cloister.vault import scalars_dates_sql as dates
+from cloister.vault import scalars_numbers_sql as numbers
+from cloister.vault import scalars_text_sql as texts
+from cloister.vault.sql_terms import Lowered, Parameters, aligned, condition, rescaled, wide
 
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _FLIPPED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 
-_PARAMETER = re.compile(r"\$(p[0-9]+)")
-
-Lowered = tuple[str, Grid]
-
-
-class Parameters:
-    """Bound parameters of one query; equal values share one."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, int | str] = {}
-        self._names: dict[int | str, str] = {}
-
-    def integer(self, value: int) -> str:
-        """Return the SQL for a 64-bit integer parameter."""
-        return f"CAST({self._name(value)} AS BIGINT)"
-
-    def text(self, value: str) -> str:
-        """Return the SQL for a text parameter."""
-        return f"CAST({self._name(value)} AS VARCHAR)"
-
-    def used(self, sql: str) -> dict[str, int | str]:
-        """Return the parameters that ``sql`` mentions (the engine refuses others)."""
-        names = set(_PARAMETER.findall(sql))
-        return {name: value for name, value in self.values.items() if name in names}
-
-    def _name(self, value: int | str) -> str:
-        name = self._names.get(value)
-        if name is None:
-            name = self._names[value] = f"p{len(self._names)}"
-            self.values[name] = value
-        return f"${name}"
+__all__ = ["Lowered", "Parameters", "aligned", "condition", "lower", "wide"]
 
 
 def lower(node: a.Scalar, scope: Mapping[str, Lowered], bind: Parameters) -> Lowered:
@@ -60,24 +33,14 @@ def lower(node: a.Scalar, scope: Mapping[str, Lowered], bind: Parameters) -> Low
     if isinstance(node, a.Col):
         return scope[node.name]
     parts = [lower(child, scope, bind) for child in children(node)]
-    return _sql(node, parts, bind), combine(node, tuple(grid for _, grid in parts))
+    grid = combine(node, tuple(grid for _, grid in parts))
+    return _sql(node, parts, grid, bind), grid
 
 
-def wide(lowered: Lowered) -> str:
-    """Return the expression as a 64-bit integer."""
-    return f"CAST({lowered[0]} AS BIGINT)"
-
-
-def condition(lowered: Lowered) -> str:
-    """Return a boolean expression with null as False."""
-    sql, grid = lowered
-    return f"COALESCE({sql}, FALSE)" if grid.nullable else sql
-
-
-def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
+def _sql(node: a.Scalar, parts: list[Lowered], grid: Grid, bind: Parameters) -> str:
     match node:
         case a.Number() | a.Text() | a.Date():
-            return bind.integer(combine(node, ()).lo)
+            return bind.integer(grid.lo)
         case a.Boolean():
             return "TRUE" if node.value else "FALSE"
         case a.Arithmetic():
@@ -109,6 +72,24 @@ def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
             return _clip(node, parts[0], bind)
         case a.Cut():
             return _cut(node, parts[0], bind)
+        case a.Only():
+            return f"(CASE WHEN {condition(parts[1])} THEN {parts[0][0]} END)"
+        case a.Modulo():
+            return numbers.modulo(node, parts[0], bind)
+        case a.Round():
+            return numbers.rounded(node, parts[0], bind)
+        case a.Quotient():
+            return numbers.quotient(node, parts[0], parts[1], grid, bind)
+        case a.Curve():
+            return numbers.curve(node, parts[0], grid, bind)
+        case a.DatePart():
+            return dates.date_part(node, parts[0], bind)
+        case a.DateFloor():
+            return dates.date_floor(node, parts[0], bind)
+        case a.DateShift():
+            return f"({wide(parts[0])} + {bind.integer(node.days)})"
+        case a.Letters() | a.Length() | a.Matches() | a.Slice() | a.Replace() | a.Concat() | a.Recode() | a.Parse():
+            return texts.lowered(node, parts, grid, bind)
         case _:
             raise PlanError("plan.node", "this expression cannot be computed")
 
@@ -116,18 +97,13 @@ def _sql(node: a.Scalar, parts: list[Lowered], bind: Parameters) -> str:
 def _arithmetic(node: a.Arithmetic, left: Lowered, right: Lowered, bind: Parameters) -> str:
     if left[1].kind == right[1].kind == "date":
         return f"({wide(left)} - {wide(right)})"
+    if left[1].kind == "date" or right[1].kind == "date":
+        return dates.shifted(node, left, right, bind)
     if node.kind == "mul":
         return f"({wide(left)} * {wide(right)})"
     step = shared_step(number(left[1], ""), number(right[1], ""))
     operator = "+" if node.kind == "add" else "-"
-    return f"({_rescaled(left, step, bind)} {operator} {_rescaled(right, step, bind)})"
-
-
-def _rescaled(lowered: Lowered, step: Fraction, bind: Parameters) -> str:
-    """Return a number's integers on a finer step."""
-    grid = number(lowered[1], "")
-    factor = Fraction(1) if grid.zero else grid.step / step
-    return wide(lowered) if factor == 1 else f"({wide(lowered)} * {bind.integer(int(factor))})"
+    return f"({rescaled(left, step, bind)} {operator} {rescaled(right, step, bind)})"
 
 
 def _compare(kind: str, nodes: tuple[a.Scalar, a.Scalar], parts: list[Lowered], bind: Parameters) -> str:
@@ -136,12 +112,12 @@ def _compare(kind: str, nodes: tuple[a.Scalar, a.Scalar], parts: list[Lowered], 
         return _compare(_FLIPPED[kind], (nodes[1], nodes[0]), [right, left], bind)
     if isinstance(nodes[1], a.Number):
         test = _threshold(kind, left, rational(nodes[1].value), bind)
-    elif left[1].kind == right[1].kind and left[1].kind in ("date", "category"):
+    elif left[1].kind in ("date", "category", "text"):
         sides = aligned(left, right, bind)
         test = f"({sides[0]} {_OPERATORS[kind]} {sides[1]})"
     else:
         step = shared_step(number(left[1], ""), number(right[1], ""))
-        test = f"({_rescaled(left, step, bind)} {_OPERATORS[kind]} {_rescaled(right, step, bind)})"
+        test = f"({rescaled(left, step, bind)} {_OPERATORS[kind]} {rescaled(right, step, bind)})"
     if left[1].nullable or right[1].nullable:
         return f"COALESCE({test}, {'TRUE' if kind == 'ne' else 'FALSE'})"
     return test
@@ -163,6 +139,8 @@ def _threshold(kind: str, term: Lowered, value: Fraction, bind: Parameters) -> s
 def _is_in(node: a.IsIn, term: Lowered, bind: Parameters) -> str:
     """List the grid integers that are meant; a literal off the grid or the domain equals nothing."""
     grid = term[1]
+    if grid.kind == "text":
+        return texts.is_in(node, term, bind)
     found = (_index(value, grid) for value in node.values)
     wanted = sorted({index for index in found if index is not None})
     if not wanted:
@@ -183,40 +161,13 @@ def _index(value: a.Scalar, grid: Grid) -> int | None:
             return index.numerator if index.denominator == 1 else None
 
 
-def aligned(left: Lowered, right: Lowered, bind: Parameters) -> tuple[str, str]:
-    """Return both expressions as integers of one common grid (or both as booleans)."""
-    kinds = {left[1].kind, right[1].kind}
-    if kinds == {"bool"}:
-        return left[0], right[0]
-    if kinds == {"date"}:
-        return wide(left), wide(right)
-    if kinds == {"category"}:
-        return wide(left), _recoded(right, merged_domain(left[1], right[1]), bind)
-    step = shared_step(number(left[1], ""), number(right[1], ""))
-    return _rescaled(left, step, bind), _rescaled(right, step, bind)
-
-
-def _recoded(lowered: Lowered, domain: tuple[str, ...], bind: Parameters) -> str:
-    """Return the codes of a category in a larger domain."""
-    sql, grid = lowered
-    if domain == grid.domain:
-        return wide(lowered)
-    moved = moved_codes(grid, domain)
-    shifts = {new - old for old, new in moved}
-    if len(shifts) == 1:
-        shift = shifts.pop()
-        return f"({wide(lowered)} + {bind.integer(shift)})" if shift else wide(lowered)
-    branches = " ".join(f"WHEN {bind.integer(old)} THEN {bind.integer(new)}" for old, new in moved)
-    return f"(CASE {wide((sql, grid))} {branches} END)"
-
-
 def _clip(node: a.Clip, term: Lowered, bind: Parameters) -> str:
     low, high = bounds(node, term[1].kind)
     if term[1].kind == "date":
         sql, first, last = wide(term), int(low), int(high)
     else:
         step = combine(node, (term[1],)).step
-        sql, first, last = _rescaled(term, step, bind), int(low / step), int(high / step)
+        sql, first, last = rescaled(term, step, bind), int(low / step), int(high / step)
     grid = combine(node, (term[1],))
     # The limits may lie far outside the term's range; what counts is where its values can end up.
     first, last = min(max(first, grid.lo), grid.hi), max(min(last, grid.hi), grid.lo)
