@@ -17,6 +17,8 @@ from cloister.vault import load as load_module
 def expected(column, grid, value):
     """The grid integer, None for null, or "drop"."""
     missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+    if grid.kind == "text":
+        return value[:256] if value is not None else None if grid.nullable else ""
     if missing:
         return None if grid.nullable else ("drop" if grid.kind != "category" else grid.domain.index("(other)"))
     if grid.kind == "bool":
@@ -52,7 +54,7 @@ def reference(card, rows) -> dict[str, Counter]:
 def stored(store, name) -> list[Counter]:
     units = defaultdict(Counter)
     for unit, _uhash, _row, *values in store.cursor().execute(f"SELECT * FROM {store.tables[name]}").fetchall():
-        units[unit][tuple(None if value is None else int(value) for value in values)] += 1
+        units[unit][tuple(int(value) if isinstance(value, bool) else value for value in values)] += 1
     return sorted(units.values(), key=lambda counter: sorted(map(repr, counter.elements())))
 
 

@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+from fuzz_scalars import TEXTS, ScalarFuzz
 
 from cloister.contract.card import Card, Column
 from cloister.errors import PlanError
@@ -40,7 +41,7 @@ def make_card(rng: random.Random) -> Card:
         Column("c", "string", 2, "category", domain=("red", "green", "blue"), nullable=rng.random() < 0.6),
         Column("e", "string", 1, "other category", domain=("blue", "black"), nullable=False),
         Column("b", "bool", 5, "flag", nullable=rng.random() < 0.5),
-        Column("note", "string", 5, "free text"),
+        Column("note", "string", 5, "free text", nullable=rng.random() < 0.7),
     ]
     rng.shuffle(columns)
     return Card(
@@ -76,7 +77,7 @@ def _value(column: Column, rng: random.Random):
     if column.type == "bool":
         return rng.random() < 0.5
     if column.type == "string":
-        return rng.choice(["red", "RED", "green", "blue", "black", "(other)", "", "x" * 300, "b\x00lue", "é"])
+        return rng.choice(TEXTS)
     if column.type == "date":
         return datetime.date(2024, 1, 1) + datetime.timedelta(days=rng.choice([-400, -1, 0, 3, 30, 89, 90, 91, 9000]))
     low, high = float(column.low or 0), float(column.high or 0)
@@ -169,7 +170,7 @@ def violations(analysis, first: list[int], second: list[int], bounds=None) -> li
     return found
 
 
-class Planner:
+class Planner(ScalarFuzz):
     """Random well-typed plans over a card."""
 
     def __init__(self, card: Card, rng: random.Random) -> None:
@@ -231,84 +232,9 @@ class Planner:
             return a.Gram(name, tuple(self.number(1) for _ in range(self.rng.randint(1, 3))))
         return (a.Sum if kind == "sum" else a.Mean)(name, self.number(2))
 
-    def _column(self, *kinds: str) -> a.Scalar | None:
+    def column(self, *kinds: str) -> a.Scalar | None:
         names = [name for name, grid in self.schema.columns.items() if grid.kind in kinds]
         return a.Col(self.rng.choice(names)) if names else None
-
-    def any(self, depth: int) -> a.Scalar:
-        return self.rng.choice([self.number, self.number, self.bool, self.category, self.date])(depth)
-
-    def literal(self) -> a.Number:
-        return a.Number(
-            self.rng.choice(["0", "1", "-1", "2", "0.25", "-7.5", "1/3", "5", "100", "-1000000", "10000000000"])
-        )
-
-    def number(self, depth: int) -> a.Scalar:
-        rng, leaf = self.rng, self._column("number", "number", "bool") or self.literal()
-        if depth == 0:
-            return rng.choice([leaf, leaf, self.literal()])
-        inner = self.number(depth - 1)
-        return rng.choice([
-            lambda: leaf, lambda: self.bool(depth - 1),
-            lambda: a.Arithmetic(rng.choice(["add", "sub", "mul"]), inner, self.number(depth - 1)),
-            lambda: a.Arithmetic("mul", inner, inner),
-            lambda: a.Arithmetic("sub", self.date(0), self.date(0)),
-            lambda: a.Scale(inner, rng.choice(["2", "-0.5", "1/3", "-3"])),
-            lambda: a.Negate(inner), lambda: a.Abs(inner),
-            lambda: a.Fill(inner, self.literal()),
-            lambda: a.Case(self.bool(depth - 1), inner, self.number(depth - 1)),
-            lambda: a.Clip(inner, rng.choice(["-5", "-1/2", "0"]), rng.choice(["0", "1/3", "4", "900"])),
-        ])()  # fmt: skip
-
-    def bool(self, depth: int) -> a.Scalar:
-        rng, leaf = self.rng, self._column("bool") or a.Boolean(True)
-        if depth == 0:
-            return rng.choice([leaf, a.Boolean(rng.random() < 0.5), a.IsNull(self.number(0))])
-        compare = rng.choice(["eq", "ne", "lt", "le", "gt", "ge"])
-        inner = self.bool(depth - 1)
-        return rng.choice([
-            lambda: leaf,
-            lambda: a.Compare(compare, self.number(0), self.literal()),
-            lambda: a.Compare(compare, self.literal(), self.number(depth - 1)),
-            lambda: a.Compare(compare, self.number(depth - 1), self.number(depth - 1)),
-            lambda: a.Compare(compare, self.date(depth - 1), self.date(0)),
-            lambda: a.Compare(rng.choice(["eq", "ne"]), self.category(depth - 1), self.category(0)),
-            lambda: a.And((inner, self.bool(depth - 1))), lambda: a.Or((inner, self.bool(depth - 1))),
-            lambda: a.Not(inner), lambda: a.Not(leaf), lambda: a.And((leaf, inner)),
-            lambda: a.IsNull(self.any(depth - 1)), lambda: a.Fill(inner, a.Boolean(True)),
-            lambda: a.IsIn(self.number(depth - 1), (self.literal(), self.literal())),
-            lambda: a.IsIn(self.category(depth - 1), (a.Text("red"), a.Text("nowhere"))),
-            lambda: a.Case(inner, self.bool(depth - 1), self.bool(0)),
-        ])()  # fmt: skip
-
-    def category(self, depth: int) -> a.Scalar:
-        rng, leaf = self.rng, self._column("category") or a.Text("red")
-        if depth == 0:
-            return rng.choice([leaf, leaf, a.Text(rng.choice(["red", "(other)", "violet"]))])
-        edges = rng.choice(
-            [
-                ("-3", "0", "1/2", "9"),
-                ("0", "1", "2", "3", "4", "5"),
-                ("-7/3", "-1/3", "1/2", "5/3"),
-                ("-1000000", "-500", "300000"),
-            ]
-        )
-        return rng.choice([
-            lambda: leaf, lambda: a.Cut(self.number(depth - 1), edges),
-            lambda: a.Cut(self.date(0), ("2024-01-01", "2024-02-01", "2024-04-01")),
-            lambda: a.Case(self.bool(depth - 1), self.category(depth - 1), self.category(0)),
-            lambda: a.Fill(self.category(depth - 1), a.Text(rng.choice(["red", "missing"]))),
-        ])()  # fmt: skip
-
-    def date(self, depth: int) -> a.Scalar:
-        rng, leaf = self.rng, self._column("date") or a.Date("2024-02-29")
-        if depth == 0:
-            return rng.choice([leaf, leaf, a.Date(rng.choice(["2024-01-01", "2023-12-31", "2024-02-29"]))])
-        return rng.choice([
-            lambda: leaf, lambda: a.Clip(self.date(depth - 1), "2024-01-15", "2024-05-01"),
-            lambda: a.Fill(self.date(depth - 1), a.Date("2024-02-01")),
-            lambda: a.Case(self.bool(depth - 1), self.date(depth - 1), self.date(0)),
-        ])()  # fmt: skip
 
 
 def schema_of(plan: a.Plan, card: Card):

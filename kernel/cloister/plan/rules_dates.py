@@ -8,7 +8,7 @@ import datetime
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import Grid
-from cloister.plan.kinds import mismatch
+from cloister.plan.kinds import as_number, mismatch
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 FIRST_DAY = 1 - _EPOCH
@@ -81,6 +81,8 @@ def shifted(kind: str, left: Grid, right: Grid) -> Grid:
         left, right = right, left
         if kind != "add":
             raise mismatch(f"`{kind}`", "a date on its left side", right)
+    if right.kind == "bool":
+        right = as_number(right, f"`{kind}`")
     if kind == "mul" or right.kind != "number" or right.step.denominator != 1:
         raise mismatch("a date", "a whole number of days to be added or subtracted", right)
     ends = sorted((right.lo * right.step.numerator, right.hi * right.step.numerator))
