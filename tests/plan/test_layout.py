@@ -74,7 +74,7 @@ def test_cells_are_row_major_over_public_values():
         ({"measures": (a.Mean("m", a.Col("seen")),)}, "plan.types"),
         ({"measures": (a.Sum("s", a.Col("sex")),)}, "plan.types"),
         ({"measures": (a.Mean("m", a.Col("raw")),)}, "plan.bounds"),
-        ({"measures": (a.Count("n", a.Col("note")),)}, "plan.bounds"),
+        ({"measures": (a.Count("n", a.Col("id")),)}, "plan.bounds"),
         (
             {"measures": (a.Gram("g", (a.Scale(a.Arithmetic("mul", COST, a.Arithmetic("mul", COST, COST)), "1/7"),)),)},
             "plan.range",

@@ -130,7 +130,8 @@ def curve(node: a.Curve, term: Grid) -> Grid:
             nearest=(f"term.clip(low, {most})",),
         )
     if node.kind == "log1p":
-        fit(Grid("number", *(end * term.step.numerator + term.step.denominator for end in (term.lo, term.hi))))
+        low_, high_ = (end * term.step.numerator + term.step.denominator for end in (term.lo, term.hi))
+        fit(Grid("number", low_, high_))
     first, last = curve_index(node.kind, low), curve_index(node.kind, high)
     outside = first is None
     if first is None:
