@@ -155,11 +155,26 @@ def _row(labels: tuple[object, ...], index: int, measures: list[ShapedMeasure]) 
 
 
 def _measure(measure: algebra.Measure) -> str:
-    if isinstance(measure, algebra.Gram):
-        return f"gram of {len(measure.of)} terms"
     kind = type(measure).__name__.lower()
-    of = getattr(measure, "of", None)
-    return f"{kind} of {of.name}" if isinstance(of, algebra.Col) else kind
+    match measure:
+        case algebra.Gram():
+            return f"gram of {len(measure.of)} terms"
+        case algebra.Units() | algebra.Capped():
+            return kind
+        case algebra.Ratio():
+            return f"ratio of {_name(measure.of)} over {_name(measure.over)}"
+        case algebra.Covariance():
+            word = "correlation" if measure.correlation else kind
+            return f"{word} of {_name(measure.of[0])} and {_name(measure.of[1])}"
+        case algebra.Quantile():
+            return f"quantiles {', '.join(measure.at)} of {_name(measure.of)}"
+        case algebra.Variance(root=True):
+            kind = "standard deviation"
+    return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
+
+
+def _name(term: algebra.Scalar) -> str:
+    return term.name if isinstance(term, algebra.Col) else "a term"
 
 
 def cost(population: str, rho: Fraction, budget: Budget) -> Cost:

@@ -94,7 +94,10 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
         claims={
             account: Claim(
                 found,
-                tuple(bound(part, found.rows, min(per_cell, found.rows), found.mode) for part in frame.components),
+                tuple(
+                    bound(part, found.rows, min(per_cell, found.rows), found.mode, cells=frame.cells)
+                    for part in frame.components
+                ),
             )
             for account, found in sorted(influences(relation, accounts).items())
         },

@@ -36,9 +36,15 @@ class Cost(msgspec.Struct, frozen=True):
 
 def terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
     """Return the expressions a measure is taken of."""
-    if isinstance(measure, a.Gram):
-        return measure.of
-    return () if measure.of is None else (measure.of,)
+    match measure:
+        case a.Units() | a.Capped():
+            return ()
+        case a.Gram() | a.Covariance():
+            return measure.of
+        case a.Ratio():
+            return (measure.of, measure.over)
+        case _:
+            return () if measure.of is None else (measure.of,)
 
 
 def cost_of(plan: a.VectorSum, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
@@ -79,7 +85,7 @@ def cost_of(plan: a.VectorSum, frame: Layout, relation: Typed, cards: Mapping[st
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    return Cost(rows, operations, sorts, frame.cells * frame.width, products)
+    return Cost(rows, operations, sorts, frame.draws, products)
 
 
 def _terms(node: a.Relation) -> tuple[a.Scalar, ...]:

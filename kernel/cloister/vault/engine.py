@@ -7,6 +7,7 @@ engine becomes one constant fault: texts of the engine can hold data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import duckdb
 import msgspec
@@ -24,10 +25,15 @@ THREADS = 2
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """Exact integers in layout order, and the width of each component. Never leaves the vault."""
+    """Exact integers in layout order, and the width of each component. Never leaves the vault.
+
+    ``levels`` names the components that are quantiles, by position, as numerators over a denominator: their integers
+    are the rows at each candidate.
+    """
 
     values: tuple[int, ...]
     widths: tuple[int, ...]
+    levels: dict[int, tuple[tuple[int, ...], int]] = {}
 
 
 class Engine:
@@ -62,7 +68,9 @@ class Engine:
             values = assemble(analysis.layout, query, rows)
         except (duckdb.Error, MemoryError, RuntimeError, ArithmeticError, IndexError, TypeError):
             raise FaultError("vault.engine", "the release could not be computed") from None
-        return Exact(values, tuple(part.width for part in analysis.layout.components))
+        parts = analysis.layout.components
+        levels = {index: (part.at, part.parts) for index, part in enumerate(parts) if part.role == "quantile"}
+        return Exact(values, tuple(part.exact_width for part in parts), levels)
 
     def interrupt(self) -> None:
         """Stop the running query; ``run`` then raises its fault.
@@ -76,9 +84,10 @@ class Engine:
         self._store.close()
 
 
-def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) -> tuple[int, ...]:
+def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[Any]]) -> tuple[int, ...]:
     """Return the integers of every cell from the rows of the engine."""
-    values = [0] * (frame.cells * frame.width)
+    width = sum(part.exact_width for part in frame.components)
+    values = [0] * (frame.cells * width)
     sizes = [len(key.labels) for key in frame.keys]
     for row in rows:
         cell = 0
@@ -87,10 +96,9 @@ def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) 
             if not 0 <= index < size:
                 raise IndexError
             cell = cell * size + index
-        position, at = query.keys, cell * frame.width
+        position, at = query.keys, cell * width
         for part, taken in zip(frame.components, query.sums, strict=True):
-            sums = [int(value or 0) for value in row[position : position + taken]]
-            block = integers(part, sums)
+            block = integers(part, row[position : position + taken])
             values[at : at + len(block)] = block
             position, at = position + taken, at + len(block)
     return tuple(values)

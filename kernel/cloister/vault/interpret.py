@@ -13,9 +13,9 @@ from cloister.contract.card import Card
 from cloister.plan import algebra as a
 from cloister.plan.layout import layout
 from cloister.plan.typing import Typed, typed
-from cloister.vault.interpret_measures import contribution
+from cloister.vault.interpret_measures import totals
 from cloister.vault.interpret_relations import Row, apply
-from cloister.vault.interpret_scalars import index_of
+from cloister.vault.interpret_scalars import Value, index_of
 
 
 def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
@@ -23,15 +23,14 @@ def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str,
     relation = typed(plan.source, cards)
     frame = layout(plan, cards)
     cells = {cell: index for index, cell in enumerate(product(*(range(len(key.labels)) for key in frame.keys)))}
-    totals = [[0] * frame.width for _ in cells]
+    found: list[list[tuple[int, Mapping[str, Value]]]] = [[] for _ in cells]
     for row in rows_of(relation, tables):
         codes = [index_of(row.values[key.name], key.grid) for key in frame.keys]
         if any(code is None for code in codes):
             continue
         cell = cells[tuple((code or 0) - key.grid.lo for code, key in zip(codes, frame.keys, strict=True))]
-        added = [number for part in frame.components for number in contribution(part, row.values)]
-        totals[cell] = [total + number for total, number in zip(totals[cell], added, strict=True)]
-    return [number for total in totals for number in total]
+        found[cell].append((row.unit, row.values))
+    return [number for rows in found for part in frame.components for number in totals(part, rows)]
 
 
 def rows_of(relation: Typed, tables: Mapping[str, Sequence[Row]]) -> list[Row]:
