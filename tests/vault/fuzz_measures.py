@@ -18,6 +18,8 @@ def draw_measure(planner, name: str) -> a.Measure:
         lambda: a.Sum(name, planner.number(2)),
         lambda: a.Mean(name, planner.number(2)),
         lambda: a.Units(name),
+        lambda: a.Clipped(name, planner.any(1)),
+        lambda: a.Capped(name),
         lambda: a.Ratio(name, planner.number(1), planner.number(1)),
         lambda: a.Variance(name, planner.number(1), rng.random() < 0.5, rng.choice([0, 1])),
         lambda: a.Covariance(name, (planner.number(1), planner.number(1)), rng.random() < 0.5),

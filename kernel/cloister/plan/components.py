@@ -3,6 +3,7 @@
 Every component adds, for a row whose terms are all non-null, an integer of a public range:
 
 * ``count``: 1; ``units``: 1 for each unit that has a row, however many it has;
+* ``clipped``: 1 if storage limited a value the term depends on; ``capped``: 1 if storage left out rows of the unit;
 * ``sum``: the value on a grid that contains 0; ``centred``: the value on the grid centred at the midpoint of its range;
 * ``square``: ``2 z^2 - Z^2`` and ``product``: ``z z'``, where ``z`` in ``-Z..Z`` is the centred value (rounded to
   ``MOMENT_SCALE`` steps if its range is wider; this moves a variance by less than 2^-15 of the half range squared);
@@ -21,12 +22,13 @@ sum and the count (at most 5 % off for extreme data). A ratio: halves, as the si
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
 import msgspec
 
+from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import Grid, fit
@@ -35,6 +37,8 @@ from cloister.plan.rules import number
 from cloister.plan.typing import Schema, scalar, token
 
 GRAM_SCALE = 2**12
+CAPPED_BIT = 0
+LAST_BIT = 62
 MOMENT_SCALE = 2**16
 MAX_CANDIDATES = 2048
 MAX_QUANTILES = 32
@@ -44,9 +48,21 @@ _HALF, _THIRD, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 5)
 _CORRELATION = (Fraction(1, 4), *[Fraction(3, 20)] * 5)
 _SCORES_PER_DRAW = 8
 
-Role = Literal["count", "units", "sum", "centred", "square", "product", "gram", "quantile"]
+Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile"]
 Kind = Literal[
-    "count", "units", "sum", "mean", "ratio", "variance", "std", "covariance", "correlation", "gram", "quantile"
+    "count",
+    "units",
+    "clipped",
+    "capped",
+    "sum",
+    "mean",
+    "ratio",
+    "variance",
+    "std",
+    "covariance",
+    "correlation",
+    "gram",
+    "quantile",
 ]
 
 
@@ -56,7 +72,8 @@ class Component(msgspec.Struct, frozen=True):
     A row adds integers within ``lo..hi`` to it if none of ``terms`` is null; an integer ``n`` stands for ``n * step``
     in the measure's unit (for ``centred``: the sum of ``value - offset``). ``weight`` is its part of the price; all
     weights add up to 1. A ``quantile`` chooses one of ``candidates``, ``offset + index * step``, for each of ``at``,
-    numerators over ``parts``; a row moves the score of a candidate by at most ``max(at, parts - at)``.
+    numerators over ``parts``; a row moves the score of a candidate by at most ``max(at, parts - at)``. ``flags`` are
+    the bits of each table's flags that count a row.
     """
 
     role: Role
@@ -72,6 +89,7 @@ class Component(msgspec.Struct, frozen=True):
     candidates: int = 0
     at: tuple[int, ...] = ()
     parts: int = 1
+    flags: tuple[tuple[str, int], ...] = ()
 
     @property
     def exact_width(self) -> int:
@@ -101,8 +119,9 @@ class MeasureLayout(msgspec.Struct, frozen=True):
 class Builder:
     """Collects components; equal ones are shared, and their weights add up."""
 
-    def __init__(self, schema: Schema, measures: Sequence[a.Measure]) -> None:
+    def __init__(self, schema: Schema, measures: Sequence[a.Measure], cards: Mapping[str, Card]) -> None:
         self._schema = schema
+        self._cards = cards
         self._measures = measures
         self._share = Fraction(1, len(measures))
         self._components: dict[tuple[str, ...], Component] = {}
@@ -145,8 +164,20 @@ class Builder:
                 return MeasureLayout(name, "gram", (self._gram(measure),))
             case a.Quantile():
                 return MeasureLayout(name, "quantile", (self._quantile(measure),), levels=measure.at)
-            case _:
-                raise PlanError("plan.measure", f"{type(measure).__name__} is not measured by this version")
+            case a.Clipped():
+                uses = usable(scalar(measure.of, self._schema)).uses
+                flags = [(table, clipped_bit(self._cards[table], column)) for table, column in uses]
+                return MeasureLayout(name, "clipped", (self._flagged("clipped", name, flags),))
+            case a.Capped():
+                flags = [(table, CAPPED_BIT) for table in self._schema.tables]
+                return MeasureLayout(name, "capped", (self._flagged("capped", name, flags),))
+
+    def _flagged(self, role: Literal["clipped", "capped"], name: str, flags: Sequence[tuple[str, int]]) -> int:
+        masks = dict.fromkeys(sorted({table for table, _ in flags}), 0)
+        for table, bit in flags:
+            masks[table] |= 1 << bit
+        part = Component(role, name, (), (), _ONE, _ZERO, 0, 1, _ONE, flags=tuple(masks.items()))
+        return self._put(part, *(f"{table} {mask}" for table, mask in part.flags))
 
     def _variance(self, measure: a.Variance) -> MeasureLayout:
         name, of = measure.name, (measure.of,)
@@ -265,6 +296,12 @@ class Builder:
         weight = part.weight * self._share + (Fraction(0) if known is None else known.weight)
         self._components[name] = msgspec.structs.replace(known or part, weight=weight)
         return list(self._components).index(name)
+
+
+def clipped_bit(card: Card, column: str) -> int:
+    """Return the bit of a table's flags that says that storage limited a value of ``column``."""
+    positions = {item.name: index for index, item in enumerate(card.columns)}
+    return min(positions[column] + 1, LAST_BIT)
 
 
 def moment_reach(grid: Grid) -> int:

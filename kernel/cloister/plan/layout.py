@@ -60,7 +60,7 @@ def layout(plan: a.VectorSum, cards: Mapping[str, Card]) -> Layout:
     """
     schema = infer(plan.source, cards)
     keys = tuple(_key(name, schema) for name in plan.keys)
-    components, measures = Builder(schema, plan.measures).build()
+    components, measures = Builder(schema, plan.measures, cards).build()
     cells = math.prod(len(found.labels) for found in keys)
     width = sum(component.width for component in components)
     scores = cells * sum(part.candidates * part.width for part in components)

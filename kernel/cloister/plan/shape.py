@@ -21,6 +21,7 @@ from cloister.plan.gaussian import deviation, half_width
 from cloister.plan.layout import Component, Key, Label, Layout, MeasureLayout, layout
 from cloister.plan.moments import Estimate, Noisy
 
+COUNTED = frozenset({"count", "units", "clipped", "capped"})
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -100,7 +101,7 @@ def quantile_names(measure: a.Quantile) -> tuple[str, ...]:
 def _total(measure: MeasureLayout, part: Component, column: Sequence[int], sigma: float) -> ShapedMeasure:
     """A count or a sum: the noisy integer itself, plus and minus a quantile of the noise."""
     up, down = part.step.numerator, part.step.denominator
-    counted = measure.kind in ("count", "units")
+    counted = measure.kind in COUNTED
     reach, error = half_width(sigma), deviation(sigma)
     floor = 0 if counted else None
 

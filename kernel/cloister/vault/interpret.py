@@ -13,9 +13,9 @@ from cloister.contract.card import Card
 from cloister.plan import algebra as a
 from cloister.plan.layout import layout
 from cloister.plan.typing import Typed, typed
-from cloister.vault.interpret_measures import totals
+from cloister.vault.interpret_measures import Found, totals
 from cloister.vault.interpret_relations import Row, apply
-from cloister.vault.interpret_scalars import Value, index_of
+from cloister.vault.interpret_scalars import index_of
 
 
 def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
@@ -23,13 +23,13 @@ def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str,
     relation = typed(plan.source, cards)
     frame = layout(plan, cards)
     cells = {cell: index for index, cell in enumerate(product(*(range(len(key.labels)) for key in frame.keys)))}
-    found: list[list[tuple[int, Mapping[str, Value]]]] = [[] for _ in cells]
+    found: list[list[Found]] = [[] for _ in cells]
     for row in rows_of(relation, tables):
         codes = [index_of(row.values[key.name], key.grid) for key in frame.keys]
         if any(code is None for code in codes):
             continue
         cell = cells[tuple((code or 0) - key.grid.lo for code, key in zip(codes, frame.keys, strict=True))]
-        found[cell].append((row.unit, row.values))
+        found[cell].append((row.unit, row.values, row.flags))
     return [number for rows in found for part in frame.components for number in totals(part, rows)]
 
 

@@ -11,14 +11,16 @@ from cloister.plan.grid import Grid
 from cloister.plan.layout import GRAM_SCALE, MOMENT_SCALE, Component
 from cloister.vault.interpret_scalars import Value, evaluate, index_of, number, whole
 
-Found = tuple[int, Mapping[str, Value]]
+Found = tuple[int, Mapping[str, Value], Mapping[str, int]]
 
 
 def totals(part: Component, rows: Iterable[Found]) -> list[int]:
-    """Return a component's exact integers in one cell, from the unit and the values of each of its rows."""
+    """Return a component's exact integers in one cell, from the unit, the values and the flags of each of its rows."""
     if part.role == "units":
-        return [len({unit for unit, _ in rows})]
-    added = [contribution(part, values) for _, values in rows]
+        return [len({unit for unit, *_ in rows})]
+    if part.role in ("clipped", "capped"):
+        return [sum(any(flags.get(table, 0) & mask for table, mask in part.flags) for *_, flags in rows)]
+    added = [contribution(part, values) for _, values, _ in rows]
     return [sum(column) for column in zip([0] * part.exact_width, *added, strict=True)]
 
 

@@ -22,6 +22,11 @@ def sums(part: Component, index: int, source: Source, bind: Parameters, inner: l
         return _gram(part, index, scope, bind, inner)
     if part.role == "units":
         return ["count(DISTINCT unit)"]
+    if part.role in ("clipped", "capped"):
+        # A reference table has no flags: what is looked up is public or the provider's.
+        masks = [(source.flags[table], mask) for table, mask in part.flags if table in source.flags]
+        tests = [f"({flags} & {bind.integer(mask)}) <> 0" for flags, mask in masks]
+        return [f"count(*) FILTER (WHERE {' OR '.join(tests) or 'FALSE'})"]
     found = [lower(term, scope, bind) for term in part.terms]
     where = _where([sql for sql, grid in found if grid.nullable])
     match part.role:
