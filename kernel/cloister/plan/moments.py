@@ -88,7 +88,7 @@ def variance(term: Centred, count: Noisy, ddof: int) -> Estimate:
     by_count = factor * (spread - 0.5 - 2 * mean**2) + (factor - 1) * (spread - mean**2)
     slopes = ((term.square, factor), (term.total, 2 * factor * mean), (count, by_count))
     value = factor * limited(spread - mean**2, (0, 1))
-    return _estimate(value, slopes, ((term.total, term.total),), count, (0, factor))
+    return _estimate(value, slopes, ((term.total, term.total),), count, (0, _largest(count, ddof)))
 
 
 def covariance(x: Noisy, y: Noisy, product: Noisy, count: Noisy, ddof: int) -> Estimate:
@@ -98,7 +98,8 @@ def covariance(x: Noisy, y: Noisy, product: Noisy, count: Noisy, ddof: int) -> E
     value = limited(limited(product.value / size, (-1, 1)) - left * right, (-1, 1))
     by_count = factor * (value - left * right) + (factor - 1) * value
     slopes = ((product, factor), (x, factor * right), (y, factor * left), (count, by_count))
-    return _estimate(factor * value, slopes, ((x, y),), count, (-factor, factor))
+    most = _largest(count, ddof)
+    return _estimate(factor * value, slopes, ((x, y),), count, (-most, most))
 
 
 def correlation(x: Centred, y: Centred, product: Noisy, count: Noisy) -> Estimate:
@@ -147,6 +148,12 @@ def scaled(found: Estimate, factor: float) -> Estimate:
 def _size(count: Noisy, ddof: int) -> tuple[float, float]:
     size = max(count.value, 1.0 + ddof)
     return size, size / (size - ddof)
+
+
+def _largest(count: Noisy, ddof: int) -> float:
+    """Return the most that n / (n - ddof) can be, for any n in the count's interval."""
+    size = max(count.value - count.reach, 1.0 + ddof)
+    return size / (size - ddof)
 
 
 def _estimate(
