@@ -74,7 +74,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
     schema = relation.schema
     if accounts is None:
         accounts = {name: card.population for name, card in cards.items() if card.unit != NO_UNIT}
-    per_cell = schema.rows_per_cell(plan.keys)
+    per_cell, groups = schema.rows_per_cell(plan.keys), schema.cells_per_unit(plan.keys)
     for part in frame.components:
         if reach(part) * schema.limit > LIMIT:
             raise PlanError(
@@ -95,7 +95,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
             account: Claim(
                 found,
                 tuple(
-                    bound(part, found.rows, min(per_cell, found.rows), found.mode, cells=frame.cells)
+                    bound(part, found.rows, min(per_cell, found.rows), found.mode, cells=frame.cells, groups=groups)
                     for part in frame.components
                 ),
             )
