@@ -17,14 +17,17 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.components import GRAM_SCALE, MOMENT_SCALE, Builder, Component, MeasureLayout
 from cloister.plan.grid import Grid
-from cloister.plan.numbers import iso
+from cloister.plan.numbers import days, iso, rational, text_of
 from cloister.plan.typing import Schema, infer, key
+from cloister.wire import canonical
 
 __all__ = ["GRAM_SCALE", "MOMENT_SCALE", "Component", "Key", "Label", "Layout", "MeasureLayout", "layout"]
 
 MAX_CELLS = 100_000
 MAX_INTEGERS = 500_000
 MAX_SCORES = 2_000_000
+MAX_FOUND = 1_000
+MAX_LABEL = 256
 
 Label = bool | int | float | str
 
@@ -38,13 +41,18 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """Keys, components and measures of a release; ``cells * width`` integers in all."""
+    """Keys, components and measures of a release; ``cells * width`` integers in all.
+
+    ``found``: the cells are not known beforehand: they are those of at most ``cells`` values of the keys that are
+    released themselves (``ThresholdKeys``); the keys have no labels.
+    """
 
     keys: tuple[Key, ...]
     components: tuple[Component, ...]
     measures: tuple[MeasureLayout, ...]
     cells: int
     width: int
+    found: bool = False
 
     @property
     def draws(self) -> int:
@@ -52,13 +60,15 @@ class Layout(msgspec.Struct, frozen=True):
         return self.cells * sum(part.draws for part in self.components)
 
 
-def layout(plan: a.VectorSum, cards: Mapping[str, Card]) -> Layout:
+def layout(plan: a.Plan, cards: Mapping[str, Card]) -> Layout:
     """Return the layout of ``plan``.
 
     Raises:
         PlanError: The plan does not type-check, a key is not closed, or the release would be too large.
     """
     schema = infer(plan.source, cards)
+    if isinstance(plan, a.ThresholdKeys):
+        return _found(plan, schema, cards)
     keys = tuple(_key(name, schema) for name in plan.keys)
     components, measures = Builder(schema, plan.measures, cards).build()
     cells = math.prod(len(found.labels) for found in keys)
@@ -72,6 +82,74 @@ def layout(plan: a.VectorSum, cards: Mapping[str, Card]) -> Layout:
             next_step="use fewer keys, coarser bins, or fewer quantiles at once",
         )
     return Layout(keys, components, measures, cells, width)
+
+
+def counted(plan: a.Plan, cards: Mapping[str, Card]) -> a.Relation:
+    """Return the rows a release is taken of: of keys, one per unit and value, at most ``groups`` a unit."""
+    if isinstance(plan, a.VectorSum):
+        return plan.source
+    schema, source = infer(plan.source, cards), plan.source
+    nullable = [a.Not(a.IsNull(a.Col(name))) for name in plan.keys if schema.grid(name).nullable]
+    if nullable:
+        source = a.Filter(source, a.And(tuple(nullable)))
+    return a.Cap(source, 1, plan.keys, plan.groups)
+
+
+def _found(plan: a.ThresholdKeys, schema: Schema, cards: Mapping[str, Card]) -> Layout:
+    keys = tuple(Key(name, schema.grid(name), ()) for name in plan.keys)
+    for found in keys:
+        if found.grid.kind == "opaque":
+            raise PlanError(
+                "plan.key",
+                f"{found.name!r} can identify a unit, and nothing else",
+                next_step="ask for the values of a text, a category, a number with bounds or a date",
+            )
+    components, measures = Builder(schema, plan.measures, cards).build()
+    return Layout(keys, components, measures, MAX_FOUND, 1, found=True)
+
+
+def label_of(code: bool | int | str, grid: Grid) -> str:
+    """Return a released value of a key as text: what a receipt holds."""
+    match grid.kind:
+        case "text":
+            return str(code)
+        case "category":
+            return grid.domain[int(code)]
+        case "bool":
+            return "true" if code else "false"
+        case "date":
+            return iso(int(code))
+        case _:
+            return text_of(int(code) * grid.step)
+
+
+def label_bytes(grid: Grid) -> int:
+    """Return the most bytes a released value of a key has as JSON text."""
+    if grid.kind == "text":
+        return 6 * MAX_LABEL + 2
+    ends = range(len(grid.domain)) if grid.kind == "category" else (grid.lo, grid.hi, grid.lo + 1, grid.hi - 1)
+    longest = max(len(canonical.encode(label_of(code, grid))) for code in ends if grid.lo <= code <= grid.hi)
+    return max(longest, 7 + 2 * len(str(grid.step)) + len(str(max(abs(grid.lo), abs(grid.hi)))))
+
+
+def label_value(text: str, grid: Grid) -> Label:
+    """Return what the text of a released value stands for.
+
+    Raises:
+        PlanError: The text is no value of the key.
+    """
+    if grid.kind in ("bool", "category") and text not in (grid.domain or ("false", "true")):
+        raise PlanError("plan.key", "a released value is none that the key can have")
+    match grid.kind:
+        case "bool":
+            return text == "true"
+        case "number":
+            value = rational(text)
+            return int(value) if value.denominator == 1 else float(value)
+        case "date":
+            return iso(days(text))
+        case _:
+            return text
 
 
 def _key(name: str, schema: Schema) -> Key:

@@ -18,7 +18,7 @@ from cloister.errors import MalformedError
 from cloister.plan import algebra as a
 from cloister.plan import moments
 from cloister.plan.gaussian import deviation, half_width
-from cloister.plan.layout import Component, Key, Label, Layout, MeasureLayout, layout
+from cloister.plan.layout import Component, Key, Label, Layout, MeasureLayout, label_value, layout
 from cloister.plan.moments import Estimate, Noisy
 
 COUNTED = frozenset({"count", "units", "clipped", "capped"})
@@ -50,13 +50,22 @@ class Shaped(msgspec.Struct, frozen=True):
 
     keys: tuple[Key, ...]
     measures: tuple[ShapedMeasure, ...]
+    found: tuple[tuple[Label, ...], ...] | None = None
 
     def cells(self) -> list[tuple[Label, ...]]:
-        """Return the key values of each cell, row-major (one empty tuple if there are no keys)."""
+        """Return the key values of each cell, row-major (one empty tuple if there are no keys), or those found."""
+        if self.found is not None:
+            return list(self.found)
         return list(product(*(key.labels for key in self.keys)))
 
 
-def shape(plan: a.Plan, cards: Mapping[str, Card], raw: Sequence[int], sigmas: Sequence[float]) -> Shaped:
+def shape(
+    plan: a.Plan,
+    cards: Mapping[str, Card],
+    raw: Sequence[int],
+    sigmas: Sequence[float],
+    labels: Sequence[Sequence[str]] | None = None,
+) -> Shaped:
     """Return the values, errors and intervals of a release.
 
     Args:
@@ -64,18 +73,30 @@ def shape(plan: a.Plan, cards: Mapping[str, Card], raw: Sequence[int], sigmas: S
         cards: Data cards by table name.
         raw: Noisy integers in layout order.
         sigmas: Noise scale of each component, in grid units.
+        labels: The values of the keys that were released, for ``ThresholdKeys`` and for no other plan. The intervals of
+            their counts are those of the noise; that only what is above the threshold is seen, is not in them.
 
     Raises:
         PlanError: The plan does not type-check against the cards.
         MalformedError: ``raw`` or ``sigmas`` do not have the shape the plan implies.
     """
     frame = layout(plan, cards)
+    if (labels is not None) != frame.found or (labels is not None and len(labels) > frame.cells):
+        raise MalformedError("release.shape", "the released values of the keys do not fit the plan")
+    if labels is not None:
+        frame = msgspec.structs.replace(frame, cells=len(labels))
     if len(raw) != frame.cells * frame.width or len(sigmas) != len(frame.components):
         raise MalformedError("release.shape", "the raw values do not have the shape the plan implies")
     if not all(math.isfinite(sigma) and sigma > 0 for sigma in sigmas):
         raise MalformedError("release.sigma", "a noise scale is not a positive number")
     shaped = (part for measure in frame.measures for part in _measure(frame, measure, raw, sigmas))
-    return Shaped(frame.keys, tuple(shaped))
+    return Shaped(frame.keys, tuple(shaped), None if labels is None else _found(frame.keys, labels))
+
+
+def _found(keys: Sequence[Key], labels: Sequence[Sequence[str]]) -> tuple[tuple[Label, ...], ...]:
+    if any(len(found) != len(keys) for found in labels) or sorted(set(map(tuple, labels))) != list(map(tuple, labels)):
+        raise MalformedError("release.shape", "the released values of the keys are not in order, or not of these keys")
+    return tuple(tuple(label_value(text, key.grid) for text, key in zip(found, keys, strict=True)) for found in labels)
 
 
 def _measure(

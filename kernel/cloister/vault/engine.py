@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cloister.contract.card import Card
 from cloister.errors import FaultError, MalformedError
-from cloister.plan.layout import Layout
+from cloister.plan.layout import Layout, label_of
 from cloister.vault.analyse import Analysis
 from cloister.vault.compile import Query, compile_plan
 from cloister.vault.load import Store
@@ -28,12 +28,13 @@ class Exact(msgspec.Struct, frozen=True):
     """Exact integers in layout order, and the width of each component. Never leaves the vault.
 
     ``levels`` names the components that are quantiles, by position, as numerators over a denominator: their integers
-    are the rows at each candidate.
+    are the rows at each candidate. ``labels`` are the values of the keys that occur, where they are not known before.
     """
 
     values: tuple[int, ...]
     widths: tuple[int, ...]
     levels: dict[int, tuple[tuple[int, ...], int]] = {}
+    labels: tuple[tuple[str, ...], ...] | None = None
 
 
 class Engine:
@@ -65,6 +66,8 @@ class Engine:
         query = compile_plan(analysis, self._store.tables)
         try:
             rows = self._cursor.execute(query.sql, query.parameters).fetchall()
+            if analysis.layout.found:
+                return assemble_found(analysis.layout, rows)
             values = assemble(analysis.layout, query, rows)
         except (duckdb.Error, MemoryError, RuntimeError, ArithmeticError, IndexError, TypeError):
             raise FaultError("vault.engine", "the release could not be computed") from None
@@ -102,3 +105,12 @@ def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[Any]]) -> tupl
             values[at : at + len(block)] = block
             position, at = position + taken, at + len(block)
     return tuple(values)
+
+
+def assemble_found(frame: Layout, rows: Iterable[Sequence[Any]]) -> Exact:
+    """Return the values of the keys that occur, in an order of their own, with the number of units of each."""
+    found = sorted(
+        (tuple(label_of(code, key.grid) for code, key in zip(row, frame.keys, strict=False)), int(row[-1]))
+        for row in rows
+    )
+    return Exact(tuple(count for _, count in found), (1,), labels=tuple(labels for labels, _ in found))

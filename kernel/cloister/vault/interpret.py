@@ -18,7 +18,7 @@ from cloister.vault.interpret_relations import Row, apply
 from cloister.vault.interpret_scalars import index_of
 
 
-def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
+def interpret(plan: a.Plan, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
     """Return the exact integers of a release in layout order; ``tables`` are the stored rows by table name."""
     relation = typed(plan.source, cards)
     frame = layout(plan, cards)
