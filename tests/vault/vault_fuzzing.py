@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+from fuzz_measures import changes, draw_measure
 from fuzz_scalars import TEXTS, ScalarFuzz
 
 from cloister.contract.card import Card, Column
@@ -153,14 +154,14 @@ class Loaded:
 
 def violations(analysis, first: list[int], second: list[int], bounds=None) -> list[str]:
     """Where two exact results are further apart than the analysis claims (of any account, or these), in any norm."""
-    width, start, found = analysis.layout.width, 0, []
+    width, start, found = sum(part.exact_width for part in analysis.layout.components), 0, []
     for part, bound in zip(analysis.layout.components, bounds or analysis.bounds, strict=True):
-        change = [
-            abs(x - y)
-            for offset in range(start, start + part.width)
-            for x, y in zip(first[offset::width], second[offset::width], strict=True)
+        blocks = [
+            [numbers[at : at + part.exact_width] for at in range(start, len(numbers), width)]
+            for numbers in (first, second)
         ]
-        start += part.width
+        change = changes(part, *blocks)
+        start += part.exact_width
         if sum(change) > bound.l1:
             found.append(f"L1 of {part.role}: {sum(change)} > {bound.l1}")
         if max(change) > bound.linf:
@@ -223,14 +224,7 @@ class Planner(ScalarFuzz):
         return node
 
     def _measure(self, name: str) -> a.Measure:
-        kind = self.rng.choice(["count", "count-of", "sum", "mean", "mean", "gram"])
-        if kind == "count":
-            return a.Count(name)
-        if kind == "count-of":
-            return a.Count(name, self.any(1))
-        if kind == "gram":
-            return a.Gram(name, tuple(self.number(1) for _ in range(self.rng.randint(1, 3))))
-        return (a.Sum if kind == "sum" else a.Mean)(name, self.number(2))
+        return draw_measure(self, name)
 
     def column(self, *kinds: str) -> a.Scalar | None:
         names = [name for name, grid in self.schema.columns.items() if grid.kind in kinds]

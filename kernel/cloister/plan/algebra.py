@@ -583,5 +583,10 @@ class ThresholdKeys(Node, frozen=True, tag="threshold_keys"):
     draw: int = 0
     version: Literal[1] = 1
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is told about every value: for how many units it occurs."""
+        return (Units("units"),)
 
-Plan = VectorSum
+
+Plan = VectorSum | ThresholdKeys

@@ -8,6 +8,7 @@ digested, so two spellings of one plan have one digest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ MAX_KEYS = 8
 MAX_GRAM = 64
 MAX_RELATIONS = 160
 _MAX_RHO = 10**6
+_MAX_DELTA = Fraction(1, 1000)
 
 
 def decode(data: Mapping[str, Any] | bytes) -> a.Plan:
@@ -41,7 +43,7 @@ def decode(data: Mapping[str, Any] | bytes) -> a.Plan:
     value = _parse(data) if isinstance(data, bytes) else data
     _check_caps(value)
     try:
-        plan = msgspec.convert(value, a.Plan, strict=True)
+        plan: a.Plan = msgspec.convert(value, a.Plan, strict=True)
     except msgspec.ValidationError as error:
         raise MalformedError(
             "plan.malformed",
@@ -109,7 +111,9 @@ def _check_text(text: str) -> int:
         raise MalformedError("plan.malformed", "a text in the plan is not Unicode") from error
 
 
-def _check_names(plan: a.VectorSum) -> None:
+def _check_names(plan: a.Plan) -> None:
+    if isinstance(plan, a.ThresholdKeys):
+        _check_threshold(plan)
     if not 1 <= len(plan.measures) <= MAX_MEASURES or len(plan.keys) > MAX_KEYS:
         raise PlanError(
             "plan.size",
@@ -124,6 +128,21 @@ def _check_names(plan: a.VectorSum) -> None:
     _check_relations(plan.source)
     if not 0 < rational(plan.rho) <= _MAX_RHO:
         raise PlanError("plan.rho", "rho, the price asked, must be positive", next_step="ask with epsilon= or share=")
+
+
+def _check_threshold(plan: a.ThresholdKeys) -> None:
+    if not plan.keys or not 1 <= plan.groups <= MAX_CAP:
+        raise PlanError(
+            "plan.keys",
+            "values of keys are asked for at least one key, and a unit counts for at least one of them",
+            next_step="write groups=k, k >= 1",
+        )
+    if not 0 < rational(plan.delta) <= _MAX_DELTA:
+        raise PlanError(
+            "plan.delta",
+            "the chance that a value is released that only one unit has must be above 0 and at most 1/1000",
+            next_step="ask with a delta well below one over the number of units",
+        )
 
 
 def _check_relations(relation: a.Relation) -> None:

@@ -1,34 +1,33 @@
 """Layout: what integers a release consists of, and in which order.
 
 A release is a table of integers: one row per cell of the closed keys (row-major over the keys' public values), one
-column per component. Vault, notebook and reviewer derive the same layout from plan and cards.
-
-Components: ``count`` (rows, or rows where a term is not null), ``sum`` (on a grid that contains 0), ``centred`` (a sum
-on the grid centred at the midpoint of the term's range, for means) and ``gram`` (the upper triangle of ``sum z z'``,
-``z`` rounded to multiples of 2^-12). Measures of the same term share one count.
+column per component. Vault, notebook and reviewer derive the same layout from plan and cards; ``components`` says what
+each measure is made of.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
-from typing import Literal
 
 import msgspec
 
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import Grid, fit
-from cloister.plan.numbers import iso
-from cloister.plan.rules import number
-from cloister.plan.typing import Schema, infer, key, scalar, token
+from cloister.plan.components import GRAM_SCALE, MOMENT_SCALE, Builder, Component, MeasureLayout
+from cloister.plan.grid import Grid
+from cloister.plan.numbers import days, iso, rational, text_of
+from cloister.plan.typing import Schema, infer, key
+from cloister.wire import canonical
+
+__all__ = ["GRAM_SCALE", "MOMENT_SCALE", "Component", "Key", "Label", "Layout", "MeasureLayout", "layout"]
 
 MAX_CELLS = 100_000
 MAX_INTEGERS = 500_000
-GRAM_SCALE = 2**12
-_MEAN_SHARE = Fraction(2, 3)
+MAX_SCORES = 2_000_000
+MAX_FOUND = 1_000
+MAX_LABEL = 256
 
 Label = bool | int | float | str
 
@@ -41,41 +40,24 @@ class Key(msgspec.Struct, frozen=True):
     labels: tuple[Label, ...]
 
 
-class Component(msgspec.Struct, frozen=True):
-    """A block of ``width`` integers per cell with one noise level.
-
-    A row adds integers within ``lo..hi`` to it; an integer ``n`` stands for ``n * step`` in the measure's unit (for
-    ``centred``: the sum of ``value - offset``). ``weight`` is its part of the price; all weights add up to 1.
-    """
-
-    role: Literal["count", "sum", "centred", "gram"]
-    measure: str
-    terms: tuple[a.Scalar, ...]
-    grids: tuple[Grid, ...]
-    step: Fraction
-    offset: Fraction
-    lo: int
-    hi: int
-    weight: Fraction
-    width: int = 1
-
-
-class MeasureLayout(msgspec.Struct, frozen=True):
-    """A measure and the positions of its components (mean: centred sum, then count)."""
-
-    name: str
-    kind: Literal["count", "sum", "mean", "gram"]
-    components: tuple[int, ...]
-
-
 class Layout(msgspec.Struct, frozen=True):
-    """Keys, components and measures of a release; ``cells * width`` integers in all."""
+    """Keys, components and measures of a release; ``cells * width`` integers in all.
+
+    ``found``: the cells are not known beforehand: they are those of at most ``cells`` values of the keys that are
+    released themselves (``ThresholdKeys``); the keys have no labels.
+    """
 
     keys: tuple[Key, ...]
     components: tuple[Component, ...]
     measures: tuple[MeasureLayout, ...]
     cells: int
     width: int
+    found: bool = False
+
+    @property
+    def draws(self) -> int:
+        """How much work the noise is, counted in integers that get one draw."""
+        return self.cells * sum(part.draws for part in self.components)
 
 
 def layout(plan: a.Plan, cards: Mapping[str, Card]) -> Layout:
@@ -85,121 +67,89 @@ def layout(plan: a.Plan, cards: Mapping[str, Card]) -> Layout:
         PlanError: The plan does not type-check, a key is not closed, or the release would be too large.
     """
     schema = infer(plan.source, cards)
+    if isinstance(plan, a.ThresholdKeys):
+        return _found(plan, schema, cards)
     keys = tuple(_key(name, schema) for name in plan.keys)
-    builder = _Builder(schema, Fraction(1, len(plan.measures)))
-    measures = tuple(builder.add(measure) for measure in plan.measures)
-    components = tuple(builder.components.values())
+    components, measures = Builder(schema, plan.measures, cards).build()
     cells = math.prod(len(found.labels) for found in keys)
     width = sum(component.width for component in components)
-    if cells > MAX_CELLS or cells * width > MAX_INTEGERS:
+    scores = cells * sum(part.candidates * part.width for part in components)
+    if cells > MAX_CELLS or cells * width > MAX_INTEGERS or scores > MAX_SCORES:
         raise PlanError(
             "plan.cells",
             f"the release would have {cells} cells of {width} integers",
-            clause=f"a release has at most {MAX_CELLS} cells and {MAX_INTEGERS} integers",
-            next_step="use fewer keys, or coarser bins",
+            clause=f"a release has at most {MAX_CELLS} cells, {MAX_INTEGERS} integers and {MAX_SCORES} candidates",
+            next_step="use fewer keys, coarser bins, or fewer quantiles at once",
         )
     return Layout(keys, components, measures, cells, width)
 
 
-class _Builder:
-    """Collects components; equal ones are shared, and their weights add up."""
+def counted(plan: a.Plan, cards: Mapping[str, Card]) -> a.Relation:
+    """Return the rows a release is taken of: of keys, one per unit and value, at most ``groups`` a unit."""
+    if isinstance(plan, a.VectorSum):
+        return plan.source
+    schema, source = infer(plan.source, cards), plan.source
+    nullable = [a.Not(a.IsNull(a.Col(name))) for name in plan.keys if schema.grid(name).nullable]
+    if nullable:
+        source = a.Filter(source, a.And(tuple(nullable)))
+    return a.Cap(source, 1, plan.keys, plan.groups)
 
-    def __init__(self, schema: Schema, share: Fraction) -> None:
-        self.schema = schema
-        self.share = share
-        self.components: dict[tuple[str, ...], Component] = {}
 
-    def add(self, measure: a.Measure) -> MeasureLayout:
-        match measure:
-            case a.Count():
-                return MeasureLayout(measure.name, "count", (self._count(measure.name, measure.of, self.share),))
-            case a.Sum():
-                return MeasureLayout(measure.name, "sum", (self._sum(measure),))
-            case a.Mean():
-                centred = self._centred(measure)
-                count = self._count(measure.name, measure.of, self.share * (1 - _MEAN_SHARE))
-                return MeasureLayout(measure.name, "mean", (centred, count))
-            case a.Gram():
-                return MeasureLayout(measure.name, "gram", (self._gram(measure),))
-
-    def _count(self, name: str, term: a.Scalar | None, weight: Fraction) -> int:
-        if term is not None:
-            grid = _usable(scalar(term, self.schema))
-            if grid.nullable:
-                part = Component("count", name, (term,), (grid,), Fraction(1), Fraction(0), 0, 1, weight)
-                return self._put(("count", token(term, self.schema)), part)
-        return self._put(("count", ""), Component("count", name, (), (), Fraction(1), Fraction(0), 0, 1, weight))
-
-    def _sum(self, measure: a.Sum) -> int:
-        grid = self._number(measure.of, "sum")
-        part = Component(
-            "sum", measure.name, (measure.of,), (grid,), grid.step, Fraction(0), grid.lo, grid.hi, self.share
-        )
-        return self._put(("sum", token(measure.of, self.schema)), part)
-
-    def _centred(self, measure: a.Mean) -> int:
-        grid = self._number(measure.of, "mean")
-        reach = grid.hi - grid.lo
-        part = Component(
-            "centred",
-            measure.name,
-            (measure.of,),
-            (grid,),
-            grid.step / 2,
-            Fraction(grid.lo + grid.hi, 2) * grid.step,
-            -reach,
-            reach,
-            self.share * _MEAN_SHARE,
-        )
-        return self._put(("centred", token(measure.of, self.schema)), part)
-
-    def _gram(self, measure: a.Gram) -> int:
-        grids = tuple(self._number(term, "Gram") for term in measure.of)
-        for grid in grids:
-            # The rounding to multiples of 2^-12 multiplies the range by 4 * 2^12 on the way.
-            fit(Grid("number", 0, 4 * GRAM_SCALE * (grid.hi - grid.lo)))
-        dimension = len(grids) + 1
-        part = Component(
-            "gram",
-            measure.name,
-            measure.of,
-            grids,
-            Fraction(1, GRAM_SCALE**2),
-            Fraction(0),
-            -(GRAM_SCALE**2),
-            GRAM_SCALE**2,
-            self.share,
-            dimension * (dimension + 1) // 2,
-        )
-        return self._put(("gram", *(token(term, self.schema) for term in measure.of)), part)
-
-    def _number(self, term: a.Scalar, what: str) -> Grid:
-        grid = _usable(scalar(term, self.schema))
-        if grid.kind == "date":
+def _found(plan: a.ThresholdKeys, schema: Schema, cards: Mapping[str, Card]) -> Layout:
+    keys = tuple(Key(name, schema.grid(name), ()) for name in plan.keys)
+    for found in keys:
+        if found.grid.kind == "opaque":
             raise PlanError(
-                "plan.types", f"a {what} of dates has no meaning", next_step="subtract a date to get days",
-                nearest=("column - date",),
-            )  # fmt: skip
-        return number(grid, f"a {what}")
-
-    def _put(self, name: tuple[str, ...], part: Component) -> int:
-        known = self.components.get(name)
-        if known is not None:
-            part = msgspec.structs.replace(known, weight=known.weight + part.weight)
-        self.components[name] = part
-        return list(self.components).index(name)
+                "plan.key",
+                f"{found.name!r} can identify a unit, and nothing else",
+                next_step="ask for the values of a text, a category, a number with bounds or a date",
+            )
+    components, measures = Builder(schema, plan.measures, cards).build()
+    return Layout(keys, components, measures, MAX_FOUND, 1, found=True)
 
 
-def _usable(grid: Grid) -> Grid:
-    if grid.kind != "opaque":
-        return grid
-    names = ", ".join(sorted(column for _, column in grid.uses))
-    raise PlanError(
-        "plan.bounds",
-        f"{names} has no declared bounds or domain, so what one unit can add to a release is unknown",
-        clause="every measure needs bounds that can be derived from the data card",
-        next_step="measure a column with declared bounds; count rows with count()",
-    )
+def label_of(code: bool | int | str, grid: Grid) -> str:
+    """Return a released value of a key as text: what a receipt holds."""
+    match grid.kind:
+        case "text":
+            return str(code)
+        case "category":
+            return grid.domain[int(code)]
+        case "bool":
+            return "true" if code else "false"
+        case "date":
+            return iso(int(code))
+        case _:
+            return text_of(int(code) * grid.step)
+
+
+def label_bytes(grid: Grid) -> int:
+    """Return the most bytes a released value of a key has as JSON text."""
+    if grid.kind == "text":
+        return 6 * MAX_LABEL + 2
+    ends = range(len(grid.domain)) if grid.kind == "category" else (grid.lo, grid.hi, grid.lo + 1, grid.hi - 1)
+    longest = max(len(canonical.encode(label_of(code, grid))) for code in ends if grid.lo <= code <= grid.hi)
+    return max(longest, 7 + 2 * len(str(grid.step)) + len(str(max(abs(grid.lo), abs(grid.hi)))))
+
+
+def label_value(text: str, grid: Grid) -> Label:
+    """Return what the text of a released value stands for.
+
+    Raises:
+        PlanError: The text is no value of the key.
+    """
+    if grid.kind in ("bool", "category") and text not in (grid.domain or ("false", "true")):
+        raise PlanError("plan.key", "a released value is none that the key can have")
+    match grid.kind:
+        case "bool":
+            return text == "true"
+        case "number":
+            value = rational(text)
+            return int(value) if value.denominator == 1 else float(value)
+        case "date":
+            return iso(days(text))
+        case _:
+            return text
 
 
 def _key(name: str, schema: Schema) -> Key:

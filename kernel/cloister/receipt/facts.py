@@ -17,6 +17,8 @@ from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.plan import algebra, codec
+from cloister.plan.gaussian import threshold
+from cloister.plan.numbers import rational
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
 from cloister.plan.shape import Shaped, ShapedMeasure, shape
 from cloister.plan.typing import sources
@@ -83,10 +85,24 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
     try:
         plan = codec.decode(receipt.plan)
         sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
-        return shape(plan, cards, _integers(receipt.raw, sigmas), sigmas)
+        labels = None if isinstance(receipt.labels, msgspec.UnsetType) else receipt.labels
+        raw = _integers(receipt.raw, sigmas)
+        if isinstance(plan, algebra.ThresholdKeys):
+            _check_threshold(receipt, plan, raw, sigmas[0])
+        elif not isinstance(receipt.delta, msgspec.UnsetType):
+            raise MalformedError("receipt.delta", "a delta was charged for a release of no keys")
+        return shape(plan, cards, raw, sigmas, labels)
     except (CloisterError, ValueError, ArithmeticError) as error:
         reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
         raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
+
+
+def _check_threshold(receipt: Receipt, plan: algebra.ThresholdKeys, raw: Sequence[int], sigma: float) -> None:
+    """Check that only values above the threshold were released: it follows from sigma, rho and delta."""
+    delta, rho = rational(plan.delta), Fraction(receipt.noise[0].rho)
+    changed = math.floor(2 * Fraction(sigma) ** 2 * rho)
+    if receipt.delta != str(delta) or changed < 1 or any(n <= threshold(sigma, delta / changed) for n in raw):
+        raise MalformedError("receipt.threshold", "a value of the keys was released that is not above the threshold")
 
 
 def _integers(raw: Sequence[str], sigmas: Sequence[float]) -> list[int]:
@@ -135,6 +151,8 @@ def question(plan: algebra.Plan) -> str:
         nodes.extend(sources(node))
     tables = " and ".join(dict.fromkeys(node.name for node in nodes if isinstance(node, algebra.Table)))
     chosen = any(isinstance(node, algebra.Filter) for node in nodes)
+    if isinstance(plan, algebra.ThresholdKeys):
+        return f"{tables}{' (selected rows)' if chosen else ''}: values of {', '.join(plan.keys)} of many units"
     asked = ", ".join(_measure(measure) for measure in plan.measures)
     by = f" by {', '.join(plan.keys)}" if plan.keys else ""
     return f"{tables}{' (selected rows)' if chosen else ''}: {asked}{by}"
@@ -155,11 +173,26 @@ def _row(labels: tuple[object, ...], index: int, measures: list[ShapedMeasure]) 
 
 
 def _measure(measure: algebra.Measure) -> str:
-    if isinstance(measure, algebra.Gram):
-        return f"gram of {len(measure.of)} terms"
     kind = type(measure).__name__.lower()
-    of = getattr(measure, "of", None)
-    return f"{kind} of {of.name}" if isinstance(of, algebra.Col) else kind
+    match measure:
+        case algebra.Gram():
+            return f"gram of {len(measure.of)} terms"
+        case algebra.Units() | algebra.Capped():
+            return kind
+        case algebra.Ratio():
+            return f"ratio of {_name(measure.of)} over {_name(measure.over)}"
+        case algebra.Covariance():
+            word = "correlation" if measure.correlation else kind
+            return f"{word} of {_name(measure.of[0])} and {_name(measure.of[1])}"
+        case algebra.Quantile():
+            return f"quantiles {', '.join(measure.at)} of {_name(measure.of)}"
+        case algebra.Variance(root=True):
+            kind = "standard deviation"
+    return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
+
+
+def _name(term: algebra.Scalar) -> str:
+    return term.name if isinstance(term, algebra.Col) else "a term"
 
 
 def cost(population: str, rho: Fraction, budget: Budget) -> Cost:

@@ -43,7 +43,11 @@ class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was released. ``time`` is the broker's. ``assurance`` is ``simulated`` or a TEE's name."""
+    """What was released. ``time`` is the broker's. ``assurance`` is ``simulated`` or a TEE's name.
+
+    ``labels`` (values of the keys as text, sorted) and ``delta`` (an exact fraction) are there if the keys themselves
+    were released, and only then.
+    """
 
     release: str
     plan: dict[str, Any]
@@ -68,6 +72,8 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assurance: str
     seeded: bool = False
     version: Literal[1] = 1
+    delta: str | msgspec.UnsetType = msgspec.UNSET
+    labels: tuple[tuple[str, ...], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from typing import Any
 from cloister.contract.card import Card
 from cloister.enclave.causes import DELIMITER
 from cloister.plan import codec
-from cloister.plan.layout import layout
+from cloister.plan.layout import Component, layout
 from cloister.receipt.receipt import Receipt
 from cloister.wire import canonical
 
@@ -28,11 +28,18 @@ def moved(receipt: Receipt, cards: Mapping[str, Card]) -> tuple[str, ...]:
     """Return the raw values of a receipt, moved."""
     frame = layout(codec.decode(receipt.plan), cards)
     sigmas = [float.fromhex(part.sigma) for part in receipt.noise]
-    widths = [sigma for sigma, part in zip(sigmas, frame.components, strict=True) for _ in range(part.width)]
+    parts = [(part, sigma) for part, sigma in zip(frame.components, sigmas, strict=True) for _ in range(part.width)]
     return tuple(
-        str(int(text) + _step(receipt.release, place, widths[place % len(widths)]))
+        str(_moved(int(text), *parts[place % len(parts)], f"{receipt.release} {place}"))
         for place, text in enumerate(receipt.raw)
     )
+
+
+def _moved(value: int, part: Component, sigma: float, place: str) -> int:
+    if part.role != "quantile":
+        return value + _step(place, sigma)
+    # The index of a candidate: another one, as the scale of its noise is in rows.
+    return (value + 1 + abs(_step(place, 1.0)) % max(part.candidates - 1, 1)) % part.candidates
 
 
 def message(parent: str) -> tuple[bytes, ...]:
@@ -53,7 +60,7 @@ def message(parent: str) -> tuple[bytes, ...]:
     return (b"display_data", DELIMITER, *map(canonical.encode, parts))
 
 
-def _step(release: str, place: int, sigma: float) -> int:
-    drawn = hashlib.sha256(f"cloister/replay/perturb/v1 {release} {place}".encode()).digest()
+def _step(place: str, sigma: float) -> int:
+    drawn = hashlib.sha256(f"cloister/replay/perturb/v1 {place}".encode()).digest()
     factor = _LEAST + _SPREAD * int.from_bytes(drawn[1:5]) / 2**32
     return max(1, round(factor * sigma)) * (1 if drawn[0] & 1 else -1)

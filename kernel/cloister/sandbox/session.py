@@ -62,6 +62,7 @@ class Released(msgspec.Struct, frozen=True):
     mode: str
     assurance: str
     receipt: dict[str, Any] | None = None
+    labels: tuple[tuple[str, ...], ...] | None = None
 
 
 class Priced(msgspec.Struct, frozen=True):
@@ -153,7 +154,7 @@ class Session:
             rho = Fraction(found.rho)
         except (ValueError, KeyError, ArithmeticError) as error:
             raise _wrong_reply() from error
-        shaped = shape(plan, self.about.cards, raw, sigmas)
+        shaped = shape(plan, self.about.cards, raw, sigmas, found.labels)
         fact = Fact(
             release=found.release,
             plan=plan,

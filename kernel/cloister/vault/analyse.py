@@ -15,7 +15,7 @@ from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import LIMIT, Uses
-from cloister.plan.layout import Layout, layout
+from cloister.plan.layout import Layout, counted, layout
 from cloister.plan.typing import NO_UNIT, Schema, Typed, scalar, typed
 from cloister.vault.costs import Cost, cost_of, terms
 from cloister.vault.lineage import Influence, influences
@@ -70,11 +70,11 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
     Raises:
         PlanError: The plan does not type-check, has no derivable bound, or costs too much.
     """
-    frame, relation = layout(plan, cards), typed(plan.source, cards)
+    frame, relation = layout(plan, cards), typed(counted(plan, cards), cards)
     schema = relation.schema
     if accounts is None:
         accounts = {name: card.population for name, card in cards.items() if card.unit != NO_UNIT}
-    per_cell = schema.rows_per_cell(plan.keys)
+    per_cell, groups = schema.rows_per_cell(plan.keys), schema.cells_per_unit(plan.keys)
     for part in frame.components:
         if reach(part) * schema.limit > LIMIT:
             raise PlanError(
@@ -92,10 +92,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
         layout=frame,
         tables=schema.tables,
         claims={
-            account: Claim(
-                found,
-                tuple(bound(part, found.rows, min(per_cell, found.rows), found.mode) for part in frame.components),
-            )
+            account: _claim(frame, found, per_cell, groups)
             for account, found in sorted(influences(relation, accounts).items())
         },
         rows_per_cell=per_cell,
@@ -103,6 +100,15 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
         tier=max((_tier(cards[table], name) for table, name in uses), default=1),
         operations=frozenset(operations),
         cost=cost_of(plan, frame, relation, cards),
+    )
+
+
+def _claim(frame: Layout, found: Influence, per_cell: int, groups: int) -> Claim:
+    rows, cells = found.rows, None if frame.found else frame.cells
+    per_cell = min(per_cell, rows)
+    return Claim(
+        found,
+        tuple(bound(part, rows, per_cell, found.mode, cells=cells, groups=groups) for part in frame.components),
     )
 
 

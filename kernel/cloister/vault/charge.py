@@ -44,7 +44,7 @@ def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> 
             contract=terms.digest,
             analyst=analyst,
             rho=str(question.price.rho),
-            delta="0",
+            delta=str(question.price.delta),
             plan=question.plan_digest,
             usage=question.price.usage,
         )

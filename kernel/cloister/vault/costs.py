@@ -41,12 +41,18 @@ class Cost(msgspec.Struct, frozen=True):
 
 def terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
     """Return the expressions a measure is taken of."""
-    if isinstance(measure, a.Gram):
-        return measure.of
-    return () if measure.of is None else (measure.of,)
+    match measure:
+        case a.Units() | a.Capped():
+            return ()
+        case a.Gram() | a.Covariance():
+            return measure.of
+        case a.Ratio():
+            return (measure.of, measure.over)
+        case _:
+            return () if measure.of is None else (measure.of,)
 
 
-def cost_of(plan: a.VectorSum, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
+def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
     """Return the cost of a plan.
 
     Raises:
@@ -84,7 +90,16 @@ def cost_of(plan: a.VectorSum, frame: Layout, relation: Typed, cards: Mapping[st
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    return Cost(rows, operations, sorts, frame.cells * frame.width, products)
+    return Cost(rows, operations, sorts, _draws(frame, relation.schema), products)
+
+
+def _draws(frame: Layout, schema: Schema) -> int:
+    """Return how many integers get noise; of values that are not known beforehand, one for each that can occur."""
+    if not frame.found:
+        return frame.draws
+    return min(
+        schema.limit, math.prod(schema.limit if key.grid.kind == "text" else key.grid.points for key in frame.keys)
+    )
 
 
 def _terms(node: a.Relation) -> tuple[a.Scalar, ...]:

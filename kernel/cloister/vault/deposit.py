@@ -20,7 +20,7 @@ from cloister.wire.envelope import Envelope
 
 _NONCE = 12
 MAX_DEPOSIT = 64 * 2**20
-_WIDEST = len(str(-(2**63)))
+WIDEST = len(str(-(2**63)))
 _PAD = b"\0"
 
 
@@ -31,16 +31,18 @@ class Deposit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admissions: tuple[Envelope, ...]
 
 
-def seal_deposit(deposit: Deposit, key: bytes, charge_id: str, raw: Sequence[str] = ()) -> str:
+def seal_deposit(deposit: Deposit, key: bytes, charge_id: str, raw: Sequence[str] = (), room: int = 0) -> str:
     """Return the deposit under ChaCha20-Poly1305 with the charge as additional data, base64.
 
     ``raw`` are the numbers in the receipt: padding makes the size what it would be if each were of the widest 64 bits.
+    ``room`` is how many bytes more the receipt could have had, were as many values of keys released as can be.
+
     A charge that is executed again after its deposit was lost on the way would otherwise tell, by the sizes of many
     lost deposits, what the noise of a single one hides.
     """
     nonce = os.urandom(_NONCE)
     size = 3 * len(deposit.receipt.payload) // 4 - deposit.receipt.payload.count("=")
-    widest = size + sum(_WIDEST - len(text) for text in raw)
+    widest = size + room + sum(WIDEST - len(text) for text in raw)
     spare = 4 * -(-widest // 3) - len(deposit.receipt.payload)
     body = canonical.encode(deposit) + _PAD * spare
     return b64(nonce + ChaCha20Poly1305(key).encrypt(nonce, body, charge_id.encode()))

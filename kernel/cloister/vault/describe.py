@@ -125,6 +125,8 @@ def cost(question: Question) -> dict[str, Any]:
             for part in price.components
         ],
         "cells": price.cells,
+        "delta": str(price.delta),
+        "threshold": price.threshold,
         "deadline_ms": price.deadline_ms,
         "usage": msgspec.to_builtins(price.usage),
     }
@@ -139,6 +141,11 @@ def answer(found: Answer, terms: Terms) -> dict[str, Any]:
         "charge_id": receipt.charge_id,
         "rho": receipt.rho,
         "raw": list(receipt.raw),
+        **(
+            {}
+            if isinstance(receipt.labels, msgspec.UnsetType)
+            else {"labels": [list(found) for found in receipt.labels]}
+        ),
         "noise": msgspec.to_builtins(receipt.noise),
         "recalled": found.recalled,
         "mode": terms.mode,
@@ -154,7 +161,9 @@ def rehearsed(question: Question) -> Rehearsal:
     return Rehearsal(question.release, question.plan_digest, words, costs, question.price.usage)
 
 
-def rehearsal(question: Question, raw: list[int], terms: Terms) -> dict[str, Any]:
+def rehearsal(
+    question: Question, raw: list[int], terms: Terms, labels: tuple[tuple[str, ...], ...] | None = None
+) -> dict[str, Any]:
     """Return the result of a mock release: the same fields, nothing charged, no receipt."""
     return {
         "release": question.release,
@@ -162,6 +171,7 @@ def rehearsal(question: Question, raw: list[int], terms: Terms) -> dict[str, Any
         "charge_id": question.charge_id,
         "rho": str(question.price.rho),
         "raw": [str(value) for value in raw],
+        **({} if labels is None else {"labels": [list(found) for found in labels]}),
         "noise": msgspec.to_builtins(question.noise),
         "recalled": False,
         "mode": terms.mode,

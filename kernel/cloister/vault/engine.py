@@ -7,6 +7,7 @@ engine becomes one constant fault: texts of the engine can hold data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import duckdb
 import msgspec
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from cloister.contract.card import Card
 from cloister.errors import FaultError, MalformedError
-from cloister.plan.layout import Layout
+from cloister.plan.layout import Layout, label_of
 from cloister.vault.analyse import Analysis
 from cloister.vault.compile import Query, compile_plan
 from cloister.vault.load import Store
@@ -24,10 +25,16 @@ THREADS = 2
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """Exact integers in layout order, and the width of each component. Never leaves the vault."""
+    """Exact integers in layout order, and the width of each component. Never leaves the vault.
+
+    ``levels`` names the components that are quantiles, by position, as numerators over a denominator: their integers
+    are the rows at each candidate. ``labels`` are the values of the keys that occur, where they are not known before.
+    """
 
     values: tuple[int, ...]
     widths: tuple[int, ...]
+    levels: dict[int, tuple[tuple[int, ...], int]] = {}
+    labels: tuple[tuple[str, ...], ...] | None = None
 
 
 class Engine:
@@ -59,10 +66,14 @@ class Engine:
         query = compile_plan(analysis, self._store.tables)
         try:
             rows = self._cursor.execute(query.sql, query.parameters).fetchall()
+            if analysis.layout.found:
+                return assemble_found(analysis.layout, rows)
             values = assemble(analysis.layout, query, rows)
         except (duckdb.Error, MemoryError, RuntimeError, ArithmeticError, IndexError, TypeError):
             raise FaultError("vault.engine", "the release could not be computed") from None
-        return Exact(values, tuple(part.width for part in analysis.layout.components))
+        parts = analysis.layout.components
+        levels = {index: (part.at, part.parts) for index, part in enumerate(parts) if part.role == "quantile"}
+        return Exact(values, tuple(part.exact_width for part in parts), levels)
 
     def interrupt(self) -> None:
         """Stop the running query; ``run`` then raises its fault.
@@ -76,9 +87,10 @@ class Engine:
         self._store.close()
 
 
-def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) -> tuple[int, ...]:
+def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[Any]]) -> tuple[int, ...]:
     """Return the integers of every cell from the rows of the engine."""
-    values = [0] * (frame.cells * frame.width)
+    width = sum(part.exact_width for part in frame.components)
+    values = [0] * (frame.cells * width)
     sizes = [len(key.labels) for key in frame.keys]
     for row in rows:
         cell = 0
@@ -87,10 +99,18 @@ def assemble(frame: Layout, query: Query, rows: Iterable[Sequence[int | None]]) 
             if not 0 <= index < size:
                 raise IndexError
             cell = cell * size + index
-        position, at = query.keys, cell * frame.width
+        position, at = query.keys, cell * width
         for part, taken in zip(frame.components, query.sums, strict=True):
-            sums = [int(value or 0) for value in row[position : position + taken]]
-            block = integers(part, sums)
+            block = integers(part, row[position : position + taken])
             values[at : at + len(block)] = block
             position, at = position + taken, at + len(block)
     return tuple(values)
+
+
+def assemble_found(frame: Layout, rows: Iterable[Sequence[Any]]) -> Exact:
+    """Return the values of the keys that occur, in an order of their own, with the number of units of each."""
+    found = sorted(
+        (tuple(label_of(code, key.grid) for code, key in zip(row, frame.keys, strict=False)), int(row[-1]))
+        for row in rows
+    )
+    return Exact(tuple(count for _, count in found), (1,), labels=tuple(labels for labels, _ in found))

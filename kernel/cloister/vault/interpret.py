@@ -13,25 +13,24 @@ from cloister.contract.card import Card
 from cloister.plan import algebra as a
 from cloister.plan.layout import layout
 from cloister.plan.typing import Typed, typed
-from cloister.vault.interpret_measures import contribution
+from cloister.vault.interpret_measures import Found, totals
 from cloister.vault.interpret_relations import Row, apply
 from cloister.vault.interpret_scalars import index_of
 
 
-def interpret(plan: a.VectorSum, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
+def interpret(plan: a.Plan, cards: Mapping[str, Card], tables: Mapping[str, Sequence[Row]]) -> list[int]:
     """Return the exact integers of a release in layout order; ``tables`` are the stored rows by table name."""
     relation = typed(plan.source, cards)
     frame = layout(plan, cards)
     cells = {cell: index for index, cell in enumerate(product(*(range(len(key.labels)) for key in frame.keys)))}
-    totals = [[0] * frame.width for _ in cells]
+    found: list[list[Found]] = [[] for _ in cells]
     for row in rows_of(relation, tables):
         codes = [index_of(row.values[key.name], key.grid) for key in frame.keys]
         if any(code is None for code in codes):
             continue
         cell = cells[tuple(int(code or 0) - key.grid.lo for code, key in zip(codes, frame.keys, strict=True))]
-        added = [number for part in frame.components for number in contribution(part, row.values)]
-        totals[cell] = [total + number for total, number in zip(totals[cell], added, strict=True)]
-    return [number for total in totals for number in total]
+        found[cell].append((row.unit, row.values, row.flags))
+    return [number for rows in found for part in frame.components for number in totals(part, rows)]
 
 
 def rows_of(relation: Typed, tables: Mapping[str, Sequence[Row]]) -> list[Row]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from cloister.plan.components import moment_reach
 from cloister.plan.grid import Grid
 from cloister.plan.layout import GRAM_SCALE, Component
 from cloister.vault.relations_sql import Source
@@ -11,29 +13,54 @@ from cloister.vault.scalars_sql import Lowered, Parameters, lower, wide
 
 
 def sums(part: Component, index: int, source: Source, bind: Parameters, inner: list[str]) -> list[str]:
-    """Return the aggregates a component is assembled from; see ``integers``."""
+    """Return the aggregates a component is assembled from; see ``integers``.
+
+    What an aggregate is taken of is added to ``inner`` as a column, if it is more than a term.
+    """
     scope = source.scope
     if part.role == "gram":
         return _gram(part, index, scope, bind, inner)
-    if not part.terms:
-        return ["count(*)"]
-    lowered = lower(part.terms[0], scope, bind)
-    if part.role == "count":
-        return [f"count({lowered[0]})"]
-    total = f"sum({wide(lowered) if lowered[1].kind == 'bool' else lowered[0]})"
-    return [total] if part.role == "sum" else [total, f"count({lowered[0]})"]
+    if part.role == "units":
+        return ["count(DISTINCT unit)"]
+    if part.role in ("clipped", "capped"):
+        # A reference table has no flags: what is looked up is public or the provider's.
+        masks = [(source.flags[table], mask) for table, mask in part.flags if table in source.flags]
+        tests = [f"({flags} & {bind.integer(mask)}) <> 0" for flags, mask in masks]
+        return [f"count(*) FILTER (WHERE {' OR '.join(tests) or 'FALSE'})"]
+    found = [lower(term, scope, bind) for term in part.terms]
+    where = _where([sql for sql, grid in found if grid.nullable])
+    match part.role:
+        case "count":
+            return [f"count(*){where}"]
+        case "sum" | "centred":
+            total = f"sum({wide(found[0]) if found[0][1].kind == 'bool' else found[0][0]}){where}"
+            return [total] if part.role == "sum" else [total, f"count(*){where}"]
+        case "quantile":
+            name = f"q{index}"
+            inner.append(f"{_candidate(found[0], part, bind)} AS {name}")
+            return [f"histogram({name}){where}"]
+        case _:
+            names = [f"z{index}_{position}" for position in range(1 + (part.role == "product"))]
+            for name, lowered, grid in zip(names, found, part.grids, strict=False):
+                inner.append(f"{_moment(lowered, grid, bind)} AS {name}")
+            return [f"sum({names[0]} * {names[-1]}){where}", f"count(*){where}"]
+
+
+def _where(nullable: Sequence[str]) -> str:
+    present = " AND ".join(f"{sql} IS NOT NULL" for sql in nullable)
+    return f" FILTER (WHERE {present})" if present else ""
 
 
 def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Parameters, inner: list[str]) -> list[str]:
-    names, present = [], []
+    names, nullable = [], []
     for position, term in enumerate(part.terms):
         lowered = lower(term, scope, bind)
         name = f"g{index}_{position}"
-        inner.append(f"{_unit_interval(lowered, part.grids[position], bind)} AS {name}")
+        inner.append(f"{_scaled(lowered, part.grids[position], GRAM_SCALE, bind)} AS {name}")
         names.append(name)
         if lowered[1].nullable:
-            present.append(f"{name} IS NOT NULL")
-    where = f" FILTER (WHERE {' AND '.join(present)})" if present else ""
+            nullable.append(name)
+    where = _where(nullable)
     sums = [f"count(*){where}"]
     sums += [f"sum({name}){where}" for name in names]
     for i, left in enumerate(names):
@@ -41,25 +68,60 @@ def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Param
     return sums
 
 
-def _unit_interval(lowered: Lowered, grid: Grid, bind: Parameters) -> str:
-    """Return a term scaled to [-1, 1] in multiples of 1 / GRAM_SCALE, rounded half up on integers.
+def _scaled(lowered: Lowered, grid: Grid, scale: int, bind: Parameters) -> str:
+    """Return a term scaled to [-1, 1] in multiples of 1 / ``scale``, rounded half up on integers.
 
     Floor division is taken of a number that is never negative, so it does not matter how the engine rounds.
     """
     reach = grid.hi - grid.lo
     if reach == 0:
         return f"(CASE WHEN {lowered[0]} IS NOT NULL THEN {bind.integer(0)} END)"
-    shifted = f"({bind.integer(4 * GRAM_SCALE)} * ({wide(lowered)} - {bind.integer(grid.lo)}) + {bind.integer(reach)})"
-    return f"({shifted} // {bind.integer(2 * reach)} - {bind.integer(GRAM_SCALE)})"
+    shifted = f"({bind.integer(4 * scale)} * ({wide(lowered)} - {bind.integer(grid.lo)}) + {bind.integer(reach)})"
+    return f"({shifted} // {bind.integer(2 * reach)} - {bind.integer(scale)})"
 
 
-def integers(part: Component, sums: list[int]) -> list[int]:
-    """Return a component's integers from the sums ``compile`` asked for."""
-    if part.role == "centred":
-        grid = part.grids[0]
-        return [2 * sums[0] - (grid.lo + grid.hi) * sums[1]]
-    if part.role == "gram":
-        size = len(part.terms)
-        count, first, second = sums[0], sums[1 : size + 1], sums[size + 1 :]
-        return [GRAM_SCALE**2 * count, *(GRAM_SCALE * value for value in first), *second]
-    return sums
+def _moment(lowered: Lowered, grid: Grid, bind: Parameters) -> str:
+    """Return the centred value that squares and products are made of: exact if its range is narrow enough."""
+    reach, top = grid.hi - grid.lo, moment_reach(grid)
+    if top < reach:
+        return _scaled(lowered, grid, top, bind)
+    return f"({bind.integer(2)} * ({wide(lowered)} - {bind.integer(grid.lo)}) - {bind.integer(reach)})"
+
+
+def _candidate(lowered: Lowered, part: Component, bind: Parameters) -> str:
+    """Return the index of the candidate nearest to a value, from 0 (ties upwards)."""
+    grid, stride = part.grids[0], stride_of(part)
+    index = f"({wide(lowered)} - {bind.integer(grid.lo)})"
+    if stride == 1:
+        return index
+    nearest = f"({bind.integer(2)} * {index} + {bind.integer(stride)}) // {bind.integer(2 * stride)}"
+    return f"least({nearest}, {bind.integer(part.candidates - 1)})"
+
+
+def stride_of(part: Component) -> int:
+    """Return how many grid steps lie between two candidates of a quantile."""
+    return int(part.step / part.grids[0].step)
+
+
+def integers(part: Component, sums: Sequence[Any]) -> list[int]:
+    """Return a component's integers from the sums ``compile`` asked for; no rows give null, which is zero."""
+    if part.role == "quantile":
+        rows = [0] * part.candidates
+        for index, count in (sums[0] or {}).items():
+            rows[index] = count
+        return rows
+    found = [int(value or 0) for value in sums]
+    match part.role:
+        case "centred":
+            grid = part.grids[0]
+            return [2 * found[0] - (grid.lo + grid.hi) * found[1]]
+        case "square":
+            return [2 * found[0] - moment_reach(part.grids[0]) ** 2 * found[1]]
+        case "product":
+            return found[:1]
+        case "gram":
+            size = len(part.terms)
+            count, first, second = found[0], found[1 : size + 1], found[size + 1 :]
+            return [GRAM_SCALE**2 * count, *(GRAM_SCALE * value for value in first), *second]
+        case _:
+            return found

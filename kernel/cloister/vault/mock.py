@@ -19,9 +19,9 @@ from cloister.plan.link import Context, Request
 from cloister.vault import describe
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
-from cloister.vault.noise import add_noise
 from cloister.vault.question import plan_of, prepare
 from cloister.vault.service import Answered, Operation
+from cloister.vault.thresholds import draw
 
 MOCK_ROWS = 5_000
 _SEED = 1
@@ -59,8 +59,9 @@ class MockVault:
                     card = question.grant.cards[name]
                     self._engine.load(name, card, mock_table(card), _MOCK_SECRET, self._terms.digest.encode())
                     self._loaded.add(name)
-        raw = add_noise(self._engine.run(question.analysis), question.price.sigmas)
-        return Answered(describe.rehearsal(question, raw, self._terms), rehearsals=(describe.rehearsed(question),))
+        drawn = draw(self._engine.run(question.analysis), question.price)
+        found = describe.rehearsal(question, drawn.raw, self._terms, drawn.labels)
+        return Answered(found, rehearsals=(describe.rehearsed(question),))
 
 
 def mock_table(card: Card, rows: int = MOCK_ROWS) -> pa.Table:

@@ -1,8 +1,8 @@
 """The one noise function: every number that leaves the vault has passed here.
 
-OpenDP's discrete Gaussian on integers, with randomness of the operating system; there is no seed. Exact sums are
-first limited to +-2^62: limiting never increases the distance of two neighbours, and the analysis has refused plans
-that could reach it.
+OpenDP's discrete Gaussian on integers, and its noisy maximum (exact Gumbel noise on integer scores) for quantiles, with
+randomness of the operating system; there is no seed. Exact sums are first limited to +-2^62: limiting never increases
+the distance of two neighbours, and the analysis has refused plans that could reach it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from opendp.domains import atom_domain, vector_domain
-from opendp.measurements import make_gaussian
-from opendp.metrics import l2_distance
+from opendp.measurements import make_gaussian, make_noisy_max
+from opendp.measures import zero_concentrated_divergence
+from opendp.metrics import l2_distance, linf_distance
 from opendp.mod import enable_features
 
 from cloister.errors import FaultError
@@ -33,19 +35,50 @@ def add_noise(exact: Exact, sigmas: Sequence[float]) -> list[int]:
     if len(sigmas) != len(exact.widths) or len(exact.values) % max(1, sum(exact.widths)):
         raise FaultError("vault.noise", "the release could not be computed")
     stride, start = sum(exact.widths), 0
-    noisy = [0] * len(exact.values)
-    for width, sigma in zip(exact.widths, sigmas, strict=True):
-        for offset in range(start, start + width):
-            noisy[offset::stride] = gaussian(exact.values[offset::stride], sigma)
+    columns: list[Sequence[int]] = []
+    for index, (width, sigma) in enumerate(zip(exact.widths, sigmas, strict=True)):
+        if index in exact.levels:
+            cells = [exact.values[at : at + width] for at in range(start, len(exact.values), stride)]
+            columns += zip(*(quantiles(cell, *exact.levels[index], sigma) for cell in cells), strict=True)
+        else:
+            columns += [gaussian(exact.values[at::stride], sigma) for at in range(start, start + width)]
         start += width
-    return noisy
+    return [number for cell in zip(*columns, strict=True) for number in cell]
 
 
 def gaussian(values: Sequence[int], sigma: float) -> list[int]:
     """Return ``values`` with independent discrete Gaussian noise of scale ``sigma`` on each."""
-    if not (math.isfinite(sigma) and 0 < sigma <= MAX_SIGMA):
-        raise FaultError("vault.noise", "the release could not be computed")
+    _check(sigma)
     space = vector_domain(atom_domain(T="i64")), l2_distance(T="i64")
     mechanism = make_gaussian(*space, scale=sigma)
     noisy: list[int] = mechanism([min(max(value, -LIMIT), LIMIT) for value in values])
     return noisy
+
+
+def quantiles(rows: Sequence[int], at: Sequence[int], parts: int, scale: float) -> list[int]:
+    """Return the index of a candidate for each level ``at / parts``, by a noisy maximum of ``scores``.
+
+    Args:
+        rows: The number of rows at each candidate.
+        at: Numerators of the levels.
+        parts: Their denominator.
+        scale: Of the Gumbel noise, in units of ``scores``.
+    """
+    _check(scale)
+    space = vector_domain(atom_domain(T="i64")), linf_distance(T="i64")
+    choose = make_noisy_max(*space, zero_concentrated_divergence(), scale=scale)
+    return [int(choose(scores(rows, place, parts))) for place in at]
+
+
+def scores(rows: Sequence[int], place: int, parts: int) -> list[int]:
+    """Return the score of each candidate as a quantile: ``-|place * rows above - (parts - place) * rows below|``."""
+    counts = np.asarray(rows, np.int64)
+    below = np.cumsum(counts) - counts
+    above = counts.sum() - below - counts
+    found: list[int] = (-np.abs(place * above - (parts - place) * below)).tolist()
+    return found
+
+
+def _check(scale: float) -> None:
+    if not (math.isfinite(scale) and 0 < scale <= MAX_SIGMA):
+        raise FaultError("vault.noise", "the release could not be computed")

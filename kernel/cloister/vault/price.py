@@ -15,7 +15,9 @@ import msgspec
 
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
-from cloister.plan.gaussian import deviation
+from cloister.plan import algebra as a
+from cloister.plan.gaussian import deviation, threshold
+from cloister.plan.numbers import rational
 from cloister.plan.precision import CHARGE_GRID, charge_of
 from cloister.vault.analyse import Analysis
 from cloister.vault.costs import Cost
@@ -42,7 +44,10 @@ class PricedComponent(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it."""
+    """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it.
+
+    A release of keys costs ``delta`` too; it leaves out what is not above ``threshold`` units.
+    """
 
     rho_asked: Fraction
     rho: Fraction
@@ -50,6 +55,8 @@ class Price(msgspec.Struct, frozen=True):
     cells: int
     deadline_ms: int
     usage: Usage
+    delta: Fraction = Fraction(0)
+    threshold: int = 0
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -69,6 +76,7 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
         stderr = deviation(sigma) * part.step.numerator / part.step.denominator
         parts.append(PricedComponent(part.measure, part.role, part.step, sigma, stderr, charge))
     planned_ms = deadline_ms(analysis.cost)
+    delta, least = _threshold(analysis, parts)
     return Price(
         rho,
         sum((part.rho for part in parts), Fraction(0)),
@@ -76,7 +84,17 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
         analysis.layout.cells,
         planned_ms,
         usage(analysis, planned_ms),
+        delta,
+        least,
     )
+
+
+def _threshold(analysis: Analysis, parts: list[PricedComponent]) -> tuple[Fraction, int]:
+    """Return the delta asked, and the threshold that keeps to it for as many values as one unit changes."""
+    if not isinstance(analysis.plan, a.ThresholdKeys):
+        return Fraction(0), 0
+    delta = rational(analysis.plan.delta)
+    return delta, threshold(parts[0].sigma, delta / analysis.bounds[0].l1)
 
 
 def usage(analysis: Analysis, planned_ms: int) -> Usage:

@@ -15,13 +15,13 @@ from cloister.vault.analyse import analyse
 from cloister.vault.authorise import authorise
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
-from cloister.vault.noise import add_noise
 from cloister.vault.price import price
 from cloister.vault.question import name_question
 from cloister.vault.recall import Answer
 from cloister.vault.settle import settle
 from cloister.vault.sign import sign_receipt, write_receipt
 from cloister.vault.state import VaultState
+from cloister.vault.thresholds import draw
 
 
 def release(state: VaultState, context: Context, document: dict[str, Any]) -> Answer:
@@ -55,9 +55,9 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
         with deadline.stopping(state.engine.interrupt):
             exact = state.engine.run(analysis)
         at(8)  # noise
-        raw = add_noise(exact, cost.sigmas)
+        drawn = draw(exact, cost)
         at(9)  # sign
-        receipt = write_receipt(question, context, booked, raw, terms=terms, sessions=state.sessions(question))
+        receipt = write_receipt(question, context, booked, drawn, terms=terms, sessions=state.sessions(question))
         envelope = sign_receipt(receipt, state.keys.identity)
     deadline.wait()  # nothing leaves the vault before the planned deadline, not even a deposit (G6)
     at(10)  # settle

@@ -7,11 +7,15 @@ that one is the answer and ours is thrown away.
 
 from __future__ import annotations
 
+import msgspec
+
+from cloister.plan.layout import label_bytes
 from cloister.receipt.receipt import Receipt
-from cloister.vault.deposit import Deposit, seal_deposit
+from cloister.vault.deposit import WIDEST, Deposit, seal_deposit
 from cloister.vault.question import Question
 from cloister.vault.recall import Answer
 from cloister.vault.state import VaultState
+from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 
@@ -25,7 +29,9 @@ def settle(state: VaultState, question: Question, receipt: Receipt, envelope: En
     account = question.accounts[0]
     admissions = tuple(session.admission for session in state.sessions(question))
     deposit = Deposit(envelope, admissions)
-    sealed = seal_deposit(deposit, state.sealing_key(question), question.charge_id, receipt.raw)
+    sealed = seal_deposit(
+        deposit, state.sealing_key(question), question.charge_id, receipt.raw, _room(question, receipt)
+    )
     reply = state.brokers.settle(account.broker, account.budget.population, question.charge_id, sealed)
     if reply.sealed not in {"", sealed}:
         answer = state.recall(question, reply.sealed)
@@ -33,3 +39,13 @@ def settle(state: VaultState, question: Question, receipt: Receipt, envelope: En
         answer = Answer(receipt, envelope, admissions, recalled=False)
     state.memory.put(question.release, answer)
     return answer
+
+
+def _room(question: Question, receipt: Receipt) -> int:
+    """Return how many bytes the released values of keys fall short of the most they could have had."""
+    frame = question.analysis.layout
+    if not frame.found or isinstance(receipt.labels, msgspec.UnsetType):
+        return 0
+    each = WIDEST + 6 + sum(label_bytes(key.grid) + 1 for key in frame.keys)
+    taken = sum(len(canonical.encode(found)) + WIDEST + 4 for found in receipt.labels)
+    return max(0, frame.cells * each - taken)

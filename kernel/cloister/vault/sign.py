@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cloister.plan.link import Context
 from cloister.receipt.receipt import RECEIPT_TYPE, Receipt
 from cloister.vault.charge import Booked
 from cloister.vault.config import Terms
 from cloister.vault.question import Question
 from cloister.vault.session import BrokerSession
+from cloister.vault.thresholds import Drawn
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal
 from cloister.wire.identity import SigningKey
@@ -17,7 +20,7 @@ def write_receipt(
     question: Question,
     context: Context,
     booked: Booked,
-    raw: list[int],
+    drawn: Drawn,
     *,
     terms: Terms,
     sessions: tuple[BrokerSession, ...],
@@ -30,7 +33,7 @@ def write_receipt(
         rho=str(question.price.rho),
         mechanism="discrete-gaussian",
         noise=question.noise,
-        raw=tuple(str(value) for value in raw),
+        raw=tuple(str(value) for value in drawn.raw),
         contract=terms.digest,
         manifests=question.manifests,
         cards=question.cards,
@@ -45,6 +48,8 @@ def write_receipt(
         transcript=context.transcript,
         cause=context.cause,
         assurance=terms.assurance,
+        delta=msgspec.UNSET if drawn.labels is None else str(question.price.delta),
+        labels=msgspec.UNSET if drawn.labels is None else drawn.labels,
     )
 
 
