@@ -59,9 +59,9 @@ class Swapped(engine.Engine):
         self._rows = rows
         self._record = record
 
-    def load(self, name: str, card: Any, parts: Any, secret: bytes) -> None:
+    def load(self, name: str, card: Any, parts: Any, *keys: bytes) -> None:
         self._record.seen.append(("load", name))
-        super().load(name, card, self._rows.get(name, parts), secret)
+        super().load(name, card, self._rows.get(name, parts), *keys)
 
     def run(self, analysis: Any) -> engine.Exact:
         exact = super().run(analysis)
