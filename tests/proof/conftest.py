@@ -24,3 +24,9 @@ def world(tmp_path_factory: pytest.TempPathFactory):
 def quiet_world(tmp_path_factory: pytest.TempPathFactory):
     """The same without processes."""
     return World(tmp_path_factory.mktemp("proof-quiet"), serve=False)
+
+
+@pytest.fixture
+def own_world(tmp_path: Path):
+    """A quiet world that a test may break."""
+    return World(tmp_path, serve=False)
