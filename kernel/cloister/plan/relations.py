@@ -83,8 +83,9 @@ def lookup_grids(node: a.Lookup, cards: Cards) -> tuple[tuple[Grid, ...], tuple[
 
 
 def _value(node: a.Scalar) -> Any:
+    """Return a literal key as it is compared: True and 1 are one key, and two rows of one key would multiply rows."""
     grid = literal(node)  # type: ignore[arg-type]
-    return grid.domain if grid.kind == "category" else (grid.kind, grid.lo * grid.step)
+    return grid.domain if grid.kind == "category" else grid.lo * grid.step
 
 
 def _joined(grids: Sequence[Grid]) -> Grid:

@@ -95,9 +95,9 @@ def _drawn(node: a.Split, unit: int) -> int:
 
 
 def _total(row: Row, schema: Schema) -> list[tuple[bool, Any]]:
-    """The total order of the rows of a unit: hashes, then all columns that storage holds, null last."""
+    """The total order of the rows of a unit: hashes, then all columns that storage holds, null last, then flags."""
     stored = [index_of(row.values[name], grid) for name, grid in schema.columns.items() if grid.kind != "opaque"]
-    return _last([*row.order, *stored])
+    return _last([*row.order, *stored, *(row.flags.get(table, 0) for table in sorted(set(schema.tables)))])
 
 
 def _last(codes: Iterable[Any]) -> list[tuple[bool, Any]]:

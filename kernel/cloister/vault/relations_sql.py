@@ -2,8 +2,8 @@
 
 A subquery has the columns ``unit``, its order columns (the hashes of the stored rows it is made from), one ``flags``
 column per table, and a generated identifier for every column that can be computed with. Wherever rows are chosen or
-numbered, the order is total: what the plan says, then the order columns, then all columns; rows that still tie are
-equal in everything a plan can see.
+numbered, the order is total: what the plan says, then the order columns, then all columns and flags; rows that still
+tie are equal in everything a plan can see.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def every(self) -> list[str]:
-        """The order columns, then all columns: a total order of the rows of a unit."""
-        return [*self.order, *dict.fromkeys(sql for sql, _ in self.scope.values())]
+        """The order columns, then all columns and flags: a total order of the rows of a unit."""
+        flags = [self.flags[table] for table in sorted(self.flags)]
+        return [*self.order, *dict.fromkeys(sql for sql, _ in self.scope.values()), *flags]
 
 
 class Relations:

@@ -1,0 +1,30 @@
+"""Counts of the proof by test, printed at the end of a run and kept in ``build/proof.json``.
+
+A test may add figures of its own with pytest's ``record_property``: they are added up by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "proof"))
+
+from proof_counts import Counts
+
+_counts = Counts()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _counts.add(report.nodeid, passed=report.passed, figures=dict(report.user_properties))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := _counts.lines():
+        terminalreporter.section("proof by test")
+        for line in lines:
+            terminalreporter.write_line(line)
+        _counts.write(Path(__file__).parents[1] / "build" / "proof.json")

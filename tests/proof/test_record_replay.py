@@ -1,0 +1,128 @@
+"""Record and replay (privacy.md section 8 c): with the noise fixed, neighbours look the same from outside the gate.
+
+``CLOISTER_REPLAY_PAIRS`` sets the number of pairs of neighbours (12 by default; 500 nightly), each with several plans.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+from mutants import mutated
+from replay_world import Record, divergence, overspent, run
+from vault_fuzzing import Planner, make_card, make_rows, neighbour, to_arrow
+from vault_world import PURPOSE, World
+
+from cloister.plan import algebra as a
+from cloister.plan import codec
+from cloister.vault import engine, release
+
+PAIRS = int(os.environ.get("CLOISTER_REPLAY_PAIRS", "12"))
+PLANS = 5
+TABLE = "fuzz.rows"
+SCRIPT = (
+    a.VectorSum(a.Table(TABLE), (a.Count("n"),), "1/100"),
+    a.VectorSum(a.Table(TABLE), (a.Count("n"), a.Mean("y", a.Col("y"))), "1/100", ("c",)),
+)
+
+
+class Pair:
+    """A world, and two tables for its vaults that differ in all rows of one unit."""
+
+    def __init__(self, root: Path, seed: int, size: int | None = None) -> None:
+        rng = random.Random(seed)
+        card = make_card(rng)
+        # A sealed column lies on a grid with zero, and no aggregate of tier 4 leaves.
+        columns = tuple(
+            msgspec.structs.replace(
+                column, tier=min(column.tier, 3), **({"low": "0", "high": "6"} if column.name == "z" else {})
+            )
+            for column in card.columns
+            if column.name != "note"
+        )
+        self.card = msgspec.structs.replace(card, name=TABLE, columns=columns, purposes=(PURPOSE,), row_limit=1000)
+        rows = make_rows(self.card, rng, rng.choice([1, 5, 30, 60]) if size is None else size)
+        other = neighbour(self.card, rows, rng)
+        self.tables = [{TABLE: to_arrow(self.card, content, rng)} for content in (rows, other)]
+        self.root, self.rng = root, rng
+        self.world = World(root, card=self.card, data=pa.concat_tables(self.tables[0][TABLE]).slice(0, 0), serve=False)
+        self.document = self.world.sign(self.world.contract())
+
+    def records(self, plans: list[a.Plan]) -> tuple[Record, Record]:
+        documents = [codec.encode(plan) for plan in plans]
+        first, second = (run(self.world, self.document, documents, rows, self.root / "brokers") for rows in self.tables)
+        return first, second
+
+    def check(self, plans: list[a.Plan]) -> Record:
+        first, second = self.records(plans)
+        assert not (found := divergence(first, second)), found
+        assert not (found := overspent(first, second)), found
+        return first
+
+
+def test_neighbours_cannot_be_told_apart_by_anything_but_the_noise(tmp_path, record_property):
+    """Random plans: same questions to the brokers, queries, shapes, prices, deadlines, codes and bytes."""
+    plans = replies = events = 0
+    for seed in range(PAIRS):
+        pair = Pair(tmp_path / str(seed), seed)
+        planner = Planner(pair.card, pair.rng)
+        asked = [planner.plan()[0] for _ in range(PLANS)]
+        # The first once more: it is recalled, and that shows only that it was asked before.
+        record = pair.check([*asked, asked[0]])
+        plans += len(record.inputs)
+        events += len(record.seen)
+        replies += sum(event[0] == "reply" for event in record.seen)
+    assert replies > plans / 2, "most plans must get as far as an answer"
+    record_property("plans", plans)
+    record_property("events compared", events)
+
+
+def test_the_record_holds_the_whole_path(tmp_path):
+    """The comparison is about something: every step, every message, the query, the noise, the wait and the reply."""
+    record = Pair(tmp_path, 3, 30).check(list(SCRIPT))
+    kinds = {event[0] for event in record.seen}
+    assert kinds == {"plan", "step", "ask", "told", "load", "sleep", "query", "exact", "noise", "reply"}
+    assert [event[1] for event in record.seen if event[0] == "step"] == [*range(1, 12), *range(1, 12)]
+    paths = [event[2].rpartition("/")[2] for event in record.seen if event[0] == "ask"]
+    assert paths == ["hello", "session", "append", "settle", "append", "settle"]
+
+
+MUTANTS = [
+    # Whether noise is drawn, the shape, the wait, the code, the order of messages or the reply itself depends on data.
+    (release, "raw = add_noise(exact, cost.sigmas)",
+     "raw = add_noise(exact, cost.sigmas) if any(exact.values) else [0] * len(exact.values)"),
+    (release, "    deadline.wait()  #", "    exact.values[0] and deadline.wait()  #"),
+    (release, "answer = settle(state, question, receipt, envelope)",
+     "answer = settle(state, question, receipt, envelope) if exact.values[0] else"
+     " __import__('cloister.vault.recall').vault.recall.Answer(receipt, envelope, (), False)"),
+    (release, "        at(8)  # noise", "        (exact.values[0] and state.brokers) and at(8)"),
+    (release, "deadline = Deadline(cost.deadline_ms)",
+     "deadline = Deadline(cost.deadline_ms + state.engine.run(analysis).values[0])"),
+    (engine, "    values = [0] * (frame.cells * frame.width)",
+     "    rows = list(rows)\n    values = [0] * (frame.cells * frame.width if len(rows) == 4 else frame.width)"),
+    (engine, "            values = assemble(analysis.layout, query, rows)",
+     "            values = assemble(analysis.layout, query, rows)\n            1 // any(values)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "old", "new"), MUTANTS, ids=range(len(MUTANTS)))
+def test_control_flow_that_depends_on_data_is_caught(tmp_path, module, old, new):
+    """One unit is all there is; without it every sum is zero."""
+    pair = Pair(tmp_path, 5, 1)
+    pair.check(list(SCRIPT))
+    with mutated(module, old, new):
+        first, second = pair.records(list(SCRIPT))
+    assert divergence(first, second)
+
+
+def test_a_scale_that_is_too_small_is_caught(tmp_path):
+    """The distance of the inputs in units of the scale is what was really spent."""
+    pair = Pair(tmp_path, 5, 1)
+    with mutated(release, "add_noise(exact, cost.sigmas)", "add_noise(exact, [s / 3 for s in cost.sigmas])"):
+        first, second = pair.records([a.VectorSum(a.Table(TABLE), (a.Count("n"),), "1/100")])
+    assert not divergence(first, second)
+    assert overspent(first, second)
