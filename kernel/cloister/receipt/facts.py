@@ -164,7 +164,7 @@ def _measure(measure: algebra.Measure) -> str:
 
 def cost(population: str, rho: Fraction, budget: Budget) -> Cost:
     """Return what ``rho`` means to a population with this budget: equivalent epsilon, and the part of the whole."""
-    delta = Fraction(budget.delta)
+    delta = budget.delta_conversion
     total = rho_of_epsilon(Fraction(budget.epsilon), delta)
     epsilon = epsilon_of_rho(rho, delta)
     return Cost(population, f"{float(epsilon):.3g}", f"{float(100 * rho / total):.2g} %")

@@ -29,7 +29,8 @@ class Limit:
     """One limit of the contract.
 
     Attributes:
-        name: ``privacy``, ``releases``, ``rows``, ``compute``, ``models`` or ``expiry``.
+        name: ``privacy``, ``delta`` (of keys, where the contract grants any), ``releases``, ``rows``, ``compute``,
+            ``models`` or ``expiry``.
         about: The account, of a privacy limit.
         used: The part (0..1) that is used, the analyst's own part where there is one; None if nobody can say now, and
             of the expiry.
@@ -101,6 +102,8 @@ def _line(limit: Limit) -> str:
 
 def _limit(session: Session, limit: dict[str, Any]) -> Limit:
     name = limit["name"]
+    if name == "delta":
+        return _delta(limit)
     if name == "privacy":
         return _privacy(session, limit)
     if name == "expiry":
@@ -121,12 +124,24 @@ def _privacy(session: Session, limit: dict[str, Any]) -> Limit:
     words = f"{render.percent(_part(spent, mine))} of yours spent"
     account = next((a for a in session.about.budgets if a.population == limit["population"]), None)
     if account is not None:
-        words += (
-            f" (epsilon {account.epsilon_of(spent):.3g} of {account.epsilon_of(mine):.3g} at delta {account.delta})"
-        )
+        epsilons = f"epsilon {account.epsilon_of(spent):.3g} of {account.epsilon_of(mine):.3g}"
+        words += f" ({epsilons} at delta {account.shown_delta})"
     if mine != all_of_it:
         words += f"; everyone together {render.percent(_part(everyone, all_of_it))}"
     return Limit("privacy", about, max(_part(spent, mine), _part(everyone, all_of_it)), words)
+
+
+def _delta(limit: dict[str, Any]) -> Limit:
+    """Return the delta that keys, released because many units have them, may spend."""
+    about = f"{limit['population']} at {limit['broker']}"
+    if "error" in limit:
+        return Limit("delta", about, None, f"unknown now: {limit['error']['reason']} ({limit['error']['code']})")
+    mine, all_of_it = Fraction(limit["analyst_limit"]), Fraction(limit["limit"])
+    spent, everyone = Fraction(limit["analyst_spent"]), Fraction(limit["spent"])
+    words = f"{float(spent):.3g} of {float(mine):.3g} for keys spent"
+    if mine != all_of_it:
+        words += f"; everyone together {float(everyone):.3g} of {float(all_of_it):.3g}"
+    return Limit("delta", about, max(_part(spent, mine), _part(everyone, all_of_it)), words)
 
 
 def _part(spent: Fraction, limit: Fraction) -> float:

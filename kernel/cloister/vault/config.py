@@ -89,8 +89,13 @@ class Terms(msgspec.Struct, frozen=True):
     def rho_limits(self, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
         """Return an account's limit and the analyst's part of it, in rho."""
         granted = account.budget
-        total = rho_of_epsilon(Fraction(granted.epsilon), Fraction(granted.delta))
+        total = rho_of_epsilon(Fraction(granted.epsilon), granted.delta_conversion)
         return total, total * self.analyst_share(analyst, granted.population)
+
+    def delta_limits(self, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
+        """Return how much delta threshold keys may spend on an account, and the analyst's part of it."""
+        total = Fraction(account.budget.delta_keys)
+        return total, total * self.analyst_share(analyst, account.budget.population)
 
 
 def open_config(body: bytes) -> Terms:

@@ -41,8 +41,20 @@ class PricedComponent(msgspec.Struct, frozen=True):
     rho: Fraction
 
 
+class AccountPrice(msgspec.Struct, frozen=True):
+    """What one account pays: its rho, part by component, and the delta it spends beside the conversion's."""
+
+    rho: Fraction
+    parts: tuple[Fraction, ...]
+    delta: Fraction = Fraction(0)
+
+
 class Price(msgspec.Struct, frozen=True):
-    """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it."""
+    """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it.
+
+    ``charges`` (by broker name and population) are those of the accounts that pay less than ``rho``: their units can
+    change the release less than those the noise is scaled for.
+    """
 
     rho_asked: Fraction
     rho: Fraction
@@ -50,6 +62,13 @@ class Price(msgspec.Struct, frozen=True):
     cells: int
     deadline_ms: int
     usage: Usage
+    delta: Fraction = Fraction(0)
+    charges: dict[tuple[str, str], AccountPrice] = {}
+
+    def due(self, broker: str, population: str) -> AccountPrice:
+        """Return what the account of a population at a broker pays."""
+        everything = AccountPrice(self.rho, tuple(part.rho for part in self.components), self.delta)
+        return self.charges.get((broker, population), everything)
 
     @property
     def sigmas(self) -> tuple[float, ...]:

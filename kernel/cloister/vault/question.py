@@ -19,7 +19,7 @@ from cloister.receipt.receipt import ComponentNoise
 from cloister.vault.analyse import Analysis, analyse
 from cloister.vault.authorise import Grant, authorise
 from cloister.vault.config import Account, Terms
-from cloister.vault.price import Price, price
+from cloister.vault.price import AccountPrice, Price, price
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -37,6 +37,10 @@ class Question(msgspec.Struct, frozen=True):
     cards: tuple[str, ...]
     release: str
     charge_id: str
+
+    def due(self, account: Account) -> AccountPrice:
+        """Return what an account pays for the release."""
+        return self.price.due(account.broker.name, account.budget.population)
 
 
 def name_question(
