@@ -6,6 +6,7 @@ brokers appraise, and every card is signed by its provider and pinned by the con
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Literal
 
@@ -37,6 +38,11 @@ class Account(msgspec.Struct, frozen=True):
 
     budget: Budget
     broker: Broker
+
+    @property
+    def key(self) -> str:
+        """What analysis and price call the account: a did holds no space, so the text is of one account only."""
+        return f"{self.broker.did} {self.budget.population}"
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -77,6 +83,14 @@ class Terms(msgspec.Struct, frozen=True):
             clause="budgets",
             next_step="ask the provider for a contract with a budget for its population",
         )
+
+    def account_keys(self, tables: Iterable[str]) -> dict[str, str]:
+        """Return what the account of every one of these tables is called.
+
+        Raises:
+            ContractError: See ``account_of``.
+        """
+        return {name: self.account_of(name).key for name in tables}
 
     def analyst_share(self, analyst: str, population: str) -> Fraction:
         """Return the part of a population's budget that the analyst with this did may spend."""

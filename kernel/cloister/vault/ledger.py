@@ -204,7 +204,8 @@ class Ledger:
             raise _shrunk("the account holds less than this vault alone was charged")
         self._booked.add(entry.charge_id)
         self._charges.add(charge)
-        self._own, self._charged[entry.population] = own, (rho, delta)
+        self._charged[entry.population] = rho, delta
+        self._own = own
 
 
 def _shrunk(reason: str) -> TrustError:

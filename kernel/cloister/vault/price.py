@@ -9,6 +9,7 @@ asked.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import msgspec
@@ -17,7 +18,7 @@ from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.gaussian import deviation
 from cloister.plan.precision import CHARGE_GRID, charge_of
-from cloister.vault.analyse import Analysis
+from cloister.vault.analyse import Analysis, Claim
 from cloister.vault.costs import Cost
 
 COMPUTE_MS = 100
@@ -52,8 +53,8 @@ class AccountPrice(msgspec.Struct, frozen=True):
 class Price(msgspec.Struct, frozen=True):
     """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it.
 
-    ``charges`` (by broker name and population) are those of the accounts that pay less than ``rho``: their units can
-    change the release less than those the noise is scaled for.
+    ``charges`` are by account. Noise is scaled for the largest norm over all of them, and each pays what this noise
+    costs for what its own units can change.
     """
 
     rho_asked: Fraction
@@ -63,12 +64,12 @@ class Price(msgspec.Struct, frozen=True):
     deadline_ms: int
     usage: Usage
     delta: Fraction = Fraction(0)
-    charges: dict[tuple[str, str], AccountPrice] = {}
+    charges: dict[str, AccountPrice] = {}
 
-    def due(self, broker: str, population: str) -> AccountPrice:
-        """Return what the account of a population at a broker pays."""
+    def due(self, account: str) -> AccountPrice:
+        """Return what an account pays; one the analysis says nothing about pays the whole price."""
         everything = AccountPrice(self.rho, tuple(part.rho for part in self.components), self.delta)
-        return self.charges.get((broker, population), everything)
+        return self.charges.get(account, everything)
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -95,7 +96,14 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
         analysis.layout.cells,
         planned_ms,
         usage(analysis, planned_ms),
+        charges={account: _due(claim, parts) for account, claim in analysis.claims.items()},
     )
+
+
+def _due(claim: Claim, parts: Sequence[PricedComponent]) -> AccountPrice:
+    """Return what the noise of a release costs an account, component by component."""
+    own = tuple(charge_of(bound.l2_squared, part.sigma) for bound, part in zip(claim.bounds, parts, strict=True))
+    return AccountPrice(sum(own, Fraction(0)), own)
 
 
 def usage(analysis: Analysis, planned_ms: int) -> Usage:

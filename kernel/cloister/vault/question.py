@@ -40,7 +40,7 @@ class Question(msgspec.Struct, frozen=True):
 
     def due(self, account: Account) -> AccountPrice:
         """Return what an account pays for the release."""
-        return self.price.due(account.broker.name, account.budget.population)
+        return self.price.due(account.key)
 
 
 def name_question(
@@ -84,7 +84,7 @@ def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Questio
     """
     plan = codec.decode(document)
     grant = authorise(plan, context, terms)
-    analysis = analyse(plan, grant.cards)
+    analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     return name_question(
         plan, grant, analysis, price(analysis, rational(plan.rho)), analyst=context.analyst, terms=terms
     )
