@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, MalformedError, TrustError
-from cloister.plan import algebra, codec
+from cloister.plan import algebra, codec, combine
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
 from cloister.plan.shape import Shaped, ShapedMeasure, shape
 from cloister.plan.typing import sources
@@ -87,6 +87,28 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
     except (CloisterError, ValueError, ArithmeticError) as error:
         reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
         raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
+
+
+def refined(receipts: Mapping[str, Receipt], cards: Mapping[str, Card]) -> Iterator[tuple[tuple[str, ...], Shaped]]:
+    """Yield what refined values rest on and mean: the names of the receipts, and their combined answer.
+
+    Args:
+        receipts: Verified receipts by any name.
+        cards: The cards of the contract.
+    """
+    by_analyst: dict[str, dict[str, algebra.Plan]] = {}
+    for name, receipt in receipts.items():
+        by_analyst.setdefault(receipt.analyst, {})[name] = codec.decode(receipt.plan)
+    for plans in by_analyst.values():
+        for chain in combine.chains(plans):
+            answers = []
+            for name in chain:
+                sigmas = [float.fromhex(component.sigma) for component in receipts[name].noise]
+                answers.append(combine.Answered(tuple(_integers(receipts[name].raw, sigmas)), tuple(sigmas)))
+            try:
+                yield chain, shape(plans[chain[0]], cards, *combine.combine(plans[chain[0]], cards, answers))
+            except CloisterError:
+                continue  # a question whose answers are no sums
 
 
 def _integers(raw: Sequence[str], sigmas: Sequence[float]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cloister.errors import MalformedError
+from cloister.plan import tighter
 from cloister.sandbox import html, render
 from cloister.sandbox.session import Session
 
@@ -51,6 +52,7 @@ class Budget:
         found = session.budget()
         try:
             self.time = str(found["time"])
+            self._stated: list[dict[str, Any]] = found["limits"]
             self.limits = tuple(_limit(session, limit) for limit in found["limits"])
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise MalformedError("link.reply", "the vault's statement of the budget cannot be read") from error
@@ -64,6 +66,33 @@ class Budget:
     def to_frame(self) -> pd.DataFrame:
         """Return the limits as a DataFrame."""
         return pd.DataFrame([dataclasses.asdict(limit) for limit in self.limits])
+
+    def report(self) -> pd.DataFrame:
+        """Return the epsilon spent, as the account promises it (zCDP) and as Gaussian noise composes exactly.
+
+        The second is a report, not a promise: it holds for releases that were not chosen by looking at results, and
+        nothing that decides about a release reads it.
+        """
+        rows = []
+        for limit in self._stated:
+            if limit["name"] != "privacy" or "error" in limit:
+                continue
+            account = next(a for a in self._session.about.budgets if a.population == limit["population"])
+            for whose, name in (("yours", "analyst_spent"), ("everybody's", "spent")):
+                spent = Fraction(limit[name])
+                rows.append(
+                    {
+                        "population": limit["population"],
+                        "broker": limit["broker"],
+                        "spent": whose,
+                        "delta": float(account.delta_conversion),
+                        "epsilon (promise, zCDP)": account.epsilon_of(spent),
+                        f"epsilon ({tighter.LABEL}: exact Gaussian)": tighter.gaussian_epsilon(
+                            spent, account.delta_conversion
+                        ),
+                    }
+                )
+        return pd.DataFrame(rows)
 
     def _head(self) -> str:
         if self._session.mock:

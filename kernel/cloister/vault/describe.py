@@ -189,4 +189,5 @@ def rehearsal(question: Question, raw: list[int], terms: Terms) -> dict[str, Any
         "mode": terms.mode,
         "assurance": terms.assurance,
         "receipt": None,
+        "charges": [_due(question, account) for account in question.accounts],
     }
