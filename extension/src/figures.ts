@@ -25,6 +25,7 @@ function split(fraction: string): [bigint, bigint] {
 export function used(limit: Limit): number {
   switch (limit.name) {
     case 'privacy':
+    case 'delta':
       return Math.max(ratio(limit.spent, limit.limit), ratio(limit.analyst_spent, limit.analyst_limit));
     case 'silent':
       return 0;

@@ -9,6 +9,8 @@ export function limitName(limit: Limit, words: Words): string {
     case 'privacy':
     case 'silent':
       return words.t('Privacy of %1', limit.population);
+    case 'delta':
+      return words.t('Keys of %1 (delta)', limit.population);
     case 'releases':
       return words.t('Releases');
     case 'rows':

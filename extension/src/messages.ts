@@ -48,7 +48,7 @@ const checklistItem = record<protocol.ChecklistItem>({
 });
 
 const privacyLimit = record<protocol.PrivacyLimit>({
-  name: oneOf('privacy'),
+  name: oneOf('privacy', 'delta'),
   population: name,
   broker: name,
   spent: fraction,
@@ -77,6 +77,7 @@ export type Limit = protocol.Budget['limits'][number];
 
 const limit = tagged<Limit>('name', {
   privacy: privacyLimit,
+  delta: privacyLimit,
   silent: silentLimit,
   releases: countLimit,
   rows: countLimit,

@@ -24,9 +24,9 @@ export interface ChecklistItem {
   readonly text: string;
 }
 
-/** A privacy budget of one population at one broker; amounts are rho as exact fractions in text. */
+/** A privacy budget of one population at one broker: rho, or delta for keys, as exact fractions in text. */
 export interface PrivacyLimit {
-  readonly name: 'privacy';
+  readonly name: 'privacy' | 'delta';
   readonly population: string;
   readonly broker: string;
   readonly spent: string;

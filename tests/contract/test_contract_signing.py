@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from fractions import Fraction
 
 import msgspec
 import pytest
@@ -228,6 +229,10 @@ BAD = {
         for value in ("0", "1", "0.1", "-0.1", "1e-6")
     },
     **{
+        f"delta for keys {value}": ({"budgets": (replace(BUDGET, delta_keys=value),)}, "contract.budget")
+        for value in ("0.000001", "0.1", "-1", "nan", "1/0", "")
+    },
+    **{
         f"default share {value}": ({"budgets": (replace(BUDGET, default_share=value),)}, "contract.share")
         for value in ("0", "1.01", "-1", "all")
     },
@@ -256,6 +261,33 @@ def test_a_contract_that_makes_no_sense(name):
     assert error.code == code
     assert error.clause
     assert error.next_step
+
+
+def test_an_account_counts_one_kind_of_unit():
+    """Broker, population and unit: two cards of one population at one broker must protect the same thing."""
+    wards = replace(CARD, name="clinic.wards", unit="ward")
+    both = replace(
+        CONTRACT, tables=(*CONTRACT.tables, TableTerms("clinic.wards", "clinic", "clinic-broker", DIGEST, "x"))
+    )
+
+    def codes(contract, card):
+        found = lint.contract_findings(contract, {CARD.name: CARD, card.name: card})
+        return {finding.code for finding in lint.errors_of(found)}
+
+    assert "contract.unit" in codes(both, wards)
+    assert "contract.unit" not in codes(both, replace(wards, unit="patient"))
+    assert "contract.unit" not in codes(both, replace(wards, unit="none", key=()))
+    elsewhere = replace(both.tables[1], broker="other-broker")
+    assert "contract.unit" not in codes(replace(both, tables=(both.tables[0], elsewhere)), wards)
+
+
+def test_a_contract_signed_before_delta_for_keys_still_opens():
+    """The field is not written where it is 0: the same bytes, the same digest, the same signatures."""
+    written = canonical.encode(CONTRACT)
+    assert b"delta_keys" not in written
+    assert b"delta_keys" in canonical.encode(replace(CONTRACT, budgets=(replace(BUDGET, delta_keys="0.0000005"),)))
+    opened = msgspec.json.decode(written, type=Contract).budgets[0]
+    assert opened.delta_conversion == Fraction(1, 10**6)
 
 
 def limit_findings(contract, cards=None):

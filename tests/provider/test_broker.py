@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from provider_world import ENV, POPULATION, Vault
+from provider_world import ENV, POPULATION, Vault, World
 
 from cloister.attest.policy import write_policy
 from cloister.contract import signing
@@ -367,8 +367,31 @@ def test_amounts_that_are_none(world, vault, rho):
     assert vault.tip().size == 0
 
 
-def test_delta_has_no_budget_in_this_version(vault):
-    assert vault.append("c1", delta="1/1000000").status == "budget.exhausted"
+def test_without_a_clause_no_delta_may_be_spent(vault):
+    reply = vault.append("c1", delta="1/1000000")
+    assert (reply.status, reply.size) == ("budget.delta", 0)
+    assert reply.delta is msgspec.UNSET
+
+
+def test_delta_for_keys_is_a_second_exact_sum(tmp_path):
+    """A third of a millionth is granted, half of it to ana; the conversion takes place at the rest of delta."""
+    granted = Budget(POPULATION, "clinic-broker", "1", "0.000001", "0.02", delta_keys="0.0000006")
+    world = World(tmp_path, budgets=(granted,))
+    vault = world.vault()
+    rest = Fraction("0.0000004")
+    for number in (1, 2, 3):
+        reply = vault.append(f"c{number}", delta="1/10000000")
+        assert (reply.status, Fraction(reply.deltas.analyst_spent)) == ("ok", Fraction(number, 10**7))
+    assert Fraction(reply.limit) == rho_of_epsilon(Fraction(1), rest) < rho_of_epsilon(Fraction(1), Fraction(1, 10**6))
+    assert (reply.deltas.limit, reply.deltas.analyst_limit) == ("3/5000000", "3/10000000")
+    assert vault.append("c4", delta="1/10000000000").status == "budget.delta"
+    assert vault.append("c3", delta="1/10000000").status == "ok", "a retry is charged nothing"
+    assert vault.append("c3", delta="1/20000000").status == "charge.conflict"
+    assert vault.append("c5").status == "ok", "what spends no delta goes on"
+    world.restart()
+    again = vault.tip().deltas
+    assert again == vault.append("c5").deltas
+    assert Fraction(again.spent) == Fraction(3, 10**7)
 
 
 def test_an_entry_of_another_contract_is_refused(world, vault):

@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -289,6 +290,17 @@ def test_the_accounts_charged_are_not_those_concerned(story: Story) -> None:
     assert (8, "receipt.charge") in signed(story, charges=(other,))
     cheap = msgspec.structs.replace(charge, rho="1/1000")
     assert (8, "receipt.charge") in signed(story, charges=(cheap,))
+    for parts in (("0",), ("1/1000",), (charge.rho, "0"), (str(2 * Fraction(charge.rho)),)):
+        rho = str(sum(map(Fraction, parts), Fraction(0)))
+        told = msgspec.structs.replace(charge, rho=rho, parts=parts)
+        assert {code for step, code in signed(story, charges=(told,)) if step == 8} & {
+            "receipt.charge",
+            "receipt.sigma",
+        }, f"{parts} is not what this noise costs any unit"
+    keys = msgspec.structs.replace(charge, delta="1/1000000", delta_spent="1/1000000")
+    assert (8, "receipt.limit") in signed(story, charges=(keys,)), "no delta for keys is granted"
+    keys = msgspec.structs.replace(charge, delta="1/1000000")
+    assert (8, "receipt.charge") in signed(story, charges=(keys,)), "its own charge is not in the sum"
     stranger = msgspec.structs.replace(charge, broker=SigningKey.generate().did)
     assert (7, "receipt.admission") in signed(story, charges=(stranger,))
 

@@ -262,6 +262,71 @@ def check_usage_is_booked(world: World) -> None:
     assert (Fraction(charge.spent), charge.size, charge.root) == (tip.spent, tip.size, tip.root)
 
 
+def keys(world: World, number: int, state: VaultState, delta: str, **changes: Any) -> Any:
+    """Return a question that spends delta, as threshold keys do."""
+    question = prepare(model(number), context(world), state.terms)
+    spent = {key: msgspec.structs.replace(due, delta=Fraction(delta)) for key, due in question.price.charges.items()}
+    price = msgspec.structs.replace(question.price, **{"charges": spent, **changes})
+    return msgspec.structs.replace(question, price=price)
+
+
+def check_delta_for_keys(world: World) -> None:
+    """Delta holds as a second sum though the broker charges beyond it; what spends none goes on."""
+    from cloister.vault.charge import charge
+
+    spent = world.anna_broker.tip(world.card.population).delta.spent
+    granted = Budget(world.card.population, "anna-broker", "8", "0.00001", "0.02", str(spent + Fraction(5, 2 * 10**8)))
+    state, _, _ = vault(world, budgets=(granted, world.contract().budgets[1]))
+
+    def spend(number: int, delta: str = "1/100000000") -> Any:
+        return charge(state.brokers, keys(world, number, state, delta), world.analyst.did, state.terms)
+
+    with lenient():
+        for number in (1, 2):
+            (booked,) = spend(number).charges
+            assert (booked.delta, Fraction(booked.delta_spent)) == ("1/100000000", spent + Fraction(number, 10**8))
+        with pytest.raises(BudgetError) as caught:
+            spend(3)
+        assert (caught.value.code, caught.value.clause[:18]) == ("budget.delta", "budgets.delta_keys")
+        (booked,) = spend(4, "0").charges
+        assert booked.delta == "0"
+        assert booked.delta_spent != "0", "how the second sum stands is stated"
+    state, transport, _ = vault(world, budgets=(granted, world.contract().budgets[1]))
+    says(world, transport, "/v1/append", lambda _: {"delta": msgspec.UNSET})
+    with lenient(), pytest.raises(CloisterError) as caught:
+        spend(5)
+    assert caught.value.code == "broker.rollback", "a broker that forgets what it was charged"
+
+
+def check_each_account_its_own_price(world: World) -> None:
+    """A release on two accounts costs each what its own units can change; the receipt says so, part by part."""
+    from cloister.vault.charge import charge
+    from cloister.vault.price import AccountPrice
+
+    state, _, _ = vault(world)
+    both = tuple(state.terms.account_of(name) for name in ("st_anna.visits", "bank.customers"))
+    whole = prepare(model(1), context(world), state.terms).price
+    less = AccountPrice(whole.rho / 4, tuple(part.rho / 4 for part in whole.components), Fraction(1, 10**9))
+    question = keys(world, 1, state, "0", charges={**whole.charges, both[1].key: less})
+    question = msgspec.structs.replace(question, charge_id="two accounts")
+    with lenient():
+        before = [world.anna_broker.tip(both[0].budget.population), world.bank_broker.tip(both[1].budget.population)]
+        state.terms = msgspec.structs.replace(
+            state.terms,
+            contract=msgspec.structs.replace(
+                state.terms.contract,
+                budgets=tuple(msgspec.structs.replace(b, delta_keys="0.0000001") for b in state.terms.contract.budgets),
+            ),
+        )
+        accounts = tuple(state.terms.account_of(name) for name in ("st_anna.visits", "bank.customers"))
+        question = msgspec.structs.replace(question, accounts=accounts)
+        first, second = charge(state.brokers, question, world.analyst.did, state.terms).charges
+        after = [world.anna_broker.tip(both[0].budget.population), world.bank_broker.tip(both[1].budget.population)]
+    assert (first.rho, first.parts, first.delta) == (str(whole.rho), (), "0")
+    assert (second.rho, second.parts, second.delta) == (str(less.rho), tuple(map(str, less.parts)), "1/1000000000")
+    assert [now.spent - then.spent for now, then in zip(after, before, strict=True)] == [whole.rho, less.rho]
+
+
 CHECKS = {
     check.__name__.removeprefix("check_"): check
     for check in (
@@ -273,5 +338,7 @@ CHECKS = {
         check_no_figures,
         check_expiry,
         check_usage_is_booked,
+        check_delta_for_keys,
+        check_each_account_its_own_price,
     )
 }

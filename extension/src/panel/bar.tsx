@@ -16,6 +16,7 @@ export function LimitBar(props: { limit: Limit; contract: ContractMessage | null
   const { limit, contract, words } = props;
   switch (limit.name) {
     case 'privacy':
+    case 'delta':
       return <PrivacyBar limit={limit} words={words} />;
     case 'silent':
       return <SilentBar limit={limit} words={words} />;
@@ -34,7 +35,7 @@ function PrivacyBar(props: { limit: PrivacyLimit; words: Words }): JSX.Element {
   const detail = shared ? words.t('your part: %1 used', percent(own)) : '';
   const part = used(limit);
   return (
-    <Bar name="privacy" id={`privacy:${limit.population}`} label={limit.population} part={part} detail={detail}>
+    <Bar name={limit.name} id={`${limit.name}:${limit.population}`} label={limit.population} part={part} detail={detail}>
       {part >= 1 ? words.t('used up') : words.t('%1 left', percent(1 - part))}
       {shared && all > own && <span className="cl-Hidden">{words.t('%1 used by all', percent(all))}</span>}
     </Bar>

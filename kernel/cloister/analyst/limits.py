@@ -81,6 +81,8 @@ def _moment(time: object) -> datetime:
 def _limit(name: str, limit: Mapping[str, Any], contract: Contract | None, moment: datetime) -> Limit:
     if name == "privacy":
         return _privacy(limit, contract)
+    if name == "delta":
+        return _delta(limit)
     if name == "expiry":
         return _expiry(str(limit["not_after"]), contract, moment)
     spent, whole = _exact(limit["spent"]), _exact(limit["limit"])
@@ -110,13 +112,31 @@ def _privacy(limit: Mapping[str, Any], contract: Contract | None) -> Limit:
     words = f"{percent(parts[0])} {'of yours ' if shared else ''}used"
     terms = _budget_of(population, contract)
     if terms is not None:
-        delta = Fraction(terms.delta)
+        delta = terms.delta_conversion
         epsilons = (float(epsilon_of_rho(rho, delta)) for rho in (mine, granted))
         spent, most = (f"{epsilon:.3g}" for epsilon in epsilons)
-        words += f" (epsilon {spent} of {most} at delta {terms.delta})"
+        words += f" (epsilon {spent} of {most} at delta {_delta_of(terms)})"
     if shared or everyone != mine:
         words += f"; everyone together {percent(parts[1])}"
     return Limit("privacy", population, max(parts), words)
+
+
+def _delta(limit: Mapping[str, Any]) -> Limit:
+    """Return what keys, released because many units have them, may spend of delta."""
+    population = str(limit["population"])
+    if error := limit.get("error"):
+        return Limit("delta", population, None, f"{_UNKNOWN}: [{error['code']}] {error['reason']}")
+    everyone, whole, mine, granted = (
+        _exact(limit[f"{who}{key}"]) for who in ("", "analyst_") for key in ("spent", "limit")
+    )
+    words = f"{float(mine):.3g} of {float(granted):.3g} for keys used"
+    if granted != whole or everyone != mine:
+        words += f"; everyone together {float(everyone):.3g} of {float(whole):.3g}"
+    return Limit("delta", population, max(_part(mine, granted), _part(everyone, whole)), words)
+
+
+def _delta_of(terms: Budget) -> str:
+    return f"{float(terms.delta_conversion):.3g}" if Fraction(terms.delta_keys) else terms.delta
 
 
 def _budget_of(population: str, contract: Contract | None) -> Budget | None:

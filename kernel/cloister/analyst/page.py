@@ -40,9 +40,9 @@ class ChecklistItem(TypedDict):
 
 
 class PrivacyLimit(TypedDict):
-    """A privacy budget of one population at one broker; amounts are rho as exact fractions in text."""
+    """A privacy budget of one population at one broker: rho, or delta for keys, as exact fractions in text."""
 
-    name: Literal["privacy"]
+    name: Literal["privacy", "delta"]
     population: str
     broker: str
     spent: str

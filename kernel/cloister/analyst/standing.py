@@ -28,6 +28,7 @@ Mode = Literal["confidential", "mock", "replay"]
 Tone = Literal["green", "amber", "red", "grey"]
 _LIMITS: dict[str, Any] = {
     "privacy": page.PrivacyLimit,
+    "delta": page.PrivacyLimit,
     "releases": page.CountLimit,
     "rows": page.CountLimit,
     "compute": page.CountLimit,
@@ -138,7 +139,9 @@ def receipt_item(facts: ReleaseFacts) -> page.ReceiptItem:
 def budget_of(reported: Any) -> page.Budget | None:
     """Return the budget an enclave reported, limits the page knows only; ``None`` if it is not one."""
     try:
-        limits = [_limit(limit) for limit in reported["limits"] if limit["name"] in _LIMITS]
+        # A silent broker is named once, by the privacy limit of the same account.
+        told = [limit for limit in reported["limits"] if limit["name"] != "delta" or "error" not in limit]
+        limits = [_limit(limit) for limit in told if limit["name"] in _LIMITS]
         return {"limits": limits, "time": str(reported["time"])}
     except (msgspec.ValidationError, KeyError, TypeError):
         return None

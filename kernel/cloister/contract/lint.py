@@ -135,6 +135,14 @@ def _budgets(contract: Contract) -> Iterator[Finding]:
             yield error("contract.budget", clause, "delta must lie in (0, 0.001]", "below one over the population")
         elif delta > WIDE_DELTA:
             yield warning("contract.budget", clause, f"delta {budget.delta} is large", "below one over the population")
+        keys = exact(budget.delta_keys)
+        if keys is None or keys < 0 or (delta is not None and not keys < delta):
+            yield error(
+                "contract.budget",
+                clause,
+                "delta_keys is a part of delta: at least 0 and below delta",
+                "half of delta, or 0 to allow no threshold keys",
+            )
         if share is None or not 0 < share <= 1:
             yield error("contract.share", clause, "default_share must lie in (0, 1]", "0.02 gives fifty releases")
 
@@ -220,7 +228,7 @@ def _limits(contract: Contract) -> Iterator[Finding]:
 
 def _against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterator[Finding]:
     budgets = {(budget.broker, budget.population) for budget in contract.budgets}
-    units: dict[str, str] = {}
+    units: dict[tuple[str, str], str] = {}
     sizes = [card.row_limit for card in cards.values() if card.unit != "none"]
     if 0 < contract.limits.rows < max(sizes, default=0):
         yield warning(
@@ -236,8 +244,14 @@ def _against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterator[Fi
             continue
         if card.unit != "none" and (table.broker, card.population) not in budgets:
             yield error("contract.budget", "budgets", f"no budget for population {card.population!r}", "add one")
-        if units.setdefault(card.population, card.unit) != card.unit:
-            yield error("contract.unit", clause, f"population {card.population!r} has two units", "one unit each")
+        if card.unit != "none" and (unit := units.setdefault((table.broker, card.population), card.unit)) != card.unit:
+            yield error(
+                "contract.unit",
+                clause,
+                f"population {card.population!r} protects {unit!r} in one table and {card.unit!r} in another: "
+                "one account counts one kind of unit",
+                "give each kind of unit its own population, or say the same unit on every card",
+            )
         for purpose in contract.purposes:
             if purpose not in card.purposes:
                 yield error("contract.purposes", clause, f"its card does not allow {purpose!r}", "drop the purpose")

@@ -6,6 +6,7 @@ with which operations, the budgets at each broker, the policies and the validity
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal
 
 import msgspec
@@ -39,12 +40,12 @@ class TableTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manifest: str
 
 
-class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The privacy budget of one population at one broker.
 
-    ``epsilon`` and ``delta`` are exact decimals as text; the account's limit is the zCDP ``rho`` that
-    converts to them (CKS20). ``default_share`` is what a release costs if nothing is said, as a
-    fraction of the analyst's total.
+    ``epsilon`` and ``delta`` are exact decimals as text. ``delta_keys`` is the part of delta that threshold keys may
+    spend, a second exact sum of the account; the rest converts the zCDP ``rho`` that is the account's limit to epsilon
+    (CKS20). ``default_share`` is what a release costs if nothing is said, as a fraction of the analyst's total.
     """
 
     population: str
@@ -52,6 +53,12 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epsilon: str
     delta: str
     default_share: str
+    delta_keys: str = "0"
+
+    @property
+    def delta_conversion(self) -> Fraction:
+        """The part of delta at which rho is converted to epsilon; above zero in a contract without findings."""
+        return Fraction(self.delta) - Fraction(self.delta_keys)
 
 
 class AnalystLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -47,6 +47,8 @@ def _lines(contract: Contract) -> Iterator[str]:
             f"Privacy of {budget.population}: all releases together stay within epsilon {budget.epsilon} "
             f"at delta {budget.delta}; unless said otherwise a release costs {_percent(budget.default_share)}."
         )
+        if exact(budget.delta_keys):
+            yield f"Of that delta, {budget.delta_keys} pays for keys that are released because many units have them."
     for limit in contract.analyst_limits:
         yield f"{limit.analyst} may spend {_percent(limit.share)} of the budget of {limit.population}."
     yield from _limits(contract)

@@ -4,7 +4,7 @@ Rules kept here, each inside one transaction that is on disk before it is acknow
 
 1. the vault that asks holds the contract's current epoch (an older one is *fenced*);
 2. a charge id names one entry for ever: the same entry again changes nothing, another body is a conflict;
-3. account, analyst and the counts of the contract stay within their limits, together;
+3. both sums (rho and delta) of account and analyst and the counts of the contract stay within their limits, together;
 4. a charge is settled once: the first deposit stands;
 5. a full or locked disk charges nothing.
 """
@@ -34,11 +34,21 @@ _HASH = 32
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """What a contract grants: rho of the population, rho of the analyst, and its limits beside privacy."""
+    """What a contract grants: rho and delta of the population and of the analyst, and its limits beside privacy."""
 
     rho: Fraction
     analyst: Fraction
     limits: Limits
+    delta: Fraction = Fraction(0)
+    analyst_delta: Fraction = Fraction(0)
+
+
+class Deltas(msgspec.Struct, frozen=True):
+    """The second sum: delta spent on an account by everybody, under one contract, and by one analyst of it."""
+
+    spent: Fraction = Fraction(0)
+    contract_spent: Fraction = Fraction(0)
+    analyst_spent: Fraction = Fraction(0)
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -50,6 +60,7 @@ class Tip(msgspec.Struct, frozen=True):
     contract_spent: Fraction
     analyst_spent: Fraction
     used: Used
+    delta: Deltas = Deltas()
 
 
 class Booking(msgspec.Struct, frozen=True):
@@ -118,7 +129,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``: nothing was charged.
             MalformedError: The amount is not a fraction.
         """
-        amount, body = sums.parse(entry.rho), canonical.encode(entry)
+        amount, delta, body = sums.parse(entry.rho), sums.parse(entry.delta), canonical.encode(entry)
         with self._transaction() as db:
             held = _load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)
@@ -130,8 +141,8 @@ class Accounts:
                     return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
-            after = _charged(held, amount, log.leaf_hash(body), entry.usage if first else None)
-            refusal = _refusal(after.tip, amount, sums.parse(entry.delta), granted)
+            after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
+            refusal = _refusal(after.tip, amount, delta, granted)
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
@@ -258,8 +269,20 @@ def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _H
         contract_spent=contract_spent,
         analyst_spent=by_analyst.get(analyst, Fraction(0)),
         used=_used(db, contract),
+        delta=_deltas(db, population, contract, analyst),
     )
     return _Held(tip, frontier)
+
+
+def _deltas(db: sa.Connection, population: str, contract: str, analyst: str) -> Deltas:
+    everybody = of_contract = of_analyst = Fraction(0)
+    for row in db.execute(schema.SELECT_DELTAS, {"k_population": population}):
+        spent = Fraction(row.spent)
+        everybody = sums.add(everybody, spent)
+        if row.contract == contract:
+            of_contract = sums.add(of_contract, spent)
+            of_analyst = spent if row.analyst == analyst else of_analyst
+    return Deltas(everybody, of_contract, of_analyst)
 
 
 def _used(db: sa.Connection, contract: str) -> Used:
@@ -298,16 +321,18 @@ def _is_first(db: sa.Connection, entry: Entry) -> bool:
 
 def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted) -> str:
     """Return why the account may not come to stand at ``after``, or ``""``. Pure."""
-    # No operation of this version spends delta beside the conversion's own.
-    if amount <= 0 or delta != 0 or after.spent > granted.rho:
+    if amount <= 0 or after.spent > granted.rho:
         return "budget.exhausted"
+    # What spends none is not held against the sum of those that do, perhaps under another contract.
+    if delta and (after.delta.spent > granted.delta or after.delta.analyst_spent > granted.analyst_delta):
+        return "budget.delta"
     if after.analyst_spent > granted.analyst:
         return "limit.analyst"
     beyond = exceeded(after.used, granted.limits)
     return f"limit.{beyond}" if beyond else ""
 
 
-def _charged(held: _Held, amount: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
+def _charged(held: _Held, amount: Fraction, delta: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
     """Return the account after one more entry; ``usage`` if the release is counted with it. Pure."""
     before, frontier = held.tip, held.frontier.append(leaf)
     tip = Tip(
@@ -317,6 +342,7 @@ def _charged(held: _Held, amount: Fraction, leaf: bytes, usage: Usage | None) ->
         contract_spent=sums.add(before.contract_spent, amount),
         analyst_spent=sums.add(before.analyst_spent, amount),
         used=before.used if usage is None else before.used.plus(usage),
+        delta=Deltas(*(sums.add(spent, delta) for spent in msgspec.structs.astuple(before.delta))),
     )
     return _Held(tip, frontier)
 
@@ -327,6 +353,8 @@ def _write(db: sa.Connection, entry: Entry, after: _Held, *, first: bool) -> Non
     _put(db, schema.accounts, schema.UPDATE_ACCOUNT, {"population": entry.population}, values)
     key = {"population": entry.population, "contract": entry.contract, "analyst": entry.analyst}
     _put(db, schema.sums, schema.UPDATE_SUM, key, {"spent": str(tip.analyst_spent)})
+    if sums.parse(entry.delta):
+        _put(db, schema.deltas, schema.UPDATE_DELTA, key, {"spent": str(tip.delta.analyst_spent)})
     if first:
         _insert(db, schema.charges, contract=entry.contract, charge_id=entry.charge_id)
         _put(db, schema.used, schema.UPDATE_USED, {"contract": entry.contract}, msgspec.structs.asdict(tip.used))

@@ -29,6 +29,7 @@ from cloister.receipt.ledger import (
     REPLY_TYPE,
     REQUEST_TYPE,
     AppendRequest,
+    DeltaSums,
     LedgerReply,
     SessionRequest,
     SettleRequest,
@@ -273,6 +274,7 @@ class Broker:
             analyst_limit=str(granted.analyst),
             used=tip.used,
             limits=granted.limits,
+            delta=_delta(tip, granted),
             status=status,
             time=clock.text(self._clock.now()),
             **{"lease": "", **fields},
@@ -290,9 +292,24 @@ class Broker:
         name = next((p.name for p in contract.parties if p.did == analyst and p.role == "analyst"), None)
         for budget in contract.budgets:
             if terms is not None and (budget.broker, budget.population) == (terms.name, population):
-                rho = rho_of_epsilon(Fraction(budget.epsilon), Fraction(budget.delta))
-                return Granted(rho, rho * _share(contract, population, name), contract.limits)
+                rho = rho_of_epsilon(Fraction(budget.epsilon), budget.delta_conversion)
+                delta, share = Fraction(budget.delta_keys), _share(contract, population, name)
+                return Granted(rho, rho * share, contract.limits, delta, delta * share)
         return None
+
+
+def _delta(tip: Tip, granted: Granted) -> DeltaSums | msgspec.UnsetType:
+    """Return the second sum as replies state it: not at all where the contract has none and nothing is spent."""
+    spent = tip.delta
+    if not (granted.delta or spent.spent):
+        return msgspec.UNSET
+    return DeltaSums(
+        spent=str(spent.spent),
+        limit=str(granted.delta),
+        contract_spent=str(spent.contract_spent),
+        analyst_spent=str(spent.analyst_spent),
+        analyst_limit=str(granted.analyst_delta),
+    )
 
 
 def _population(request: Request) -> str:

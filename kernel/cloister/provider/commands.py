@@ -16,11 +16,13 @@ from rich.text import Text
 
 from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
-from cloister.contract.findings import Finding
+from cloister.contract.findings import Finding, exact
 from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
+from cloister.plan import tighter
+from cloister.plan.precision import epsilon_of_rho
 from cloister.provider import accounts, cards, contracts
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
@@ -217,6 +219,30 @@ def account_show(directory: BrokerDir) -> None:
     ledger.close()
     out.print(table)
     out.print(counts)
+
+
+@account_app.command("report")
+def account_report(
+    directory: BrokerDir, delta: Annotated[str, typer.Option(help="At this delta, as an exact decimal.")] = "0.000001"
+) -> None:
+    """Report the epsilon spent of each account: as promised, and as Gaussian noise composes exactly.
+
+    The second number is a report, not a promise: no release is decided by it.
+    """
+    home = BrokerHome(directory)
+    home.identity()
+    at = exact(delta)
+    if at is None or not 0 < at < 1:
+        raise MalformedError("account.delta", f"{delta!r} is no delta", next_step="write --delta 0.000001")
+    ledger = accounts.Accounts(home.accounts_file)
+    table = Table("population", "rho spent", "epsilon (promise)", f"epsilon ({tighter.LABEL})", box=None)
+    for population in ledger.populations():
+        spent = ledger.read_tip(population).spent
+        promised, reported = float(epsilon_of_rho(spent, at)), tighter.gaussian_epsilon(spent, at)
+        table.add_row(Text(spelt_out(population)), f"{float(spent):.6g}", f"{promised:.4g}", f"{reported:.4g}")
+    ledger.close()
+    out.print(table)
+    out.print(f"at delta {delta}; the report composes Gaussian noise exactly (Balle and Wang 2018)")
 
 
 def _allowed(granted: Limits | None, name: str) -> str:

@@ -52,6 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
     tenancy: Literal["exclusive", "shared"] = "exclusive"
     accept_simulated: bool = False
     share_releases: bool = False
+    delta_keys: str = "0"
 
 
 def draft(
@@ -97,7 +98,7 @@ def draft(
         operations=terms.operations,
         regime="dp",
         budgets=tuple(
-            Budget(population, broker, terms.epsilon, terms.delta, terms.default_share)
+            Budget(population, broker, terms.epsilon, terms.delta, terms.default_share, terms.delta_keys)
             for broker, population in accounts
         ),
         analyst_limits=tuple(

@@ -58,6 +58,16 @@ sums = sa.Table(
     sa.Column("spent", sa.Text, nullable=False),
 )
 
+# The second sum of an account, in a table of its own: only what spends delta has a row here.
+deltas = sa.Table(
+    "deltas",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("analyst", sa.Text, primary_key=True),
+    sa.Column("spent", sa.Text, nullable=False),
+)
+
 charges = sa.Table(
     "charges",
     metadata,
@@ -104,6 +114,8 @@ SELECT_ENTRIES = sa.select(entries.c.body).where(*_where(entries, "population"))
 SELECT_SETTLED = sa.select(settlements.c.sealed).where(*_where(settlements, "population", "charge_id"))
 SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "population", "contract"))
 UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
+SELECT_DELTAS = sa.select(deltas.c.contract, deltas.c.analyst, deltas.c.spent).where(*_where(deltas, "population"))
+UPDATE_DELTA = sa.update(deltas).where(*_where(deltas, "population", "contract", "analyst"))
 SELECT_COUNTED = sa.select(charges.c.charge_id).where(*_where(charges, "contract", "charge_id"))
 SELECT_USED = sa.select(*(used.c[name] for name in Used.__struct_fields__)).where(*_where(used, "contract"))
 SELECT_ALL_USED = sa.select(used).order_by(used.c.contract)

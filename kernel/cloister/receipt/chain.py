@@ -176,23 +176,43 @@ def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -
     charged = [(charge.population, charge.broker) for charge in receipt.charges]
     if sorted(charged) != sorted(due):
         raise TrustError("receipt.charge", "the accounts charged are not those of the populations asked")
-    if any(_fraction(charge.rho) != rho for charge in receipt.charges):
-        raise TrustError("receipt.charge", "an account was charged another price than the receipt states")
     for charge in receipt.charges:
+        _check_price(charge, receipt)
         _check_sums(charge, contract)
+
+
+def _check_price(charge: Charge, receipt: Receipt) -> None:
+    """Check what one account was charged: every component's noise at the norm of this account's units, and no more.
+
+    Noise is scaled once, for the account that the release can change most; the others pay what the same noise costs
+    them, which is a whole squared norm of their own over the same sigma.
+    """
+    stated = [_fraction(component.rho) for component in receipt.noise]
+    parts = [_fraction(part) for part in charge.parts] or stated
+    if len(parts) != len(stated) or any(part > whole for part, whole in zip(parts, stated, strict=True)):
+        raise TrustError("receipt.charge", "an account was charged more for a component than its noise costs")
+    if sum(parts) != _fraction(charge.rho):
+        raise TrustError("receipt.charge", "an account was charged another price than the receipt states")
+    for component, part in zip(receipt.noise, parts, strict=True):
+        if part > 0:
+            check_sigma(component.sigma, part)
+    if all(part == 0 for part in parts):
+        raise TrustError("receipt.charge", "an account of the release was charged nothing")
 
 
 def _check_sums(charge: Charge, contract: Contract) -> None:
     """Check the account after a charge: the charge is in its sums, and they are within the contract."""
     spent, mine = _fraction(charge.spent), _fraction(charge.analyst_spent)
-    if spent < max(mine, _fraction(charge.rho)) or charge.used.releases < 1:
+    deltas = [_fraction(text) for text in (charge.delta_spent, charge.analyst_delta_spent, charge.delta)]
+    if spent < max(mine, _fraction(charge.rho)) or deltas[0] < max(deltas[1:]) or charge.used.releases < 1:
         raise TrustError("receipt.charge", f"the account of {charge.population} does not hold its own charge")
     brokers = {broker.did: broker.name for broker in contract.brokers}
     account = (brokers.get(charge.broker), charge.population)
     for budget in contract.budgets:
         if (budget.broker, budget.population) == account:
-            limit = rho_of_epsilon(Fraction(budget.epsilon), Fraction(budget.delta))
-            if spent > limit:
+            limit = rho_of_epsilon(Fraction(budget.epsilon), budget.delta_conversion)
+            beyond_keys = _fraction(charge.delta_spent) > Fraction(budget.delta_keys)
+            if spent > limit or (beyond_keys and _fraction(charge.delta) > 0):
                 raise TrustError("receipt.limit", "released beyond the budget of the contract", clause="budgets")
     if beyond := exceeded(charge.used, contract.limits):
         raise TrustError("receipt.limit", "released beyond a limit of the contract", clause=f"limits.{beyond}")
@@ -211,13 +231,16 @@ def out_of_line(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     found: dict[str, Receipt] = {}
     for account in seen.values():
         account.sort(key=lambda item: item[0].size)
-        held = Fraction(0)
+        held = keys = Fraction(0)
         for number, (charge, receipt) in enumerate(account, start=1):
             held += _fraction(charge.rho)
-            if _fraction(charge.spent) < held or charge.used.releases < number:
+            keys += _fraction(charge.delta)
+            short = _fraction(charge.spent) < held or _fraction(charge.delta_spent) < keys
+            if short or charge.used.releases < number:
                 found[receipt.charge_id] = receipt
         for (before, _), (after, receipt) in pairwise(account):
             grown = _fraction(after.spent) > _fraction(before.spent) and after.used.covers(before.used)
+            grown = grown and _fraction(after.delta_spent) >= _fraction(before.delta_spent)
             if after.size > before.size and not grown:
                 found[receipt.charge_id] = receipt
     return tuple(found.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, MalformedError, TrustError
-from cloister.plan import algebra, codec
+from cloister.plan import algebra, codec, combine
 from cloister.plan.gaussian import threshold
 from cloister.plan.numbers import rational
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
@@ -103,6 +103,28 @@ def _check_threshold(receipt: Receipt, plan: algebra.ThresholdKeys, raw: Sequenc
     changed = math.floor(2 * Fraction(sigma) ** 2 * rho)
     if receipt.delta != str(delta) or changed < 1 or any(n <= threshold(sigma, delta / changed) for n in raw):
         raise MalformedError("receipt.threshold", "a value of the keys was released that is not above the threshold")
+
+
+def refined(receipts: Mapping[str, Receipt], cards: Mapping[str, Card]) -> Iterator[tuple[tuple[str, ...], Shaped]]:
+    """Yield what refined values rest on and mean: the names of the receipts, and their combined answer.
+
+    Args:
+        receipts: Verified receipts by any name.
+        cards: The cards of the contract.
+    """
+    by_analyst: dict[str, dict[str, algebra.Plan]] = {}
+    for name, receipt in receipts.items():
+        by_analyst.setdefault(receipt.analyst, {})[name] = codec.decode(receipt.plan)
+    for plans in by_analyst.values():
+        for chain in combine.chains(plans):
+            answers = []
+            for name in chain:
+                sigmas = [float.fromhex(component.sigma) for component in receipts[name].noise]
+                answers.append(combine.Answered(tuple(_integers(receipts[name].raw, sigmas)), tuple(sigmas)))
+            try:
+                yield chain, shape(plans[chain[0]], cards, *combine.combine(plans[chain[0]], cards, answers))
+            except CloisterError:
+                continue  # a question whose answers are no sums
 
 
 def _integers(raw: Sequence[str], sigmas: Sequence[float]) -> list[int]:
@@ -197,7 +219,7 @@ def _name(term: algebra.Scalar) -> str:
 
 def cost(population: str, rho: Fraction, budget: Budget) -> Cost:
     """Return what ``rho`` means to a population with this budget: equivalent epsilon, and the part of the whole."""
-    delta = Fraction(budget.delta)
+    delta = budget.delta_conversion
     total = rho_of_epsilon(Fraction(budget.epsilon), delta)
     epsilon = epsilon_of_rho(rho, delta)
     return Cost(population, f"{float(epsilon):.3g}", f"{float(100 * rho / total):.2g} %")

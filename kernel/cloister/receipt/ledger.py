@@ -79,12 +79,23 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     analyst: str
 
 
+class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The second sum of an account (delta spent on threshold keys) and its limits, as exact fractions."""
+
+    spent: str = "0"
+    limit: str = "0"
+    contract_spent: str = "0"
+    analyst_spent: str = "0"
+    analyst_limit: str = "0"
+
+
 class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every reply of a broker: bound to request and nonce, with the account's tip and the broker's time.
 
     ``status`` is ``ok`` or an error code; ``sealed`` is the settled receipt of the charge, if any;
     ``keys`` are HPKE-sealed data keys by manifest digest (session replies only), ``admission`` the envelope.
-    ``used`` and ``analyst_*`` are the counts and sums under this contract, ``limits`` is what it grants.
+    ``used`` and ``analyst_*`` are the counts and sums under this contract, ``limits`` is what it grants. ``delta`` is
+    there only where the contract grants delta for keys or some was spent.
     """
 
     op: Literal["session", "append", "settle", "tip"]
@@ -110,4 +121,10 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sealed: str = ""
     admission: dict[str, Any] | None = None
     keys: dict[str, str] = {}
+    delta: DeltaSums | msgspec.UnsetType = msgspec.UNSET
     version: Literal[1] = 1
+
+    @property
+    def deltas(self) -> DeltaSums:
+        """The second sum of the account: zeros where the reply does not state it."""
+        return self.delta if isinstance(self.delta, DeltaSums) else DeltaSums()

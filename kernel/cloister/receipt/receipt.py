@@ -25,11 +25,13 @@ class ComponentNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rho: str
 
 
-class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One account entry this release rests on: population, broker did and rho; the rest is the account after it.
 
     ``size`` and ``root`` are those of its log, ``spent`` (rho) is everybody's, ``analyst_spent`` the asker's under this
-    contract, ``used`` counts the contract's releases: as the broker signed them with the charge.
+    contract, ``used`` counts the contract's releases: as the broker signed them with the charge. ``parts`` are the rho
+    of each component where they are not those of the receipt's noise: a release on several accounts costs each of them
+    what its own units can change. ``delta`` is what it spends of the second sum, the rest how that sum stands.
     """
 
     population: str
@@ -40,6 +42,10 @@ class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spent: str
     analyst_spent: str
     used: Used
+    parts: tuple[str, ...] = ()
+    delta: str = "0"
+    delta_spent: str = "0"
+    analyst_delta_spent: str = "0"
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -125,11 +125,11 @@ class Oracle:
         return found
 
     def _unknown(self, question: Question) -> RefusedError:
-        delta = question.accounts[0].budget.delta
+        delta = question.accounts[0].budget.delta_conversion
         plan, rho = question.plan, question.price.rho_asked
-        asked = f"{in_words(plan)}, at epsilon {float(epsilon_of_rho(rho, rational(delta))):.3g}"
+        asked = f"{in_words(plan)}, at epsilon {float(epsilon_of_rho(rho, delta)):.3g}"
         known = [
-            f"the same at epsilon {float(epsilon_of_rho(rational(other.rho), rational(delta))):.3g}"
+            f"the same at epsilon {float(epsilon_of_rho(rational(other.rho), delta)):.3g}"
             for other in map(codec.decode, (receipt.plan for receipt in self.source.receipts.values()))
             if _same_question(other, plan)
         ]

@@ -26,6 +26,7 @@ class Sums:
     def __init__(self, receipts: Iterable[Receipt], usage: dict[str, dict[str, int]]) -> None:
         self._accounts: dict[tuple[str, str], Charge] = {}
         self._spent: dict[tuple[str, str], tuple[Fraction, Fraction]] = {}
+        self._keys: dict[tuple[str, str], tuple[Fraction, Fraction]] = {}
         self._used: dict[str, int] = {}
         self._time = ""
         first: dict[tuple[str, str], tuple[Charge, Receipt]] = {}
@@ -37,6 +38,8 @@ class Sums:
         for account, (charge, receipt) in first.items():
             everyone, mine = _privacy(charge)
             self._spent[account] = (everyone - Fraction(charge.rho), mine - Fraction(charge.rho))
+            everyone, mine = _keys(charge)
+            self._keys[account] = (everyone - Fraction(charge.delta), mine - Fraction(charge.delta))
             used, own = _used(charge), usage.get(receipt.release, {})
             for name in used:
                 before = max(0, used[name] - own.get(name, 0))
@@ -50,7 +53,7 @@ class Sums:
             known = self._accounts.get(account)
             if known is None or charge.size > known.size:
                 self._accounts[account] = charge
-                self._spent[account] = _privacy(charge)
+                self._spent[account], self._keys[account] = _privacy(charge), _keys(charge)
                 self._time = max(self._time, receipt.time)
             for name, value in _used(charge).items():
                 self._used[name] = max(self._used.get(name, 0), value)
@@ -66,8 +69,9 @@ class Sums:
         return {**untouched, "limits": limits, "time": self._time}
 
     def _filled(self, limit: dict[str, Any], brokers: dict[str, str]) -> dict[str, Any]:
-        if limit["name"] == "privacy":
-            everyone, mine = self._spent.get((brokers[limit["broker"]], limit["population"]), (0, 0))
+        if limit["name"] in {"privacy", "delta"}:
+            sums = self._spent if limit["name"] == "privacy" else self._keys
+            everyone, mine = sums.get((brokers[limit["broker"]], limit["population"]), (0, 0))
             return {**limit, "spent": str(everyone), "analyst_spent": str(mine)}
         return {**limit, "spent": self._used[limit["name"]]} if limit["name"] in self._used else limit
 
@@ -75,6 +79,11 @@ class Sums:
 def _privacy(charge: Charge) -> tuple[Fraction, Fraction]:
     """Return what everyone and what the analyst had spent after a charge."""
     return Fraction(charge.spent), Fraction(charge.analyst_spent)
+
+
+def _keys(charge: Charge) -> tuple[Fraction, Fraction]:
+    """Return the same of the delta spent on threshold keys."""
+    return Fraction(charge.delta_spent), Fraction(charge.analyst_delta_spent)
 
 
 def _used(charge: Charge) -> dict[str, int]:

@@ -18,6 +18,8 @@ from cloister.sandbox.catalogue import ContractView, Tables, open_table
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, crosstab, cut, where
 from cloister.sandbox.gram import Gram, gram
+from cloister.sandbox.rehearsal import Rehearsal
+from cloister.sandbox.rehearsal import rehearsal as rehearse_price
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
 
@@ -32,6 +34,7 @@ __all__ = [
     "crosstab",
     "cut",
     "gram",
+    "rehearsal",
     "table",
     "tables",
     "where",
@@ -51,6 +54,15 @@ def tables() -> Tables:
 def budget() -> Budget:
     """Return every limit of the contract with what is spent of it."""
     return Budget(current())
+
+
+def rehearsal() -> Rehearsal:
+    """Return what this mock kernel's releases would cost on real data.
+
+    Raises:
+        RefusedError: A confidential kernel rehearses nothing.
+    """
+    return rehearse_price(current())
 
 
 def table(name: str) -> Frame:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cloister.plan import algebra
+from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout
 from cloister.plan.shape import Shaped, ShapedMeasure
 from cloister.sandbox.terms import Term
@@ -19,8 +20,21 @@ PARTS = ("value", "stderr", "low", "high", "unreliable")
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """One answer a value rests on: its plan, its raw integers and their noise, and its receipt."""
+
+    plan: algebra.VectorSum
+    answered: Answered
+    receipt: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Fact:
-    """What is known about a release besides its values."""
+    """What is known about a release besides its values.
+
+    ``parts`` are the answers it rests on (several, if it was refined), ``ask`` the question for who refines it, and
+    ``paid`` the share of the budget that the last of them took.
+    """
 
     release: str
     plan: algebra.VectorSum
@@ -33,6 +47,9 @@ class Fact:
     mode: str
     assurance: str
     receipt: dict[str, Any] | None
+    parts: tuple[Part, ...] = ()
+    ask: Any = None
+    paid: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

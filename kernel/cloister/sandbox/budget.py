@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cloister.errors import MalformedError
+from cloister.plan import tighter
 from cloister.sandbox import html, render
 from cloister.sandbox.session import Session
 
@@ -29,7 +30,8 @@ class Limit:
     """One limit of the contract.
 
     Attributes:
-        name: ``privacy``, ``releases``, ``rows``, ``compute``, ``models`` or ``expiry``.
+        name: ``privacy``, ``delta`` (of keys, where the contract grants any), ``releases``, ``rows``, ``compute``,
+            ``models`` or ``expiry``.
         about: The account, of a privacy limit.
         used: The part (0..1) that is used, the analyst's own part where there is one; None if nobody can say now, and
             of the expiry.
@@ -50,6 +52,7 @@ class Budget:
         found = session.budget()
         try:
             self.time = str(found["time"])
+            self._stated: list[dict[str, Any]] = found["limits"]
             self.limits = tuple(_limit(session, limit) for limit in found["limits"])
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise MalformedError("link.reply", "the vault's statement of the budget cannot be read") from error
@@ -63,6 +66,33 @@ class Budget:
     def to_frame(self) -> pd.DataFrame:
         """Return the limits as a DataFrame."""
         return pd.DataFrame([dataclasses.asdict(limit) for limit in self.limits])
+
+    def report(self) -> pd.DataFrame:
+        """Return the epsilon spent, as the account promises it (zCDP) and as Gaussian noise composes exactly.
+
+        The second is a report, not a promise: it holds for releases that were not chosen by looking at results, and
+        nothing that decides about a release reads it.
+        """
+        rows = []
+        for limit in self._stated:
+            if limit["name"] != "privacy" or "error" in limit:
+                continue
+            account = next(a for a in self._session.about.budgets if a.population == limit["population"])
+            for whose, name in (("yours", "analyst_spent"), ("everybody's", "spent")):
+                spent = Fraction(limit[name])
+                rows.append(
+                    {
+                        "population": limit["population"],
+                        "broker": limit["broker"],
+                        "spent": whose,
+                        "delta": float(account.delta_conversion),
+                        "epsilon (promise, zCDP)": account.epsilon_of(spent),
+                        f"epsilon ({tighter.LABEL}: exact Gaussian)": tighter.gaussian_epsilon(
+                            spent, account.delta_conversion
+                        ),
+                    }
+                )
+        return pd.DataFrame(rows)
 
     def _head(self) -> str:
         if self._session.mock:
@@ -101,6 +131,8 @@ def _line(limit: Limit) -> str:
 
 def _limit(session: Session, limit: dict[str, Any]) -> Limit:
     name = limit["name"]
+    if name == "delta":
+        return _delta(limit)
     if name == "privacy":
         return _privacy(session, limit)
     if name == "expiry":
@@ -121,12 +153,24 @@ def _privacy(session: Session, limit: dict[str, Any]) -> Limit:
     words = f"{render.percent(_part(spent, mine))} of yours spent"
     account = next((a for a in session.about.budgets if a.population == limit["population"]), None)
     if account is not None:
-        words += (
-            f" (epsilon {account.epsilon_of(spent):.3g} of {account.epsilon_of(mine):.3g} at delta {account.delta})"
-        )
+        epsilons = f"epsilon {account.epsilon_of(spent):.3g} of {account.epsilon_of(mine):.3g}"
+        words += f" ({epsilons} at delta {account.shown_delta})"
     if mine != all_of_it:
         words += f"; everyone together {render.percent(_part(everyone, all_of_it))}"
     return Limit("privacy", about, max(_part(spent, mine), _part(everyone, all_of_it)), words)
+
+
+def _delta(limit: dict[str, Any]) -> Limit:
+    """Return the delta that keys, released because many units have them, may spend."""
+    about = f"{limit['population']} at {limit['broker']}"
+    if "error" in limit:
+        return Limit("delta", about, None, f"unknown now: {limit['error']['reason']} ({limit['error']['code']})")
+    mine, all_of_it = Fraction(limit["analyst_limit"]), Fraction(limit["limit"])
+    spent, everyone = Fraction(limit["analyst_spent"]), Fraction(limit["spent"])
+    words = f"{float(spent):.3g} of {float(mine):.3g} for keys spent"
+    if mine != all_of_it:
+        words += f"; everyone together {float(everyone):.3g} of {float(all_of_it):.3g}"
+    return Limit("delta", about, max(_part(spent, mine), _part(everyone, all_of_it)), words)
 
 
 def _part(spent: Fraction, limit: Fraction) -> float:

@@ -30,6 +30,17 @@ class Account(msgspec.Struct, frozen=True):
     default_rho: str
     epsilon: str
     delta: str
+    delta_keys: str = "0"
+
+    @property
+    def delta_conversion(self) -> Fraction:
+        """The part of delta at which rho is converted to epsilon; threshold keys may spend the rest."""
+        return Fraction(self.delta) - Fraction(self.delta_keys)
+
+    @property
+    def shown_delta(self) -> str:
+        """The same for people: as the contract writes it where no delta is kept for keys."""
+        return f"{float(self.delta_conversion):.3g}" if Fraction(self.delta_keys) else self.delta
 
     @property
     def mine(self) -> Fraction:
@@ -38,7 +49,7 @@ class Account(msgspec.Struct, frozen=True):
 
     def epsilon_of(self, rho: Fraction) -> float:
         """Return the epsilon one release of ``rho`` amounts to, at the account's delta."""
-        return float(epsilon_of_rho(rho, Fraction(self.delta)))
+        return float(epsilon_of_rho(rho, self.delta_conversion))
 
     def share_of(self, rho: Fraction) -> float:
         """Return ``rho`` as a share of the analyst's total."""
@@ -67,7 +78,7 @@ class Precision:
         if sum(wish is not None for wish in (self.epsilon, self.share, self.within)) > 1:
             raise PlanError("api.precision", "ask for one of epsilon=, share= and within=")
         if self.epsilon is not None:
-            return rho_of_epsilon(literals.fraction(self.epsilon), Fraction(account.delta))
+            return rho_of_epsilon(literals.fraction(self.epsilon), account.delta_conversion)
         if self.share is not None:
             return rho_of_share(literals.fraction(self.share), account.mine)
         default = Fraction(account.default_rho)

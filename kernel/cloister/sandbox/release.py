@@ -74,7 +74,8 @@ class Release:
     @property
     def cost(self) -> float:
         """What this call was charged, as a share of the analyst's total: nothing if recalled or mock."""
-        return 0.0 if self.recalled or self.mode == "mock" else self.share
+        last = self.share if self.fact.paid is None else self.fact.paid
+        return 0.0 if self.recalled or self.mode == "mock" else last
 
     @property
     def recalled(self) -> bool:
@@ -100,6 +101,32 @@ class Release:
     def plan_digest(self) -> str:
         """The digest of the plan that was run."""
         return self.fact.plan_digest
+
+    @property
+    def receipts(self) -> tuple[dict[str, Any], ...]:
+        """The receipts of every answer the value rests on: more than one if it was refined."""
+        return tuple(part.receipt for part in self.fact.parts if part.receipt is not None)
+
+    def refine(self, *, epsilon: Any = None, share: Any = None, within: Any = None, n: Any = None) -> Any:
+        """Return the whole answer again, more precise: what it has cost counts, only the difference is charged.
+
+        The question is asked once more at the price difference, and both answers are combined by their inverse
+        variances before they are shaped. Works repeatedly; ``receipts`` names all answers a value rests on.
+
+        Args:
+            epsilon: Of the whole value, the earlier answers included.
+            share: Of the analyst's total, likewise.
+            within: Half-width of the 95 % interval of the noise wanted.
+            n: Rows you expect, where ``within`` needs them.
+
+        Raises:
+            PlanError: ``api.refine``: the value is as precise already, or is no sum.
+            CloisterError: Any refusal of the vault.
+        """
+        from cloister.sandbox.precision import Precision  # noqa: PLC0415 (only when refined)
+        from cloister.sandbox.refine import refine  # noqa: PLC0415 (only when refined)
+
+        return refine(self.fact, Precision(epsilon, share, within, n))
 
     def interval(self) -> Any:
         """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``."""

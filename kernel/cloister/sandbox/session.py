@@ -16,10 +16,11 @@ from cloister.contract.terms import Contract
 from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
 from cloister.plan import algebra, codec
+from cloister.plan.combine import Answered
 from cloister.plan.layout import layout
 from cloister.plan.shape import shape
 from cloister.sandbox import cost, precision
-from cloister.sandbox.answer import Answer, Fact
+from cloister.sandbox.answer import Answer, Fact, Part
 from cloister.sandbox.link import Link
 from cloister.sandbox.precision import Account, Precision
 
@@ -63,6 +64,14 @@ class Released(msgspec.Struct, frozen=True):
     assurance: str
     receipt: dict[str, Any] | None = None
     labels: tuple[tuple[str, ...], ...] | None = None
+    charges: tuple[Due, ...] = ()
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What a mock release would charge to an account (rho, an exact fraction)."""
+
+    population: str
+    rho: str
 
 
 class Priced(msgspec.Struct, frozen=True):
@@ -82,6 +91,7 @@ class Session:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self.rehearsed: dict[str, tuple[Due, ...]] = {}
         self.about = _convert(peer.request("describe"), Described)
 
     @property
@@ -145,8 +155,15 @@ class Session:
             CloisterError: Any refusal; nothing was charged unless the error says so.
             MalformedError: The reply does not fit the plan.
         """
+        return self.ask_plan(ask, self.plan_of(ask, wish))
+
+    def plan_of(self, ask: Ask[Any], wish: Precision) -> algebra.VectorSum:
+        """Return the plan of a question at the precision wished."""
+        return self._plan(ask, self.account(ask.rows.card), wish)
+
+    def ask_plan(self, ask: Ask[Any], plan: algebra.VectorSum) -> Answer:
+        """Ask the vault one plan of a question, and shape what it released; see ``release``."""
         account = self.account(ask.rows.card)
-        plan = self._plan(ask, account, wish)
         found = _convert(self._peer.request("release", codec.encode(plan)), Released)
         try:
             raw = [int(value) for value in found.raw]
@@ -167,7 +184,11 @@ class Session:
             mode=found.mode,
             assurance=found.assurance,
             receipt=found.receipt,
+            parts=(Part(plan, Answered(tuple(raw), tuple(sigmas)), found.receipt),),
+            ask=ask,
         )
+        if self.mock:
+            self.rehearsed[found.release] = found.charges
         return Answer(shaped, layout(plan, self.about.cards), fact, tuple(ask.keys.items()))
 
     def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:

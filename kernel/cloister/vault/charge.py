@@ -13,7 +13,8 @@ from cloister.receipt.ledger import Entry, LedgerReply
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Terms
-from cloister.vault.limits import check_alone, check_charged
+from cloister.vault.limits import check_alone, check_charged, check_delta
+from cloister.vault.price import AccountPrice, Price
 from cloister.vault.question import Question
 from cloister.vault.statuses import check_status
 
@@ -27,7 +28,7 @@ class Booked(msgspec.Struct, frozen=True):
 
 
 def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> Booked:
-    """Book the question at every account; the first one keeps the deposit.
+    """Book the question at every account, each at its own price; the first one keeps the deposit.
 
     Raises:
         BudgetError: An account, the analyst's part or another limit of the contract is exhausted; with one account and
@@ -38,27 +39,31 @@ def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> 
     charges: list[Charge] = []
     time = ""
     for account in question.accounts:
+        due = question.due(account)
         entry = Entry(
             charge_id=question.charge_id,
             population=account.budget.population,
             contract=terms.digest,
             analyst=analyst,
-            rho=str(question.price.rho),
-            delta=str(question.price.delta),
+            rho=str(due.rho),
+            delta=str(due.delta),
             plan=question.plan_digest,
             usage=question.price.usage,
         )
         reply = brokers.append(account.broker, entry)
         check_status(reply, account.broker)
-        charges.append(_charge(entry, reply))
+        charges.append(_charge(entry, reply, due, question.price))
         time = max(time, reply.time)
         if reply.sealed:
             return Booked(tuple(charges), time, reply.sealed)
         check_charged(reply, account, terms, analyst)
+        if due.delta:
+            check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")
 
 
-def _charge(entry: Entry, reply: LedgerReply) -> Charge:
+def _charge(entry: Entry, reply: LedgerReply, due: AccountPrice, whole: Price) -> Charge:
+    own = due.parts != tuple(part.rho for part in whole.components)
     return Charge(
         population=entry.population,
         broker=reply.broker,
@@ -68,4 +73,8 @@ def _charge(entry: Entry, reply: LedgerReply) -> Charge:
         spent=reply.spent,
         analyst_spent=reply.analyst_spent,
         used=reply.used,
+        parts=tuple(map(str, due.parts)) if own else (),
+        delta=entry.delta,
+        delta_spent=reply.deltas.spent,
+        analyst_delta_spent=reply.deltas.analyst_spent,
     )

@@ -6,6 +6,7 @@ brokers appraise, and every card is signed by its provider and pinned by the con
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Literal
 
@@ -37,6 +38,11 @@ class Account(msgspec.Struct, frozen=True):
 
     budget: Budget
     broker: Broker
+
+    @property
+    def key(self) -> str:
+        """What analysis and price call the account: a did holds no space, so the text is of one account only."""
+        return f"{self.broker.did} {self.budget.population}"
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -78,6 +84,14 @@ class Terms(msgspec.Struct, frozen=True):
             next_step="ask the provider for a contract with a budget for its population",
         )
 
+    def account_keys(self, tables: Iterable[str]) -> dict[str, str]:
+        """Return what the account of every one of these tables is called.
+
+        Raises:
+            ContractError: See ``account_of``.
+        """
+        return {name: self.account_of(name).key for name in tables}
+
     def analyst_share(self, analyst: str, population: str) -> Fraction:
         """Return the part of a population's budget that the analyst with this did may spend."""
         names = {party.name for party in self.contract.parties if party.did == analyst}
@@ -89,8 +103,13 @@ class Terms(msgspec.Struct, frozen=True):
     def rho_limits(self, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
         """Return an account's limit and the analyst's part of it, in rho."""
         granted = account.budget
-        total = rho_of_epsilon(Fraction(granted.epsilon), Fraction(granted.delta))
+        total = rho_of_epsilon(Fraction(granted.epsilon), granted.delta_conversion)
         return total, total * self.analyst_share(analyst, granted.population)
+
+    def delta_limits(self, account: Account, analyst: str) -> tuple[Fraction, Fraction]:
+        """Return how much delta threshold keys may spend on an account, and the analyst's part of it."""
+        total = Fraction(account.budget.delta_keys)
+        return total, total * self.analyst_share(analyst, account.budget.population)
 
 
 def open_config(body: bytes) -> Terms:

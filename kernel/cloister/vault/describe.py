@@ -39,7 +39,9 @@ def describe(terms: Terms, context: Context) -> dict[str, Any]:
 def _budget(terms: Terms, account: Account, analyst: str) -> dict[str, str]:
     granted = account.budget
     total, mine = terms.rho_limits(account, analyst)
+    keys = {"delta_keys": granted.delta_keys} if Fraction(granted.delta_keys) else {}
     return {
+        **keys,
         "population": granted.population,
         "broker": account.broker.name,
         "rho_total": str(total),
@@ -60,19 +62,21 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
     """
     replies: list[LedgerReply] = []
     errors: dict[str, CloisterError] = {}
-    privacy = []
+    privacy: list[dict[str, Any]] = []
     for account in terms.accounts():
-        told: dict[str, Any] = {}
+        told: dict[str, Any]
+        keys: dict[str, Any]
         try:
             if account.broker.name in errors:
                 raise errors[account.broker.name]
             reply = brokers.tip(account.broker, account.budget.population, context.analyst)
             replies.append(reply)
             told = {"spent": reply.spent, "analyst_spent": reply.analyst_spent}
+            keys = {"spent": reply.deltas.spent, "analyst_spent": reply.deltas.analyst_spent}
         except CloisterError as error:
             errors[account.broker.name] = error
-            told = {"error": {"code": error.code, "reason": error.reason}}
-        privacy.append(_privacy(terms, account, context.analyst, told))
+            told = keys = {"error": {"code": error.code, "reason": error.reason}}
+        privacy += _privacy(terms, account, context.analyst, told, keys)
     if errors and not replies:
         raise next(iter(errors.values()))
     used = largest([reply.used for reply in replies])
@@ -82,15 +86,23 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
 def untouched(terms: Terms, context: Context, time: str) -> dict[str, Any]:
     """Return every limit with nothing spent: the budget of a rehearsal."""
     nothing = {"spent": "0", "analyst_spent": "0"}
-    privacy = [_privacy(terms, account, context.analyst, nothing) for account in terms.accounts()]
+    each = (_privacy(terms, account, context.analyst, nothing, nothing) for account in terms.accounts())
+    privacy = [limit for limits in each for limit in limits]
     return _with_counts(terms, privacy, Used(), time)
 
 
-def _privacy(terms: Terms, account: Account, analyst: str, told: dict[str, Any]) -> dict[str, Any]:
+def _privacy(
+    terms: Terms, account: Account, analyst: str, told: dict[str, Any], keys: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the limit of rho, and the one of delta where the contract grants any for keys."""
     # The limits are the contract's own: a broker states them too, but nobody has to believe it.
+    whose = {"population": account.budget.population, "broker": account.broker.name}
     total, mine = terms.rho_limits(account, analyst)
-    named = {"name": "privacy", "population": account.budget.population, "broker": account.broker.name}
-    return {**named, "limit": str(total), "analyst_limit": str(mine), **told}
+    found = [{"name": "privacy", **whose, "limit": str(total), "analyst_limit": str(mine), **told}]
+    total, mine = terms.delta_limits(account, analyst)
+    if total:
+        found.append({"name": "delta", **whose, "limit": str(total), "analyst_limit": str(mine), **keys})
+    return found
 
 
 def _with_counts(terms: Terms, privacy: list[dict[str, Any]], used: Used, time: str) -> dict[str, Any]:
@@ -106,11 +118,13 @@ def _with_counts(terms: Terms, privacy: list[dict[str, Any]], used: Used, time: 
 def cost(question: Question) -> dict[str, Any]:
     """Return what a question costs and how noisy its answer would be.
 
-    ``sigma`` (grid units) and ``stderr`` (the measure's unit) are ``float.hex`` texts.
+    ``sigma`` (grid units) and ``stderr`` (the measure's unit) are ``float.hex`` texts. ``rho`` is the most that any
+    account pays, ``charges`` what each does.
     """
-    delta = Fraction(question.accounts[0].budget.delta)
+    delta = question.accounts[0].budget.delta_conversion
     price = question.price
     return {
+        "charges": [_due(question, account) for account in question.accounts],
         "rho": str(price.rho),
         "rho_asked": str(price.rho_asked),
         "epsilon": str(precision.epsilon_of_rho(price.rho, delta)),
@@ -130,6 +144,12 @@ def cost(question: Question) -> dict[str, Any]:
         "deadline_ms": price.deadline_ms,
         "usage": msgspec.to_builtins(price.usage),
     }
+
+
+def _due(question: Question, account: Account) -> dict[str, str]:
+    due = question.due(account)
+    named = {"population": account.budget.population, "broker": account.broker.name, "rho": str(due.rho)}
+    return {**named, "delta": str(due.delta)} if due.delta else named
 
 
 def answer(found: Answer, terms: Terms) -> dict[str, Any]:
@@ -156,7 +176,9 @@ def answer(found: Answer, terms: Terms) -> dict[str, Any]:
 
 def rehearsed(question: Question) -> Rehearsal:
     """Return what a mock release tells the proxy beside its values: what it would cost."""
-    costs = tuple(RehearsedCost(account.budget.population, str(question.price.rho)) for account in question.accounts)
+    costs = tuple(
+        RehearsedCost(account.budget.population, str(question.due(account).rho)) for account in question.accounts
+    )
     words = facts.question(question.plan)
     return Rehearsal(question.release, question.plan_digest, words, costs, question.price.usage)
 
@@ -177,4 +199,5 @@ def rehearsal(
         "mode": terms.mode,
         "assurance": terms.assurance,
         "receipt": None,
+        "charges": [_due(question, account) for account in question.accounts],
     }

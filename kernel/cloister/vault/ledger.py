@@ -56,10 +56,12 @@ class Ledger:
         self._relay = relay
         self._key = key
         self._lock = threading.Lock()
-        self._tips: dict[str, tuple[int, str, Fraction]] = {}
+        self._tips: dict[str, tuple[int, str, Fraction, Fraction]] = {}
         # One vault serves one contract, so a broker has one set of counts to tell it.
         self._used, self._own = Used(), Used()
         self._booked: set[str] = set()
+        self._charges: set[tuple[str, str]] = set()
+        self._charged: dict[str, tuple[Fraction, Fraction]] = {}
         self._time: datetime | None = None
         self._lease: datetime | None = None
         self._heard_s = 0.0
@@ -149,7 +151,7 @@ class Ledger:
                 )
             self._follow(reply)
             if entry is not None and reply.status == "ok":
-                self._count(entry, reply.used)
+                self._count(entry, reply)
             self._time, self._heard_s = parse_time(reply.time), time.monotonic()
             self._lease = parse_time(reply.lease) if reply.lease else self._lease
             return reply
@@ -165,7 +167,8 @@ class Ledger:
                 clause=f"The contract names {self.broker.did} as broker {self.broker.name}.",
                 next_step="Nothing was released. Tell the data provider; the host may be answering for the broker.",
             ) from error
-        sums = (reply.spent, reply.limit, reply.contract_spent, reply.analyst_spent, reply.analyst_limit)
+        sums = [reply.spent, reply.limit, reply.contract_spent, reply.analyst_spent, reply.analyst_limit]
+        sums += msgspec.structs.astuple(reply.deltas)
         if not all(map(_SUM.fullmatch, sums)):
             raise TrustError(
                 "broker.figures",
@@ -179,20 +182,29 @@ class Ledger:
         """Refuse an account that shrank: a restored or forked ledger would let budget be spent twice."""
         if not reply.population or reply.status not in {"ok", "settled"}:
             return  # a refusal may come without the account's figures
-        size, root, spent = self._tips.get(reply.population, (0, "", Fraction(0)))
-        now = (reply.size, reply.root, Fraction(reply.spent))
-        if reply.size < size or (reply.size == size and root and (reply.root, now[2]) != (root, spent)):
+        before = self._tips.get(reply.population, (0, "", Fraction(0), Fraction(0)))
+        now = (reply.size, reply.root, Fraction(reply.spent), Fraction(reply.deltas.spent))
+        less = now[2] < before[2] or now[3] < before[3]
+        if reply.size < before[0] or less or (reply.size == before[0] and before[1] and now != before):
             raise _shrunk("the account went back to an earlier state than this vault has seen")
         if not reply.used.covers(self._used):
             raise _shrunk("the broker counts less of the contract as used than it did before")
         self._tips[reply.population], self._used = now, reply.used
 
-    def _count(self, entry: Entry, used: Used) -> None:
+    def _count(self, entry: Entry, reply: LedgerReply) -> None:
         """Refuse a broker that counts less than this vault has had booked: it would let limits be passed."""
+        used, charge = reply.used, (entry.population, entry.charge_id)
         own = self._own if entry.charge_id in self._booked else self._own.plus(entry.usage)
         if not used.covers(own):
             raise _shrunk("the broker counts less of the contract as used than this vault alone was charged")
+        rho, delta = self._charged.get(entry.population, (Fraction(0), Fraction(0)))
+        if charge not in self._charges:
+            rho, delta = rho + Fraction(entry.rho), delta + Fraction(entry.delta)
+        if Fraction(reply.spent) < rho or Fraction(reply.deltas.spent) < delta:
+            raise _shrunk("the account holds less than this vault alone was charged")
         self._booked.add(entry.charge_id)
+        self._charges.add(charge)
+        self._charged[entry.population] = rho, delta
         self._own = own
 
 

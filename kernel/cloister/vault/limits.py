@@ -19,7 +19,7 @@ from cloister.contract.usage import Usage, Used, exceeded
 from cloister.receipt.ledger import LedgerReply
 from cloister.vault.authorise import check_time
 from cloister.vault.config import Account, Terms
-from cloister.vault.statuses import analyst_error, budget_error, limit_error
+from cloister.vault.statuses import analyst_error, budget_error, delta_error, limit_error
 
 
 def check_alone(usage: Usage, terms: Terms) -> None:
@@ -49,3 +49,16 @@ def check_charged(reply: LedgerReply, account: Account, terms: Terms, analyst: s
         raise budget_error(population, spent, total)
     if (spent := Fraction(reply.analyst_spent)) > mine:
         raise analyst_error(population, spent, mine)
+
+
+def check_delta(reply: LedgerReply, account: Account, terms: Terms, analyst: str) -> None:
+    """Refuse to run what spends delta beyond the contract's delta for keys.
+
+    Raises:
+        BudgetError: ``budget.delta``.
+    """
+    population = account.budget.population
+    sums, limit = reply.deltas, terms.delta_limits(account, analyst)
+    for text, most in zip((sums.spent, sums.analyst_spent), limit, strict=True):
+        if (spent := Fraction(text)) > most:
+            raise delta_error(population, spent, most)

@@ -9,6 +9,7 @@ asked.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import msgspec
@@ -19,7 +20,7 @@ from cloister.plan import algebra as a
 from cloister.plan.gaussian import deviation, threshold
 from cloister.plan.numbers import rational
 from cloister.plan.precision import CHARGE_GRID, charge_of
-from cloister.vault.analyse import Analysis
+from cloister.vault.analyse import Analysis, Claim
 from cloister.vault.costs import Cost
 
 COMPUTE_MS = 100
@@ -43,10 +44,20 @@ class PricedComponent(msgspec.Struct, frozen=True):
     rho: Fraction
 
 
+class AccountPrice(msgspec.Struct, frozen=True):
+    """What one account pays: its rho, part by component, and the delta it spends beside the conversion's."""
+
+    rho: Fraction
+    parts: tuple[Fraction, ...]
+    delta: Fraction = Fraction(0)
+
+
 class Price(msgspec.Struct, frozen=True):
     """What a release costs: ``rho`` is charged and is at most ``rho_asked``; ``usage`` counts beside it.
 
     A release of keys costs ``delta`` too; it leaves out what is not above ``threshold`` units.
+    ``charges`` are by account. Noise is scaled for the largest norm over all of them, and each pays what this noise
+    costs for what its own units can change.
     """
 
     rho_asked: Fraction
@@ -57,6 +68,12 @@ class Price(msgspec.Struct, frozen=True):
     usage: Usage
     delta: Fraction = Fraction(0)
     threshold: int = 0
+    charges: dict[str, AccountPrice] = {}
+
+    def due(self, account: str) -> AccountPrice:
+        """Return what an account pays; one the analysis says nothing about pays the whole price."""
+        everything = AccountPrice(self.rho, tuple(part.rho for part in self.components), self.delta)
+        return self.charges.get(account, everything)
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -86,6 +103,7 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
         usage(analysis, planned_ms),
         delta,
         least,
+        charges={account: _due(claim, parts, delta) for account, claim in analysis.claims.items()},
     )
 
 
@@ -95,6 +113,12 @@ def _threshold(analysis: Analysis, parts: list[PricedComponent]) -> tuple[Fracti
         return Fraction(0), 0
     delta = rational(analysis.plan.delta)
     return delta, threshold(parts[0].sigma, delta / analysis.bounds[0].l1)
+
+
+def _due(claim: Claim, parts: Sequence[PricedComponent], delta: Fraction) -> AccountPrice:
+    """Return what the noise of a release costs an account, component by component."""
+    own = tuple(charge_of(bound.l2_squared, part.sigma) for bound, part in zip(claim.bounds, parts, strict=True))
+    return AccountPrice(sum(own, Fraction(0)), own, delta)
 
 
 def usage(analysis: Analysis, planned_ms: int) -> Usage:

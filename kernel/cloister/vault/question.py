@@ -19,7 +19,7 @@ from cloister.receipt.receipt import ComponentNoise
 from cloister.vault.analyse import Analysis, analyse
 from cloister.vault.authorise import Grant, authorise
 from cloister.vault.config import Account, Terms
-from cloister.vault.price import Price, price
+from cloister.vault.price import AccountPrice, Price, price
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -37,6 +37,10 @@ class Question(msgspec.Struct, frozen=True):
     cards: tuple[str, ...]
     release: str
     charge_id: str
+
+    def due(self, account: Account) -> AccountPrice:
+        """Return what an account pays for the release."""
+        return self.price.due(account.key)
 
 
 def name_question(
@@ -80,7 +84,7 @@ def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Questio
     """
     plan = codec.decode(document)
     grant = authorise(plan, context, terms)
-    analysis = analyse(plan, grant.cards)
+    analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     return name_question(
         plan, grant, analysis, price(analysis, rational(plan.rho)), analyst=context.analyst, terms=terms
     )

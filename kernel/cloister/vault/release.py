@@ -38,7 +38,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     grant = authorise(plan, context, terms)
     state.open(grant)
     at(3)  # analyse
-    analysis = analyse(plan, grant.cards)
+    analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)

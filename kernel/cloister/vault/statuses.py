@@ -37,8 +37,8 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
     """Return if the reply grants what was asked (``ok`` or ``settled``), else raise what it means.
 
     Raises:
-        BudgetError: ``budget.exhausted``, ``limit.analyst``, ``limit.releases``, ``limit.rows``, ``limit.compute``,
-            ``limit.models``.
+        BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
+            ``limit.compute``, ``limit.models``.
         ContractError: ``contract.unknown``, ``contract.inactive``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
@@ -49,7 +49,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
 
 def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     status = reply.status
-    if status in {"budget.exhausted", "limit.analyst", *_COUNTS}:
+    if status in {"budget.exhausted", "budget.delta", "limit.analyst", *_COUNTS}:
         return _budget(reply)
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(
@@ -93,6 +93,11 @@ def _budget(reply: LedgerReply) -> BudgetError:
         return analyst_error(reply.population, Fraction(reply.analyst_spent), Fraction(reply.analyst_limit))
     if reply.status == "budget.exhausted":
         return budget_error(reply.population, Fraction(reply.spent), Fraction(reply.limit))
+    if reply.status == "budget.delta":
+        whole, mine = Fraction(reply.deltas.spent), Fraction(reply.deltas.analyst_spent)
+        limits = Fraction(reply.deltas.limit), Fraction(reply.deltas.analyst_limit)
+        spent, limit = min(zip((whole, mine), limits, strict=True), key=lambda pair: pair[1] - pair[0])
+        return delta_error(reply.population, spent, limit)
     return limit_error(reply.status.removeprefix("limit."), reply.limits, reply.used)
 
 
@@ -122,6 +127,20 @@ def budget_error(population: str, spent: Fraction, limit: Fraction) -> BudgetErr
         f"this release costs more than the {_rho(limit - spent)} left of the budget of population {population}",
         clause=f"budgets: {_rho(limit)}",
         next_step=_CHEAPER if limit > spent else _NEW_CONTRACT,
+    )
+
+
+def delta_error(population: str, spent: Fraction, limit: Fraction) -> BudgetError:
+    """Return the refusal of a release of threshold keys that spends more delta than is left for keys."""
+    left = f"{float(max(limit - spent, Fraction(0))):.3g}"
+    reason = f"this release spends more delta than the {left} left for keys of population {population}"
+    if not limit:
+        reason = f"the contract grants no delta for keys of population {population}"
+    return BudgetError(
+        "budget.delta",
+        reason,
+        clause=f"budgets.delta_keys: {float(limit):.3g}",
+        next_step="Group by a column with a declared domain (it spends no delta), or ask for a smaller delta.",
     )
 
 
