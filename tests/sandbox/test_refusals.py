@@ -44,7 +44,7 @@ def try_forms(forms: tuple[str, ...], visits: cl.Frame) -> None:
     plt.close("all")
 
 
-@pytest.mark.parametrize("name", sorted(set(refuse.COMMON) - {"items", "keys"}))
+@pytest.mark.parametrize("name", sorted(refuse.FRAME))
 def test_frames_refuse(name: str, visits: cl.Frame, vault: world.Vault) -> None:
     with pytest.raises(PlanError, match=r"api\.") as caught:
         use(visits, name)
@@ -68,7 +68,7 @@ def test_group_bys_refuse(name: str, visits: cl.Frame, vault: world.Vault) -> No
 
 def test_every_nearest_form_works(visits: cl.Frame) -> None:
     forms: dict[str, None] = {}
-    for table, owner in ((refuse.COMMON, visits), (refuse.GROUPED, visits.groupby("sex"))):
+    for table, owner in ((refuse.FRAME, visits), (refuse.GROUPED, visits.groupby("sex"))):
         for name, reason in table.items():
             forms |= dict.fromkeys(refuse.explain(name, reason, owner._words()).nearest)
     for name, reason in refuse.COLUMN.items():

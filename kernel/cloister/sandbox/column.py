@@ -36,7 +36,16 @@ class Column(RowWise):
         """The public domain of a category, in its declared order."""
         return list(self._term.domain)
 
+    @property
+    def dtypes(self) -> Any:
+        """The pandas dtype the column has in a mock table."""
+        return self.dtype
+
     ndim = 1
+
+    def copy(self, deep: bool = True) -> Column:  # noqa: ARG002 (the signature of pandas)
+        """The column itself: an expression does not change."""
+        return self
 
     def mock(self, n: int = 5, *, seed: int = 0) -> pd.Series:
         """Return ``n`` invented values: generated from the data card alone, never from data."""

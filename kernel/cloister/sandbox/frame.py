@@ -322,8 +322,8 @@ class Frame:
             return self._column(name)
         if name in {"head", "tail", "sample"}:
             return refuse.Refused(name, rehearse.with_rows(self._rows, self._columns, name, self._words()))
-        if name in refuse.COMMON:
-            return refuse.look_up(refuse.COMMON, name, self._words())
+        if name in refuse.FRAME:
+            return refuse.look_up(refuse.FRAME, name, self._words())
         raise refuse.unknown_column(name, list(self._columns), self._rows.label)
 
     def __bool__(self) -> NoReturn:
