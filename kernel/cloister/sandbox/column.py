@@ -14,14 +14,12 @@ import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import dtypes, measures, refuse
-from cloister.sandbox.ask import Ask, terminal
-from cloister.sandbox.group import GroupBy, grouped
-from cloister.sandbox.operators import RowWise
+from cloister.sandbox import dtypes, refuse
+from cloister.sandbox.column_terminals import ColumnTerminals
 from cloister.sandbox.rows import same
 
 
-class Column(RowWise):
+class Column(ColumnTerminals):
     """One column: ``visits.bmi``, or anything computed row by row from columns of the same rows."""
 
     # What is public ------------------------------------------------------------------------------------
@@ -69,47 +67,6 @@ class Column(RowWise):
     def loc(self) -> Column:
         """``column.loc[mask]``."""
         return self
-
-    # Terminals -----------------------------------------------------------------------------------------
-
-    @terminal
-    def count(self) -> Ask[Any]:
-        """Number of rows where the column is not missing."""
-        return measures.scalar(self._rows, self.name, "count", self._term)
-
-    @terminal
-    def sum(self, *, skipna: bool = True, min_count: int = 0) -> Ask[Any]:
-        """Sum; missing values count as nothing. Of a condition: how many rows hold."""
-        measures.plain(skipna, min_count)
-        return measures.scalar(self._rows, self.name, "sum", self._term)
-
-    @terminal
-    def mean(self, *, skipna: bool = True) -> Ask[Any]:
-        """Mean of the values that are not missing; of a condition, the rate at which it holds."""
-        measures.plain(skipna)
-        return measures.scalar(self._rows, self.name, "mean", self._term)
-
-    @terminal
-    def value_counts(
-        self, normalize: bool = False, sort: bool = True, ascending: bool = False, dropna: bool = True
-    ) -> Ask[pd.Series]:
-        """Rows per value of the closed domain; every value of the domain is listed."""
-        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
-        return measures.value_counts(self._rows, {self.name or "value": self._term}, options)
-
-    @terminal
-    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
-        """Several aggregates in one release: ``agg(["count", "mean"])``."""
-        if not named and not isinstance(func, list | tuple):
-            return measures.scalar(self._rows, self.name, measures.function_name(func), self._term)
-        return measures.row(self._rows, measures.single(func, named, self._term), self.name)
-
-    aggregate = agg
-
-    def groupby(self, by: Any, **options: Any) -> GroupBy:
-        """``visits.bmi.groupby(visits.sex)``."""
-        name = self.name or "value"
-        return grouped(self._rows, {name: self._term}, by, options)[name]
 
     # What is refused -----------------------------------------------------------------------------------
 

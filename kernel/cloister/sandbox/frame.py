@@ -15,15 +15,15 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.plan import algebra
 from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
-from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.column import Column
-from cloister.sandbox.group import GroupBy, grouped, keys_of
+from cloister.sandbox.frame_terminals import FrameTerminals
+from cloister.sandbox.group import keys_of
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.session import Session
 from cloister.sandbox.terms import Term
 
 
-class Frame:
+class Frame(FrameTerminals):
     """Rows of a table and its columns, declared or derived."""
 
     __hash__ = object.__hash__
@@ -33,9 +33,6 @@ class Frame:
     def __init__(self, rows: Rows, columns: dict[str, Term]) -> None:
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_columns", columns)
-
-    _rows: Rows
-    _columns: dict[str, Term]
 
     @classmethod
     def of_table(cls, session: Session, name: str) -> Frame:
@@ -99,11 +96,6 @@ class Frame:
 
     def _column(self, name: str) -> Column:
         return Column(self._rows, self._columns[name], name)
-
-    def _need(self, name: Any) -> str:
-        if not isinstance(name, str) or name not in self._columns:
-            raise refuse.unknown_column(name, list(self._columns), self._rows.label)
-        return name
 
     def get(self, name: str, default: Any = None) -> Any:
         """The column, or ``default`` if there is none."""
@@ -246,69 +238,6 @@ class Frame:
         """
         keys = {} if by is None else keys_of(self._rows, self._columns, by)
         return Frame(self._rows.capped(int(rows), keys, groups), dict(self._columns))
-
-    # Aggregates ----------------------------------------------------------------------------------------
-
-    def groupby(self, by: Any = None, **options: Any) -> GroupBy:
-        """Group by categories, conditions, cuts, or numbers with few public values."""
-        return grouped(self._rows, self._columns, by, options)
-
-    @terminal
-    def count(self) -> Ask[pd.Series]:
-        """Rows per column where it is not missing (one count serves all complete columns)."""
-        return measures.row(
-            self._rows, {name: ("count", self._countable(term)) for name, term in self._columns.items()}
-        )
-
-    @terminal
-    def sum(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
-        """Sum of every column."""
-        return self._each("sum", numeric_only, skipna)
-
-    @terminal
-    def mean(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
-        """Mean of every column."""
-        return self._each("mean", numeric_only, skipna)
-
-    @terminal
-    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
-        """Several aggregates of several columns in one release."""
-        items, flat = measures.aggregates(func, named, self._columns)
-        if named or not flat:
-            raise PlanError(
-                "api.agg",
-                "a frame takes one aggregate per column",
-                nearest=(
-                    'visits.agg({"bmi": "mean", "cost": "sum"})',
-                    'visits.groupby("sex").cost.agg(["count", "mean"])',
-                ),
-            )
-        return measures.row(self._rows, items)
-
-    aggregate = agg
-
-    @terminal
-    def value_counts(
-        self,
-        subset: Any = None,
-        normalize: bool = False,
-        sort: bool = True,
-        ascending: bool = False,
-        dropna: bool = True,
-    ) -> Ask[pd.Series]:
-        """Rows per combination of values of closed columns."""
-        names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
-        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
-        return measures.value_counts(self._rows, {self._need(name): self._columns[name] for name in names}, options)
-
-    def _each(self, func: str, numeric_only: bool, skipna: bool) -> Ask[pd.Series]:
-        measures.plain(skipna)
-        chosen = measures.only_numbers(self._columns, func, numeric_only)
-        return measures.row(self._rows, {name: (func, term) for name, term in chosen.items()})
-
-    @staticmethod
-    def _countable(term: Term) -> Term | None:
-        return None if term.grid.kind == "opaque" and not term.grid.nullable else term
 
     # What is refused -----------------------------------------------------------------------------------
 
