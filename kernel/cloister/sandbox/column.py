@@ -16,7 +16,7 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.sandbox import dtypes, refuse
 from cloister.sandbox.column_terminals import ColumnTerminals
-from cloister.sandbox.rows import same
+from cloister.sandbox.rows import within
 
 
 class Column(ColumnTerminals):
@@ -59,9 +59,7 @@ class Column(ColumnTerminals):
     def __getitem__(self, key: Any) -> Column:
         if not isinstance(key, Column):
             raise refuse.explain("iloc", refuse.COLUMN["iloc"], self._words())
-        if not key._rows.covers(self._rows):
-            same(self._rows, key._rows)
-        return Column(self._rows.where(key._term), self._term, self.name)
+        return Column(within(self._rows, key._rows).where(key._term), self._term, self.name)
 
     @property
     def loc(self) -> Column:

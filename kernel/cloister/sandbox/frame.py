@@ -18,7 +18,7 @@ from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame_terminals import FrameTerminals
 from cloister.sandbox.group import keys_of
-from cloister.sandbox.rows import Rows, same
+from cloister.sandbox.rows import Rows, within
 from cloister.sandbox.session import Session
 from cloister.sandbox.terms import Term
 
@@ -42,8 +42,8 @@ class Frame(FrameTerminals):
             PlanError: The contract has no such table.
         """
         card = session.card(name)
-        columns = {column.name: terms.of_card(card, column) for column in card.columns}
-        return cls(Rows(session, card, algebra.Table(card.name)), columns)
+        rows = Rows(session, card, algebra.Table(card.name))
+        return cls(rows, {column.name: rows.term(column.name) for column in card.columns})
 
     # What is public ------------------------------------------------------------------------------------
 
@@ -134,8 +134,7 @@ class Frame(FrameTerminals):
         if callable(value) and not isinstance(value, Column):
             value = value(self)
         if isinstance(value, Column):
-            if not value._rows.covers(self._rows):
-                same(self._rows, value._rows)
+            object.__setattr__(self, "_rows", within(self._rows, value._rows))
             return value._term
         if isinstance(value, pd.Series | pd.DataFrame | Frame | list | tuple | dict) or hasattr(value, "__array__"):
             raise PlanError(
@@ -186,15 +185,14 @@ class Frame(FrameTerminals):
     def _filtered(self, mask: Any) -> Frame:
         if not isinstance(mask, Column):
             raise query.no_condition()
-        if not mask._rows.covers(self._rows):
-            same(self._rows, mask._rows)
+        rows = within(self._rows, mask._rows)
         if mask._term.grid.kind != "bool":
             raise PlanError(
                 "plan.types",
                 "a filter needs a condition",
                 nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",),
             )
-        return Frame(self._rows.where(mask._term), dict(self._columns))
+        return Frame(rows.where(mask._term), dict(self._columns))
 
     def query(self, expr: str) -> Frame:
         """Rows for which a condition holds: ``query("age >= 18 and sex == 'F'")``; ``@name`` is a Python variable."""
@@ -236,8 +234,8 @@ class Frame(FrameTerminals):
         Fewer rows per unit means less influence of one unit, and less noise. Which rows stay does not depend on
         other units.
         """
-        keys = {} if by is None else keys_of(self._rows, self._columns, by)
-        return Frame(self._rows.capped(int(rows), keys, groups), dict(self._columns))
+        source, keys = (self._rows, {}) if by is None else keys_of(self._rows, self._columns, by)
+        return Frame(source.capped(int(rows), keys, groups), dict(self._columns))
 
     # What is refused -----------------------------------------------------------------------------------
 
