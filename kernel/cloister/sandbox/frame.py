@@ -18,21 +18,28 @@ from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame_terminals import FrameTerminals
 from cloister.sandbox.group import keys_of
+from cloister.sandbox.relate import FrameRelations
 from cloister.sandbox.rows import Rows, within
 from cloister.sandbox.session import Session
 from cloister.sandbox.terms import Term
+from cloister.sandbox.unit import Order
 
 
-class Frame(FrameTerminals):
+class Frame(FrameTerminals, FrameRelations):
     """Rows of a table and its columns, declared or derived."""
 
     __hash__ = object.__hash__
     __array_priority__ = 1000
     ndim = 2
 
-    def __init__(self, rows: Rows, columns: dict[str, Term]) -> None:
+    def __init__(self, rows: Rows, columns: dict[str, Term], order: Order = ()) -> None:
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_columns", columns)
+        object.__setattr__(self, "_order", order)
+
+    def _like(self, columns: dict[str, Term], rows: Rows | None = None) -> Frame:
+        """Return a handle with other columns (and rows), in the same order."""
+        return Frame(self._rows if rows is None else rows, columns, self._order)
 
     @classmethod
     def of_table(cls, session: Session, name: str) -> Frame:
@@ -86,7 +93,7 @@ class Frame(FrameTerminals):
 
     def copy(self, deep: bool = True) -> Frame:  # noqa: ARG002 (the signature of pandas)
         """An independent handle of the same rows."""
-        return Frame(self._rows, dict(self._columns))
+        return self._like(dict(self._columns))
 
     def pipe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """``function(frame, ...)``: plain Python on this side."""
@@ -107,7 +114,7 @@ class Frame(FrameTerminals):
         if isinstance(key, Column):
             return self._filtered(key)
         if isinstance(key, list | tuple | pd.Index):
-            return Frame(self._rows, {self._need(name): self._columns[name] for name in key})
+            return self._like({self._need(name): self._columns[name] for name in key})
         if isinstance(key, slice):
             raise refuse.explain("head", refuse.COMMON["head"], self._words())
         return self._column(self._need(key))
@@ -121,7 +128,7 @@ class Frame(FrameTerminals):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._columns:
             self[name] = value
-        elif name in {"_rows", "_columns"}:
+        elif name in {"_rows", "_columns", "_order"}:
             object.__setattr__(self, name, value)
         else:
             raise PlanError(
@@ -161,14 +168,14 @@ class Frame(FrameTerminals):
                 nearest=("visits[visits.age >= 18]", 'visits.drop(columns="age")'),
             )
         gone = {self._need(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
-        return Frame(self._rows, {name: term for name, term in self._columns.items() if name not in gone})
+        return self._like({name: term for name, term in self._columns.items() if name not in gone})
 
     def rename(self, *, columns: Mapping[str, str] | Callable[[str], str]) -> Frame:
         """Give columns other names."""
         names = {name: columns(name) if callable(columns) else columns.get(name, name) for name in self._columns}
         if len(set(names.values())) < len(names):
             raise PlanError("api.rename", "two columns would have one name")
-        return Frame(self._rows, {_name(names[name]): term for name, term in self._columns.items()})
+        return self._like({_name(names[name]): term for name, term in self._columns.items()})
 
     def filter(self, items: Any = None, like: str | None = None, regex: str | None = None) -> Frame:
         """Select columns by name, as pandas does."""
@@ -192,7 +199,7 @@ class Frame(FrameTerminals):
                 "a filter needs a condition",
                 nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",),
             )
-        return Frame(rows.where(mask._term), dict(self._columns))
+        return self._like(dict(self._columns), rows.where(mask._term))
 
     def query(self, expr: str) -> Frame:
         """Rows for which a condition holds: ``query("age >= 18 and sex == 'F'")``; ``@name`` is a Python variable."""
@@ -235,7 +242,7 @@ class Frame(FrameTerminals):
         other units.
         """
         source, keys = (self._rows, {}) if by is None else keys_of(self._rows, self._columns, by)
-        return Frame(source.capped(int(rows), keys, groups), dict(self._columns))
+        return self._like(dict(self._columns), source.capped(int(rows), keys, groups))
 
     # What is refused -----------------------------------------------------------------------------------
 

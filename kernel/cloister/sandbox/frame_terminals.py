@@ -12,6 +12,7 @@ from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.group import GroupBy, grouped
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
+from cloister.sandbox.unit import Order, UnitGroupBy, of_units
 
 
 class FrameTerminals:
@@ -19,14 +20,18 @@ class FrameTerminals:
 
     _rows: Rows
     _columns: dict[str, Term]
+    _order: Order
 
     def _need(self, name: Any) -> str:
         if not isinstance(name, str) or name not in self._columns:
             raise refuse.unknown_column(name, list(self._columns), self._rows.label)
         return name
 
-    def groupby(self, by: Any = None, **options: Any) -> GroupBy:
-        """Group by categories, conditions, cuts, or numbers with few public values."""
+    def groupby(self, by: Any = None, **options: Any) -> GroupBy | UnitGroupBy:
+        """Group by categories, conditions, cuts, or numbers with few public values; or by the unit key."""
+        per_unit = of_units(self._rows, self._columns, by, options, self._order)
+        if per_unit is not None:
+            return per_unit
         return grouped(self._rows, self._columns, by, options)
 
     @terminal

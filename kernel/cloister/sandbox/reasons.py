@@ -256,6 +256,8 @@ COLUMN: dict[str, Reason] = {
     **_names("case_when", _FUNCTION),
 }  # fmt: skip
 
+UNIT: dict[str, Reason] = {}
+
 GROUPED: dict[str, Reason] = {
     **{name: reason for name, reason in COMMON.items() if name not in {"size", "count"}},
     **_names("apply filter transform pipe_rows", _FUNCTION),

@@ -10,11 +10,11 @@ import dataclasses
 from typing import Any, NoReturn
 
 from cloister.errors import PlanError
-from cloister.sandbox.reasons import COLUMN, COMMON, FRAME, GROUPED, ROWS, SIZE, VALUES, Reason
+from cloister.sandbox.reasons import COLUMN, COMMON, FRAME, GROUPED, ROWS, SIZE, UNIT, VALUES, Reason
 
-__all__ = ["COLUMN", "COMMON", "FRAME", "GROUPED", "ROWS", "Reason"]
+__all__ = ["COLUMN", "COMMON", "FRAME", "GROUPED", "ROWS", "UNIT", "Reason"]
 
-_OWNERS = {"DataFrame": FRAME, "Series": COLUMN, "GroupBy": GROUPED}
+_OWNERS = {"DataFrame": FRAME, "Series": COLUMN, "GroupBy": GROUPED, "groupby(unit key)": UNIT}
 
 
 class ShapeRefusedError(PlanError, TypeError):

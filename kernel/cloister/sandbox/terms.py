@@ -158,6 +158,11 @@ def case(when: Term, then: Term, otherwise: Term) -> Term:
     return node(a.Case(when.scalar, then.scalar, otherwise.scalar), when, then, otherwise)
 
 
+def only(term: Term, when: Term) -> Term:
+    """Return ``term`` where ``when`` holds, else missing."""
+    return node(a.Only(term.scalar, when.scalar), term, when)
+
+
 def is_in(term: Term, values: Iterable[Any]) -> Term:
     """Return whether ``term`` equals one of the literals."""
     found = [literal(value, term.grid) for value in values if not literals.is_missing(value)]
