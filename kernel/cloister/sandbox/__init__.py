@@ -20,6 +20,7 @@ from cloister.sandbox.functions import case, crosstab, cut, where
 from cloister.sandbox.gram import Gram, gram
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
+from cloister.sandbox.stacking import concat, split, train_test_split
 
 __all__ = [
     "CloisterError",
@@ -28,12 +29,15 @@ __all__ = [
     "Release",
     "budget",
     "case",
+    "concat",
     "contract",
     "crosstab",
     "cut",
     "gram",
+    "split",
     "table",
     "tables",
+    "train_test_split",
     "where",
 ]
 

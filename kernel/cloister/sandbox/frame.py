@@ -16,6 +16,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra
 from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
 from cloister.sandbox.column import Column
+from cloister.sandbox.elementwise import Elementwise
 from cloister.sandbox.frame_terminals import FrameTerminals
 from cloister.sandbox.group import keys_of
 from cloister.sandbox.relate import FrameRelations
@@ -25,7 +26,7 @@ from cloister.sandbox.terms import Term
 from cloister.sandbox.unit import Order
 
 
-class Frame(FrameTerminals, FrameRelations):
+class Frame(FrameTerminals, FrameRelations, Elementwise):
     """Rows of a table and its columns, declared or derived."""
 
     __hash__ = object.__hash__

@@ -190,20 +190,20 @@ class RowWise:
         """The value limited to public bounds; tighter bounds mean less noise."""
         return self._with(terms.clip(self._term, lower, upper))
 
-    def where(self, cond: Self, other: Any = None) -> Self:
-        """The value where ``cond`` holds, else ``other``."""
-        if literals.is_missing(other):
-            raise PlanError(
-                "api.where",
-                "where() needs a value for the other rows: a plan cannot make values missing",
-                nearest=("visits.cost.where(visits.age >= 18, 0)", "visits[visits.age >= 18].cost"),
-            )
+    def where(self, cond: Any, other: Any = None) -> Self:
+        """The value where ``cond`` holds, else ``other`` (by default missing)."""
+        cond = cond(self) if callable(cond) and not isinstance(cond, RowWise) else cond
+        if not isinstance(cond, RowWise):
+            raise PlanError("api.where", "a condition is a column", nearest=("visits.cost.where(visits.age >= 18, 0)",))
         rows, when, _ = self._pair(cond)
-        _, otherwise, _ = self._pair(other)
-        return type(self)(rows, terms.case(when, self._term, otherwise), self.name)
+        if literals.is_missing(other):
+            return type(self)(rows, terms.only(self._term, when), self.name)
+        other_rows, otherwise, _ = self._pair(other)
+        return type(self)(same(rows, other_rows), terms.case(when, self._term, otherwise), self.name)
 
-    def mask(self, cond: Self, other: Any = None) -> Self:
-        """``other`` where ``cond`` holds, else the value."""
+    def mask(self, cond: Any, other: Any = None) -> Self:
+        """``other`` (by default missing) where ``cond`` holds, else the value."""
+        cond = cond(self) if callable(cond) and not isinstance(cond, RowWise) else cond
         return self.where(~cond, other)
 
     def rename(self, name: str) -> Self:

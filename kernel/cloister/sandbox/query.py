@@ -11,6 +11,7 @@ import io
 import keyword
 import numbers
 import operator
+import re
 import sys
 import tokenize
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from cloister.errors import PlanError
 
 _LOCAL = "__local_"
 _MAX_LENGTH = 10_000
+_ASSIGNED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)$")
 _METHODS = {"isna", "isnull", "notna", "notnull", "isin", "between", "abs", "clip", "fillna"}
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -66,6 +68,26 @@ def evaluate(text: str, columns: Mapping[str, Any], variables: Mapping[str, Any]
         if isinstance(error, PlanError):
             raise
         raise _unknown(str(error.args[0]), columns) from error
+
+
+def evaluate_all(text: str, frame: Any, variables: Mapping[str, Any]) -> Any:
+    """Return the column of an expression, or a copy of ``frame`` with the columns its assignments make, line by line.
+
+    Raises:
+        PlanError: Not in the language.
+    """
+    if not isinstance(text, str):
+        raise _wrong("an expression is a text")
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    assigned = [_ASSIGNED.match(line) for line in lines]
+    if len(lines) == 1 and assigned[0] is None:
+        return evaluate(text, dict(frame.items()), variables)
+    if not lines or not all(assigned):
+        raise _wrong("several lines each assign a column")
+    found = frame.copy()
+    for line in filter(None, assigned):
+        found[line[1]] = evaluate(line[2], dict(found.items()), variables)
+    return found
 
 
 class _Reader(ast.NodeVisitor):
