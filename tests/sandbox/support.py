@@ -56,12 +56,15 @@ def names() -> dict[str, list[str]]:
     owners = {
         "DataFrame": dir(pd.DataFrame),
         "Series": dir(pd.Series),
+        "Series.dt": [*dir(pd.Series(pd.to_datetime(["2024-01-01"])).dt), "days"],
+        "Series.str": dir(pd.Series(["a"]).str),
+        "Series.cat": dir(pd.Series(["a"], dtype="category").cat),
         "GroupBy": [*dir(frame.groupby("a")), *dir(series.groupby([1]))],
     }
     # A frame's columns are attributes too; they are not its methods.
     return {
         owner: sorted({name for name in found if not name.startswith("_")} - {"a", "b", "release"})
-        for owner, found in owners.items()
+        for owner, found in {**owners, "groupby(unit key)": owners["GroupBy"]}.items()
     }
 
 
@@ -92,7 +95,16 @@ def document() -> str:
                 parts.append(f"| `{name}` | works | {_cell('; '.join(works[what]))} |")
                 continue
             reason = refuse.reason(owner, name)
-            words = {"f": "visits", "num": "age", "cat": "sex", "val": "F", "c": "visits.age", "key": "patient_id"}
+            words = {
+                "f": "visits",
+                "num": "age",
+                "cat": "sex",
+                "val": "F",
+                "c": "visits.age",
+                "key": "patient_id",
+                "order": "date",
+            }
+            words["date"] = "date"
             forms = "" if reason is None else " or ".join(f"`{form.format(**words)}`" for form in reason.nearest[:2])
             parts.append(f"| `{name}` | refused | {_cell(forms)} |")
     rest = sorted(set(works) - known)

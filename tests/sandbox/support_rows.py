@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+import datetime
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from support import Works
+
+import cloister.sandbox as cl
+
+
+def text(column: Any) -> Any:
+    """A category as a text: pandas joins and adds texts only."""
+    return column.astype(str)
+
+
+def per(d: Any) -> Any:
+    return d.sort_values(["date", "cost"]).groupby("patient_id")
+
+
+def late(d: Any) -> Any:
+    """One row per patient, as a table of its own."""
+    return d.groupby("patient_id").agg(rows=("cost", "count"), most=("cost", "max")).reset_index()
+
+
+def on_grid(values: Any) -> Any:
+    """Curves are rounded down to multiples of 2^-20."""
+    return np.floor(values * 2**20) / 2**20
+
+
+REGIONS = pd.DataFrame({"region": ["north", "south"], "weight": [1, 2.5], "kind": ["a", "b"]})
 
 WORKS = [
     Works("DataFrame.columns", remark="public"),
@@ -80,4 +108,300 @@ WORKS = [
     Works("cl.cut", remark="`pd.cut`"),
     Works("cl.case", remark="`np.select`"),
     Works("cl.where", remark="`np.where`"),
+    Works("Series.dt.year", lambda d: d.date.dt.year.mean()),
+    Works("Series.dt.quarter", lambda d: d.date.dt.quarter.mean()),
+    Works("Series.dt.month", lambda d: d.date.dt.month.mean()),
+    Works("Series.dt.day", lambda d: d.date.dt.day.mean()),
+    Works("Series.dt.weekday", lambda d: d.date.dt.weekday.mean(), lambda d: d.date.dt.day_of_week.mean()),
+    Works("Series.dt.dayofweek", lambda d: d.date.dt.dayofweek.mean(), lambda d: d.date.dt.day_of_week.mean()),
+    Works("Series.dt.day_of_week", lambda d: d.date.dt.day_of_week.mean()),
+    Works("Series.dt.dayofyear", lambda d: d.date.dt.dayofyear.mean(), lambda d: d.date.dt.day_of_year.mean()),
+    Works("Series.dt.day_of_year", lambda d: d.date.dt.day_of_year.mean()),
+    Works("Series.dt.days_in_month", lambda d: d.date.dt.days_in_month.mean()),
+    Works("Series.dt.daysinmonth", lambda d: d.date.dt.daysinmonth.mean(), lambda d: d.date.dt.days_in_month.mean()),
+    Works("Series.dt.is_month_start", lambda d: d.date.dt.is_month_start.sum()),
+    Works("Series.dt.is_month_end", lambda d: d.date.dt.is_month_end.sum()),
+    Works("Series.dt.is_quarter_start", lambda d: d.date.dt.is_quarter_start.sum()),
+    Works("Series.dt.is_quarter_end", lambda d: d.date.dt.is_quarter_end.sum()),
+    Works("Series.dt.is_year_start", lambda d: d.date.dt.is_year_start.sum()),
+    Works("Series.dt.is_year_end", lambda d: d.date.dt.is_year_end.sum()),
+    Works("Series.dt.is_leap_year", lambda d: d.date.dt.is_leap_year.sum()),
+    Works("Series.dt", lambda d: d.date.dt.year.mean()),
+    Works("Series.str", lambda d: d.region.str.len().mean()),
+    Works("Series.cat", lambda d: d.sex.cat.codes.mean()),
+    Works("Series.dt.date", lambda d: (d.date.dt.date > datetime.date(2023, 6, 1)).sum()),
+    Works("Series.dt.isocalendar", lambda d: d.date.dt.isocalendar().week.mean(), case="week"),
+    Works("Series.dt.isocalendar", lambda d: d.date.dt.isocalendar().year.mean(), case="year"),
+    Works("Series.dt.isocalendar", lambda d: d.date.dt.isocalendar().day.mean(), case="day"),
+    Works("Series.dt.month_name", lambda d: (d.date.dt.month_name() == "March").sum()),
+    Works("Series.dt.day_name", lambda d: (d.date.dt.day_name() == "Sunday").sum()),
+    Works("Series.dt.normalize", lambda d: (d.date.dt.normalize() > "2023-06-01").sum()),
+    Works(
+        "Series.dt.floor",
+        lambda d: (d.date.dt.floor("D") > "2023-06-01").sum(),
+        remark="also `week`, `month`, `quarter`, `year`",
+    ),
+    Works(
+        "Series.dt.to_period",
+        lambda d: (d.date.dt.to_period("M") == "2023-06-01").sum(),
+        lambda d: (d.date.dt.to_period("M") == pd.Period("2023-06")).sum(),
+        remark="the first day of the period, as a date",
+    ),
+    Works(
+        "Series.dt.days",
+        lambda d: (d.date - pd.Timestamp("2022-01-01")).dt.days.mean(),
+        remark="a difference of dates is a number of days",
+    ),
+    Works("Series +", lambda d: (d.date + pd.Timedelta(days=30) > "2023-06-01").sum(), case="days"),
+    Works("Series -", lambda d: (d.date - pd.Timedelta(days=30) > "2023-06-01").sum(), case="days"),
+    Works("Series.str.lower", lambda d: (d.sex.str.lower() == "f").sum(), remark="ASCII letters"),
+    Works("Series.str.upper", lambda d: (d.region.str.upper() == "NORTH").sum(), remark="ASCII letters"),
+    Works("Series.str.strip", lambda d: (d.region.str.strip() == "north").sum(), remark="ASCII white space"),
+    Works("Series.str.len", lambda d: d.region.str.len().mean()),
+    Works("Series.str.startswith", lambda d: d.region.str.startswith(("no", "ea")).sum()),
+    Works("Series.str.endswith", lambda d: d.region.str.endswith("th").sum()),
+    Works(
+        "Series.str.contains",
+        lambda d: d.region.str.contains("TH", case=False).sum(),
+        remark="plain texts, no patterns",
+    ),
+    Works("Series.str.match", lambda d: d.region.str.match("no").sum(), remark="plain texts, no patterns"),
+    Works("Series.str.fullmatch", lambda d: d.region.str.fullmatch("north").sum(), remark="plain texts, no patterns"),
+    Works("Series.str.slice", lambda d: (d.region.str.slice(1, 3) == "or").sum()),
+    Works("Series.str.get", lambda d: (d.region.str.get(1) == "o").sum()),
+    Works("Series.str.replace", lambda d: (d.region.str.replace("th", "x") == "norx").sum()),
+    Works("Series.str.cat", lambda d: (text(d.sex).str.cat(text(d.region), sep="-") == "F-north").sum()),
+    Works("Series.str.removeprefix", lambda d: (d.region.str.removeprefix("no") == "rth").sum()),
+    Works("Series.str.capitalize", lambda d: (d.region.str.capitalize() == "North").sum(), remark="ASCII letters"),
+    Works("Series.str.repeat", lambda d: (d.sex.str.repeat(2) == "FF").sum()),
+    Works("Series.str[]", lambda d: (d.region.str[0:2] == "no").sum()),
+    Works("Series +", lambda d: (text(d.sex) + "-" + text(d.region) == "F-north").sum(), case="texts"),
+    Works("Series.cat.categories", remark="public"),
+    Works("Series.cat.ordered", remark="public"),
+    Works("Series.cat.codes", lambda d: d.sex.cat.codes.sum()),
+    Works("Series.cat.as_unordered", lambda d: (d.sex.cat.as_unordered() == "F").sum()),
+    Works("Series.cat.rename_categories", lambda d: (d.sex.cat.rename_categories({"F": "W"}) == "W").sum()),
+    Works("Series.cat.remove_categories", lambda d: d.sex.cat.remove_categories(["M"]).count()),
+    Works("Series.cat.set_categories", lambda d: d.sex.cat.set_categories(["F", "X"]).value_counts()),
+    Works("Series.cat.reorder_categories", lambda d: d.sex.cat.reorder_categories(["X", "F", "M", "(other)"]).count()),
+    Works("Series.round", lambda d: (d.cost / 30).round(1).mean()),
+    Works("round()", lambda d: round(d.bmi).sum()),
+    Works("np.floor", lambda d: np.floor(d.bmi).sum()),
+    Works("np.ceil", lambda d: np.ceil(d.bmi).sum()),
+    Works("np.rint", lambda d: np.rint(d.bmi).sum()),
+    Works("np.trunc", lambda d: np.trunc(d.age / 7 - 3).sum()),
+    Works("np.round", lambda d: np.round(d.cost / 30, 1).mean()),
+    Works("Series //", lambda d: (d.age // 10).sum(), remark="by a constant"),
+    Works("Series %", lambda d: (d.age % 7).sum(), remark="by a constant"),
+    Works("divmod()", lambda d: divmod(d.age, 7)[0].sum()),
+    Works("Series.floordiv", lambda d: d.bmi.floordiv(2.5).sum(), remark="by a constant"),
+    Works("Series.mod", lambda d: d.bmi.mod(2.5).sum(), remark="by a constant"),
+    Works("Series.divmod", lambda d: d.age.divmod(7)[1].sum(), remark="by a constant"),
+    Works("np.sign", lambda d: np.sign(d.cost - 900).sum()),
+    Works("np.maximum", lambda d: np.maximum(d.bmi, 30).mean()),
+    Works("np.minimum", lambda d: np.minimum(d.age, d.bmi).sum()),
+    Works(
+        "np.log1p",
+        lambda d: np.log1p(d.cost).mean(),
+        lambda d: on_grid(np.log1p(d.cost)).mean(),
+        remark="rounded down to 2^-20",
+    ),
+    Works(
+        "np.sqrt",
+        lambda d: np.sqrt(d.cost).mean(),
+        lambda d: on_grid(np.sqrt(d.cost)).mean(),
+        remark="rounded down to 2^-20",
+    ),
+    Works(
+        "np.exp",
+        lambda d: np.exp(d.age / 50).mean(),
+        lambda d: on_grid(np.exp(d.age / 50)).mean(),
+        remark="rounded down to 2^-20",
+    ),
+    Works("np.floor_divide", lambda d: np.floor_divide(d.age, 10).sum()),
+    Works("np.mod", lambda d: np.mod(d.age, 10).sum()),
+    Works("np.isfinite", lambda d: np.isfinite(d.bmi).sum()),
+    Works("np.logical_and", lambda d: np.logical_and(d.smoker, d.age > 50).sum()),
+    Works("np.logical_not", lambda d: np.logical_not(d.smoker).sum()),
+    Works("np.negative", lambda d: np.negative(d.age).sum()),
+    Works("Series.astype", lambda d: d.smoker.astype(int).sum()),
+    Works("Series.convert_dtypes", lambda d: d.age.convert_dtypes().mean()),
+    Works("Series.infer_objects", lambda d: d.age.infer_objects().mean()),
+    Works("Series.to_frame", lambda d: d.age.to_frame().mean()),
+    Works("Series.combine_first", lambda d: d.bmi.combine_first(d.age).mean()),
+    Works(
+        "Series.map",
+        lambda d: d.age.map({40: 1, 41: 2}).sum(),
+        remark="a dict or Series of public values; functions are refused",
+    ),
+    Works("Series.replace", lambda d: d.age.replace({40: 1, 41: 2}).sum()),
+    Works("Series.case_when", lambda d: d.age.case_when([(d.age < 18, 0), (d.age < 65, 1)]).sum()),
+    Works("Series.where", lambda d: d.cost.where(d.smoker).mean(), case="0"),
+    Works("Series.mask", lambda d: d.cost.mask(d.smoker).mean(), case="0"),
+    Works("Series.fillna", lambda d: d.bmi.fillna(d.age).mean(), case="0"),
+    Works("Series.astype", lambda d: (d.age / 7 - 3).astype(int).sum(), case="1"),
+    Works("Series.astype", lambda d: d.bmi.fillna(0).astype(int).sum(), case="2"),
+    Works("Series.astype", lambda d: d.age.astype(bool).sum(), case="3"),
+    Works("Series.astype", lambda d: d.age.astype(float).mean(), case="4"),
+    Works("Series.replace", lambda d: (text(d.sex).replace("F", "W") == "W").sum(), case="1"),
+    Works("Series.replace", lambda d: d.age.replace([40, 41], 0).sum(), case="2"),
+    Works("Series.map", lambda d: (d.sex.map({"F": "f", "M": "m"}) == "f").sum(), case="1"),
+    Works("DataFrame.isna", lambda d: d.isna().sum()),
+    Works("DataFrame.isnull", lambda d: d.isnull().mean()),
+    Works("DataFrame.notna", lambda d: d.notna().sum()),
+    Works("DataFrame.notnull", lambda d: d.notnull().sum()),
+    Works("DataFrame.isin", lambda d: d[["age", "cost"]].isin([40, 41]).sum()),
+    Works("DataFrame.clip", lambda d: d[["age", "cost"]].clip(20, 50).mean()),
+    Works("DataFrame.where", lambda d: d[["age", "cost"]].where(d.smoker).mean()),
+    Works("DataFrame.mask", lambda d: d[["age", "cost"]].mask(d.smoker, 0).mean()),
+    Works("DataFrame.abs", lambda d: d[["age", "cost"]].abs().mean()),
+    Works("DataFrame.add", lambda d: d[["age", "cost"]].add(1).mean()),
+    Works("DataFrame.radd", lambda d: d[["age", "cost"]].radd(1).mean()),
+    Works("DataFrame.sub", lambda d: d[["age", "cost"]].sub(1).mean()),
+    Works("DataFrame.subtract", lambda d: d[["age", "cost"]].subtract(1).mean()),
+    Works("DataFrame.rsub", lambda d: d[["age", "cost"]].rsub(1).mean()),
+    Works("DataFrame.mul", lambda d: d[["age", "cost"]].mul(2).mean()),
+    Works("DataFrame.multiply", lambda d: d[["age", "cost"]].multiply(2).mean()),
+    Works("DataFrame.rmul", lambda d: d[["age", "cost"]].rmul(2).mean()),
+    Works("DataFrame.div", lambda d: d[["age", "cost"]].div(2).mean(), remark="by a constant"),
+    Works("DataFrame.divide", lambda d: d[["age", "cost"]].divide(2).mean(), remark="by a constant"),
+    Works("DataFrame.truediv", lambda d: d[["age", "cost"]].truediv(2).mean(), remark="by a constant"),
+    Works("DataFrame.floordiv", lambda d: d[["age", "cost"]].floordiv(7).mean(), remark="by a constant"),
+    Works("DataFrame.mod", lambda d: d[["age", "cost"]].mod(7).mean(), remark="by a constant"),
+    Works("DataFrame.pow", lambda d: d[["age", "cost"]].pow(2).mean()),
+    Works("DataFrame.eq", lambda d: d[["age", "cost"]].eq(40).sum()),
+    Works("DataFrame.ne", lambda d: d[["age", "cost"]].ne(40).sum()),
+    Works("DataFrame.lt", lambda d: d[["age", "cost"]].lt(40).sum()),
+    Works("DataFrame.le", lambda d: d[["age", "cost"]].le(40).sum()),
+    Works("DataFrame.gt", lambda d: d[["age", "cost"]].gt(40).sum()),
+    Works("DataFrame.ge", lambda d: d[["age", "cost"]].ge(40).sum()),
+    Works("DataFrame.add_prefix", lambda d: d[["age"]].add_prefix("x_").mean()),
+    Works("DataFrame.add_suffix", lambda d: d[["age"]].add_suffix("_x").mean()),
+    Works("DataFrame.replace", lambda d: d[["age", "cost"]].replace(40, 0).sum()),
+    Works("DataFrame.pop", lambda d: d.pop("age").mean()),
+    Works("DataFrame.eval", lambda d: d.eval("x = age * 2\ny = x + cost").y.mean(), remark="the language of `query`"),
+    Works("DataFrame.round", lambda d: d[["bmi", "age"]].round().mean()),
+    Works("DataFrame.astype", lambda d: d.astype({"smoker": int}).smoker.sum()),
+    Works("DataFrame.convert_dtypes", lambda d: d[["age"]].convert_dtypes().mean()),
+    Works("DataFrame.infer_objects", lambda d: d.infer_objects().age.mean()),
+    Works(
+        "DataFrame.sort_values", lambda d: d.sort_values("date").cost.mean(), remark="the order of rows within a unit"
+    ),
+    Works("DataFrame.reset_index", lambda d: d.reset_index().cost.mean(), remark="rows have no labels"),
+    Works(
+        "DataFrame.merge",
+        lambda d: d.merge(late(d), on="patient_id").most.mean(),
+        remark="on the unit key, or public rows on any closed column",
+    ),
+    Works(
+        "DataFrame.join",
+        lambda d: d.join(d.groupby("patient_id").agg(rows=("cost", "count")), on="patient_id").rows.mean(),
+        remark="on the unit key",
+    ),
+    Works(
+        "DataFrame.drop_duplicates",
+        lambda d: d.sort_values(["date", "cost"]).drop_duplicates("patient_id").cost.mean(),
+        remark="one row per unit",
+    ),
+    Works("DataFrame.eval", lambda d: d.eval("age * 2 + cost").mean(), case="expression"),
+    Works("DataFrame.insert", lambda d: (d.insert(1, "x", d.age * 2), d.x.mean())[1]),
+    Works("Frame + 1", lambda d: (d[["age", "cost"]] * 2 + 1).mean()),
+    Works(
+        "DataFrame.merge",
+        lambda d: d.merge(late(d).assign(most=1), how="left").most.sum(),
+        case="left",
+    ),
+    Works(
+        "DataFrame.merge", lambda d: d.merge(REGIONS, on="region", how="left").weight.mean(), case="public rows, left"
+    ),
+    Works(
+        "DataFrame.merge",
+        lambda d: d.merge(REGIONS, on="region").groupby("kind").cost.mean(),
+        case="public rows, inner",
+    ),
+    Works(
+        "DataFrame.merge",
+        lambda d: d.merge(d[d.age > 50][["patient_id", "cost"]], on="patient_id").cost_y.sum(),
+        case="many to many",
+    ),
+    Works(
+        "DataFrame.query",
+        lambda d: d.query("date.dt.year == 2023 and region.str.startswith('n')").cost.sum(),
+        case="accessors",
+    ),
+    Works(
+        "cl.concat",
+        lambda d: cl.concat([d, d[d.age > 50]], keys=["a", "b"]).groupby("source").cost.mean(),
+        lambda d: pd.concat([d, d[d.age > 50]], keys=["a", "b"]).groupby(level=0).cost.mean(),
+        remark="`pd.concat`",
+    ),
+    Works(
+        "cl.concat",
+        lambda d: cl.concat([d, d[["age"]]]).cost.sum(),
+        lambda d: pd.concat([d, d[["age"]]]).cost.sum(),
+        case="outer",
+    ),
+    Works(
+        "cl.ratio",
+        lambda d: cl.ratio(d.cost, d.age + 1, 0, 2000, 0.25).sum(),
+        lambda d: (np.floor(d.cost / (d.age + 1) * 4) / 4).sum(),
+        remark="of columns, with the bounds you state",
+    ),
+    Works("groupby(unit key).size", lambda d: d.groupby("patient_id").size().mean()),
+    Works("groupby(unit key).count", lambda d: d.groupby("patient_id").bmi.count().mean()),
+    Works("groupby(unit key).sum", lambda d: d.groupby("patient_id").bmi.sum().mean()),
+    Works(
+        "groupby(unit key).mean",
+        lambda d: d.groupby("patient_id").age.mean().sum(),
+        lambda d: np.floor(d.groupby("patient_id").age.mean()).sum(),
+        remark="rounded down to the grid of the column",
+    ),
+    Works("groupby(unit key).min", lambda d: d.groupby("patient_id").bmi.min().mean()),
+    Works("groupby(unit key).max", lambda d: d.groupby("patient_id").cost.max().mean()),
+    Works("groupby(unit key).any", lambda d: d.groupby("patient_id").smoker.any().mean()),
+    Works("groupby(unit key).all", lambda d: d.groupby("patient_id").smoker.all().mean()),
+    Works("groupby(unit key).nunique", lambda d: d.groupby("patient_id").sex.nunique().mean()),
+    Works("groupby(unit key).agg", lambda d: d.groupby("patient_id").agg(n=("cost", "count"), m=("bmi", "max")).mean()),
+    Works("groupby(unit key).aggregate", lambda d: d.groupby("patient_id").cost.aggregate(["sum", "max"]).mean()),
+    Works("groupby(unit key).transform", lambda d: (d.cost - d.groupby("patient_id").cost.transform("max")).mean()),
+    Works("groupby(unit key).shift", lambda d: per(d).cost.shift(1).mean(), remark="in the order of `sort_values`"),
+    Works(
+        "groupby(unit key).diff", lambda d: per(d).cost.diff().mean(), remark="of dates: days since the previous row"
+    ),
+    Works("groupby(unit key).cumsum", lambda d: per(d).cost.cumsum().mean()),
+    Works("groupby(unit key).cumcount", lambda d: per(d).cumcount().mean()),
+    Works(
+        "groupby(unit key).rank",
+        lambda d: d.groupby("patient_id").bmi.rank(method="first").mean(),
+        remark='`method="first"`',
+    ),
+    Works(
+        "groupby(unit key).head",
+        lambda d: per(d).head(1).cost.mean(),
+        remark="the first rows of every unit, as a handle",
+    ),
+    Works(
+        "groupby(unit key).tail",
+        lambda d: per(d).tail(2).cost.mean(),
+        remark="the last rows of every unit, as a handle",
+    ),
+    Works("groupby(unit key).shift", lambda d: per(d).cost.shift(-2, fill_value=0).mean(), case="back"),
+    Works(
+        "groupby(unit key).diff",
+        lambda d: per(d).date.diff().mean(),
+        lambda d: per(d).date.diff().dt.days.mean(),
+        case="dates",
+    ),
+    Works("groupby(unit key).cumsum", lambda d: per(d).bmi.cumsum().mean(), case="missing"),
+    Works("groupby(unit key).cumcount", lambda d: per(d).cumcount(ascending=False).mean(), case="descending"),
+    Works(
+        "groupby(unit key).sum",
+        lambda d: d.groupby(["patient_id", "region"], observed=True).cost.sum().mean(),
+        case="two keys",
+    ),
+    Works(
+        "groupby(unit key).shift",
+        lambda d: (d.cost - per(d).cost.shift(1)).clip(-500, 500).mean(),
+        case="assigned to the rows",
+    ),
 ]

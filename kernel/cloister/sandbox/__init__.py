@@ -15,9 +15,11 @@ import sys
 from cloister.errors import CloisterError
 from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
+from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.functions import case, crosstab, cut, where
+from cloister.sandbox.functions import case, crosstab, parse, recode, where
 from cloister.sandbox.gram import Gram, gram
+from cloister.sandbox.numeric import ratio
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
 from cloister.sandbox.stacking import concat, split, train_test_split
@@ -34,6 +36,9 @@ __all__ = [
     "crosstab",
     "cut",
     "gram",
+    "parse",
+    "ratio",
+    "recode",
     "split",
     "table",
     "tables",

@@ -6,8 +6,6 @@ an array) is refused, so that NumPy, scikit-learn and plotting libraries raise i
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,11 +13,13 @@ import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.sandbox import dtypes, refuse
+from cloister.sandbox.accessors import Accessors
 from cloister.sandbox.column_terminals import ColumnTerminals
 from cloister.sandbox.rows import within
+from cloister.sandbox.ufuncs import UFUNCS
 
 
-class Column(ColumnTerminals):
+class Column(ColumnTerminals, Accessors):
     """One column: ``visits.bmi``, or anything computed row by row from columns of the same rows."""
 
     # What is public ------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class Column(ColumnTerminals):
         return repr(self) if not spec else self._no_rows()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        function = _UFUNCS.get(ufunc.__name__)
+        function = UFUNCS.get(ufunc.__name__)
         arrays = any(not isinstance(item, Column) and getattr(item, "ndim", 0) for item in inputs)
         if method != "__call__" or function is None or options or arrays:
             raise PlanError(
@@ -117,33 +117,3 @@ class Column(ColumnTerminals):
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
-
-
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "subtract": operator.sub,
-    "multiply": operator.mul,
-    "divide": operator.truediv,
-    "true_divide": operator.truediv,
-    "power": operator.pow,
-    "square": lambda x: x**2,
-    "negative": operator.neg,
-    "positive": operator.pos,
-    "absolute": operator.abs,
-    "fabs": operator.abs,
-    "equal": operator.eq,
-    "not_equal": operator.ne,
-    "less": operator.lt,
-    "less_equal": operator.le,
-    "greater": operator.gt,
-    "greater_equal": operator.ge,
-    "logical_and": operator.and_,
-    "logical_or": operator.or_,
-    "logical_xor": operator.xor,
-    "logical_not": operator.invert,
-    "bitwise_and": operator.and_,
-    "bitwise_or": operator.or_,
-    "bitwise_xor": operator.xor,
-    "invert": operator.invert,
-    "isnan": lambda x: x.isna(),
-}

@@ -153,7 +153,9 @@ def _named(column: Column, names: dict[int, str]) -> Column:
     (_, last), *others = reversed(names.items())
     found = terms.literal(last, None)
     for number, name in others:
-        found = terms.case(terms.compare("eq", column._term, terms.literal(number, None)), terms.literal(name, None), found)
+        found = terms.case(
+            terms.compare("eq", column._term, terms.literal(number, None)), terms.literal(name, None), found
+        )
     if column._term.grid.nullable:
         found = terms.only(found, terms.negation(terms.is_null(column._term)))
     return column._with(found)

@@ -45,6 +45,8 @@ class Elementwise:
     mul = multiply = _each("mul", "``frame * other``.")
     rmul = _each("rmul", "``other * frame``.")
     div = divide = truediv = _each("div", "``frame / other``, by a constant.")
+    floordiv = _each("floordiv", "``frame // other``, by a constant.")
+    mod = _each("mod", "``frame % other``, by a constant.")
     pow = _each("pow", "``frame ** other``.")
     eq = _each("eq", "``frame == other``, column by column.")
     ne = _each("ne", "``frame != other``, column by column.")
@@ -53,7 +55,34 @@ class Elementwise:
     gt = _each("gt", "``frame > other``, column by column.")
     ge = _each("ge", "``frame >= other``, column by column.")
     __add__, __radd__, __sub__, __rsub__, __mul__, __rmul__ = add, radd, sub, rsub, mul, rmul
-    __truediv__, __pow__, __lt__, __le__, __gt__, __ge__ = div, pow, lt, le, gt, ge
+    __floordiv__, __mod__ = floordiv, mod
+    __truediv__, __lt__, __le__, __gt__, __ge__ = div, lt, le, gt, ge
+    __pow__ = _each("pow", "``frame ** other``.")
+
+    def round(self: Any, decimals: Any = 0) -> Frame:
+        """Every number column rounded, or those in ``{column: decimals}``."""
+        if isinstance(decimals, Mapping):
+            new = self.copy()
+            for name, digits in decimals.items():
+                new[name] = self[self._need(name)].round(digits)
+            return new  # type: ignore[no-any-return]
+        numbers = [name for name, term in self._columns.items() if term.grid.kind == "number"]
+        return self._every(lambda column: column.round(decimals), numbers)  # type: ignore[no-any-return]
+
+    def astype(self: Any, dtype: Any) -> Frame:
+        """Every column as another type, or those in ``{column: dtype}``."""
+        if isinstance(dtype, Mapping):
+            new = self.copy()
+            for name, kind in dtype.items():
+                new[name] = self[self._need(name)].astype(kind)
+            return new  # type: ignore[no-any-return]
+        return self._every(lambda column: column.astype(dtype))  # type: ignore[no-any-return]
+
+    def convert_dtypes(self: Any) -> Frame:
+        """The same handle: types are declared."""
+        return self.copy()  # type: ignore[no-any-return]
+
+    infer_objects = convert_dtypes
 
     def __neg__(self) -> Frame:
         return self._every(lambda column: -column)
@@ -62,7 +91,7 @@ class Elementwise:
         return self._every(lambda column: ~column)
 
     def __abs__(self) -> Frame:
-        return self._every(abs)
+        return self._every(lambda column: column.abs())
 
     def add_prefix(self: Any, prefix: str) -> Frame:
         """The columns with a text before their names."""
@@ -80,7 +109,7 @@ class Elementwise:
             for name, pairs in to_replace.items():
                 new[name] = self[self._need(name)].replace(pairs)
             return new  # type: ignore[no-any-return]
-        return self._every(lambda column: column.replace(to_replace, value))
+        return self._every(lambda column: column.replace(to_replace, value))  # type: ignore[no-any-return]
 
     def insert(self: Any, loc: int, column: str, value: Any, allow_duplicates: bool = False) -> None:
         """Put a new column at a place among the others."""

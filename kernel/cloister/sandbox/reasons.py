@@ -43,17 +43,27 @@ _FUNCTION = Reason(
     "Python functions cannot travel to the data: the vault runs a closed algebra only",
     (
         "{f}.{num} * 2 + 1",
+        '{f}.{cat}.map({{"{val}": 1}})',
         "cl.case(({f}.{num} < 18, 0), ({f}.{num} < 65, 1), default=2)",
         "cl.cut({f}.{num}, [0, 18, 65, 120])",
     ),
 )
 _JOIN = Reason(
-    "joining tables is not in this version of the algebra",
-    ('{f}.groupby("{cat}").{num}.mean()  # on each table; then join what was released', "{f}.assign(x=1)"),
+    "rows have no labels to be matched by: tables of people are aligned on the unit key, public rows looked up",
+    (
+        '{f}.merge({f}.per_unit(rows=("{num}", "count")), on="{key}")',
+        'cl.concat([{f}, {f}], keys=["first", "second"])',
+        '{f}.merge(pd.DataFrame({{"{cat}": ["{val}"], "x": [1]}}), on="{cat}", how="left")',
+    ),
 )
 _EXTREME = Reason(
     "a minimum or maximum is one person's value",
-    ("{f}.{num}.mean()", "({f}.{num} >= 50).mean()", "cl.cut({f}.{num}, [0, 25, 50, 75]).value_counts()"),
+    (
+        "{f}.{num}.mean()",
+        '{f}.groupby("{key}").{num}.max().mean()',
+        "({f}.{num} >= 50).mean()",
+        "cl.cut({f}.{num}, [0, 25, 50, 75]).value_counts()",
+    ),
     "each person's influence on a released value is bounded",
 )
 _QUANTILE = Reason(
@@ -65,8 +75,20 @@ _SPREAD = Reason(
     ('cl.gram({f}, ["{num}"]).std()', 'cl.gram({f}, ["{num}"]).cov()', "{f}.{num}.mean()"),
 )
 _ORDER = Reason(
-    "rows have no order that leaves the enclave",
-    ("{f}.{cat}.value_counts()", '{f}.groupby("{cat}").{num}.mean().sort_values()'),
+    "rows follow each other within a unit only: say which order, and whose rows",
+    (
+        '{f}.sort_values("{order}").groupby("{key}").{num}.shift(1)',
+        '{f}.within(order="{order}").{num}.diff()',
+        '{f}.within(order="{order}").cumcount()',
+    ),
+)
+_FILLED = Reason(
+    "a value before or after it is one person's; a constant or another column can stand in",
+    ("{f}.{num}.fillna(0)", "{f}.{num}.combine_first({f}.{num})", '{f}.within(order="{order}").{num}.shift(1)'),
+)
+_INDEX_ORDER = Reason(
+    "rows have no index; released tables have one",
+    ('{f}.groupby("{cat}").{num}.mean().sort_index()', '{f}.sort_values("{order}")'),
 )
 _DISTINCT = Reason(
     "which values occur is a fact about people; the declared domain is public",
@@ -115,7 +137,9 @@ COMMON: dict[str, Reason] = {
     **_names("min max idxmin idxmax argmin argmax cummax cummin", _EXTREME),
     **_names("median quantile rank mode", _QUANTILE),
     **_names("std var sem skew kurt kurtosis corr cov autocorr corrwith", _SPREAD),
-    **_names("sort_values sort_index shift diff cumsum cumprod pct_change ffill bfill interpolate", _ORDER),
+    **_names("sort_values shift diff cumsum cumprod pct_change", _ORDER),
+    **_names("sort_index", _INDEX_ORDER),
+    **_names("ffill bfill interpolate", _FILLED),
     **_names("unique nunique drop_duplicates duplicated is_unique", _DISTINCT),
     **_names("describe", _SUMMARY),
     **_names("pivot pivot_table melt stack unstack explode set_index reset_index transpose get_dummies", _RESHAPE),
@@ -138,8 +162,8 @@ _TRUTH = Reason(
     "each person's influence on a released value is bounded",
 )
 _DIVIDE = Reason(
-    "dividing by a column has no public bounds",
-    ("{f}.{num} / 100", "{f}.{num} * 0.5", "{f}.{num}.mean()"),
+    "dividing by a column has no public bounds: state them",
+    ("cl.ratio(1, {f}.{num}, low=0, high=1, step=0.001)", "{f}.{num} / 100"),
 )
 _EXPONENT = Reason("a column cannot be an exponent", ("{f}.{num} ** 2", "{f}.{num}.pow(3)"))
 _LOOK_OF = Reason(
@@ -173,16 +197,18 @@ _SORTED = Reason(
 )
 _SORTED_PROPERTY = dataclasses.replace(_SORTED, is_property=True)
 
+
+def _without(table: dict[str, Reason], works: str) -> dict[str, Reason]:
+    """Return a table without the names that work on this kind of handle."""
+    gone = set(works.split())
+    return {name: reason for name, reason in table.items() if name not in gone}
+
+
 FRAME: dict[str, Reason] = {
-    **COMMON,
-    **_names("all any", _TRUTH),
-    **_names(
-        "add_prefix add_suffix",
-        Reason(
-            "columns are renamed with a function",
-            ("{f}.rename(columns=str.upper)", '{f}.rename(columns="x_{{}}".format)'),
-        ),
+    **_without(
+        COMMON, "merge join concat sort_values reset_index replace eval pop insert drop_duplicates floordiv mod round"
     ),
+    **_names("all any", _TRUTH),
     **_names(
         "reindex_like rename_axis reorder_levels set_axis swaplevel droplevel first_valid_index last_valid_index asof",
         _LABELS,
@@ -195,44 +221,14 @@ FRAME: dict[str, Reason] = {
     **_names("to_xml to_iceberg", _EXPORT),
     **_names("dot", _DOT),
     **_names("equals", _EQUAL),
-    **_names("astype convert_dtypes infer_objects", _TYPES),
-    **_names(
-        "insert isetitem select",
-        Reason("columns have names, not positions", ("{f}.assign(x=1)", "{f}[[{cat!r}]]")),
-    ),
-    **_names("div divide truediv rdiv rtruediv floordiv rfloordiv mod rmod", _DIVIDE),
-    **_names("pow rpow", _EXPONENT),
-    **_names(
-        "abs add clip eq ge gt isin isna isnull le lt mask mul multiply ne notna notnull radd rmul round rsub sub"
-        " subtract where",
-        _ELEMENTS,
-    ),
-}  # fmt: skip
+    **_names("isetitem select", Reason("columns have names here", ("{f}.assign(x=1)", '{f}[["{cat}"]]'))),
+    **_names("rdiv rtruediv rfloordiv rmod", _DIVIDE),
+    **_names("rpow", _EXPONENT),
+}
 
 COLUMN: dict[str, Reason] = {
-    **COMMON,
-    **_names(
-        "str cat",
-        Reason(
-            "text functions are not in this version of the algebra; categories have a public domain",
-            ("{f}.{cat} == {val!r}", "{f}.{cat}.isin([{val!r}])", "{f}.{cat}.domain"),
-            is_property=True,
-        ),
-    ),
-    **_names(
-        "dt",
-        Reason(
-            "parts of dates are not in this version of the algebra; dates compare and subtract",
-            ('{c} >= "2024-01-01"', '{c} - "2022-01-01"  # days', '{c}.between("2023-01-01", "2023-12-31")'),
-            is_property=True,
-        ),
-    ),
-    **_names(
-        "floordiv mod divmod round floor ceil",
-        Reason("rounding is not in this version of the algebra", ("cl.cut({c}, [0, 10, 20, 30])", "{c} / 10")),
-    ),
+    **_without(COMMON, "map replace combine_first merge join concat"),
     **_names("all any", _TRUTH),
-    **_names("to_frame astype convert_dtypes infer_objects", _TYPES),
     **_names(
         "add_prefix add_suffix reindex_like rename_axis reorder_levels set_axis swaplevel droplevel first_valid_index"
         " last_valid_index asof drop filter get",
@@ -253,10 +249,103 @@ COLUMN: dict[str, Reason] = {
     **_names("equals", _EQUAL),
     **_names("rdiv rtruediv rfloordiv rmod rdivmod", _DIVIDE),
     **_names("rpow", _EXPONENT),
-    **_names("case_when", _FUNCTION),
-}  # fmt: skip
+}
 
-UNIT: dict[str, Reason] = {}
+_NO_TIME = Reason(
+    "a date is a day: it has no time and no time zone",
+    ("{f}.{date}.dt.year", '{f}.{date}.dt.to_period("M")', '{f}.{date} >= "2024-01-01"'),
+)
+_NO_FORMAT = Reason(
+    "a date is not written as a text; its parts and periods are columns",
+    ("{f}.{date}.dt.month_name()", '{f}.{date}.dt.to_period("M")', "{f}.{date}.dt.year * 100 + {f}.{date}.dt.month"),
+)
+DT: dict[str, Reason] = {
+    **_names(
+        "hour minute second microsecond nanosecond time timetz tz unit freq",
+        dataclasses.replace(_NO_TIME, is_property=True),
+    ),
+    **_names("as_unit tz_convert tz_localize to_pydatetime ceil round", _NO_TIME),
+    **_names("strftime", _NO_FORMAT),
+}
+
+_PATTERN = Reason(
+    "patterns could run without end and are not in the algebra; a plain text can be looked for",
+    ('{f}.{cat}.str.contains("{val}", regex=False)', '{f}.{cat}.str.startswith("{val}")', "{f}.{cat}.str[0:1]"),
+)
+_LIST = Reason(
+    "a text in several pieces is not a column; a part of it is",
+    ("{f}.{cat}.str[0:1]", '{f}.{cat}.str.removeprefix("{val}")', '{f}.{cat}.str.replace("{val}", "")'),
+)
+_LETTERS = Reason(
+    "only ASCII letters change their case, and only white space at both ends is stripped",
+    ("{f}.{cat}.str.lower()", "{f}.{cat}.str.upper()", "{f}.{cat}.str.strip()"),
+)
+_CLASS = Reason(
+    "classes of letters and digits are not in the algebra; what a text is or contains is",
+    ('{f}.{cat}.str.contains("{val}", regex=False)', '{f}.{cat}.isin(["{val}"])', "{f}.{cat}.str.len() > 0"),
+)
+_PADDED = Reason(
+    "texts are not padded; they can be joined, sliced and measured",
+    ('"0" + {f}.{cat}', "{f}.{cat}.str.len()", '{f}.{cat}.str.cat({f}.{cat}, sep="-")'),
+)
+_PLACE = Reason(
+    "where a text stands in another is not in the algebra; whether it does is",
+    ('{f}.{cat}.str.contains("{val}", regex=False)', "{f}.{cat}.str.len()"),
+)
+STR: dict[str, Reason] = {
+    **_names("count extract extractall findall", _PATTERN),
+    **_names("split rsplit partition rpartition join get_dummies", _LIST),
+    **_names("casefold lstrip rstrip swapcase title translate normalize removesuffix slice_replace", _LETTERS),
+    **_names("isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace istitle isupper", _CLASS),
+    **_names("center ljust rjust pad zfill wrap", _PADDED),
+    **_names("find rfind index rindex", _PLACE),
+    **_names("encode decode", Reason("texts stay texts", ("{f}.{cat}.str.len()", "{f}.{cat}.str.lower()"))),
+}
+
+_DOMAIN = Reason(
+    "the domain is what the card declares; values can be renamed, left out or recoded",
+    (
+        '{f}.{cat}.cat.rename_categories({{"{val}": "x"}})',
+        '{f}.{cat}.cat.remove_categories(["{val}"])',
+        'cl.recode({f}.{cat}, ["{val}"])',
+    ),
+)
+CAT: dict[str, Reason] = {
+    **_names("add_categories remove_unused_categories", _DOMAIN),
+    **_names(
+        "as_ordered",
+        Reason("domains have no order; numbers have", ("{f}.{cat}.cat.codes", '{f}.{cat}.map({{"{val}": 1}}) > 0')),
+    ),
+}
+
+_PER_UNIT = Reason(
+    "it is not computed per unit",
+    (
+        '{f}.groupby("{key}").agg(rows=("{num}", "count"), total=("{num}", "sum"))',
+        '{f}.groupby("{key}").{num}.max()',
+        '{f}.sort_values("{order}").groupby("{key}").{num}.shift(1)',
+    ),
+)
+_FIRST = Reason(
+    "the first row in an order is kept whole, missing values and all",
+    ('{f}.sort_values("{order}").groupby("{key}").head(1)', '{f}.sort_values("{order}").groupby("{key}").tail(1)'),
+)
+_WHO = Reason(
+    "which units there are is a fact about people",
+    ('{f}.groupby("{key}").size().mean()', "{f}.count()"),
+    _ROWS_CLAUSE,
+)
+UNIT: dict[str, Reason] = {
+    **_names(
+        "median quantile std var sem skew kurt prod ohlc corr cov corrwith describe value_counts apply pipe cumprod"
+        " cummax cummin pct_change rolling expanding ewm resample fillna idxmin idxmax unique hist boxplot plot dtype"
+        " ndim is_monotonic_increasing is_monotonic_decreasing filter take",
+        _PER_UNIT,
+    ),
+    **_names("first last nth nlargest nsmallest", _FIRST),
+    **_names("groups indices ngroups get_group ngroup sample", _WHO),
+    **_names("ffill bfill", _FILLED),
+}
 
 GROUPED: dict[str, Reason] = {
     **{name: reason for name, reason in COMMON.items() if name not in {"size", "count"}},

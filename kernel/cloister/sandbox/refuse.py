@@ -10,11 +10,14 @@ import dataclasses
 from typing import Any, NoReturn
 
 from cloister.errors import PlanError
-from cloister.sandbox.reasons import COLUMN, COMMON, FRAME, GROUPED, ROWS, SIZE, UNIT, VALUES, Reason
+from cloister.sandbox.reasons import CAT, COLUMN, COMMON, DT, FRAME, GROUPED, ROWS, SIZE, STR, UNIT, VALUES, Reason
 
-__all__ = ["COLUMN", "COMMON", "FRAME", "GROUPED", "ROWS", "UNIT", "Reason"]
+__all__ = ["CAT", "COLUMN", "COMMON", "DT", "FRAME", "GROUPED", "ROWS", "STR", "UNIT", "Reason"]
 
-_OWNERS = {"DataFrame": FRAME, "Series": COLUMN, "GroupBy": GROUPED, "groupby(unit key)": UNIT}
+_OWNERS = {
+    "DataFrame": FRAME, "Series": COLUMN, "GroupBy": GROUPED, "groupby(unit key)": UNIT, "Series.dt": DT,
+    "Series.str": STR, "Series.cat": CAT,
+}  # fmt: skip
 
 
 class ShapeRefusedError(PlanError, TypeError):

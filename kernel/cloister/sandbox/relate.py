@@ -16,6 +16,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.typing import NO_UNIT
 from cloister.sandbox import literals, refuse, terms, widen
+from cloister.sandbox.group import keys_of
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 from cloister.sandbox.unit import Order, UnitGroupBy, is_key
@@ -42,7 +43,7 @@ class FrameRelations:
         right_on: Any = None,
         *,
         suffixes: Sequence[str | None] = ("_x", "_y"),
-        validate: str | None = None,
+        validate: str | None = None,  # noqa: ARG002 (what is one to many is bounded by the cards)
     ) -> Frame:
         """Align with another table on the unit key, or look up public rows.
 
@@ -54,7 +55,7 @@ class FrameRelations:
             left_on: The same, where the names differ.
             right_on: The same, where the names differ.
             suffixes: For columns both sides have.
-            validate: Accepted and not needed: what is one to many is bounded by the cards.
+            validate: Accepted, and without effect.
 
         Raises:
             PlanError: Another join: by a private column, ``right``, ``outer`` or ``cross``.
@@ -65,20 +66,22 @@ class FrameRelations:
             raise PlanError("api.merge", "give either on= or left_on= and right_on=", nearest=_forms(self))
         lefts, rights = _names(on if on is not None else left_on), _names(on if on is not None else right_on)
         if isinstance(right, pd.Series) and right.name is not None:
-            right = right.rename_axis(lefts or right.index.name).reset_index()
+            right = right.rename_axis(str(lefts[0] if lefts else right.index.name)).reset_index()
         if isinstance(right, pd.DataFrame):
-            return _looked_up(self, right, how, lefts, rights, suffixes)
+            return _looked_up(self, right, how, (lefts, rights), suffixes)
         if not hasattr(right, "_rows") or not hasattr(right, "_columns"):
             raise PlanError("api.merge", f"a {type(right).__name__} cannot be merged", nearest=_forms(self))
         if right._rows.card.unit == NO_UNIT:
-            return _referred(self, right, how, lefts, rights, suffixes)
-        return _aligned(self, right, how, lefts, rights, suffixes)
+            return _referred(self, right, how, (lefts, rights), suffixes)
+        return _aligned(self, right, how, (lefts, rights), suffixes)
 
     def sort_values(self: Any, by: Any, *, ascending: Any = True, **options: Any) -> Frame:
         """The same rows, with the order in which rows of one unit follow each other (for ``groupby(unit key)``)."""
         for name, value in options.items():
             if name not in {"kind", "ignore_index", "na_position", "axis"} or value in {"first", 1, "columns"}:
-                raise PlanError("api.option", f"sort_values({name}={value!r}) has no meaning here", nearest=_sorts(self))
+                raise PlanError(
+                    "api.option", f"sort_values({name}={value!r}) has no meaning here", nearest=_sorts(self)
+                )
         names = [self._need(name) for name in _names(by)]
         ways = list(ascending) if isinstance(ascending, list | tuple) else [ascending] * len(names)
         if not names or len(ways) != len(names):
@@ -98,18 +101,48 @@ class FrameRelations:
     def within(self: Any, order: Any = None, *, by: Any = None) -> UnitGroupBy:
         """The rows of each unit, in an order: ``visits.within(order="date").bmi.shift(1)``."""
         frame = self if order is None else self.sort_values(order)
-        return frame.groupby([*self._rows.key, *_names(by)])  # type: ignore[no-any-return]
+        return _units(frame, _names(by))
 
     def per_unit(self: Any, by: Any = None, **named: Any) -> Frame:
         """One row per unit (and closed key): ``visits.per_unit(visits=("cost", "count"), total=("cost", "sum"))``."""
-        return self.groupby([*self._rows.key, *_names(by)]).agg(**named)  # type: ignore[no-any-return]
+        return _units(self, _names(by)).agg(**named)  # type: ignore[no-any-return]
+
+    def join(self: Any, other: Any, on: Any = None, how: str = "left", lsuffix: str = "", rsuffix: str = "") -> Frame:
+        """``merge`` on the unit key, by default keeping every row of the left side."""
+        return self.merge(other, how=how, on=on, suffixes=(lsuffix, rsuffix))  # type: ignore[no-any-return]
+
+    def drop_duplicates(self: Any, subset: Any = None, *, keep: str = "first", ignore_index: bool = False) -> Frame:  # noqa: ARG002
+        """One row per unit (and closed columns): ``drop_duplicates("patient_id")``.
+
+        Which one is decided by ``sort_values``, or by the row hash if rows are in no order.
+        """
+        names = _names(subset)
+        others = [name for name in names if not is_key(self._rows, self._columns, name)]
+        if len(names) - len(others) < len(self._rows.key) or keep not in {"first", "last"}:
+            label, key = self._rows.label, self._rows.key[0]
+            raise PlanError(
+                "api.drop_duplicates",
+                "which values occur is a fact about people; one row per unit can be kept",
+                nearest=(f"{label}.drop_duplicates({key!r})", f"{label}.cap(1)"),
+            )
+        if not self._order:
+            return self.cap(1, by=others or None)  # type: ignore[no-any-return]
+        group = self.groupby(names)
+        return group.head(1) if keep == "first" else group.tail(1)  # type: ignore[no-any-return]
 
     def reset_index(self: Any, *, drop: bool = False) -> Frame:  # noqa: ARG002 (rows have no labels to keep)
         """The same handle: rows have no labels, and keys of a group-by per unit are columns already."""
         return self.copy()  # type: ignore[no-any-return]
 
 
-def looked_up(rows: Rows, keys: Sequence[Term], found: Sequence[tuple[Any, ...]], values: int) -> tuple[Rows, list[Term]]:
+def _units(frame: Any, by: list[str]) -> UnitGroupBy:
+    rows, keys = keys_of(frame._rows, frame._columns, by)
+    return UnitGroupBy(rows, dict(frame._columns), keys, frame._order)
+
+
+def looked_up(
+    rows: Rows, keys: Sequence[Term], found: Sequence[tuple[Any, ...]], values: int
+) -> tuple[Rows, list[Term]]:
     """Return the rows with ``values`` new columns looked up by ``keys`` in public rows, and these columns.
 
     Args:
@@ -146,7 +179,8 @@ def looked_up(rows: Rows, keys: Sequence[Term], found: Sequence[tuple[Any, ...]]
     return rows, columns
 
 
-def _looked_up(frame: Any, right: pd.DataFrame, how: str, lefts: list[str], rights: list[str], suffixes: Any) -> Frame:
+def _looked_up(frame: Any, right: pd.DataFrame, how: str, on: tuple[list[str], list[str]], suffixes: Any) -> Frame:
+    lefts, rights = on
     if not lefts:
         lefts = rights = [name for name in right.columns if name in frame._columns]
     if not lefts or len(lefts) != len(rights):
@@ -164,7 +198,9 @@ def _looked_up(frame: Any, right: pd.DataFrame, how: str, lefts: list[str], righ
     if unknown:
         raise refuse.unknown_column(unknown[0], [str(name) for name in right.columns], "the public table")
     if right.duplicated(rights).any():
-        raise PlanError("plan.lookup", "a key stands twice in the public rows", next_step="drop_duplicates() them first")
+        raise PlanError(
+            "plan.lookup", "a key stands twice in the public rows", next_step="drop_duplicates() them first"
+        )
     new = [name for name in right.columns if name not in rights]
     keys = [frame._columns[name] for name in lefts]
     records = list(right[[*rights, *new]].itertuples(index=False, name=None))
@@ -176,8 +212,8 @@ def _looked_up(frame: Any, right: pd.DataFrame, how: str, lefts: list[str], righ
     return _with(frame, rows, dict(zip(map(str, new), found, strict=True)), suffixes)
 
 
-def _referred(frame: Any, right: Any, how: str, lefts: list[str], rights: list[str], suffixes: Any) -> Frame:
-    card, rows = right._rows.card, frame._rows
+def _referred(frame: Any, right: Any, how: str, on: tuple[list[str], list[str]], suffixes: Any) -> Frame:
+    card, rows, (lefts, rights) = right._rows.card, frame._rows, on
     if not isinstance(right._rows.relation, a.Table):
         raise PlanError("api.merge", "a reference table is looked up as it is", nearest=(f"cl.table({card.name!r})",))
     lefts, rights = lefts or list(card.key), rights or list(card.key)
@@ -185,26 +221,31 @@ def _referred(frame: Any, right: Any, how: str, lefts: list[str], rights: list[s
         raise PlanError("api.merge", f"{card.name} is looked up by {', '.join(card.key)}", clause="card.key")
     source, keys = rows.keyed({name: frame._columns[frame._need(name)] for name in lefts})
     taken = [column.name for column in card.columns if column.name in right._columns and column.name not in card.key]
-    names = {name: widen.name_of("found", card.name, name, *(frame._columns[key].scalar for key in lefts)) for name in taken}
+    names = {
+        name: widen.name_of("found", card.name, name, *(frame._columns[key].scalar for key in lefts)) for name in taken
+    }
     node = a.Lookup(source, keys, a.Reference(card.name, card.key, tuple(taken)), tuple(names.values()), how == "inner")
     found = rows.on(node)
     return _with(frame, found, {name: found.term(new) for name, new in names.items()}, suffixes)
 
 
-def _aligned(left: Any, right: Any, how: str, lefts: list[str], rights: list[str], suffixes: Any) -> Frame:
+def _aligned(left: Any, right: Any, how: str, on: tuple[list[str], list[str]], suffixes: Any) -> Frame:
+    lefts, rights = on
     if left._rows.session is not right._rows.session:
         raise PlanError("api.merge", "the two tables belong to different sessions")
     for frame, names in ((left, lefts), (right, rights)):
         wrong = [name for name in names if name not in frame._rows.key]
         if wrong or (names and len(names) < len(frame._rows.key)):
-            raise _no_join(left, f"tables of people are aligned on the unit key only, not on {', '.join(wrong or names)}")
+            raise _no_join(
+                left, f"tables of people are aligned on the unit key only, not on {', '.join(wrong or names)}"
+            )
     others = {
         name: term
         for name, term in right._columns.items()
         if not (is_key(right._rows, right._columns, name) and (name in left._columns or not lefts))
     }
     rows, other = left._rows, right._rows
-    exposed = {name: _exposed(name, term) for name, term in others.items()}
+    exposed = {name: _exposed(term) for name, term in others.items()}
     source, names = other.keyed({exposed[name]: term for name, term in others.items()})
     taken = set(rows.schema.columns)
     columns: dict[str, str] = {}
@@ -244,7 +285,7 @@ def _labelled(term: Term, like: Term) -> Term:
     return dataclasses.replace(term, labels=like.labels)
 
 
-def _exposed(name: str, term: Term) -> str:
+def _exposed(term: Term) -> str:
     return term.scalar.name if isinstance(term.scalar, a.Col) else widen.name_of("with", term.scalar)
 
 

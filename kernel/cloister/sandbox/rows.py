@@ -72,9 +72,7 @@ class Rows:
         Raises:
             PlanError: The relation has no type.
         """
-        found = dataclasses.replace(
-            self, relation=relation, caption=self.caption if caption is None else caption
-        )
+        found = dataclasses.replace(self, relation=relation, caption=self.caption if caption is None else caption)
         _ = found.schema
         return found
 

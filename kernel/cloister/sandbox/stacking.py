@@ -50,7 +50,7 @@ def concat(
     wanted = [name for name in wanted if name in shared or not any(_is_key(frame, name) for frame in frames)]
     likes = {name: _like(frames, name) for name in wanted}
     sources = [_source(frame, likes) for frame in frames]
-    label = (list(names)[0] if names else "source") if keys is not None else None
+    label = (next(iter(names)) if names else "source") if keys is not None else None
     if label in likes:
         raise PlanError("api.concat", f"there already is a column {label!r}", next_step='say names=["another"]')
     node = a.Stack(tuple(sources), label, tuple(map(str, keys or ())))
@@ -74,7 +74,9 @@ def split(frame: Frame, *, parts: int = 2, take: int | Iterable[int] = 0, salt: 
     if not isinstance(frame, Frame):
         raise PlanError("api.split", "split takes a handle", nearest=("cl.split(visits, parts=5, take=0)",))
     taken = tuple(sorted({int(take)} if isinstance(take, int | np.integer) else {int(part) for part in take}))
-    return Frame(frame._rows.on(a.Split(frame._rows.relation, int(parts), taken, salt)), dict(frame._columns), frame._order)
+    return Frame(
+        frame._rows.on(a.Split(frame._rows.relation, int(parts), taken, salt)), dict(frame._columns), frame._order
+    )
 
 
 def train_test_split(frame: Frame, *, test_size: float = 0.25, random_state: int | str = 0) -> tuple[Frame, Frame]:
@@ -112,7 +114,8 @@ def _like(frames: Sequence[Frame], name: str) -> Term:
 def _source(frame: Frame, likes: dict[str, Term]) -> a.Select:
     """Return the handle's rows with the wanted columns under their names."""
     columns = tuple(
-        (name, frame._columns[name].scalar if name in frame._columns else _missing(like)) for name, like in likes.items()
+        (name, frame._columns[name].scalar if name in frame._columns else _missing(like))
+        for name, like in likes.items()
     )
     renamed = tuple(pair for pair in columns if pair[1] != a.Col(pair[0]))
     source = a.Derive(frame._rows.relation, renamed) if renamed else frame._rows.relation

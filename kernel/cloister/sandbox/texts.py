@@ -56,15 +56,15 @@ class Texts:
 
     def contains(self, pat: str, case: bool = True, flags: int = 0, na: Any = None, regex: bool = True) -> Column:
         """Whether ``pat`` stands in the text; a plain text, no pattern."""
-        _plain(pat, "contains", regex=regex and bool(flags) or regex)
+        _plain(pat, "contains", regex=regex or bool(flags))
         if not case:
-            return self.lower().str.contains(pat.lower(), na=na, regex=False)  # type: ignore[no-any-return]
+            return self.lower().str.contains(pat.lower(), na=na, regex=False)
         return self._matches("contains", pat, na)
 
     def match(self, pat: str, case: bool = True, na: Any = None) -> Column:
         """Whether the text starts with ``pat``; a plain text, no pattern."""
         _plain(pat, "match")
-        return (self if case else self.lower().str).startswith(pat if case else pat.lower(), na)  # type: ignore[no-any-return]
+        return (self if case else self.lower().str).startswith(pat if case else pat.lower(), na)
 
     def fullmatch(self, pat: str, case: bool = True, na: Any = None) -> Column:  # noqa: ARG002 (as pandas)
         """Whether the text is ``pat``; a plain text, no pattern."""
@@ -75,7 +75,9 @@ class Texts:
         """The code points ``start <= i < stop``."""
         first, last = 0 if start is None else int(start), LONGEST if stop is None else int(stop)
         if first < 0 or last < 0 or step not in (None, 1):
-            raise PlanError("api.str", "positions count from the front, in steps of 1", nearest=("visits.sex.str[0:1]",))
+            raise PlanError(
+                "api.str", "positions count from the front, in steps of 1", nearest=("visits.sex.str[0:1]",)
+            )
         return self._node(a.Slice(self._column._term.scalar, first, max(first, last)))
 
     def get(self, i: int) -> Column:
@@ -85,7 +87,9 @@ class Texts:
     def __getitem__(self, key: Any) -> Column:
         return self.slice(key.start, key.stop, key.step) if isinstance(key, slice) else self.get(int(key))
 
-    def replace(self, pat: str, repl: str, n: int = -1, case: bool | None = None, flags: int = 0, regex: bool = False) -> Column:
+    def replace(
+        self, pat: str, repl: str, n: int = -1, case: bool | None = None, *, flags: int = 0, regex: bool = False
+    ) -> Column:
         """Every ``pat`` replaced by ``repl``; plain texts."""
         if regex:
             _plain(pat, "replace")
@@ -108,7 +112,7 @@ class Texts:
 
     def capitalize(self) -> Column:
         """The first ASCII letter in upper case, the others in lower case."""
-        return self.slice(0, 1).str.upper() + self.slice(1).str.lower()  # type: ignore[no-any-return]
+        return self.slice(0, 1).str.upper() + self.slice(1).str.lower()
 
     def repeat(self, repeats: int) -> Column:
         """The text several times."""

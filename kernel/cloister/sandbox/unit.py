@@ -311,8 +311,8 @@ def of_units(
     rows: Rows, columns: dict[str, Term], by: Any, options: Mapping[str, Any], order: Order = ()
 ) -> UnitGroupBy | None:
     """Return the group-by over the unit key, if ``by`` names it."""
-    names = [by] if isinstance(by, str) or not isinstance(by, list | tuple) else list(by)
-    keys = [name for name in names if isinstance(name, str) and is_key(rows, columns, name)]
+    names = list(by) if isinstance(by, list | tuple) else [by]
+    keys = [name for name in names if isinstance(name, str) and _means_unit(rows, columns, name)]
     if not keys:
         return None
     if len(keys) < len(rows.key):
@@ -326,11 +326,19 @@ def of_units(
     return UnitGroupBy(wide, columns, others, order)
 
 
+def _means_unit(rows: Rows, columns: Mapping[str, Term], name: str) -> bool:
+    """Return whether a name stands for the unit: its key column, or the key where it is no column (as an index is)."""
+    return is_key(rows, columns, name) or (name in rows.key and name not in columns)
+
+
 def is_key(rows: Rows, columns: Mapping[str, Term], name: str) -> bool:
     """Return whether a column of a handle is (a part of) the unit key."""
     term = columns.get(name)
-    return term is not None and isinstance(term.scalar, a.Col) and term.scalar.name in rows.key and (
-        term.grid.kind == "opaque"
+    return (
+        term is not None
+        and isinstance(term.scalar, a.Col)
+        and term.scalar.name in rows.key
+        and (term.grid.kind == "opaque")
     )
 
 

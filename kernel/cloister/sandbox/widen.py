@@ -62,7 +62,7 @@ def below(node: a.Relation) -> a.Relation:
 
 
 def same_columns(relation: a.Relation) -> Iterator[a.Relation]:
-    """Return the relations from this one down over which expressions mean the same: to the one that made the columns."""
+    """Return the relations from this one down to the one that made the columns: expressions mean the same in all."""
     yield relation
     while widens(relation) or isinstance(relation, a.Filter | a.Cap | a.Split | a.Lookup):
         relation = below(relation)
@@ -97,7 +97,7 @@ def _placed(node: a.Relation, source: a.Relation) -> a.Relation:
     if isinstance(node, a.Align):
         # Rows aligned with what was computed from them: both sides are the same rows.
         return _replace(node, left=source) if source is not _NOWHERE else _replace(node, left=core(node.left))
-    return _replace(node, source=source)  # type: ignore[type-var]
+    return _replace(node, source=source)
 
 
 def _added(relation: a.Relation) -> list[a.Relation]:
@@ -163,7 +163,7 @@ def _lookup(node: a.Lookup, needed: frozenset[str]) -> a.Relation:
         )
     else:
         size = len(node.keys)
-        taken = (tuple([*row[:size], *(row[size + place] for place in places)]) for row in node.rows.rows)
+        taken = ((*row[:size], *(row[size + place] for place in places)) for row in node.rows.rows)
         rows = a.PublicRows(tuple(taken))
     return _replace(node, source=source, columns=columns, rows=rows)
 
@@ -171,7 +171,9 @@ def _lookup(node: a.Lookup, needed: frozenset[str]) -> a.Relation:
 def _per_unit(node: a.PerUnit, needed: frozenset[str]) -> a.PerUnit:
     kept = sorted((item for item in node.measures if item.name in needed), key=lambda item: item.name)
     measures = tuple(kept) or (a.UnitMeasure("rows", "count"),)
-    return _replace(node, source=_pruned(node.source, frozenset(columns_of(measures)) | set(node.by)), measures=measures)
+    return _replace(
+        node, source=_pruned(node.source, frozenset(columns_of(measures)) | set(node.by)), measures=measures
+    )
 
 
 def _stack(node: a.Stack, needed: frozenset[str]) -> a.Stack:
@@ -185,7 +187,7 @@ def _stack(node: a.Stack, needed: frozenset[str]) -> a.Stack:
 
 
 def _sorted(relation: a.Relation) -> a.Relation:
-    """Return the relation with the columns added to the same rows in an order that does not tell how they came about."""
+    """Return the relation with columns added to the same rows in an order that does not tell how they came about."""
     match relation:
         case a.Table():
             return relation
@@ -194,7 +196,7 @@ def _sorted(relation: a.Relation) -> a.Relation:
         case a.Align() if not widens(relation):
             return _replace(relation, left=_sorted(relation.left), right=_sorted(relation.right))
         case _ if not widens(relation):
-            return _replace(relation, source=_sorted(below(relation)))  # type: ignore[type-var]
+            return _replace(relation, source=_sorted(below(relation)))
     rows, waiting = _sorted(core(relation)), _added(relation)
     while waiting:
         made = {name for node in waiting for name in _makes(node)}
