@@ -15,13 +15,16 @@ import sys
 from cloister.errors import CloisterError
 from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
+from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.functions import case, crosstab, cut, where
+from cloister.sandbox.functions import case, crosstab, parse, recode, where
 from cloister.sandbox.gram import Gram, gram
+from cloister.sandbox.numeric import ratio
 from cloister.sandbox.rehearsal import Rehearsal
 from cloister.sandbox.rehearsal import rehearsal as rehearse_price
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
+from cloister.sandbox.stacking import concat, split, train_test_split
 
 __all__ = [
     "CloisterError",
@@ -30,13 +33,19 @@ __all__ = [
     "Release",
     "budget",
     "case",
+    "concat",
     "contract",
     "crosstab",
     "cut",
     "gram",
+    "parse",
+    "ratio",
+    "recode",
     "rehearsal",
+    "split",
     "table",
     "tables",
+    "train_test_split",
     "where",
 ]
 

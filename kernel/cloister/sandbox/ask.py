@@ -31,7 +31,7 @@ class Ask(Generic[T]):
 
     def plan(self, rho: str) -> a.VectorSum:
         """Return the plan at a price."""
-        source, names = self.rows.keyed(self.keys)
+        source, names = self.rows.asked(self.keys, self.measures)
         return a.VectorSum(source, self.measures, rho, names)
 
     def release(self, precision: Precision) -> T:

@@ -6,22 +6,20 @@ an array) is refused, so that NumPy, scikit-learn and plotting libraries raise i
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import dtypes, measures, refuse
-from cloister.sandbox.ask import Ask, terminal
-from cloister.sandbox.group import GroupBy, grouped
-from cloister.sandbox.operators import RowWise
-from cloister.sandbox.rows import same
+from cloister.sandbox import dtypes, refuse
+from cloister.sandbox.accessors import Accessors
+from cloister.sandbox.column_terminals import ColumnTerminals
+from cloister.sandbox.rows import within
+from cloister.sandbox.ufuncs import UFUNCS
 
 
-class Column(RowWise):
+class Column(ColumnTerminals, Accessors):
     """One column: ``visits.bmi``, or anything computed row by row from columns of the same rows."""
 
     # What is public ------------------------------------------------------------------------------------
@@ -36,7 +34,16 @@ class Column(RowWise):
         """The public domain of a category, in its declared order."""
         return list(self._term.domain)
 
+    @property
+    def dtypes(self) -> Any:
+        """The pandas dtype the column has in a mock table."""
+        return self.dtype
+
     ndim = 1
+
+    def copy(self, deep: bool = True) -> Column:  # noqa: ARG002 (the signature of pandas)
+        """The column itself: an expression does not change."""
+        return self
 
     def mock(self, n: int = 5, *, seed: int = 0) -> pd.Series:
         """Return ``n`` invented values: generated from the data card alone, never from data."""
@@ -52,55 +59,12 @@ class Column(RowWise):
     def __getitem__(self, key: Any) -> Column:
         if not isinstance(key, Column):
             raise refuse.explain("iloc", refuse.COLUMN["iloc"], self._words())
-        if not key._rows.covers(self._rows):
-            same(self._rows, key._rows)
-        return Column(self._rows.where(key._term), self._term, self.name)
+        return Column(within(self._rows, key._rows).where(key._term), self._term, self.name)
 
     @property
     def loc(self) -> Column:
         """``column.loc[mask]``."""
         return self
-
-    # Terminals -----------------------------------------------------------------------------------------
-
-    @terminal
-    def count(self) -> Ask[Any]:
-        """Number of rows where the column is not missing."""
-        return measures.scalar(self._rows, self.name, "count", self._term)
-
-    @terminal
-    def sum(self, *, skipna: bool = True, min_count: int = 0) -> Ask[Any]:
-        """Sum; missing values count as nothing. Of a condition: how many rows hold."""
-        measures.plain(skipna, min_count)
-        return measures.scalar(self._rows, self.name, "sum", self._term)
-
-    @terminal
-    def mean(self, *, skipna: bool = True) -> Ask[Any]:
-        """Mean of the values that are not missing; of a condition, the rate at which it holds."""
-        measures.plain(skipna)
-        return measures.scalar(self._rows, self.name, "mean", self._term)
-
-    @terminal
-    def value_counts(
-        self, normalize: bool = False, sort: bool = True, ascending: bool = False, dropna: bool = True
-    ) -> Ask[pd.Series]:
-        """Rows per value of the closed domain; every value of the domain is listed."""
-        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
-        return measures.value_counts(self._rows, {self.name or "value": self._term}, options)
-
-    @terminal
-    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
-        """Several aggregates in one release: ``agg(["count", "mean"])``."""
-        if not named and not isinstance(func, list | tuple):
-            return measures.scalar(self._rows, self.name, measures.function_name(func), self._term)
-        return measures.row(self._rows, measures.single(func, named, self._term), self.name)
-
-    aggregate = agg
-
-    def groupby(self, by: Any, **options: Any) -> GroupBy:
-        """``visits.bmi.groupby(visits.sex)``."""
-        name = self.name or "value"
-        return grouped(self._rows, {name: self._term}, by, options)[name]
 
     # What is refused -----------------------------------------------------------------------------------
 
@@ -131,7 +95,7 @@ class Column(RowWise):
         return repr(self) if not spec else self._no_rows()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        function = _UFUNCS.get(ufunc.__name__)
+        function = UFUNCS.get(ufunc.__name__)
         arrays = any(not isinstance(item, Column) and getattr(item, "ndim", 0) for item in inputs)
         if method != "__call__" or function is None or options or arrays:
             raise PlanError(
@@ -153,33 +117,3 @@ class Column(RowWise):
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
-
-
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "subtract": operator.sub,
-    "multiply": operator.mul,
-    "divide": operator.truediv,
-    "true_divide": operator.truediv,
-    "power": operator.pow,
-    "square": lambda x: x**2,
-    "negative": operator.neg,
-    "positive": operator.pos,
-    "absolute": operator.abs,
-    "fabs": operator.abs,
-    "equal": operator.eq,
-    "not_equal": operator.ne,
-    "less": operator.lt,
-    "less_equal": operator.le,
-    "greater": operator.gt,
-    "greater_equal": operator.ge,
-    "logical_and": operator.and_,
-    "logical_or": operator.or_,
-    "logical_xor": operator.xor,
-    "logical_not": operator.invert,
-    "bitwise_and": operator.and_,
-    "bitwise_or": operator.or_,
-    "bitwise_xor": operator.xor,
-    "invert": operator.invert,
-    "isnan": lambda x: x.isna(),
-}

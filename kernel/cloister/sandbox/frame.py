@@ -15,27 +15,32 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.plan import algebra
 from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
-from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.column import Column
-from cloister.sandbox.group import GroupBy, grouped, keys_of
-from cloister.sandbox.rows import Rows, same
+from cloister.sandbox.elementwise import Elementwise
+from cloister.sandbox.frame_terminals import FrameTerminals
+from cloister.sandbox.group import keys_of
+from cloister.sandbox.relate import FrameRelations
+from cloister.sandbox.rows import Rows, within
 from cloister.sandbox.session import Session
 from cloister.sandbox.terms import Term
+from cloister.sandbox.unit import Order
 
 
-class Frame:
+class Frame(FrameTerminals, FrameRelations, Elementwise):
     """Rows of a table and its columns, declared or derived."""
 
     __hash__ = object.__hash__
     __array_priority__ = 1000
     ndim = 2
 
-    def __init__(self, rows: Rows, columns: dict[str, Term]) -> None:
+    def __init__(self, rows: Rows, columns: dict[str, Term], order: Order = ()) -> None:
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_columns", columns)
+        object.__setattr__(self, "_order", order)
 
-    _rows: Rows
-    _columns: dict[str, Term]
+    def _like(self, columns: dict[str, Term], rows: Rows | None = None) -> Frame:
+        """Return a handle with other columns (and rows), in the same order."""
+        return Frame(self._rows if rows is None else rows, columns, self._order)
 
     @classmethod
     def of_table(cls, session: Session, name: str) -> Frame:
@@ -45,8 +50,8 @@ class Frame:
             PlanError: The contract has no such table.
         """
         card = session.card(name)
-        columns = {column.name: terms.of_card(card, column) for column in card.columns}
-        return cls(Rows(session, card, algebra.Table(card.name)), columns)
+        rows = Rows(session, card, algebra.Table(card.name))
+        return cls(rows, {column.name: rows.term(column.name) for column in card.columns})
 
     # What is public ------------------------------------------------------------------------------------
 
@@ -89,7 +94,7 @@ class Frame:
 
     def copy(self, deep: bool = True) -> Frame:  # noqa: ARG002 (the signature of pandas)
         """An independent handle of the same rows."""
-        return Frame(self._rows, dict(self._columns))
+        return self._like(dict(self._columns))
 
     def pipe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """``function(frame, ...)``: plain Python on this side."""
@@ -99,11 +104,6 @@ class Frame:
 
     def _column(self, name: str) -> Column:
         return Column(self._rows, self._columns[name], name)
-
-    def _need(self, name: Any) -> str:
-        if not isinstance(name, str) or name not in self._columns:
-            raise refuse.unknown_column(name, list(self._columns), self._rows.label)
-        return name
 
     def get(self, name: str, default: Any = None) -> Any:
         """The column, or ``default`` if there is none."""
@@ -115,7 +115,7 @@ class Frame:
         if isinstance(key, Column):
             return self._filtered(key)
         if isinstance(key, list | tuple | pd.Index):
-            return Frame(self._rows, {self._need(name): self._columns[name] for name in key})
+            return self._like({self._need(name): self._columns[name] for name in key})
         if isinstance(key, slice):
             raise refuse.explain("head", refuse.COMMON["head"], self._words())
         return self._column(self._need(key))
@@ -129,7 +129,7 @@ class Frame:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._columns:
             self[name] = value
-        elif name in {"_rows", "_columns"}:
+        elif name in {"_rows", "_columns", "_order"}:
             object.__setattr__(self, name, value)
         else:
             raise PlanError(
@@ -142,8 +142,7 @@ class Frame:
         if callable(value) and not isinstance(value, Column):
             value = value(self)
         if isinstance(value, Column):
-            if not value._rows.covers(self._rows):
-                same(self._rows, value._rows)
+            object.__setattr__(self, "_rows", within(self._rows, value._rows))
             return value._term
         if isinstance(value, pd.Series | pd.DataFrame | Frame | list | tuple | dict) or hasattr(value, "__array__"):
             raise PlanError(
@@ -170,14 +169,14 @@ class Frame:
                 nearest=("visits[visits.age >= 18]", 'visits.drop(columns="age")'),
             )
         gone = {self._need(name) for name in ([wanted] if isinstance(wanted, str) else wanted)}
-        return Frame(self._rows, {name: term for name, term in self._columns.items() if name not in gone})
+        return self._like({name: term for name, term in self._columns.items() if name not in gone})
 
     def rename(self, *, columns: Mapping[str, str] | Callable[[str], str]) -> Frame:
         """Give columns other names."""
         names = {name: columns(name) if callable(columns) else columns.get(name, name) for name in self._columns}
         if len(set(names.values())) < len(names):
             raise PlanError("api.rename", "two columns would have one name")
-        return Frame(self._rows, {_name(names[name]): term for name, term in self._columns.items()})
+        return self._like({_name(names[name]): term for name, term in self._columns.items()})
 
     def filter(self, items: Any = None, like: str | None = None, regex: str | None = None) -> Frame:
         """Select columns by name, as pandas does."""
@@ -194,15 +193,14 @@ class Frame:
     def _filtered(self, mask: Any) -> Frame:
         if not isinstance(mask, Column):
             raise query.no_condition()
-        if not mask._rows.covers(self._rows):
-            same(self._rows, mask._rows)
+        rows = within(self._rows, mask._rows)
         if mask._term.grid.kind != "bool":
             raise PlanError(
                 "plan.types",
                 "a filter needs a condition",
                 nearest=(f"{self._rows.label}[{self._rows.label}.{mask.name} >= 18]",),
             )
-        return Frame(self._rows.where(mask._term), dict(self._columns))
+        return self._like(dict(self._columns), rows.where(mask._term))
 
     def query(self, expr: str) -> Frame:
         """Rows for which a condition holds: ``query("age >= 18 and sex == 'F'")``; ``@name`` is a Python variable."""
@@ -244,71 +242,8 @@ class Frame:
         Fewer rows per unit means less influence of one unit, and less noise. Which rows stay does not depend on
         other units.
         """
-        keys = {} if by is None else keys_of(self._rows, self._columns, by)
-        return Frame(self._rows.capped(int(rows), keys, groups), dict(self._columns))
-
-    # Aggregates ----------------------------------------------------------------------------------------
-
-    def groupby(self, by: Any = None, **options: Any) -> GroupBy:
-        """Group by categories, conditions, cuts, or numbers with few public values."""
-        return grouped(self._rows, self._columns, by, options)
-
-    @terminal
-    def count(self) -> Ask[pd.Series]:
-        """Rows per column where it is not missing (one count serves all complete columns)."""
-        return measures.row(
-            self._rows, {name: ("count", self._countable(term)) for name, term in self._columns.items()}
-        )
-
-    @terminal
-    def sum(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
-        """Sum of every column."""
-        return self._each("sum", numeric_only, skipna)
-
-    @terminal
-    def mean(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
-        """Mean of every column."""
-        return self._each("mean", numeric_only, skipna)
-
-    @terminal
-    def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
-        """Several aggregates of several columns in one release."""
-        items, flat = measures.aggregates(func, named, self._columns)
-        if named or not flat:
-            raise PlanError(
-                "api.agg",
-                "a frame takes one aggregate per column",
-                nearest=(
-                    'visits.agg({"bmi": "mean", "cost": "sum"})',
-                    'visits.groupby("sex").cost.agg(["count", "mean"])',
-                ),
-            )
-        return measures.row(self._rows, items)
-
-    aggregate = agg
-
-    @terminal
-    def value_counts(
-        self,
-        subset: Any = None,
-        normalize: bool = False,
-        sort: bool = True,
-        ascending: bool = False,
-        dropna: bool = True,
-    ) -> Ask[pd.Series]:
-        """Rows per combination of values of closed columns."""
-        names = list(self._columns) if subset is None else [subset] if isinstance(subset, str) else list(subset)
-        options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
-        return measures.value_counts(self._rows, {self._need(name): self._columns[name] for name in names}, options)
-
-    def _each(self, func: str, numeric_only: bool, skipna: bool) -> Ask[pd.Series]:
-        measures.plain(skipna)
-        chosen = measures.only_numbers(self._columns, func, numeric_only)
-        return measures.row(self._rows, {name: (func, term) for name, term in chosen.items()})
-
-    @staticmethod
-    def _countable(term: Term) -> Term | None:
-        return None if term.grid.kind == "opaque" and not term.grid.nullable else term
+        source, keys = (self._rows, {}) if by is None else keys_of(self._rows, self._columns, by)
+        return self._like(dict(self._columns), source.capped(int(rows), keys, groups))
 
     # What is refused -----------------------------------------------------------------------------------
 
@@ -322,8 +257,8 @@ class Frame:
             return self._column(name)
         if name in {"head", "tail", "sample"}:
             return refuse.Refused(name, rehearse.with_rows(self._rows, self._columns, name, self._words()))
-        if name in refuse.COMMON:
-            return refuse.look_up(refuse.COMMON, name, self._words())
+        if name in refuse.FRAME:
+            return refuse.look_up(refuse.FRAME, name, self._words())
         raise refuse.unknown_column(name, list(self._columns), self._rows.label)
 
     def __bool__(self) -> NoReturn:

@@ -5,44 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra
-from cloister.sandbox import release, terms
+from cloister.sandbox import literals, release, terms
 from cloister.sandbox.answer import Answer
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
 from cloister.sandbox.group import grouped
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
-
-
-def cut(x: Column, bins: Sequence[Any], *, right: bool = False, labels: Sequence[str] | None = None) -> Column:
-    """Return the bin each value falls in, as a category with a closed domain, ready to group by.
-
-    Args:
-        x: A number or date column.
-        bins: Ascending public edges. Values below the first and from the last edge on are missing.
-        right: Only ``False``: bins are ``[low, high)``, as ``pd.cut(..., right=False)`` makes them.
-        labels: Names for the bins.
-
-    Raises:
-        PlanError: Edges that do not ascend, ``right=True`` or a number of bins (that would look at the data).
-    """
-    _column(x, "cut")
-    if right:
-        raise PlanError(
-            "api.cut", "bins are closed on the left here", nearest=("cl.cut(visits.age, [0, 18, 65, 120])",)
-        )
-    if isinstance(bins, int | float | np.integer):
-        raise PlanError(
-            "api.cut",
-            "a number of bins would take its edges from the data; name the edges",
-            nearest=("cl.cut(visits.age, [0, 18, 40, 65, 120])", "cl.cut(visits.age, range(0, 121, 20))"),
-        )
-    return Column(x._rows, terms.cut(x._term, list(bins), labels), x.name)
 
 
 def where(cond: Column, x: Any, y: Any) -> Column:
@@ -68,6 +41,22 @@ def case(*branches: tuple[Column, Any], default: Any) -> Column:
     for cond, value in reversed(branches):
         found = terms.case(_column(cond, "a condition")._term, _term(value), found)
     return Column(rows, found, None)
+
+
+def recode(x: Column, labels: Sequence[str]) -> Column:
+    """Return a text as a category with the public domain ``labels`` and, last, ``(other)`` for everything else."""
+    term = _column(x, "recode")._term
+    return Column(x._rows, terms.node(algebra.Recode(term.scalar, tuple(map(str, labels))), term), x.name)
+
+
+def parse(x: Column, low: Any, high: Any, step: Any) -> Column:
+    """Return a text such as ``-12.5`` as a number limited to ``low..high``, rounded down to a multiple of ``step``.
+
+    Every text that is not a number of at most 12 digits and 6 decimals is missing.
+    """
+    term = _column(x, "parse")._term
+    node = algebra.Parse(term.scalar, *(literals.number_text(end) for end in (low, high, step)))
+    return Column(x._rows, terms.node(node, term), x.name)
 
 
 def _crosstab(index: Column, columns: Column, *, normalize: bool = False) -> Ask[pd.DataFrame]:
@@ -125,5 +114,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "clip": lambda x, low=None, high=None, **_: x.clip(low, high),
     "mean": lambda x, **options: x.mean(**options),
     "sum": lambda x, **options: x.sum(**options),
+    "round": lambda x, decimals=0, **_: x.round(decimals),
+    "around": lambda x, decimals=0, **_: x.round(decimals),
     "isin": lambda x, values, **_: x.isin(values),
 }

@@ -13,7 +13,7 @@ from cloister.plan.layout import Layout, layout
 from cloister.sandbox import measures, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.operators import RowWise
-from cloister.sandbox.rows import Rows, same
+from cloister.sandbox.rows import Rows, within
 from cloister.sandbox.terms import Term
 
 
@@ -160,18 +160,18 @@ def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, An
                 f"groupby({name}={value!r}): groups are the public values of the keys, all of them",
                 nearest=('visits.groupby("sex").bmi.mean()', 'visits.groupby("sex").bmi.mean().reset_index()'),
             )
-    found = GroupBy(rows, keys_of(rows, columns, by), columns)
+    rows, keys = keys_of(rows, columns, by)
+    found = GroupBy(rows, keys, columns)
     found._layout()
     return found
 
 
-def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
-    """Return the keys that names and columns stand for."""
+def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> tuple[Rows, dict[str, Term]]:
+    """Return the keys that names and columns stand for, and the rows with the columns they need."""
     keys: dict[str, Term] = {}
     for item in by if isinstance(by, list | tuple) else [by]:
         if isinstance(item, RowWise):
-            if not item._rows.covers(rows):
-                same(rows, item._rows)
+            rows = within(rows, item._rows)
             keys[_free(item.name or "key", keys)] = item._term
         elif isinstance(item, str) and item in columns:
             keys[_free(item, keys)] = columns[item]
@@ -183,7 +183,7 @@ def keys_of(rows: Rows, columns: dict[str, Term], by: Any) -> dict[str, Term]:
                 "group by column names or columns",
                 nearest=('visits.groupby("sex")', "visits.groupby([visits.sex, cl.cut(visits.age, [0, 18, 65, 120])])"),
             )
-    return keys
+    return rows, keys
 
 
 def _free(name: str, taken: Mapping[str, Term]) -> str:

@@ -194,7 +194,17 @@ def words(rows: Rows, columns: Mapping[str, Term] | None = None) -> dict[str, st
     declared_category = rows.card.column(category)
     domain = (declared_category.domain or ()) if declared_category else ()
     value = next(iter(domain), "value")
-    return {"f": rows.label, "num": (numbers or [first])[0], "cat": category, "val": value}
+    dates = [name for name, kind in kinds.items() if kind == "date"]
+    order = (dates or numbers or [first])[0]
+    return {
+        "f": rows.label,
+        "num": (numbers or [first])[0],
+        "cat": category,
+        "val": value,
+        "key": rows.key[0],
+        "order": order,
+        "date": (dates or [first])[0],
+    }
 
 
 def _measures(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Measure, ...], dict[Any, str]]:

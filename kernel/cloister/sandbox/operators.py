@@ -8,14 +8,16 @@ from typing import Any, ClassVar, NoReturn, Self
 import numpy as np
 
 from cloister.errors import PlanError
-from cloister.sandbox import literals, measures, refuse, terms
+from cloister.sandbox import literals, measures, terms
+from cloister.sandbox.choices import Choices
+from cloister.sandbox.numeric import Numeric, moved
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
 _MAX_POWER = 4
 
 
-class RowWise:
+class RowWise(Numeric, Choices):
     """An expression over rows, with pandas' operators on it."""
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
@@ -52,12 +54,18 @@ class RowWise:
         return type(self)(rows, build(*pair), name)
 
     def __add__(self, other: Any) -> Self:
-        return self._binary(other, lambda x, y: terms.arithmetic("add", x, y))
+        if (found := moved(self, other, 1)) is not None:
+            return found  # type: ignore[no-any-return]
+        return self._binary(other, terms.sum_of)
 
     def __radd__(self, other: Any) -> Self:
-        return self._binary(other, lambda x, y: terms.arithmetic("add", x, y), swap=True)
+        if (found := moved(self, other, 1)) is not None:
+            return found  # type: ignore[no-any-return]
+        return self._binary(other, terms.sum_of, swap=True)
 
     def __sub__(self, other: Any) -> Self:
+        if (found := moved(self, other, -1)) is not None:
+            return found  # type: ignore[no-any-return]
         return self._binary(other, lambda x, y: terms.arithmetic("sub", x, y))
 
     def __rsub__(self, other: Any) -> Self:
@@ -74,7 +82,8 @@ class RowWise:
             raise PlanError(
                 "plan.ratio",
                 "a column divided by a column has no public bounds",
-                nearest=("visits.cost.sum() / visits.age.sum()  # a ratio of two releases", "visits.cost / 100"),
+                next_step="state the bounds and the step of the result",
+                nearest=("cl.ratio(visits.cost, visits.age, low=0, high=200, step=0.1)", "visits.cost / 100"),
             )
         divisor = literals.fraction(other)
         if divisor == 0:
@@ -83,14 +92,6 @@ class RowWise:
 
     def __rtruediv__(self, _other: Any) -> NoReturn:
         raise PlanError("plan.ratio", "division by a column has no public bounds", nearest=("visits.cost / 100",))
-
-    def __floordiv__(self, _other: Any) -> NoReturn:
-        raise refuse.explain("floordiv", refuse.COLUMN["floordiv"], self._words())
-
-    __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __floordiv__
-
-    def __round__(self, _digits: int | None = None) -> NoReturn:
-        raise refuse.explain("round", refuse.COLUMN["round"], self._words())
 
     def __pow__(self, power: Any) -> Self:
         if not isinstance(power, int | np.integer) or not 1 <= int(power) <= _MAX_POWER:
@@ -167,7 +168,9 @@ class RowWise:
     isnull, notnull = isna, notna
 
     def fillna(self, value: Any) -> Self:
-        """``value`` where the column is missing."""
+        """``value``, a constant or a column, where the column is missing."""
+        if isinstance(value, RowWise):
+            return self.combine_first(value)  # type: ignore[return-value]
         return self._with(terms.fill(self._term, value))
 
     def isin(self, values: Iterable[Any]) -> Self:
@@ -190,20 +193,20 @@ class RowWise:
         """The value limited to public bounds; tighter bounds mean less noise."""
         return self._with(terms.clip(self._term, lower, upper))
 
-    def where(self, cond: Self, other: Any = None) -> Self:
-        """The value where ``cond`` holds, else ``other``."""
-        if literals.is_missing(other):
-            raise PlanError(
-                "api.where",
-                "where() needs a value for the other rows: a plan cannot make values missing",
-                nearest=("visits.cost.where(visits.age >= 18, 0)", "visits[visits.age >= 18].cost"),
-            )
+    def where(self, cond: Any, other: Any = None) -> Self:
+        """The value where ``cond`` holds, else ``other`` (by default missing)."""
+        cond = cond(self) if callable(cond) and not isinstance(cond, RowWise) else cond
+        if not isinstance(cond, RowWise):
+            raise PlanError("api.where", "a condition is a column", nearest=("visits.cost.where(visits.age >= 18, 0)",))
         rows, when, _ = self._pair(cond)
-        _, otherwise, _ = self._pair(other)
-        return type(self)(rows, terms.case(when, self._term, otherwise), self.name)
+        if literals.is_missing(other):
+            return type(self)(rows, terms.only(self._term, when), self.name)
+        other_rows, otherwise, _ = self._pair(other)
+        return type(self)(same(rows, other_rows), terms.case(when, self._term, otherwise), self.name)
 
-    def mask(self, cond: Self, other: Any = None) -> Self:
-        """``other`` where ``cond`` holds, else the value."""
+    def mask(self, cond: Any, other: Any = None) -> Self:
+        """``other`` (by default missing) where ``cond`` holds, else the value."""
+        cond = cond(self) if callable(cond) and not isinstance(cond, RowWise) else cond
         return self.where(~cond, other)
 
     def rename(self, name: str) -> Self:

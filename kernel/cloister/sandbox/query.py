@@ -11,6 +11,7 @@ import io
 import keyword
 import numbers
 import operator
+import re
 import sys
 import tokenize
 from collections.abc import Callable, Mapping
@@ -20,7 +21,16 @@ from cloister.errors import PlanError
 
 _LOCAL = "__local_"
 _MAX_LENGTH = 10_000
-_METHODS = {"isna", "isnull", "notna", "notnull", "isin", "between", "abs", "clip", "fillna"}
+_ASSIGNED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)$")
+_METHODS = {"isna", "isnull", "notna", "notnull", "isin", "between", "abs", "clip", "fillna", "round", "replace"}
+_PARTS = {
+    "dt": {
+        "year", "quarter", "month", "day", "weekday", "dayofweek", "day_of_week", "dayofyear", "day_of_year",
+        "days_in_month", "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start",
+        "is_year_end", "is_leap_year", "days",
+    },
+    "str": {"lower", "upper", "strip", "len", "startswith", "endswith", "contains", "slice", "replace", "removeprefix"},
+}  # fmt: skip
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -35,6 +45,8 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
 }
 
 
@@ -66,6 +78,26 @@ def evaluate(text: str, columns: Mapping[str, Any], variables: Mapping[str, Any]
         if isinstance(error, PlanError):
             raise
         raise _unknown(str(error.args[0]), columns) from error
+
+
+def evaluate_all(text: str, frame: Any, variables: Mapping[str, Any]) -> Any:
+    """Return the column of an expression, or a copy of ``frame`` with the columns its assignments make, line by line.
+
+    Raises:
+        PlanError: Not in the language.
+    """
+    if not isinstance(text, str):
+        raise _wrong("an expression is a text")
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    assigned = [_ASSIGNED.match(line) for line in lines]
+    if len(lines) == 1 and assigned[0] is None:
+        return evaluate(text, dict(frame.items()), variables)
+    if not lines or not all(assigned):
+        raise _wrong("several lines each assign a column")
+    found = frame.copy()
+    for line in filter(None, assigned):
+        found[line[1]] = evaluate(line[2], dict(found.items()), variables)
+    return found
 
 
 class _Reader(ast.NodeVisitor):
@@ -128,11 +160,25 @@ class _Reader(ast.NodeVisitor):
             found = part if found is None else found & part
         return found
 
-    def visit_Call(self, node: ast.Call) -> Any:
-        if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS:
-            raise _wrong("only these methods of columns are: " + ", ".join(sorted(_METHODS)))
-        owner = self.visit(node.func.value)
+    def _accessor(self, node: ast.expr, kind: str) -> Any:
+        """Return ``column.dt`` or ``column.str``."""
+        owner = self.visit(node.value) if isinstance(node, ast.Attribute) and node.attr == kind else None
         if not hasattr(owner, "mock"):
+            raise _wrong("only parts of dates (date.dt.year) and methods of columns are part of it")
+        return getattr(owner, kind)
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        if node.attr not in _PARTS["dt"]:
+            raise _wrong(f"{node.attr} is not part of it")
+        return getattr(self._accessor(node.value, "dt"), node.attr)
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        of_text = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Attribute)
+        if not isinstance(node.func, ast.Attribute) or name not in (_PARTS["str"] if of_text else _METHODS):
+            raise _wrong("only these methods of columns are: " + ", ".join(sorted(_METHODS)))
+        owner = self._accessor(node.func.value, "str") if of_text else self.visit(node.func.value)
+        if not of_text and not hasattr(owner, "mock"):
             raise _wrong("methods belong to columns")
         options = {item.arg: self.visit(item.value) for item in node.keywords if item.arg is not None}
         return getattr(owner, node.func.attr)(*map(self.visit, node.args), **options)

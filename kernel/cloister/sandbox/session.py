@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from cloister.plan import algebra, codec
 from cloister.plan.combine import Answered
 from cloister.plan.layout import layout
 from cloister.plan.shape import shape
+from cloister.plan.typing import NO_UNIT, Schema, infer
 from cloister.sandbox import cost, precision
 from cloister.sandbox.answer import Answer, Fact, Part
 from cloister.sandbox.link import Link
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from cloister.sandbox.ask import Ask
 
 T = TypeVar("T")
+_MOST_SCHEMAS = 1_000
 
 
 class Peer(Protocol):
@@ -93,6 +96,7 @@ class Session:
         self._peer = peer
         self.rehearsed: dict[str, tuple[Due, ...]] = {}
         self.about = _convert(peer.request("describe"), Described)
+        self._schemas: dict[algebra.Relation, Schema] = {}
 
     @property
     def mock(self) -> bool:
@@ -119,10 +123,32 @@ class Session:
         Raises:
             MalformedError: The vault described a table without a budget.
         """
+        broker = next((table.broker for table in self.about.contract.tables if table.name == card.name), "")
         for account in self.about.budgets:
-            if account.population == card.population:
+            if account.population == card.population and account.broker == broker:
                 return account
         raise MalformedError("link.budget", f"the vault named no budget for {card.population}")
+
+    def accounts(self, tables: Iterable[str]) -> tuple[Account, ...]:
+        """Return the budgets that a question about several tables is charged to; a reference table has none."""
+        cards = [self.about.cards[name] for name in tables]
+        return tuple(dict.fromkeys(self.account(card) for card in cards if card.unit != NO_UNIT))
+
+    def tightest(self, tables: Iterable[str]) -> Account:
+        """Return the smallest of these budgets: shares are of it, and each of them is charged."""
+        return min(self.accounts(tables), key=lambda account: account.mine)
+
+    def schema(self, relation: algebra.Relation) -> Schema:
+        """Return the type of a relation under the contract's cards.
+
+        Raises:
+            PlanError: It has none.
+        """
+        if relation not in self._schemas:
+            if len(self._schemas) >= _MOST_SCHEMAS:
+                self._schemas.clear()
+            self._schemas[relation] = infer(relation, self.about.cards)
+        return self._schemas[relation]
 
     def budget(self) -> dict[str, Any]:
         """Return every limit of the contract with what is spent of it, as the brokers state it."""
@@ -131,7 +157,7 @@ class Session:
     def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""
         rows = cost.check_n(wish.n)
-        account = self.account(ask.rows.card)
+        account = self.tightest(ask.rows.tables)
         plan = self._plan(ask, account, wish)
         priced = self._priced(plan)
         shape_of = layout(plan, self.about.cards)
@@ -159,11 +185,11 @@ class Session:
 
     def plan_of(self, ask: Ask[Any], wish: Precision) -> algebra.VectorSum:
         """Return the plan of a question at the precision wished."""
-        return self._plan(ask, self.account(ask.rows.card), wish)
+        return self._plan(ask, self.tightest(ask.rows.tables), wish)
 
     def ask_plan(self, ask: Ask[Any], plan: algebra.VectorSum) -> Answer:
         """Ask the vault one plan of a question, and shape what it released; see ``release``."""
-        account = self.account(ask.rows.card)
+        account = self.tightest(ask.rows.tables)
         found = _convert(self._peer.request("release", codec.encode(plan)), Released)
         try:
             raw = [int(value) for value in found.raw]

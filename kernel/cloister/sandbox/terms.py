@@ -25,12 +25,13 @@ Comparison = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A scalar, its grid, its size in nodes, and the analyst's own names for the bins of a cut."""
+    """A scalar, its grid, its size in nodes, the analyst's names for the bins of a cut, whether it counts days."""
 
     scalar: a.Scalar
     grid: Grid
     size: int = 1
     labels: tuple[str, ...] = ()
+    days: bool = False
 
     @property
     def domain(self) -> tuple[str, ...]:
@@ -89,7 +90,21 @@ def arithmetic(kind: Literal["add", "sub", "mul"], left: Term, right: Term) -> T
                 "(visits.age >= 65) * 1 + visits.smoker * 1  # how many hold",
             ),
         )
-    return node(a.Arithmetic(kind, left.scalar, right.scalar), left, right)
+    found = node(a.Arithmetic(kind, left.scalar, right.scalar), left, right)
+    return dataclasses.replace(found, days=left.grid.kind == right.grid.kind == "date")
+
+
+def sum_of(left: Term, right: Term) -> Term:
+    """Return ``left + right``; of two texts, one after the other."""
+    texts = ("category", "text")
+    if left.grid.kind in texts and right.grid.kind in texts:
+        return node(a.Concat((left.scalar, right.scalar)), left, right)
+    return arithmetic("add", left, right)
+
+
+def later(term: Term, days: int) -> Term:
+    """Return a date ``days`` days later."""
+    return node(a.DateShift(term.scalar, days), term) if days else term
 
 
 def scale(term: Term, factor: Fraction) -> Term:
@@ -156,6 +171,11 @@ def fill(term: Term, value: Any) -> Term:
 def case(when: Term, then: Term, otherwise: Term) -> Term:
     """Return ``then`` where ``when`` holds, else ``otherwise``."""
     return node(a.Case(when.scalar, then.scalar, otherwise.scalar), when, then, otherwise)
+
+
+def only(term: Term, when: Term) -> Term:
+    """Return ``term`` where ``when`` holds, else missing."""
+    return node(a.Only(term.scalar, when.scalar), term, when)
 
 
 def is_in(term: Term, values: Iterable[Any]) -> Term:
