@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from cloister.errors import PlanError
@@ -222,15 +223,7 @@ def _measures(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Mea
 
 
 def _named(made: a.Measure, name: str) -> a.Measure:
-    match made:
-        case a.Count():
-            return a.Count(name, made.of)
-        case a.Sum():
-            return a.Sum(name, made.of)
-        case a.Mean():
-            return a.Mean(name, made.of)
-        case a.Gram():
-            return a.Gram(name, made.of)
+    return msgspec.structs.replace(made, name=name)
 
 
 def _column(columns: Mapping[str, Term], name: Any) -> Term:
