@@ -1,4 +1,4 @@
-"""Mock rows on this side: what the data card alone invents, with the handle's own filters and expressions applied.
+"""Mock rows on this side: what the data card alone invents, with the handle's own relations and expressions applied.
 
 This is for looking at and for rehearsing code that takes a DataFrame. It evaluates with pandas what the vault
 evaluates exactly, so values may differ in the last binary digit; mock values never carry a receipt.
@@ -6,10 +6,8 @@ evaluates exactly, so values may differ in the last binary digit; mock values ne
 
 from __future__ import annotations
 
-import datetime
-import operator
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,17 +16,16 @@ import pandas as pd
 from cloister.contract import mock
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.typing import chain
 from cloister.sandbox import dtypes, refuse, terms
+from cloister.sandbox.rehearse_scalars import holds, series, value
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
 _MAX_ROWS = 100_000
 _ENOUGH = 20
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-}  # fmt: skip
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
+_UNIT = "\x00unit"
+_AGGREGATES = {"count": "count", "sum": "sum", "min": "min", "max": "max", "mean": "mean", "any": "any", "all": "all",
+               "distinct": "nunique"}  # fmt: skip
 
 
 def table(rows: Rows, columns: Mapping[str, Term], n: int, seed: int) -> pd.DataFrame:
@@ -40,17 +37,9 @@ def table(rows: Rows, columns: Mapping[str, Term], n: int, seed: int) -> pd.Data
     if not isinstance(n, int | np.integer) or not 1 <= n <= _MAX_ROWS:
         raise PlanError("api.mock", f"a mock table has 1 to {_MAX_ROWS:,} rows")
     plain = isinstance(rows.relation, a.Table)
-    source = _source(rows, int(n) if plain else min(_MAX_ROWS, _ENOUGH * int(n) + 200), seed)
-    for node in chain(rows.relation):
-        if isinstance(node, a.Filter):
-            source = source[_series(node.where, source).astype(bool)]
-        elif isinstance(node, a.Derive):
-            source = source.assign(**{name: _series(scalar, source) for name, scalar in node.columns})
-        elif isinstance(node, a.Cap):
-            keys = [*rows.card.key, *node.by]
-            source = source[source.groupby(keys, observed=True).cumcount() < node.rows]
-    source = source.head(int(n))
-    found = {name: _typed(_series(term.scalar, source), term) for name, term in columns.items()}
+    size = int(n) if plain else min(_MAX_ROWS, _ENOUGH * int(n) + 200)
+    source = _Mock(rows, size, seed).of(rows.relation).head(int(n))
+    found = {name: _typed(series(term.scalar, source), term) for name, term in columns.items()}
     return pd.DataFrame(found, index=source.index).reset_index(drop=True)
 
 
@@ -68,14 +57,122 @@ def with_rows(rows: Rows, columns: Mapping[str, Term], name: str, words: dict[st
     return error
 
 
-def _source(rows: Rows, n: int, seed: int) -> pd.DataFrame:
-    data = mock.rows(rows.card, n, seed)
-    return pd.DataFrame(
-        {
-            column.name: _typed(pd.Series(data[column.name], dtype=object), terms.of_card(rows.card, column))
-            for column in rows.card.columns
+class _Mock:
+    """Relations over mock rows; a hidden column names the unit of every row."""
+
+    def __init__(self, rows: Rows, size: int, seed: int) -> None:
+        self._rows = rows
+        self._size = size
+        self._seed = seed
+
+    def of(self, node: a.Relation) -> pd.DataFrame:
+        """Return the mock rows of a relation."""
+        match node:
+            case a.Table():
+                return self._stored(node.name)
+            case a.Align():
+                return self._aligned(node)
+            case a.Stack():
+                return self._stacked(node)
+            case _:
+                return self._on(node, self.of(node.source))
+
+    def _on(self, node: Any, source: pd.DataFrame) -> pd.DataFrame:
+        match node:
+            case a.Filter():
+                return source[holds(node.where, source)]
+            case a.Derive():
+                return source.assign(**{name: series(scalar, source) for name, scalar in node.columns})
+            case a.Select():
+                return source[[_UNIT, *node.columns]]
+            case a.Cap():
+                return _capped(node, source)
+            case a.Split():
+                parts = source[_UNIT].map(lambda unit: _part(f"{node.salt}|{unit}", node.parts))
+                return source[parts.isin(node.take)]
+            case a.Lookup():
+                return self._looked_up(node, source)
+            case a.PerUnit():
+                return _per_unit(node, source)
+            case _:
+                return _along(node, source)
+
+    def _stored(self, name: str) -> pd.DataFrame:
+        card = self._rows.session.about.cards[name]
+        data = mock.rows(card, self._size, self._seed)
+        found = {
+            column.name: _typed(pd.Series(data[column.name], dtype=object), terms.of_card(card, column))
+            for column in card.columns
         }
+        unit = pd.Series([" ".join(map(str, key)) for key in zip(*(data[name] for name in card.key), strict=True)])
+        return pd.DataFrame({**found, _UNIT: unit if card.key else ""})
+
+    def _aligned(self, node: a.Align) -> pd.DataFrame:
+        left, right = self.of(node.left), self.of(node.right)
+        taken = pd.DataFrame({_UNIT: right[_UNIT], **{new: right[name] for name, new in node.columns}})
+        return left.merge(taken, how=node.how, on=_UNIT)
+
+    def _looked_up(self, node: a.Lookup, source: pd.DataFrame) -> pd.DataFrame:
+        if isinstance(node.rows, a.Reference):
+            stored = self._stored(node.rows.table)[[*node.rows.keys, *node.rows.columns]]
+            public = stored.drop_duplicates(list(node.rows.keys)).astype(object)
+            public.columns = pd.Index([*node.keys, *node.columns])
+        else:
+            lines = [[value(item, source) for item in row] for row in node.rows.rows]
+            public = pd.DataFrame(lines, columns=[*node.keys, *node.columns])
+        keys = list(node.keys)
+        wanted = source.astype({name: object for name in keys})
+        public = public.astype({name: object for name in keys})
+        found = wanted.merge(public, how="inner" if node.inner else "left", on=keys)
+        return found.assign(**{name: found[name].astype(source[name].dtype) for name in keys})
+
+    def _stacked(self, node: a.Stack) -> pd.DataFrame:
+        parts = [self.of(part) for part in node.sources]
+        if node.column is not None:
+            parts = [part.assign(**{node.column: label}) for part, label in zip(parts, node.labels, strict=True)]
+        together = pd.concat([part.astype(object) for part in parts], ignore_index=True)
+        # Some of every part is seen in a few rows.
+        order = np.concatenate([np.arange(len(part)) for part in parts])
+        return together.iloc[np.argsort(order, kind="stable")].infer_objects().reset_index(drop=True)
+
+
+def _capped(node: a.Cap, source: pd.DataFrame) -> pd.DataFrame:
+    keys = [_UNIT, *node.by]
+    kept = source[source.groupby(keys, observed=True, dropna=False).cumcount() < node.rows]
+    if node.groups is None:
+        return kept
+    pairs = kept[keys].drop_duplicates()
+    pairs = pairs[pairs.groupby(_UNIT).cumcount() < node.groups]
+    return kept.merge(pairs, on=keys)
+
+
+def _per_unit(node: a.PerUnit, source: pd.DataFrame) -> pd.DataFrame:
+    keys = [_UNIT, *node.by]
+    shown = source.assign(
+        **{item.name: series(item.of, source) if item.of is not None else 1 for item in node.measures}
     )
+    groups = shown.groupby(keys, observed=True, sort=False)
+    found = {item.name: groups[item.name].agg(_AGGREGATES[item.kind]) for item in node.measures}
+    return pd.DataFrame(found).reset_index()
+
+
+def _along(node: a.Window, source: pd.DataFrame) -> pd.DataFrame:
+    source = source.reset_index(drop=True)
+    ways = [way == "asc" for _, way in node.order]
+    ordered = source.sort_values([name for name, _ in node.order], ascending=ways, kind="stable") if ways else source
+    new: dict[str, pd.Series] = {}
+    keys = [ordered[_UNIT], *(ordered[name] for name in node.by)]
+    for item in node.functions:
+        if isinstance(item, a.RowNumber):
+            new[item.name] = ordered.groupby(keys, observed=True, dropna=False).cumcount() + 1
+            continue
+        groups = series(item.of, ordered).groupby(keys, observed=True, dropna=False)
+        new[item.name] = groups.shift(item.rows) if isinstance(item, a.Lag) else groups.cumsum().ffill()
+    return source.assign(**new)
+
+
+def _part(text: str, parts: int) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % parts
 
 
 def _typed(values: pd.Series, term: Term) -> pd.Series:
@@ -87,76 +184,6 @@ def _typed(values: pd.Series, term: Term) -> pd.Series:
         return pd.to_datetime(values).astype("datetime64[s]")
     if term.grid.kind in ("opaque", "text"):
         return values if pd.api.types.is_numeric_dtype(values.dtype) else values.astype(str)
+    if dtypes.of(term) == np.dtype("int64"):
+        return np.rint(values.astype(float)).astype("int64")
     return values.astype(dtypes.of(term))
-
-
-def _series(node: a.Scalar, source: pd.DataFrame) -> pd.Series:
-    found = _value(node, source)
-    return found if isinstance(found, pd.Series) else pd.Series(found, index=source.index)
-
-
-def _value(node: a.Scalar, source: pd.DataFrame) -> Any:
-    match node:
-        case a.Col():
-            found = source[node.name]
-            return found.astype(object) if isinstance(found.dtype, pd.CategoricalDtype) else found
-        case a.Number():
-            exact = Fraction(node.value)
-            return int(exact) if exact.denominator == 1 else float(exact)
-        case a.Text() | a.Boolean():
-            return node.value
-        case a.Date():
-            return pd.Timestamp(datetime.date.fromisoformat(node.value))
-        case a.Arithmetic():
-            found = _ARITHMETIC[node.kind](_number(node.left, source), _number(node.right, source))
-            return found.dt.days if isinstance(found, pd.Series) and found.dtype.kind == "m" else found
-        case a.Scale():
-            return _number(node.term, source) * float(Fraction(node.factor))
-        case a.Negate():
-            return -_number(node.term, source)
-        case a.Abs():
-            return abs(_number(node.term, source))
-        case a.Compare():
-            return _COMPARE[node.kind](_value(node.left, source), _value(node.right, source))
-        case a.And() | a.Or():
-            parts = [_series(term, source).fillna(False).astype(bool) for term in node.terms]
-            joined = parts[0]
-            for part in parts[1:]:
-                joined = joined & part if isinstance(node, a.And) else joined | part
-            return joined
-        case a.Not():
-            return ~_series(node.term, source).fillna(False).astype(bool)
-        case a.IsNull():
-            return _series(node.term, source).isna()
-        case a.Fill():
-            return _series(node.term, source).fillna(_value(node.value, source))
-        case a.Case():
-            when = _series(node.when, source).fillna(False).astype(bool)
-            return _series(node.then, source).where(when, _value(node.otherwise, source))
-        case a.IsIn():
-            return _series(node.term, source).isin([_value(value, source) for value in node.values])
-        case a.Clip():
-            return _clip(_number(node.term, source), node)
-        case a.Cut():
-            return _cut(_number(node.term, source), node)
-
-
-def _number(node: a.Scalar, source: pd.DataFrame) -> Any:
-    found = _value(node, source)
-    return found.astype("int64") if isinstance(found, pd.Series) and found.dtype == bool else found
-
-
-def _bound(text: str, *, date: bool) -> Any:
-    return pd.Timestamp(text) if date else float(Fraction(text))
-
-
-def _clip(values: pd.Series, node: a.Clip) -> pd.Series:
-    date = values.dtype.kind == "M"
-    return values.clip(_bound(node.low, date=date), _bound(node.high, date=date))
-
-
-def _cut(values: pd.Series, node: a.Cut) -> pd.Series:
-    date = values.dtype.kind == "M"
-    edges = [_bound(edge, date=date) for edge in node.edges]
-    names = [f"[{low}, {high})" for low, high in zip(node.edges, node.edges[1:], strict=False)]
-    return pd.cut(values, edges, right=False, labels=names).astype(object)
