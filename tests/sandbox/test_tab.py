@@ -46,13 +46,32 @@ def tab(visits: cl.Frame) -> Tab:
         ('visits.groupby(["age", "se', "sex"),
         ("visits.query('age > 3 and se", "sex"),
         ("visits.age.mean(eps", "epsilon="),
+        ("visits.date.dt.", "dayofyear"),
+        ("visits.sex.str.", "startswith"),
+        ("visits.sex.cat.", "categories"),
+        ("visits.date.dt.isocalendar().", "week"),
+        ('visits.groupby("patient_id").', "cumcount"),
+        ('visits.sort_values("date").groupby("patient_id").bmi.', "shift"),
+        ('visits.groupby("patient_id").cost.max().', "mean"),
+        ('visits.per_unit(n=("cost", "count")).', "n"),
+        ("visits.merge(visits.per_unit(n=('cost', 'count'))).", "n"),
+        ('visits.sort_values("', "date"),
     ],
 )
 def test_what_is_offered(tab: Tab, text: str, expected: str) -> None:
     assert expected in tab(text)
 
 
-@pytest.mark.parametrize("text", ["visits.age.mean().", "visits.count().", "visits.age.mean(", "visits.agg('mean')."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "visits.age.mean().",
+        "visits.count().",
+        "visits.age.mean(",
+        "visits.agg('mean').",
+        "visits.groupby('patient_id').cost.max().mean().",
+    ],
+)
 def test_completion_never_releases(tab: Tab, vault: world.Vault, text: str) -> None:
     tab(text)
     assert vault.releases() == []

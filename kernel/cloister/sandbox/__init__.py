@@ -90,7 +90,7 @@ def _teach_tab() -> None:
     if shell is not None:
         from cloister.sandbox.tab import teach  # noqa: PLC0415 (only in a notebook)
 
-        teach(shell.Completer, table)
+        teach(shell.Completer, table, concat, cut, split)
 
 
 _teach_tab()

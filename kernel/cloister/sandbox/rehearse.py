@@ -121,8 +121,8 @@ class _Mock:
             lines = [[value(item, source) for item in row] for row in node.rows.rows]
             public = pd.DataFrame(lines, columns=[*node.keys, *node.columns])
         keys = list(node.keys)
-        wanted = source.astype({name: object for name in keys})
-        public = public.astype({name: object for name in keys})
+        wanted = source.astype(dict.fromkeys(keys, object))
+        public = public.astype(dict.fromkeys(keys, object))
         found = wanted.merge(public, how="inner" if node.inner else "left", on=keys)
         return found.assign(**{name: found[name].astype(source[name].dtype) for name in keys})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cloister.contract.card import Column as CardColumn
 from cloister.plan import algebra as a
 from cloister.plan.typing import chain
 from cloister.sandbox import dtypes, html, literals
@@ -126,7 +127,7 @@ def frame_text(rows: Rows, columns: Mapping[str, Term]) -> str:
     kind = _WHERE_ROWS_ARE.get(rows.session.about.mode, "rows stay in the enclave")
     lines = [f"{rows_text(rows)}: {rows.card.title} ({kind})"]
     lines += [f"  {name:<{width}}  {dtypes.of(term)!s:<14}  {values_text(term)}" for name, term in columns.items()]
-    return "\n".join([*lines, f"  one {rows.card.unit} has at most {rows.card.rows_per_unit} rows"])
+    return "\n".join([*lines, f"  {_influence(rows)}"])
 
 
 def frame_html(rows: Rows, columns: Mapping[str, Term]) -> str:
@@ -134,7 +135,7 @@ def frame_html(rows: Rows, columns: Mapping[str, Term]) -> str:
     card = rows.card
     lines = []
     for name, term in columns.items():
-        declared = card.column(term.scalar.name) if isinstance(term.scalar, a.Col) else None
+        declared = _declared(rows, term)
         lines.append(
             [
                 html.strong(name),
@@ -146,7 +147,7 @@ def frame_html(rows: Rows, columns: Mapping[str, Term]) -> str:
         )
     mark = html.mark(rows.session.about.mode, rows.session.about.assurance)
     head = html.paragraph(html.strong(rows_text(rows)), html.text(card.title), mark)
-    foot = f"rows never leave; one {card.unit} has at most {card.rows_per_unit} rows; .mock(5) shows invented ones"
+    foot = f"rows never leave; {_influence(rows)}; .mock(5) shows invented ones"
     return html.block(head, html.table(["column", "dtype", "values", "tier", ""], lines), html.note(foot))
 
 
@@ -162,14 +163,32 @@ def gram_text(gram: Gram) -> str:
 
 def rows_text(rows: Rows) -> str:
     """Return which rows a handle stands for, in words."""
-    filters = sum(isinstance(node, a.Filter) for node in chain(rows.relation))
-    caps = sum(isinstance(node, a.Cap) for node in chain(rows.relation))
+    nodes = chain(rows.relation)
+    filters = sum(isinstance(node, a.Filter) for node in nodes)
     parts = [rows.card.name]
+    if rows.caption:
+        parts.append(rows.caption)
     if filters:
         parts.append(f"{filters} filter{'s' if filters > 1 else ''}")
-    if caps:
+    if any(isinstance(node, a.Cap) for node in nodes):
         parts.append("capped")
+    if any(isinstance(node, a.Split) for node in nodes):
+        parts.append("a part of the units")
     return ", ".join(parts)
+
+
+def _influence(rows: Rows) -> str:
+    """Return how much one unit can contribute, in words."""
+    most = rows.schema.rows
+    return f"one {rows.card.unit} has at most {most:,} row{'s' if most > 1 else ''}"
+
+
+def _declared(rows: Rows, term: Term) -> CardColumn | None:
+    """Return the card's column that a term shows as it is stored, if it does."""
+    if not isinstance(term.scalar, a.Col) or len(term.grid.uses) != 1:
+        return None
+    ((table, name),) = term.grid.uses
+    return rows.session.about.cards[table].column(name) if term.scalar.name.startswith(name) else None
 
 
 def values_text(term: Term) -> str:

@@ -18,9 +18,12 @@ import pandas as pd
 from cloister.errors import CloisterError
 from cloister.sandbox import session
 from cloister.sandbox.column import Column
+from cloister.sandbox.dates import Dates, IsoCalendar
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.group import GroupBy
 from cloister.sandbox.release import ReleasedFloat, ReleasedInt
+from cloister.sandbox.texts import Categories, Texts
+from cloister.sandbox.unit import UnitGroupBy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +32,27 @@ if TYPE_CHECKING:
 
 _FREE = {
     Frame: (
-        "assign", "cap", "copy", "drop", "dropna", "fillna", "filter", "groupby", "query", "rename", "select_dtypes",
+        "abs", "add_prefix", "add_suffix", "assign", "astype", "cap", "clip", "copy", "drop", "drop_duplicates",
+        "dropna", "eval", "fillna", "filter", "groupby", "isna", "join", "merge", "notna", "per_unit", "query",
+        "rename", "replace", "reset_index", "round", "select_dtypes", "sort_values", "where", "within",
     ),
-    Column: ("abs", "clip", "dropna", "fillna", "groupby", "isna", "notna"),
+    Column: (
+        "abs", "astype", "case_when", "clip", "combine_first", "dropna", "fillna", "groupby", "isna", "map", "mask",
+        "notna", "replace", "round", "to_frame", "where",
+    ),
+    UnitGroupBy: (
+        "agg", "all", "any", "count", "cumcount", "cumsum", "diff", "head", "max", "mean", "min", "nunique", "rank",
+        "shift", "size", "sum", "tail", "transform",
+    ),
+    Dates: ("day_name", "floor", "isocalendar", "month_name", "normalize", "to_period"),
+    Texts: (
+        "capitalize", "cat", "contains", "endswith", "len", "lower", "removeprefix", "replace", "slice", "startswith",
+        "strip", "upper",
+    ),
+    Categories: ("remove_categories", "rename_categories", "set_categories"),
 }  # fmt: skip
 _QUICK = ("copy", "groupby", "head", "reset_index", "round", "set_index", "sort_index", "sort_values", "tail")
-_METHODS = "groupby|query|drop|dropna|filter|value_counts"
+_METHODS = "groupby|query|drop|dropna|filter|value_counts|sort_values|within|merge|per_unit|drop_duplicates"
 _CLOSED = r"""(?:[^"'()]|"[^"]*"|'[^']*')*"""
 _TABLE = re.compile(r"\btable\(\s*[\"']([\w.]*)$")
 _COLUMN = re.compile(rf"(\w+)\.(?:{_METHODS})\({_CLOSED}[\"'](?:[^\"']*[^\w\"'])?(\w*)$")
@@ -56,8 +74,8 @@ def teach(completer: IPCompleter, *free: Callable[..., Any]) -> None:
     rows = {getattr(kind, name) for kind, names in _FREE.items() for name in names}
     quick = {getattr(kind, name) for kind in (pd.DataFrame, pd.Series) for name in _QUICK if hasattr(kind, name)}
     completer.policy_overrides = {
-        "allowed_getattr": policy.allowed_getattr | {Frame, Column, GroupBy, ReleasedFloat, ReleasedInt},
-        "allowed_getitem": policy.allowed_getitem | {Frame, GroupBy},
+        "allowed_getattr": policy.allowed_getattr | {*_FREE, GroupBy, ReleasedFloat, ReleasedInt, IsoCalendar},
+        "allowed_getitem": policy.allowed_getitem | {Frame, GroupBy, UnitGroupBy, Texts},
         "allowed_operations": policy.allowed_operations | {Column},
         "allowed_calls": policy.allowed_calls | rows | quick | set(free),
         **completer.policy_overrides,
