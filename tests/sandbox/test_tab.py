@@ -53,8 +53,6 @@ def tab(visits: cl.Frame) -> Tab:
         ('visits.groupby("patient_id").', "cumcount"),
         ('visits.sort_values("date").groupby("patient_id").bmi.', "shift"),
         ('visits.groupby("patient_id").cost.max().', "mean"),
-        ('visits.per_unit(n=("cost", "count")).', "n"),
-        ("visits.merge(visits.per_unit(n=('cost', 'count'))).", "n"),
         ('visits.sort_values("', "date"),
     ],
 )

@@ -42,7 +42,7 @@ def refine(fact: Fact, wish: Precision) -> Any:
             nearest=("m.release.refine(share=0.04)", "m.release.refine(epsilon=0.5)", "m.release.refine(within=0.1)"),
         )
     session, ask = fact.ask.rows.session, fact.ask
-    account = session.account(ask.rows.card)
+    account = session.tightest(ask.rows.tables)
     whole = Fraction(session.plan_of(ask, wish).rho)
     paid = sum((Fraction(part.plan.rho) for part in fact.parts), Fraction(0))
     if whole <= paid:
@@ -61,7 +61,7 @@ def _combined(session: Any, fact: Fact, plan: a.VectorSum) -> Answer:
     cards, parts = session.about.cards, (*fact.parts, *new.parts)
     raw, sigmas = combine.combine(plan, cards, [part.answered for part in parts])
     rho = fact.rho + new.rho
-    account = session.account(fact.ask.rows.card)
+    account = session.tightest(fact.ask.rows.tables)
     whole = dataclasses.replace(
         new, rho=rho, epsilon=account.epsilon_of(rho), share=account.share_of(rho), parts=parts, paid=new.share
     )

@@ -21,8 +21,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.codec import MAX_GRAM
 from cloister.plan.rules import children
-from cloister.plan.typing import chain
-from cloister.sandbox import literals, refuse, terms
+from cloister.sandbox import literals, refuse, terms, widen
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
@@ -145,11 +144,11 @@ def gappy(rows: Rows, term: Term) -> bool:
     if not term.grid.nullable:
         return False
     there: set[a.Scalar] = set()
-    for node in chain(rows.relation):
+    for node in widen.same_columns(rows.relation):
         if isinstance(node, a.Filter):
             parts = node.where.terms if isinstance(node.where, a.And) else (node.where,)
             there |= {part.term.term for part in parts if isinstance(part, a.Not) and isinstance(part.term, a.IsNull)}
-    nullable = {column.name for column in rows.card.columns if column.nullable}
+    nullable = {name for name, grid in rows.schema.columns.items() if grid.nullable}
 
     def present(node: a.Scalar) -> bool:
         match node:

@@ -10,8 +10,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from cloister.plan import algebra as a
-from cloister.plan.typing import chain
 from cloister.sandbox import literals, render, ridge
 from cloister.sandbox.gram import Gram
 from cloister.sandbox.learn import document as d
@@ -105,9 +103,8 @@ def fit(gram: Gram, made: Made) -> d.Document:
 
 
 def rows_per_unit(rows: Rows) -> int:
-    """Return how many rows of one unit there can be: what the card declares, or a smaller cap."""
-    caps = [node.rows for node in chain(rows.relation) if isinstance(node, a.Cap) and not node.by]
-    return max(1, min([rows.card.rows_per_unit, *caps]))
+    """Return how many rows of one unit there can be: what the cards declare, or a smaller cap."""
+    return rows.schema.rows
 
 
 def round_off(values: np.ndarray, errors: np.ndarray, steps: list[Fraction], reaches: list[float]) -> list[Fraction]:
