@@ -185,5 +185,5 @@ def _typed(values: pd.Series, term: Term) -> pd.Series:
     if term.grid.kind in ("opaque", "text"):
         return values if pd.api.types.is_numeric_dtype(values.dtype) else values.astype(str)
     if dtypes.of(term) == np.dtype("int64"):
-        return np.rint(values.astype(float)).astype("int64")
+        return values.astype(float).round().astype("int64")
     return values.astype(dtypes.of(term))

@@ -113,11 +113,11 @@ def _number_node(node: Any, source: pd.DataFrame) -> Any:
 def _date_node(node: Any, source: pd.DataFrame) -> Any:
     dates = pd.to_datetime(series(node.term, source))
     match node:
+        case a.DatePart(part="week"):
+            return dates.dt.isocalendar().week.astype(float)
         case a.DatePart():
-            parts = {"week": lambda: dates.dt.isocalendar().week, "weekday": lambda: dates.dt.day_of_week}
-            parts["dayofyear"] = lambda: dates.dt.day_of_year
-            found = parts.get(node.part, lambda: getattr(dates.dt, node.part))()
-            return found.astype(float)
+            name = {"weekday": "day_of_week", "dayofyear": "day_of_year"}.get(node.part, node.part)
+            return getattr(dates.dt, name).astype(float)
         case a.DateFloor():
             return dates.dt.to_period(_PERIODS[node.unit]).dt.start_time
         case _:
@@ -126,32 +126,35 @@ def _date_node(node: Any, source: pd.DataFrame) -> Any:
 
 def _text_node(node: Any, source: pd.DataFrame) -> Any:
     if isinstance(node, a.Concat):
-        texts = [series(term, source).astype(object) for term in node.terms]
-        return functools.reduce(operator.add, texts)
+        return functools.reduce(operator.add, (series(term, source).astype(object) for term in node.terms))
     texts = series(node.term, source).astype(object)
+    if isinstance(node, a.Matches):
+        test = {"starts_with": str.startswith, "ends_with": str.endswith, "contains": str.__contains__}[node.kind]
+        return texts.map(lambda text: isinstance(text, str) and bool(test(text, node.text))).astype(bool)
+    if isinstance(node, a.Parse):
+        return _parsed(texts, node)
+    found = texts.map(lambda text: _changed(node, text), na_action="ignore")
+    return found.astype(float) if isinstance(node, a.Length) else found
+
+
+def _changed(node: Any, text: str) -> Any:
     match node:
-        case a.Matches():
-            test = {"starts_with": str.startswith, "ends_with": str.endswith, "contains": str.__contains__}[node.kind]
-            return texts.map(lambda text: isinstance(text, str) and bool(test(text, node.text))).astype(bool)
         case a.Letters():
-            change: Callable[[str], Any] = {"lower": str.lower, "upper": str.upper, "strip": str.strip}[node.kind]
+            return {"lower": text.lower, "upper": text.upper, "strip": text.strip}[node.kind]()
         case a.Length():
-            return texts.map(len, na_action="ignore").astype(float)
+            return len(text)
         case a.Slice():
-            change = lambda text: text[node.start : node.stop]  # noqa: E731
+            return text[node.start : node.stop]
         case a.Replace():
-            change = lambda text: text.replace(node.old, node.new)  # noqa: E731
-        case a.Recode():
-            change = lambda text: text if text in node.labels else OTHER  # noqa: E731
+            return text.replace(node.old, node.new)
         case _:
-            return _parsed(texts, node)
-    return texts.map(change, na_action="ignore")
+            return text if text in node.labels else OTHER
 
 
 def _parsed(texts: pd.Series, node: a.Parse) -> pd.Series:
-    step = float(Fraction(node.step))
+    step, low, high = (float(Fraction(part)) for part in (node.step, node.low, node.high))
     numbers = texts.map(lambda text: float(text) if isinstance(text, str) and _PARSED.fullmatch(text) else np.nan)
-    return (np.floor(numbers.astype(float) / step) * step).clip(float(Fraction(node.low)), float(Fraction(node.high)))
+    return (numbers.astype(float) // step * step).clip(low, high)
 
 
 def _limited(node: a.Clip | a.Cut, values: pd.Series) -> pd.Series:
