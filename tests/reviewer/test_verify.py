@@ -886,3 +886,25 @@ def test_another_file_is_another_run(change: str) -> None:
     else:
         cells[1]["outputs"][0]["metadata"]["cloister"]["put"] = ["regions.csv"]
     assert "not a fresh run" in check(notebook).run
+
+
+def test_a_refined_value_rests_on_two_receipts(story: Story) -> None:
+    """1003 with sigma 4, then 1017 with sigma 2: the combined 1014 is in no receipt, and accounted for by both."""
+    world = story.world
+    source = "v.count().release.refine(share=0.1)"
+    world.ran(source)
+    second = world.receipt(source, (1017,), sigma=2.0)
+    second = world.renamed(second, plan={**second.plan, "draw": 1})
+    chip = world.chip(world.facts(story.count, recalled=True), world.facts(second))
+    story.plain["cells"].append(code_cell(source, result("1014"), chip))
+
+    def numbers(*receipts: Any) -> tuple[int, set[str]]:
+        report = check(story.notebook(receipts=[world.sign(receipt) for receipt in (*receipts, story.means)]))
+        return report.counts.numbers_unaccounted, {finding.code for finding in report.findings}
+
+    unaccounted, codes = numbers(story.count, second)
+    assert (unaccounted, "number.refined" in codes) == (0, True)
+    alone = world.renamed(second, plan={**second.plan, "draw": 0})
+    unaccounted, codes = numbers(story.count, alone)
+    assert unaccounted >= 1, "two answers of one draw are no refinement"
+    assert "number.refined" not in codes

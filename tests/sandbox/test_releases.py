@@ -98,6 +98,16 @@ def test_within_reaches_the_half_width(visits: cl.Frame, vault: world.Vault) -> 
     assert (m.high - m.low) / 2 <= 5.2
 
 
+def test_within_of_a_mean_says_what_knowing_the_rows_would_cost(visits: cl.Frame, vault: world.Vault) -> None:
+    with pytest.raises(CloisterError) as caught:
+        visits.age.mean(within=5)
+    assert caught.value.code == "api.within"
+    assert "2 % of your budget for a count to within" in caught.value.next_step
+    assert not vault.releases()
+    told = visits.age.count()
+    assert visits.age.mean(within=5, n=told).release.epsilon > 0, "a released count is what is meant"
+
+
 def test_a_price_spends_nothing_and_comes_true(visits: cl.Frame, vault: world.Vault) -> None:
     cost = visits.groupby("sex").size.cost(epsilon=0.3)
     assert not vault.releases()

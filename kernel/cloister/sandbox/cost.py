@@ -12,6 +12,8 @@ from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
 
 WITHOUT_N = 1_000
+# Measures that divide by how many rows there are.
+_OVER_ROWS = frozenset({"mean", "ratio", "variance", "std", "covariance", "correlation"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,9 @@ def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dic
 
 def needs_n(layout: Layout) -> bool:
     """Return whether an expected error depends on how many rows there are."""
-    return any(measure.kind == "mean" for measure in layout.measures)
+    return any(
+        measure.kind not in {"count", "sum", "gram", "units", "clipped", "capped"} for measure in layout.measures
+    )
 
 
 def check_n(value: Any) -> float | None:

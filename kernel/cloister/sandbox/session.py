@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
@@ -222,7 +223,7 @@ class Session:
             plan = ask.plan(precision.text(rho))
             found = layout(plan, self.about.cards)
             if cost.needs_n(found) and wish.n is None:
-                raise refuse_within()
+                raise refuse_within(self._count_price(ask, account))
             return max(cost.expected_errors(found, _errors(self._priced(plan)), cost.check_n(wish.n)).values())
 
         plan = ask.plan(precision.text(wish.rho(account, stderr_at)))
@@ -231,18 +232,26 @@ class Session:
         layout(plan, self.about.cards)
         return plan
 
+    def _count_price(self, ask: Ask[Any], account: Account) -> str:
+        """Return what it would cost to know how many rows there are, in words."""
+        rho = Fraction(account.default_rho)
+        plan = dataclasses.replace(ask, measures=(algebra.Count("n"),)).plan(precision.text(rho))
+        error = max(_errors(self._priced(plan)))
+        return f"{100 * account.share_of(rho):.2g} % of your budget for a count to within {1.96 * error:.3g} rows"
+
     def _priced(self, plan: algebra.VectorSum) -> Priced:
         return _convert(self._peer.request("price", codec.encode(plan)), Priced)
 
 
-def refuse_within() -> CloisterError:
-    """Return the refusal of ``within=`` for a mean of unknown size."""
+def refuse_within(price: str) -> CloisterError:
+    """Return the refusal of ``within=`` for a ratio over unknown many rows; ``price`` is what a count would cost."""
     from cloister.errors import PlanError  # noqa: PLC0415 (only on a mistake)
 
     return PlanError(
         "api.within",
-        "how precise a mean is depends on how many rows there are, and that is not public",
-        nearest=("visits.bmi.mean(within=0.1, n=20_000)", "visits.bmi.count()  # tells n, at a price"),
+        "how precise a mean, ratio or variance is depends on how many rows there are, and that is not public",
+        next_step=f"say n=, the rows you expect or a count you have released; releasing one costs {price}",
+        nearest=("visits.bmi.mean(within=0.1, n=20_000)", "visits.bmi.mean(within=0.1, n=visits.bmi.count())"),
     )
 
 
