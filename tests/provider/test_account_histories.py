@@ -19,6 +19,7 @@ import pytest
 
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage
+from cloister.provider import accounts
 from cloister.provider.accounts import Accounts, Booking, Granted
 from cloister.receipt.ledger import Entry
 
@@ -131,6 +132,26 @@ def test_no_concurrent_history_passes_a_limit(tmp_path: Path, seed: int) -> None
     allowed = {"ok", "budget.exhausted", "budget.delta", "limit.analyst"}
     assert {status for statuses in outcomes.values() for status in statuses} <= allowed
     assert any(status != "ok" for statuses in outcomes.values() for status in statuses), "never near exhaustion"
+    book.accounts.close()
+
+
+@pytest.mark.parametrize("forgotten", ["budget.exhausted", "budget.delta", "limit.analyst"])
+def test_the_model_notices_an_account_that_forgets_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    real = accounts._refusal
+
+    def forgetful(*arguments: object) -> str:
+        found = real(*arguments)  # type: ignore[arg-type]
+        return "" if found == forgotten else found
+
+    monkeypatch.setattr(accounts, "_refusal", forgetful)
+    rng, book = random.Random(1), Book(tmp_path / "accounts.sqlite")
+    for number in range(160):
+        book.append(random_entry(rng, str(number)))
+    with pytest.raises(AssertionError):
+        for population in POPULATIONS:
+            check_account(book, population)
     book.accounts.close()
 
 

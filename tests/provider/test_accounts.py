@@ -82,6 +82,7 @@ def check_whole(accounts: Accounts, population: str = "people") -> tuple[str, ..
     assert tip.size == len(entries)
     assert tip.spent == sum((Fraction(one.rho) for one in entries), Fraction(0))
     assert tip.contract_spent == tip.spent
+    assert tip.delta.spent == sum((Fraction(one.delta) for one in entries), Fraction(0)) == tip.delta.contract_spent
     assert tip.root == log.root_text(log.root([log.leaf_hash(body) for body in accounts.entries(population)]))
     assert len({one.charge_id for one in entries}) == len(entries) == tip.used.releases
     assert tip.used == Used(len(entries), *(len(entries) * each for each in msgspec.structs.astuple(USAGE)))
@@ -166,10 +167,10 @@ WORKER = """
 
     path, vault, epoch, name, rho = sys.argv[1:]
     accounts = Accounts(Path(path), busy_ms=20000)
-    granted = Granted(Fraction(1), Fraction(1), Limits(10**6, 10**9, 10**9, 10**6))
+    granted = Granted(Fraction(1), Fraction(1), Limits(10**6, 10**9, 10**9, 10**6), Fraction(1), Fraction(1))
     print("ready", flush=True)
     for number in range(10**6):
-        entry = Entry(f"{name}-{number}", "people", "CONTRACT", "did:key:ana", rho, "0", "sha256:plan",
+        entry = Entry(f"{name}-{number}", "people", "CONTRACT", "did:key:ana", rho, "1/1000000007", "sha256:plan",
                       Usage(1000, 5, 1))
         booking = accounts.append(entry, granted, vault_id=vault, epoch=int(epoch), time="2026-06-01T00:00:00Z")
         if booking.status != "ok":
@@ -180,6 +181,11 @@ WORKER = """
         assert booking.status == "ok"
         print(f"settled {name}-{number}", flush=True)
 """.replace("CONTRACT", CONTRACT)
+
+
+def retried(name: str) -> Entry:
+    """Return the entry that a worker charged, delta included."""
+    return msgspec.structs.replace(entry(name, "1/100000"), delta="1/1000000007")
 
 
 def start_worker(path, book, name, rho):
@@ -212,7 +218,7 @@ def test_kill_9_loses_nothing_acknowledged_and_charges_nothing_twice(book, path)
         # A retry of the last charge, known or not, leads to exactly one entry.
         last = [name for name in acknowledged if name.startswith("life")][-1:]
         for name in last:
-            assert book.append(entry(name, "1/100000")).status == "ok"
+            assert book.append(retried(name)).status == "ok"
     charged = check_whole(book.accounts)
     missing = {name for name in acknowledged if name.startswith("life")} - set(charged)
     assert not missing
@@ -220,7 +226,7 @@ def test_kill_9_loses_nothing_acknowledged_and_charges_nothing_twice(book, path)
     for index, word in enumerate(acknowledged):
         if word == "settled":
             name = acknowledged[index + 1]
-            assert book.append(entry(name, "1/100000")).sealed == f"receipt {name.split('-')[1]}"
+            assert book.append(retried(name)).sealed == f"receipt {name.split('-')[1]}"
 
 
 # A disk that fails -----------------------------------------------------------------------------------

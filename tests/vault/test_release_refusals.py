@@ -291,3 +291,61 @@ def test_a_table_without_a_unit_releases_nothing(quiet_world: World) -> None:
     with pytest.raises(CloisterError) as caught:
         authorise(codec.decode(numbered(1)), context(quiet_world), terms)
     assert caught.value.code == "plan.unit"
+
+
+# The screened regime ---------------------------------------------------------------------------------
+
+
+def screened(world: World, regime: str = "screened") -> Any:
+    return world.state(world.sign(world.contract(regime=regime)))
+
+
+def test_under_the_screened_regime_every_plan_gets_one_refusal(quiet_world: World) -> None:
+    """Good and bad plans, every analyst, priced or released: one code, and nothing is asked of a broker."""
+    state, transport = screened(quiet_world)
+    plans = (numbered(1), plan(a.Gram("g", (a.Col("age"),))), plan(a.Count("n", GENOME)), plan(rho="1000"))
+    errors = [refused(quiet_world, document, state).to_dict() for document in plans]
+    errors.append(refused(quiet_world, numbered(1), state, analyst="did:key:stranger").to_dict())
+    for document in plans:
+        with pytest.raises(CloisterError) as caught:
+            ConfidentialVault(state).operations()["price"](context(quiet_world), Request(1, "price", document))
+        errors.append(caught.value.to_dict())
+    assert all(error == errors[0] for error in errors)
+    assert errors[0]["code"] == "contract.screened"
+    assert "/v1/append" not in transport.posts
+
+
+def test_the_account_says_what_the_guarantee_excludes(quiet_world: World) -> None:
+    for regime, said in (("screened", "screened"), ("dp", None)):
+        state, _ = screened(quiet_world, regime)
+        told = ConfidentialVault(state).operations()["budget"](context(quiet_world), Request(1, "budget")).result
+        flags = {limit.get("excludes") for limit in told["limits"] if limit["name"] == "privacy"}
+        assert flags == {said}
+
+
+def test_a_broker_charges_nothing_under_it_whatever_the_vault_does(quiet_world: World) -> None:
+    """A vault that lets a plan through gets no charge, and a receipt of such a contract is not believed."""
+    from cloister.receipt import chain
+    from cloister.vault import charge as charging
+    from cloister.vault.question import prepare
+
+    state, _ = screened(quiet_world)
+    size = quiet_world.anna_broker.tip(quiet_world.card.population).size
+    lenient = msgspec.structs.replace(state.terms.contract, regime="dp")
+    terms = msgspec.structs.replace(state.terms, contract=lenient)
+    question = prepare(numbered(1), context(quiet_world), terms)
+    with pytest.raises(ContractError) as caught:
+        charging.charge(state.brokers, question, quiet_world.analyst.did, terms)
+    assert caught.value.code == "contract.screened"
+    assert quiet_world.anna_broker.tip(quiet_world.card.population).size == size
+    good, _ = screened(quiet_world, "dp")
+    answer = release(good, context(quiet_world), numbered(1))
+    admissions = {
+        chain.admission_digest(item): chain.open_admission(item, good.terms.contract, good.terms.digest)
+        for item in answer.admissions
+    }
+    other = msgspec.structs.replace(good.terms.contract, regime="screened")
+    chain.open_receipt(answer.envelope, admissions, good.terms.contract, good.terms.digest)
+    with pytest.raises(CloisterError) as caught:
+        chain.open_receipt(answer.envelope, admissions, other, good.terms.digest)
+    assert caught.value.code == "receipt.regime"

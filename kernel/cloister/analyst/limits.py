@@ -116,6 +116,8 @@ def _privacy(limit: Mapping[str, Any], contract: Contract | None) -> Limit:
         epsilons = (float(epsilon_of_rho(rho, delta)) for rho in (mine, granted))
         spent, most = (f"{epsilon:.3g}" for epsilon in epsilons)
         words += f" (epsilon {spent} of {most} at delta {_delta_of(terms)})"
+    if excluded := limit.get("excludes"):
+        words += f"; the formal guarantee excludes: {excluded}"
     if shared or everyone != mine:
         words += f"; everyone together {percent(parts[1])}"
     return Limit("privacy", population, max(parts), words)

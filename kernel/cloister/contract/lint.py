@@ -180,6 +180,13 @@ def _shares(contract: Contract) -> Iterator[Finding]:
 
 
 def _frame(contract: Contract) -> Iterator[Finding]:
+    if contract.regime == "screened":
+        yield warning(
+            "contract.screened",
+            "regime",
+            "the formal guarantee excludes this regime, and this version refuses every plan under it",
+            'regime = "dp"',
+        )
     if not contract.purposes or not contract.operations:
         yield error("contract.purposes", "purposes", "no purpose or no operation", "name what is allowed")
     yield from _limits(contract)

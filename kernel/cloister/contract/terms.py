@@ -83,7 +83,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The terms. Times are RFC 3339 in UTC; ``policies`` maps a party's name to its policy digest."""
+    """The terms. Times are RFC 3339 in UTC; ``policies`` maps a party's name to its policy digest.
+
+    Regime ``dp`` is what the guarantee is about. ``screened`` stands outside it: its releases would follow disclosure
+    rules instead of noise. This version has no such rules and refuses every plan under it.
+    """
 
     name: str
     title: str
@@ -92,7 +96,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tables: tuple[TableTerms, ...]
     purposes: tuple[str, ...]
     operations: tuple[Literal["aggregate", "model"], ...]
-    regime: Literal["dp"]
+    regime: Literal["dp", "screened"]
     budgets: tuple[Budget, ...]
     analyst_limits: tuple[AnalystLimit, ...]
     limits: Limits

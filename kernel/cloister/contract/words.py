@@ -42,6 +42,8 @@ def _lines(contract: Contract) -> Iterator[str]:
     yield f"For: {_and(contract.purposes)}. Nothing else."
     allowed = _and([_OPERATIONS[operation] for operation in contract.operations])
     yield f"Allowed: {allowed}. Rows never leave the enclave."
+    if contract.regime == "screened":
+        yield "Regime SCREENED: the formal guarantee excludes what is released under this contract."
     for budget in contract.budgets:
         yield (
             f"Privacy of {budget.population}: all releases together stay within epsilon {budget.epsilon} "

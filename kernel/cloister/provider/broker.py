@@ -102,6 +102,8 @@ class Broker:
         entry = request.entry
 
         def book(known: Registered) -> LedgerReply:
+            if known.contract.regime == "screened":
+                return self._refusal("append", request, "contract.screened", "nothing is charged under this regime")
             granted = self._granted(known.contract, entry.population, entry.analyst)
             if granted is None:
                 return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)

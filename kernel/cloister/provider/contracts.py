@@ -53,6 +53,7 @@ class Terms(msgspec.Struct, frozen=True):
     accept_simulated: bool = False
     share_releases: bool = False
     delta_keys: str = "0"
+    regime: Literal["dp", "screened"] = "dp"
 
 
 def draft(
@@ -96,7 +97,7 @@ def draft(
         ),
         purposes=tuple(purposes) or tuple(sorted(common)),
         operations=terms.operations,
-        regime="dp",
+        regime=terms.regime,
         budgets=tuple(
             Budget(population, broker, terms.epsilon, terms.delta, terms.default_share, terms.delta_keys)
             for broker, population in accounts

@@ -111,6 +111,8 @@ def open_receipt(
     vault_id = vaults.pop()
     # 2. That vault signed it.
     receipt = _open(document, RECEIPT_TYPE, vault_id, Receipt, "receipt.forged")
+    if contract.regime != "dp":
+        raise TrustError("receipt.regime", "a receipt under a regime that releases nothing", clause="regime")
     # 3. Under this contract, for an analyst and a purpose the contract names, within its validity.
     if receipt.contract != contract_digest:
         raise TrustError("receipt.contract", "a receipt of another contract", next_step=_RECONNECT)

@@ -155,6 +155,8 @@ def _privacy(session: Session, limit: dict[str, Any]) -> Limit:
     if account is not None:
         epsilons = f"epsilon {account.epsilon_of(spent):.3g} of {account.epsilon_of(mine):.3g}"
         words += f" ({epsilons} at delta {account.shown_delta})"
+    if excluded := limit.get("excludes"):
+        words += f"; the formal guarantee excludes: {excluded}"
     if mine != all_of_it:
         words += f"; everyone together {render.percent(_part(everyone, all_of_it))}"
     return Limit("privacy", about, max(_part(spent, mine), _part(everyone, all_of_it)), words)

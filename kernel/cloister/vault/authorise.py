@@ -19,6 +19,7 @@ from cloister.errors import ContractError, PlanError
 from cloister.plan import algebra
 from cloister.plan.link import Context
 from cloister.vault.config import Terms
+from cloister.vault.statuses import screened_error
 
 _APPROVAL_TIER = 4
 _ASK_PROVIDER = "Ask the provider for a contract that allows it."
@@ -37,10 +38,13 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
     """Return what the plan may read.
 
     Raises:
-        ContractError: Analyst, purpose, operation, tier, grade or placement is outside the contract.
+        ContractError: Analyst, purpose, operation, tier, grade or placement is outside the contract, or its regime is
+            screened.
         PlanError: ``plan.table``: a table the contract does not name.
     """
     contract = terms.contract
+    if contract.regime == "screened":
+        raise screened_error()
     if context.analyst not in {party.did for party in contract.parties if party.role == "analyst"}:
         raise ContractError(
             "contract.analyst",

@@ -39,7 +39,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
     Raises:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
             ``limit.compute``, ``limit.models``.
-        ContractError: ``contract.unknown``, ``contract.inactive``.
+        ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
     """
@@ -51,6 +51,8 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     status = reply.status
     if status in {"budget.exhausted", "budget.delta", "limit.analyst", *_COUNTS}:
         return _budget(reply)
+    if status == "contract.screened":
+        return screened_error()
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(
             status,
@@ -99,6 +101,16 @@ def _budget(reply: LedgerReply) -> BudgetError:
         spent, limit = min(zip((whole, mine), limits, strict=True), key=lambda pair: pair[1] - pair[0])
         return delta_error(reply.population, spent, limit)
     return limit_error(reply.status.removeprefix("limit."), reply.limits, reply.used)
+
+
+def screened_error() -> ContractError:
+    """Return the one refusal of every plan under the screened regime."""
+    return ContractError(
+        "contract.screened",
+        "the contract's regime is screened, and no plan is released under it",
+        clause="regime: screened, which the formal guarantee excludes",
+        next_step="Ask the data provider for a contract of the regime dp.",
+    )
 
 
 def limit_error(name: str, limits: Limits, used: Used) -> BudgetError:
