@@ -98,6 +98,7 @@ def document() -> str:
             words = {
                 "f": "visits",
                 "num": "age",
+                "num2": "bmi",
                 "cat": "sex",
                 "val": "F",
                 "c": "visits.age",

@@ -17,14 +17,16 @@ from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
 from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.functions import case, crosstab, parse, recode, where
+from cloister.sandbox.functions import case, parse, recode, where
 from cloister.sandbox.gram import Gram, gram
 from cloister.sandbox.numeric import ratio
+from cloister.sandbox.ratios import ratio_of_sums, weighted_mean
 from cloister.sandbox.rehearsal import Rehearsal
 from cloister.sandbox.rehearsal import rehearsal as rehearse_price
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
 from cloister.sandbox.stacking import concat, split, train_test_split
+from cloister.sandbox.tables import crosstab
 
 __all__ = [
     "CloisterError",
@@ -40,12 +42,14 @@ __all__ = [
     "gram",
     "parse",
     "ratio",
+    "ratio_of_sums",
     "recode",
     "rehearsal",
     "split",
     "table",
     "tables",
     "train_test_split",
+    "weighted_mean",
     "where",
 ]
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
+from cloister.contract.card import Card
 from cloister.plan import algebra
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout
-from cloister.plan.shape import Shaped, ShapedMeasure
+from cloister.plan.shape import COUNTED, Shaped, ShapedMeasure, shape
 from cloister.sandbox.terms import Term
 
 PARTS = ("value", "stderr", "low", "high", "unreliable")
+Shown = str | tuple[str, ...]
+"""A measure by name, or how a value is computed from several: ``("sem", std, count)``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Fact:
     parts: tuple[Part, ...] = ()
     ask: Any = None
     paid: float | None = None
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,38 +67,68 @@ class Answer:
     fact: Fact
     keys: tuple[tuple[str, Term], ...]
 
+    raw: tuple[int, ...]
+    sigmas: tuple[float, ...]
+    cards: Mapping[str, Card]
+
     def measure(self, name: str) -> ShapedMeasure:
-        """Return one measure by its name in the plan."""
+        """Return one measure by its name in the plan; a quantile of several by name and level."""
         return next(found for found in self.shaped.measures if found.name == name)
 
     def index(self) -> Any:
         """Return the cells as pandas names them: a category, or a product of the keys."""
-        levels = [_level(name, term, key.labels) for (name, term), key in zip(self.keys, self.shaped.keys, strict=True)]
+        levels = [self.level(position) for position in range(len(self.keys))]
         if len(levels) == 1:
             return levels[0]
         return pd.MultiIndex.from_product(levels, names=[name for name, _ in self.keys])
 
-    def scalar(self, name: str) -> Any:
+    def level(self, position: int) -> Any:
+        """Return the values of one key as pandas shows them."""
+        name, term = self.keys[position]
+        return _level(name, term, self.shaped.keys[position].labels)
+
+    def margin(self, kept: Sequence[int]) -> Answer:
+        """Return the answer over some of the keys only: the released integers of the other keys' cells added up.
+
+        Post-processing, so free. The noise of a sum of k cells is that of one cell times the root of k.
+        """
+        keys = self.shaped.keys
+        sizes = [len(key.labels) for key in keys]
+        gone = tuple(position for position in range(len(keys)) if position not in kept)
+        # Whole numbers of Python: sums of cells need not fit 64 bits.
+        numbers = np.array(self.raw, dtype=object).reshape(*sizes, self.layout.width).sum(axis=gone)
+        grown = math.sqrt(math.prod(sizes[position] for position in gone))
+        plan = msgspec.structs.replace(self.fact.plan, keys=tuple(self.fact.plan.keys[position] for position in kept))
+        held = [keys[position] for position in kept]
+        frame = msgspec.structs.replace(self.layout, keys=tuple(held), cells=math.prod(len(key.labels) for key in held))
+        raw, sigmas = [int(value) for value in numbers.reshape(-1)], [sigma * grown for sigma in self.sigmas]
+        shaped = shape(plan, self.cards, raw, sigmas)
+        return dataclasses.replace(
+            self, shaped=shaped, layout=frame, keys=tuple(self.keys[position] for position in kept), raw=tuple(raw),
+            sigmas=tuple(sigmas),
+        )  # fmt: skip
+
+    def scalar(self, name: Shown) -> Any:
         """Return the only value of a measure as a number that carries its release."""
         from cloister.sandbox import release  # noqa: PLC0415 (release builds on answers)
 
         return release.number(self._parts(name), self.fact)
 
-    def series(self, name: str, label: Any) -> Any:
+    def series(self, name: Shown, label: Any) -> Any:
         """Return a measure over the cells."""
-        return self._bind(lambda values: pd.Series(values[name], self.index(), name=label), [name])
+        return self.bind(lambda values: pd.Series(values[name], self.index(), name=label), [name])
 
-    def row(self, columns: Mapping[Any, str], label: Any = None) -> Any:
+    def row(self, columns: Mapping[Any, Shown], label: Any = None) -> Any:
         """Return several measures without keys, labelled."""
-        return self._bind(
+        return self.bind(
             lambda values: pd.Series([values[name][0] for name in columns.values()], list(columns), name=label),
             list(columns.values()),
         )
 
-    def frame(self, columns: Mapping[Any, str]) -> Any:
+    def frame(self, columns: Mapping[Any, Shown]) -> Any:
         """Return several measures over the cells, one labelled column each."""
 
-        def build(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        def build(values: Mapping[Shown, np.ndarray]) -> pd.DataFrame:
             table = pd.DataFrame(
                 {position: values[name] for position, name in enumerate(columns.values())}, self.index()
             )
@@ -101,34 +137,60 @@ class Answer:
             table.columns = pd.MultiIndex.from_tuples(labels) if tuples else pd.Index(labels)
             return table
 
-        return self._bind(build, list(columns.values()))
+        return self.bind(build, list(columns.values()))
 
-    def _bind(self, build: Callable[[Mapping[str, np.ndarray]], Any], names: list[str]) -> Any:
+    def bind(self, build: Callable[[Mapping[Shown, np.ndarray]], Any], names: list[Shown], derived: str = "") -> Any:
+        """Return what ``build`` makes of the values of some parts, bound to the release with errors and intervals."""
         from cloister.sandbox import release  # noqa: PLC0415 (release builds on answers)
 
         parts = {name: self._parts(name) for name in names}
         objects = {part: build({name: found[part] for name, found in parts.items()}) for part in PARTS}
-        return release.bind(objects, self.fact)
+        return release.bind(objects, self.fact, derived)
 
-    def _parts(self, name: str) -> dict[str, np.ndarray]:
+    def _parts(self, name: Shown) -> dict[str, np.ndarray]:
+        if isinstance(name, tuple):
+            return _COMPUTED[name[0]](*(self._parts(item) for item in name[1:]))
         found = self.measure(name)
         values = np.asarray(found.values, dtype=float)
-        part = next(item for item in self.layout.measures if item.name == name)
-        main = self.layout.components[part.components[0]]
-        whole = found.kind == "count" or (found.kind == "sum" and main.step.denominator == 1)
         parts = {
-            "value": values.astype(np.int64) if whole else values,
+            "value": values,
             "stderr": np.asarray(found.stderr, dtype=float),
             "low": np.asarray(found.low, dtype=float),
             "high": np.asarray(found.high, dtype=float),
             "unreliable": np.asarray(found.unreliable, dtype=bool),
         }
+        if found.kind == "quantile":
+            return parts
+        part = next(item for item in self.layout.measures if item.name == name)
+        main = self.layout.components[part.components[0]]
+        if found.kind in COUNTED or (found.kind == "sum" and main.step.denominator == 1):
+            parts["value"] = values.astype(np.int64)
+        if found.kind in {"variance", "std", "covariance", "correlation"}:
+            # As in pandas for an empty group; where it is unreliable the interval is everything that is possible.
+            parts["value"] = np.where(parts["unreliable"], np.nan, values)
         if found.kind == "mean":
             # A noisy count near zero says nothing about a mean: pandas shows an empty group as NaN, so do we.
             low, high = (float(main.offset) + float(main.step) * end for end in (main.lo, main.hi))
             nothing = parts["unreliable"] & (parts["low"] <= low) & (parts["high"] >= high)
             parts["value"] = np.where(nothing, np.nan, values)
         return parts
+
+
+def _standard_error(spread: dict[str, np.ndarray], count: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return ``std / sqrt(n)``: the error of a mean by sampling; the noise of both by the delta method."""
+    size = np.maximum(count["value"].astype(float), 1.0)
+    value = spread["value"] / np.sqrt(size)
+    error = np.hypot(spread["stderr"] / np.sqrt(size), value * count["stderr"] / (2 * size))
+    return {
+        "value": value,
+        "stderr": error,
+        "low": spread["low"] / np.sqrt(np.maximum(count["high"], 1.0)),
+        "high": spread["high"] / np.sqrt(np.maximum(count["low"], 1.0)),
+        "unreliable": spread["unreliable"],
+    }
+
+
+_COMPUTED: dict[str, Callable[..., dict[str, np.ndarray]]] = {"sem": _standard_error}
 
 
 def _level(name: str, term: Term, labels: tuple[Any, ...]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import measures, refuse
+from cloister.sandbox import entries, measures, pairs, quantiles, refuse, tables
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.group import GroupBy, grouped
 from cloister.sandbox.rows import Rows
@@ -27,12 +27,20 @@ class FrameTerminals:
             raise refuse.unknown_column(name, list(self._columns), self._rows.label)
         return name
 
+    def _words(self) -> dict[str, str]:
+        return measures.words(self._rows, self._columns)
+
     def groupby(self, by: Any = None, **options: Any) -> GroupBy | UnitGroupBy:
         """Group by categories, conditions, cuts, or numbers with few public values; or by the unit key."""
         per_unit = of_units(self._rows, self._columns, by, options, self._order)
         if per_unit is not None:
             return per_unit
         return grouped(self._rows, self._columns, by, options)
+
+    @property
+    def _typ(self) -> str:
+        """What pandas asks of everything it is given."""
+        entries.type_asked(self._words())
 
     @terminal
     def count(self) -> Ask[pd.Series]:
@@ -50,6 +58,71 @@ class FrameTerminals:
     def mean(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
         """Mean of every column."""
         return self._each("mean", numeric_only, skipna)
+
+    @terminal
+    def std(self, *, numeric_only: bool = False, ddof: int = 1, skipna: bool = True) -> Ask[pd.Series]:
+        """Standard deviation of every column."""
+        return self._each(measures.spread("std", ddof), numeric_only, skipna)
+
+    @terminal
+    def var(self, *, numeric_only: bool = False, ddof: int = 1, skipna: bool = True) -> Ask[pd.Series]:
+        """Variance of every column."""
+        return self._each(measures.spread("var", ddof), numeric_only, skipna)
+
+    @terminal
+    def sem(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
+        """Standard error of the mean of every column, by sampling."""
+        return self._each("sem", numeric_only, skipna)
+
+    @terminal
+    def median(self, *, numeric_only: bool = False, skipna: bool = True) -> Ask[pd.Series]:
+        """The middle value of every column."""
+        return self._each("median", numeric_only, skipna)
+
+    @terminal
+    def quantile(self, q: Any = 0.5, *, numeric_only: bool = False, interpolation: str = "linear") -> Ask[Any]:
+        """Quantiles of every column, at one level or several."""
+        chosen = measures.only_numbers(self._columns, "quantile", numeric_only)
+        return quantiles.quantile(self._rows, chosen, q, interpolation, alone=False)
+
+    @terminal
+    def describe(self, percentiles: Any = None) -> Ask[pd.DataFrame]:
+        """Count, mean, standard deviation and quantiles of every number column, in one release.
+
+        1 % and 99 % quantiles stand where pandas has minimum and maximum, which would be single people's values.
+        """
+        chosen = {name: term for name, term in self._columns.items() if term.grid.kind == "number"}
+        return quantiles.describe(self._rows, {}, chosen, percentiles, alone=False)
+
+    @terminal
+    def cov(self, *, numeric_only: bool = False, ddof: int = 1) -> Ask[pd.DataFrame]:
+        """Covariances of every pair of columns, in one release."""
+        chosen = measures.only_numbers(self._columns, "cov", numeric_only)
+        return pairs.matrix(self._rows, chosen, correlation=False, ddof=ddof)
+
+    @terminal
+    def corr(self, method: str = "pearson", *, numeric_only: bool = False) -> Ask[pd.DataFrame]:
+        """Correlations of every pair of columns, in one release."""
+        pairs.pearson(method)
+        chosen = measures.only_numbers(self._columns, "corr", numeric_only)
+        return pairs.matrix(self._rows, chosen, correlation=True)
+
+    @terminal
+    def pivot_table(
+        self,
+        values: Any = None,
+        index: Any = None,
+        columns: Any = None,
+        aggfunc: Any = "mean",
+        margins: bool = False,
+        margins_name: str = "All",
+    ) -> Ask[pd.DataFrame]:
+        """Aggregates per cell of some keys as rows and others as columns, in one release.
+
+        ``margins`` are computed from the released cells: sums of the cells as shown, means of their noisy sums.
+        """
+        spec = {"values": values, "index": index, "columns": columns, "aggfunc": aggfunc}
+        return tables.pivot_table(self._rows, self._columns, spec, margins, margins_name)
 
     @terminal
     def agg(self, func: Any = None, **named: Any) -> Ask[Any]:

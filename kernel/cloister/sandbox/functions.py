@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pandas as pd
-
 from cloister.errors import PlanError
 from cloister.plan import algebra
-from cloister.sandbox import literals, release, terms
-from cloister.sandbox.answer import Answer
-from cloister.sandbox.ask import Ask, Terminal
+from cloister.sandbox import literals, numpy_aggregates, terms
 from cloister.sandbox.column import Column
-from cloister.sandbox.group import grouped
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
@@ -59,43 +54,16 @@ def parse(x: Column, low: Any, high: Any, step: Any) -> Column:
     return Column(x._rows, terms.node(node, term), x.name)
 
 
-def _crosstab(index: Column, columns: Column, *, normalize: bool = False) -> Ask[pd.DataFrame]:
-    """Return rows per pair of values, released at once as a table.
-
-    Raises:
-        PlanError: ``normalize``; margins and values are not in this version.
-    """
-    if normalize:
-        raise PlanError(
-            "api.crosstab", "a cross-table of counts only", nearest=("cl.crosstab(visits.sex, visits.region)",)
-        )
-    first, second = _column(index, "crosstab"), _column(columns, "crosstab")
-    rows = same(first._rows, second._rows)
-    names = [first.name or "row", second.name or "column"]
-    keys = grouped(rows, {}, [first.rename(names[0]), second.rename(names[1])], {})._keys
-
-    def present(answer: Answer) -> Any:
-        return release.reshape(answer.series("size", None), lambda part: part.unstack())
-
-    return Ask(rows, (algebra.Count("size"),), present, keys)
-
-
-crosstab: Terminal[pd.DataFrame] = Terminal(_crosstab)
-
-
 def numpy(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Run the few NumPy functions that mean something on columns; refuse the others.
 
     Raises:
         PlanError: The function needs values.
     """
-    found = _NUMPY.get(getattr(function, "__name__", ""))
+    name = getattr(function, "__name__", "function")
+    found = _NUMPY.get(name) or numpy_aggregates.WORKS.get(name)
     if found is None:
-        raise PlanError(
-            f"api.np.{getattr(function, '__name__', 'function')}",
-            f"np.{getattr(function, '__name__', 'function')} needs the values, and they never leave the enclave",
-            nearest=("np.mean(visits.bmi)", "np.where(visits.age >= 18, 1, 0)"),
-        )
+        raise numpy_aggregates.refusal(name)
     return found(*args, **{name: value for name, value in options.items() if value is not None})
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.plan.algebra import Count, VectorSum
 from cloister.plan.layout import Layout, layout
-from cloister.sandbox import measures, refuse
+from cloister.sandbox import measures, quantiles, ratios, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.operators import RowWise
 from cloister.sandbox.rows import Rows, within
@@ -62,6 +62,48 @@ class GroupBy:
         return self._one("mean", numeric_only=numeric_only)
 
     @terminal
+    def std(self, *, ddof: int = 1, numeric_only: bool = False) -> Ask[Any]:
+        """Standard deviation per group."""
+        return self._one(measures.spread("std", ddof), numeric_only=numeric_only)
+
+    @terminal
+    def var(self, *, ddof: int = 1, numeric_only: bool = False) -> Ask[Any]:
+        """Variance per group."""
+        return self._one(measures.spread("var", ddof), numeric_only=numeric_only)
+
+    @terminal
+    def sem(self, *, numeric_only: bool = False) -> Ask[Any]:
+        """Standard error of the mean per group, by sampling."""
+        return self._one("sem", numeric_only=numeric_only)
+
+    @terminal
+    def median(self, *, numeric_only: bool = False) -> Ask[Any]:
+        """The middle value per group."""
+        return self._one("median", numeric_only=numeric_only)
+
+    @terminal
+    def nunique(self) -> Ask[Any]:
+        """How many people there are in each group, of the unit key."""
+        return self._one("nunique")
+
+    @terminal
+    def quantile(self, q: Any = 0.5, interpolation: str = "linear", *, numeric_only: bool = False) -> Ask[Any]:
+        """Quantiles per group; several levels are the last level of the index."""
+        chosen, alone = self._numbers("quantile", numeric_only)
+        return quantiles.grouped(self._rows, self._keys, chosen, q, interpolation, alone=alone)
+
+    @terminal
+    def describe(self, percentiles: Any = None) -> Ask[pd.DataFrame]:
+        """Count, mean, standard deviation and quantiles per group, in one release."""
+        chosen, alone = self._numbers("describe", numeric_only=True)
+        return quantiles.describe(self._rows, self._keys, chosen, percentiles, alone=alone)
+
+    @terminal
+    def ratio_of_sums(self, above: str, below: str) -> Ask[pd.Series]:
+        """``above.sum() / below.sum()`` per group, from one release."""
+        return ratios.grouped(self, above, below)
+
+    @terminal
     def agg(self, func: Any = None, **named: Any) -> Ask[Any]:
         """Several aggregates in one release: ``agg(["count", "mean"])`` or ``agg(rate=("senior", "mean"))``."""
         if isinstance(self._selection, str):
@@ -107,6 +149,12 @@ class GroupBy:
         items: Mapping[Any, tuple[str, Term | None]] = {name: (func, term) for name, term in chosen.items()}
         return measures.table(self._rows, self._keys, items)
 
+    def _numbers(self, func: str, numeric_only: bool) -> tuple[dict[str, Term], bool]:
+        """Return the columns a function of numbers applies to, and whether one column was chosen."""
+        if isinstance(self._selection, str):
+            return {self._selection: self._columns[self._selection]}, True
+        return measures.only_numbers(self._chosen(), func, numeric_only), False
+
     def _chosen(self) -> dict[str, Term]:
         if isinstance(self._selection, list):
             return {name: self._columns[name] for name in self._selection}
@@ -116,9 +164,10 @@ class GroupBy:
         source, names = self._rows.keyed(self._keys)
         return layout(VectorSum(source, (Count("size"),), "1", names), self._rows.session.about.cards)
 
-    def _known(self, name: Any) -> None:
+    def _known(self, name: Any) -> str:
         if name not in self._columns:
             raise refuse.unknown_column(name, list(self._columns), self._rows.label)
+        return str(name)
 
     def _words(self) -> dict[str, str]:
         return measures.words(self._rows, self._columns)

@@ -10,13 +10,14 @@ import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.sandbox import release
-from cloister.sandbox.answer import Answer
+from cloister.sandbox import release, shares
+from cloister.sandbox.answer import Answer, Shown
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
-NAMES = ("count", "sum", "mean", "size")
+NAMES = ("count", "sum", "mean", "size", "std", "var", "sem", "median", "nunique")
+_CALLED = {"count", "sum", "mean", "size", "median"}
 
 
 def measure(name: str, func: str, term: Term | None) -> a.Measure:
@@ -30,14 +31,52 @@ def measure(name: str, func: str, term: Term | None) -> a.Measure:
     if func == "count":
         # A column declared complete is counted as rows: one plan, one answer, whichever column is asked.
         return a.Count(name, term.scalar if term.grid.nullable else None)
-    if term.grid.kind not in {"number", "bool"}:
+    if func == "nunique":
+        return _units(name, term)
+    if term.grid.kind not in {"number", "bool"} and not (func == "median" and term.grid.kind == "date"):
         dated = term.grid.kind == "date"
         raise PlanError(
             "plan.types",
             f"the {func} of a {_word(term)} has no meaning",
             nearest=("(visits.date - '2022-01-01').mean()  # days",) if dated else ("visits.sex.value_counts()",),
         )
-    return a.Sum(name, term.scalar) if func == "sum" else a.Mean(name, term.scalar)
+    match func:
+        case "sum":
+            return a.Sum(name, term.scalar)
+        case "mean":
+            return a.Mean(name, term.scalar)
+        case "median":
+            return a.Quantile(name, term.scalar, ("1/2",))
+        case _:
+            return a.Variance(name, term.scalar, root=func.startswith("std"), ddof=0 if func.endswith("0") else 1)
+
+
+def spread(func: str, ddof: int) -> str:
+    """Return the word for ``std`` or ``var`` with a divisor of ``n - ddof``.
+
+    Raises:
+        PlanError: Neither 0 nor 1.
+    """
+    if ddof not in {0, 1}:
+        raise PlanError("api.option", "ddof is 0 or 1", nearest=("visits.age.var(ddof=0)",))
+    return func if ddof == 1 else f"{func}0"
+
+
+def parts(func: str, term: Term | None) -> tuple[a.Measure, ...]:
+    """Return the measures, unnamed, that ``func`` of a term is computed from."""
+    if func == "sem":
+        return measure("", "std", term), measure("", "count", term)
+    return (measure("", func, term),)
+
+
+def _units(name: str, term: Term) -> a.Units:
+    if term.grid.kind == "opaque" and isinstance(term.scalar, a.Col):
+        return a.Units(name)
+    raise PlanError(
+        "api.nunique",
+        "which values occur is a fact about people; how many people there are is released with noise",
+        nearest=("visits.patient_id.nunique()", "visits.sex.domain", "visits.sex.value_counts()"),
+    )
 
 
 def function_name(func: Any) -> str:
@@ -49,39 +88,40 @@ def function_name(func: Any) -> str:
     name = {"len": "size"}.get(getattr(func, "__name__", ""), getattr(func, "__name__", func))
     if callable(func) and getattr(func, "__module__", "") not in {"numpy", "builtins"}:
         name = None
-    if name not in NAMES:
+    if name not in NAMES or (callable(func) and name not in _CALLED):
         shown = func if isinstance(func, str) else getattr(func, "__name__", repr(func))
         raise PlanError(
             "api.agg",
             f"{shown} is not an aggregate that can be released",
             clause="Python functions cannot travel to the data",
-            nearest=('visits.groupby("sex").cost.agg(["count", "mean"])', 'visits.cost.agg("sum")'),
+            nearest=('visits.groupby("sex").cost.agg(["count", "mean", "std"])', 'visits.cost.agg("sum")'),
         )
     return str(name)
 
 
 def scalar(rows: Rows, name: str | None, func: str, term: Term) -> Ask[Any]:
     """Ask for one number."""
-    label = name or func
-    return Ask(rows, (measure(label, func, term),), lambda answer: answer.scalar(label))
+    found, names = collect({name or func: (func, term)})
+    return Ask(rows, found, lambda answer: answer.scalar(names[name or func]))
 
 
 def row(rows: Rows, items: Mapping[Any, tuple[str, Term | None]], label: Any = None) -> Ask[pd.Series]:
     """Ask for several numbers at once, as a Series."""
-    found, names = _measures(items)
+    found, names = collect(items)
     return Ask(rows, found, lambda answer: answer.row(names, label))
 
 
 def table(rows: Rows, keys: dict[str, Term], items: Mapping[Any, tuple[str, Term | None]]) -> Ask[pd.DataFrame]:
     """Ask for several columns per cell of the keys."""
-    found, names = _measures(items)
+    found, names = collect(items)
     return Ask(rows, found, lambda answer: answer.frame(names), keys)
 
 
 def series(rows: Rows, keys: dict[str, Term], func: str, term: Term | None, label: Any) -> Ask[pd.Series]:
     """Ask for one column per cell of the keys."""
     name = str(label) if label is not None else func
-    return Ask(rows, (measure(name, func, term),), lambda answer: answer.series(name, label), keys)
+    found, names = collect({name: (func, term)})
+    return Ask(rows, found, lambda answer: answer.series(names[name], label), keys)
 
 
 def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any], groups: int = 0) -> Ask[pd.Series]:
@@ -94,7 +134,7 @@ def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any], 
     def present(answer: Answer) -> Any:
         found = answer.series("count", "count")
         if options["normalize"]:
-            found = _proportions(found)
+            found = shares.of_all(found)
         if options["sort"]:
             ordered = found.sort_values(ascending=options["ascending"], kind="stable")
             if groups:
@@ -124,7 +164,7 @@ def aggregates(
                     "named aggregates are pairs",
                     nearest=('visits.groupby("sex").agg(rate=("smoker", "mean"))',),
                 )
-            items[label] = (function_name(pair[1]), _column(columns, pair[0]))
+            items[label] = (function_name(pair[1]), column_of(columns, pair[0]))
         return items, False
     if isinstance(spec, Mapping):
         nested = any(_is_list(funcs) for funcs in spec.values())
@@ -132,7 +172,7 @@ def aggregates(
         for column, funcs in spec.items():
             for func in funcs if _is_list(funcs) else [funcs]:
                 name = function_name(func)
-                items[(column, name) if nested else column] = (name, _column(columns, column))
+                items[(column, name) if nested else column] = (name, column_of(columns, column))
         return items, not nested
     if _is_list(spec):
         return {
@@ -155,7 +195,7 @@ def only_numbers(columns: Mapping[str, Term], func: str, numeric_only: bool) -> 
     Raises:
         PlanError: A column is not a number and ``numeric_only`` was not said, as in pandas; or none is left.
     """
-    if func in {"count", "size"}:
+    if func in {"count", "size", "nunique"}:
         return dict(columns)
     kept = {name: term for name, term in columns.items() if term.grid.kind in {"number", "bool"}}
     if (len(kept) < len(columns) and not numeric_only) or not kept:
@@ -197,9 +237,12 @@ def words(rows: Rows, columns: Mapping[str, Term] | None = None) -> dict[str, st
     value = next(iter(domain), "value")
     dates = [name for name, kind in kinds.items() if kind == "date"]
     order = (dates or numbers or [first])[0]
+    number = (numbers or [first])[0]
+    second = next((name for name in numbers if name != number), number)
     return {
         "f": rows.label,
-        "num": (numbers or [first])[0],
+        "num": number,
+        "num2": second,
         "cat": category,
         "val": value,
         "key": rows.key[0],
@@ -208,47 +251,35 @@ def words(rows: Rows, columns: Mapping[str, Term] | None = None) -> dict[str, st
     }
 
 
-def _measures(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Measure, ...], dict[Any, str]]:
-    """Return the measures, each once, and which one every label shows."""
+def collect(items: Mapping[Any, tuple[str, Term | None]]) -> tuple[tuple[a.Measure, ...], dict[Any, Shown]]:
+    """Return the measures, each once, and what every label shows of them.
+
+    Raises:
+        PlanError: Nothing to aggregate, or no such aggregate.
+    """
     found: dict[a.Measure, str] = {}
-    names: dict[Any, str] = {}
+    names: dict[Any, Shown] = {}
     if not items:
         raise PlanError("api.agg", "nothing to aggregate")
     for label, (func, term) in items.items():
         name = ".".join(map(str, label)) if isinstance(label, tuple) else str(label)
-        made = measure("", func, term)
-        names[label] = found.setdefault(made, name)
-    renamed = tuple(_named(made, name) for made, name in found.items())
-    return renamed, names
+        made = parts(func, term)
+        held = [found.setdefault(part, name if not index else f"{name}.n") for index, part in enumerate(made)]
+        names[label] = held[0] if len(held) == 1 else (func, *held)
+    return tuple(msgspec.structs.replace(made, name=name) for made, name in found.items()), names
 
 
-def _named(made: a.Measure, name: str) -> a.Measure:
-    return msgspec.structs.replace(made, name=name)
+def column_of(columns: Mapping[str, Term], name: Any) -> Term:
+    """Return a column by name.
 
-
-def _column(columns: Mapping[str, Term], name: Any) -> Term:
+    Raises:
+        PlanError: There is none.
+    """
     if name not in columns:
         from cloister.sandbox import refuse  # noqa: PLC0415 (only on a mistake)
 
         raise refuse.unknown_column(name, list(columns), "the group-by")
     return columns[name]
-
-
-def _proportions(counts: Any) -> Any:
-    found = counts.release
-    value, noise = found.value.astype(float), found.stderr
-    total = max(float(value.sum()), 1.0)
-    share = value / total
-    # Delta method for c / sum(c) with independent noise of one size per cell.
-    error = noise * ((1 - share) ** 2 + share**2 * (len(value) - 1)) ** 0.5 / total
-    parts = {
-        "value": share.rename("proportion"),
-        "stderr": error,
-        "low": (share - 1.959964 * error).clip(0, 1),
-        "high": (share + 1.959964 * error).clip(0, 1),
-        "unreliable": found.unreliable,
-    }
-    return release.bind(parts, found.fact, "shares of the released counts; errors by the delta method")
 
 
 def _is_list(value: Any) -> bool:

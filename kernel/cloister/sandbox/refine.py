@@ -65,4 +65,6 @@ def _combined(session: Any, fact: Fact, plan: a.VectorSum) -> Answer:
     whole = dataclasses.replace(
         new, rho=rho, epsilon=account.epsilon_of(rho), share=account.share_of(rho), parts=parts, paid=new.share
     )
-    return Answer(shape.shape(plan, cards, raw, sigmas), layout(plan, cards), whole, tuple(fact.ask.keys.items()))
+    shaped = shape.shape(plan, cards, raw, sigmas)
+    keys = tuple(fact.ask.keys.items())
+    return Answer(shaped, layout(plan, cards), whole, keys, tuple(raw), tuple(sigmas), cards)

@@ -10,10 +10,14 @@ import dataclasses
 from typing import Any, NoReturn
 
 from cloister.errors import PlanError
-from cloister.sandbox.reasons import CAT, COLUMN, COMMON, DT, FRAME, GROUPED, ROWS, SIZE, STR, UNIT, VALUES, Reason
+from cloister.sandbox import entries, reasons, reasons_aggregates
+from cloister.sandbox.reasons import CAT, COMMON, DT, ROWS, SIZE, STR, UNIT, VALUES, Reason
 
 __all__ = ["CAT", "COLUMN", "COMMON", "DT", "FRAME", "GROUPED", "ROWS", "STR", "UNIT", "Reason"]
 
+FRAME = reasons_aggregates.over("DataFrame", reasons.FRAME)
+COLUMN = reasons_aggregates.over("Series", reasons.COLUMN)
+GROUPED = reasons_aggregates.over("GroupBy", reasons.GROUPED)
 _OWNERS = {
     "DataFrame": FRAME, "Series": COLUMN, "GroupBy": GROUPED, "groupby(unit key)": UNIT, "Series.dt": DT,
     "Series.str": STR, "Series.cat": CAT,
@@ -89,12 +93,17 @@ def explain(name: str, reason: Reason, words: dict[str, str]) -> PlanError:
 
 def length(words: dict[str, str], name: str = "len") -> PlanError:
     """Return the refusal of ``len(handle)``."""
-    return explain(name, SIZE, words)
+    found = explain(name, SIZE, words)
+    known = entries.refusal(words)
+    if known is not None:
+        # Still the kind of error that `list(handle)` and libraries can step over.
+        found.code, found.reason, found.nearest = known.code, known.reason, known.nearest
+    return found
 
 
 def rows(words: dict[str, str], name: str) -> PlanError:
     """Return the refusal of anything that would need the rows themselves, such as ``np.asarray(handle)``."""
-    return explain(name, dataclasses.replace(VALUES, is_property=False), words)
+    return entries.refusal(words) or explain(name, dataclasses.replace(VALUES, is_property=False), words)
 
 
 def truth() -> PlanError:

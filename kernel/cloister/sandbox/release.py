@@ -98,6 +98,11 @@ class Release:
         return self.fact.receipt
 
     @property
+    def units(self) -> Mapping[str, str]:
+        """Units of measure by measure, from the data card."""
+        return self.fact.units
+
+    @property
     def plan_digest(self) -> str:
         """The digest of the plan that was run."""
         return self.fact.plan_digest

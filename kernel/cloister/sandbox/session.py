@@ -22,7 +22,7 @@ from cloister.plan.combine import Answered
 from cloister.plan.layout import layout
 from cloister.plan.shape import shape
 from cloister.plan.typing import NO_UNIT, Schema, infer
-from cloister.sandbox import cost, precision
+from cloister.sandbox import cost, labels, precision
 from cloister.sandbox.answer import Answer, Fact, Part
 from cloister.sandbox.link import Link
 from cloister.sandbox.precision import Account, Precision
@@ -211,12 +211,14 @@ class Session:
             mode=found.mode,
             assurance=found.assurance,
             receipt=found.receipt,
+            units=labels.units(plan.measures, ask.rows, self.about.cards),
             parts=(Part(plan, Answered(tuple(raw), tuple(sigmas)), found.receipt),),
             ask=ask,
         )
         if self.mock:
             self.rehearsed[found.release] = found.charges
-        return Answer(shaped, layout(plan, self.about.cards), fact, tuple(ask.keys.items()))
+        held = layout(plan, self.about.cards)
+        return Answer(shaped, held, fact, tuple(ask.keys.items()), tuple(raw), tuple(sigmas), self.about.cards)
 
     def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:
         def stderr_at(rho: Fraction) -> float:
