@@ -16,8 +16,8 @@ from shape_checks import check_shape
 from test_fuzz import run_pair
 from vault_fuzzing import Bench
 
-from cloister.plan import gaussian, grid, layout, precision, rules, shape, typing
-from cloister.vault import analyse, canonical, engine, load, noise, price, sampler, scalars_sql
+from cloister.plan import components, gaussian, grid, layout, moments, precision, relations, rules, shape, typing
+from cloister.vault import analyse, canonical, engine, load, measures_sql, noise, norms, price, sampler, scalars_sql
 from cloister.vault import compile as compiler
 
 
@@ -61,22 +61,22 @@ def sampling() -> None:
 
 MUTANTS = [
     # Norms and lineage.
-    (analyse, "return max(abs(part.lo), abs(part.hi))", "return abs(part.hi)", claims),
-    (analyse, "max(1, self.schema.card.rows_per_unit)", "1", claims),
-    (analyse, "rows * reach,\n        linf", "reach,\n        linf", claims),
-    (analyse, "linf=min(rows, per_cell) * reach", "linf=reach", claims),
-    (analyse, "l2_squared=part.width * reach**2", "l2_squared=reach**2", claims),
-    (analyse, "(full * per_cell**2 + rest**2)", "(full * per_cell**2)", check_analysis),
-    (analyse, "(full * per_cell**2 + rest**2)", "rows", claims),
-    (analyse, "if by <= tokens", "if tokens <= by", claims),
-    (analyse, "if by <= tokens", "", claims),
-    (analyse, "points + 1", "points", check_analysis),
-    (analyse, "self.rows = min(self.rows, node.rows * groups)", "self.rows = node.rows", check_analysis),
-    (analyse, "groups = min(groups, node.groups)", "groups = max(groups, node.groups)", check_analysis),
+    (norms, "return max(abs(part.lo), abs(part.hi))", "return abs(part.hi)", claims),
+    (typing, "rows=max(1, card.rows_per_unit)", "rows=1", claims),
+    (norms, "Bound(rows * total, ", "Bound(total, ", claims),
+    (norms, "min(rows, per_cell) * max(1, reach(part)), square", "max(1, reach(part)), square", claims),
+    (norms, "part.width * most**2", "most**2", claims),
+    (norms, "(full * per_cell**2 + rest**2)", "(full * per_cell**2)", check_analysis),
+    (norms, "(full * per_cell**2 + rest**2)", "rows", claims),
+    (typing, "if cap.tokens <= tokens", "if tokens <= cap.tokens", claims),
+    (typing, "if cap.tokens <= tokens", "", claims),
+    (relations, "_points(source.grid(name)) + 1 for", "_points(source.grid(name)) for", check_analysis),
+    (relations, "rows=min(source.rows, node.rows * groups)", "rows=node.rows", check_analysis),
+    (relations, "min(values, node.groups)", "max(values, node.groups)", check_analysis),
     (analyse, "schema.uses.union(*(schema.grid(name).uses for name in plan.keys))", "frozenset()", check_lineage),
-    (analyse, "(_tier(card, name) for _, name in uses)", "(1 for _, name in uses)", check_lineage),
-    (typing, "replace(schema, uses=schema.uses | condition.uses)", "schema", check_lineage),
-    (typing, "tokens[name] = token(expression, schema)", "pass", check_analysis),
+    (analyse, "(_tier(cards[table], name) for table, name in uses)", "(1 for _, name in uses)", check_lineage),
+    (relations, "_replace(source, uses=source.uses | condition.uses)", "source", check_lineage),
+    (relations, "tokens[name] = token(expression, source)", "pass", check_analysis),
     (rules, ".union(*(part.uses for part in parts))", "", check_lineage),
     # Ranges the norms rest on.
     (rules, "Grid(\"number\", left.lo - right.hi, left.hi - right.lo, step, nullable)",
@@ -87,9 +87,10 @@ MUTANTS = [
     (rules, "_union(\"fill\", parts[0], parts[1])", "parts[0]", scalars),
     (rules, "min(left.lo, right.lo), max(left.hi, right.hi), step)", "left.lo, left.hi, step)", scalars),
     (rules, "nullable=term.nullable or not covered", "nullable=term.nullable", scalars),
-    (layout, "            -reach,\n", "            0,\n", check_shape),
-    (layout, "Fraction(grid.lo + grid.hi, 2) * grid.step", "Fraction(0)", fuzz),
-    (layout, "if grid.nullable:\n", "if False:\n", check_shape),
+    (components, "middle, -reach, reach, weight", "middle, 0, reach, weight", check_shape),
+    (components, "Fraction(grid.lo + grid.hi, 2) * grid.step", "Fraction(0)", fuzz),
+    (components, "for term in terms if scalar(term, self._schema).nullable}", "for term in terms if False}",
+     check_shape),
     (grid, "fine = common_step(step, lower) if lower else step", "fine = step", scalars),
     # Storage.
     (load, "kept.filter(pa.array(position < most))", "kept", claims),
@@ -117,8 +118,8 @@ MUTANTS = [
     (compiler, "closed = [f\"{sql} IS NOT NULL\" for sql, grid in keys if grid.nullable]", "closed = []", fuzz),
     (compiler, "QUALIFY {window} <= {bind.integer(node.rows)}\"  # noqa: S608\n    pieces",
      "\"  # noqa: S608\n    pieces", claims),
-    (engine, "2 * sums[0] - (grid.lo + grid.hi) * sums[1]", "2 * sums[0]", claims),
-    (engine, "GRAM_SCALE**2 * count", "GRAM_SCALE * count", fuzz),
+    (measures_sql, "2 * found[0] - (grid.lo + grid.hi) * found[1]", "2 * found[0]", claims),
+    (measures_sql, "GRAM_SCALE**2 * count", "GRAM_SCALE * count", fuzz),
     (engine, "cell = cell * size + index", "cell = cell + index", fuzz),
     (engine, "int(code or 0) - key.grid.lo", "int(code or 0)", fuzz),
     (scalars_sql, "{'TRUE' if kind == 'ne' else 'FALSE'}", "FALSE", scalars),
@@ -148,10 +149,10 @@ MUTANTS = [
     (sampler, "return k % 2 == 1", "return k == 1", sampling),
     # Shape.
     (shape, "max(floor, value)", "value", check_shape),
-    (shape, "min(max(total / size, part.lo), part.hi)", "total / size", check_shape),
-    (shape, "if count <= 0 or square <= 0 or root < 0:", "if count <= 0:", check_shape),
-    (shape, "count < 3 * count_error", "False", check_shape),
-    (shape, "square = float(count) ** 2 - reach[1] ** 2", "square = float(count) ** 2", check_shape),
+    (moments, "value = limited(above.value / size, bounds)", "value = above.value / size", check_shape),
+    (moments, "if square <= 0 or root < 0:", "if root < 0:", check_shape),
+    (moments, "(below.value if positive else abs(below.value)) < 3 * below.error", "False", check_shape),
+    (moments, "square = below.value**2 - below.reach**2", "square = below.value**2", check_shape),
     (shape, "value - reach", "value", check_shape),
     (gaussian, "reached += 2 * terms[q]", "reached += 3 * terms[q]", check_shape),
     (gaussian, "- 0.5)", "* 0.9)", check_shape),

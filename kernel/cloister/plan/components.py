@@ -12,8 +12,9 @@ Every component adds, for a row whose terms are all non-null, an integer of a pu
 
 Measures of the same terms share components, so that mean, standard deviation and count of a column are one vector.
 Beside other measures ``clipped`` and ``capped`` get 2 % of the price each (at most a quarter together). The rest of a
-price is split evenly among the measures, and within a measure by fixed weights, which cannot depend on data. With ``u`` the value scaled to [-1, 1], the squared
-error of a mean is ``1/w_sum + mean(u)^2/w_count``: 2/3 and 1/3 cost at most 6 % in error against the best split for
+price is split evenly among the measures, and within a measure by fixed weights, which cannot depend on data.
+
+With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``: 2/3 and 1/3 cost at most 6 % in error against the best split for
 ``|mean(u)| = 1`` (4.5 against 4) and 22 % at 0. That of a variance is ``.25/w_square + 4 mean(u)^2/w_sum +
 (mean(u^2) - 1/2 - 2 mean(u)^2)^2/w_count``: thirds are within 11 % in error of the best split for extreme data (19.5
 against 16) and 22 % for data around the centre (1.5 against 1). Covariance, likewise: 2/5 for the product, 1/5 for each
@@ -47,7 +48,7 @@ MAX_QUANTILE_PARTS = 10**6
 _ZERO, _ONE = Fraction(0), Fraction(1)
 _HALF, _THIRD, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 5)
 _CORRELATION = (Fraction(1, 4), *[Fraction(3, 20)] * 5)
-_SCORES_PER_DRAW = 8
+_DRAWS_PER_CHOICE, _SCORES_PER_DRAW = 50, 8
 COMPANION = Fraction(1, 50)
 
 Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile"]
@@ -101,7 +102,9 @@ class Component(msgspec.Struct, frozen=True):
     @property
     def draws(self) -> int:
         """How much work its noise is per cell, counted in integers that get one draw."""
-        return self.width * (1 + self.candidates // _SCORES_PER_DRAW)
+        if self.role != "quantile":
+            return self.width
+        return self.width * (_DRAWS_PER_CHOICE + self.candidates // _SCORES_PER_DRAW)
 
 
 class MeasureLayout(msgspec.Struct, frozen=True):

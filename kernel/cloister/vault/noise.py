@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from opendp.domains import atom_domain, vector_domain
 from opendp.measurements import make_gaussian, make_noisy_max
 from opendp.measures import zero_concentrated_divergence
 from opendp.metrics import l2_distance, linf_distance
-from opendp.mod import enable_features
+from opendp.mod import Measurement, enable_features
 
 from cloister.errors import FaultError
 from cloister.vault.engine import Exact
@@ -65,17 +66,29 @@ def quantiles(rows: Sequence[int], at: Sequence[int], parts: int, scale: float) 
         scale: Of the Gumbel noise, in units of ``scores``.
     """
     _check(scale)
-    space = vector_domain(atom_domain(T="i64")), linf_distance(T="i64")
-    choose = make_noisy_max(*space, zero_concentrated_divergence(), scale=scale)
+    choose = _noisy_maximum(scale)
     return [int(choose(scores(rows, place, parts))) for place in at]
 
 
+@lru_cache(maxsize=64)
+def _noisy_maximum(scale: float) -> Measurement:
+    space = vector_domain(atom_domain(T="i64")), linf_distance(T="i64")
+    return make_noisy_max(*space, zero_concentrated_divergence(), scale=scale)
+
+
 def scores(rows: Sequence[int], place: int, parts: int) -> list[int]:
-    """Return the score of each candidate as a quantile: ``-|place * rows above - (parts - place) * rows below|``."""
+    """Return the score of each candidate as a quantile, a whole number, 0 for a true one.
+
+    A value is a q-quantile of n rows if at most q n are below and at most (1 - q) n above it; the score is minus the
+    number of rows too many on either side, in units of 1 / ``parts``. A row moves either number, and so the score, by
+    at most max(q, 1 - q). (``-|q above - (1 - q) below|`` moves by as much, but prefers the gap beside a value that
+    many rows share to the value itself.)
+    """
     counts = np.asarray(rows, np.int64)
     below = np.cumsum(counts) - counts
     above = counts.sum() - below - counts
-    found: list[int] = (-np.abs(place * above - (parts - place) * below)).tolist()
+    most_below, most_above = place * counts.sum(), (parts - place) * counts.sum()
+    found: list[int] = (-np.maximum(0, np.maximum(parts * below - most_below, parts * above - most_above))).tolist()
     return found
 
 
