@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -184,6 +185,11 @@ def test_every_display_names_error_price_and_mode(visits: cl.Frame) -> None:
     assert "<b>" in m.release._repr_html_()
 
 
+def caption(axes: Any) -> str:
+    """The text under a plot."""
+    return next(text.get_text() for text in axes.texts if text.get_gid() == "caption")
+
+
 def test_mock_values_say_mock_everywhere(mock_visits: cl.Frame) -> None:
     m = mock_visits.bmi.mean()
     assert m.release.receipt is None
@@ -194,7 +200,7 @@ def test_mock_values_say_mock_everywhere(mock_visits: cl.Frame) -> None:
         mock_visits._repr_html_(), repr(mock_visits.age), repr(mock_visits.groupby("sex")), repr(cl.tables()),
         cl.tables()._repr_html_(), repr(cl.contract()), cl.contract()._repr_html_(), repr(cl.budget()),
         cl.budget()._repr_html_(), repr(mock_visits.age.mean.cost()), repr(cl.gram(mock_visits, ["age", "bmi"])),
-        g.release.plot.bar().get_title(),
+        caption(g.release.plot.bar()),
     ):  # fmt: skip
         assert "mock" in shown.lower()
     plt.close("all")
@@ -216,13 +222,13 @@ def test_plots_have_error_bars(visits: cl.Frame) -> None:
     low, high = bars.errorbar.lines[2][0].get_segments()[0][:, 1]
     assert low == pytest.approx(series.release.low.iloc[0])
     assert high == pytest.approx(series.release.high.iloc[0])
-    assert "simulated" in axes.get_title()
-    assert "95 %" in axes.get_title()
+    assert "simulated" in caption(axes)
+    assert "95 % interval (privacy noise)" in caption(axes)
     both = visits.groupby("sex").cost.agg(["count", "mean"]).release.plot.barh()
     assert len(both) == 2
     _, axis = plt.subplots()
     assert series.release.plot.bar(ax=axis, title="mine") is axis
-    assert axis.get_title() == "mine"
+    assert axis.get_title(loc="left") == "mine"
     with pytest.raises(CloisterError):
         visits.bmi.mean().release.plot.bar()
     plt.close("all")

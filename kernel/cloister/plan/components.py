@@ -14,11 +14,12 @@ Measures of the same terms share components, so that mean, standard deviation an
 Beside other measures ``clipped`` and ``capped`` get 2 % of the price each (at most a quarter together). The rest of a
 price is split evenly among the measures, and within a measure by fixed weights, which cannot depend on data.
 
-With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``: 2/3 and 1/3 cost at most 6 % in error against the best split for
-``|mean(u)| = 1`` (4.5 against 4) and 22 % at 0. That of a variance is ``.25/w_square + 4 mean(u)^2/w_sum +
-(mean(u^2) - 1/2 - 2 mean(u)^2)^2/w_count``: thirds are within 11 % in error of the best split for extreme data (19.5
-against 16) and 22 % for data around the centre (1.5 against 1). Covariance, likewise: 2/5 for the product, 1/5 for each
-sum and the count (at most 5 % off for extreme data). A ratio: halves, as the size of the ratio is not known.
+With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``: 2/3 and 1/3
+cost at most 6 % in error against the best split for ``|mean(u)| = 1`` (4.5 against 4) and 22 % at 0. That of a
+variance is ``.25/w_square + 4 mean(u)^2/w_sum + (mean(u^2) - 1/2 - 2 mean(u)^2)^2/w_count``: thirds are within 11 % in
+error of the best split for extreme data (19.5 against 16) and 22 % for data around the centre (1.5 against 1).
+Covariance, likewise: 2/5 for the product, 1/5 for each sum and the count (at most 5 % off for extreme data). A ratio:
+halves, as the size of the ratio is not known.
 """
 
 from __future__ import annotations

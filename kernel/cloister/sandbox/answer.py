@@ -160,6 +160,8 @@ class Answer:
             "unreliable": np.asarray(found.unreliable, dtype=bool),
         }
         if found.kind == "quantile":
+            # As in pandas for an empty group.
+            parts["value"] = np.where(parts["unreliable"], np.nan, values)
             return parts
         part = next(item for item in self.layout.measures if item.name == name)
         main = self.layout.components[part.components[0]]

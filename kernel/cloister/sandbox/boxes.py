@@ -10,7 +10,7 @@ from cloister.errors import PlanError
 from cloister.sandbox import plot
 
 _MIDDLE = (0.25, 0.5, 0.75)
-_CAPTION = "boxes: quantiles {low:g} %, 25 %, 50 %, 75 %, {high:g} %, each chosen with privacy noise in its rank"
+_CAPTION = "boxes: {low:g}, 25, 50, 75 and {high:g} % quantiles (privacy noise in their ranks)"
 
 
 def draw(release: Any, ax: Any, title: str | None, options: dict[str, Any]) -> Any:
@@ -34,6 +34,7 @@ def draw(release: Any, ax: Any, title: str | None, options: dict[str, Any]) -> A
     boxes = [
         {"whislo": row[low], "q1": row[0.25], "med": row[0.5], "q3": row[0.75], "whishi": row[high], "label": name}
         for name, row in zip(plot.labels_of(table.index), (row for _, row in table.iterrows()), strict=True)
+        if not row.isna().any()
     ]
     mock = plot.is_mock(release)
     found = target.bxp(boxes, showfliers=False, patch_artist=True, widths=0.5, **options)

@@ -1,7 +1,7 @@
 """Functions of libraries that analysts call on handles by habit: which one it was, and its Cloister form.
 
-A handle cannot be turned into an array, so such a call ends in a refusal somewhere inside the library. The refusal looks
-outwards for the function the analyst called and names the form of *that* function. What is not in the table gets the
+A handle cannot be turned into an array, so such a call ends in a refusal somewhere inside the library. The refusal
+looks outwards for the function the analyst called and names the form of *that* function. What is not in the table gets the
 general refusal.
 """
 
@@ -79,6 +79,17 @@ def refusal(words: Mapping[str, str]) -> PlanError | None:
         nearest=tuple(form.format(**words) for form in forms),
         next_step="docs/analyst-api.md lists what library functions become",
     )
+
+
+def instead(error: PlanError, words: Mapping[str, str]) -> PlanError:
+    """Return ``error`` in the words of the library function that is running, if its form is known.
+
+    It stays the kind of error it is: libraries step over some.
+    """
+    known = refusal(words)
+    if known is None:
+        return error
+    return type(error)(known.code, known.reason, clause=known.clause, next_step=known.next_step, nearest=known.nearest)
 
 
 def type_asked(words: Mapping[str, str]) -> NoReturn:

@@ -10,7 +10,7 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.plan.algebra import Count, VectorSum
 from cloister.plan.layout import Layout, layout
-from cloister.sandbox import measures, quantiles, ratios, refuse
+from cloister.sandbox import entries, measures, quantiles, ratios, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.operators import RowWise
 from cloister.sandbox.rows import Rows, within
@@ -78,8 +78,9 @@ class GroupBy:
 
     @terminal
     def median(self, *, numeric_only: bool = False) -> Ask[Any]:
-        """The middle value per group."""
-        return self._one("median", numeric_only=numeric_only)
+        """The middle value per group; missing where a group is too small."""
+        chosen, alone = self._numbers("median", numeric_only)
+        return quantiles.grouped(self._rows, self._keys, chosen, 0.5, "lower", alone=alone)
 
     @terminal
     def nunique(self) -> Ask[Any]:
@@ -204,11 +205,12 @@ def grouped(rows: Rows, columns: dict[str, Term], by: Any, options: dict[str, An
     allowed = {"sort": (True, False), "dropna": (True,), "observed": (False, None), "as_index": (True,), "axis": (0,)}
     for name, value in options.items():
         if value not in allowed.get(name, ()):
-            raise PlanError(
+            error = PlanError(
                 "api.option",
                 f"groupby({name}={value!r}): groups are the public values of the keys, all of them",
                 nearest=('visits.groupby("sex").bmi.mean()', 'visits.groupby("sex").bmi.mean().reset_index()'),
             )
+            raise entries.instead(error, measures.words(rows))
     rows, keys = keys_of(rows, columns, by)
     found = GroupBy(rows, keys, columns)
     found._layout()

@@ -178,8 +178,7 @@ def _columns(release: Plotted) -> list[dict[str, pd.Series]]:
 
 
 def _unit(units: Any, name: Any) -> str:
-    found = units.get(".".join(map(str, name)) if isinstance(name, tuple) else str(name))
-    return found or (next(iter(units.values())) if len(set(units.values())) == 1 else "")
+    return str(units.get(".".join(map(str, name)) if isinstance(name, tuple) else str(name), ""))
 
 
 def labels_of(index: pd.Index) -> list[str]:
@@ -259,7 +258,7 @@ def _ticks(target: Any, labels: list[str], *, flat: bool) -> None:
     places = range(0, len(labels), every)
     shown = [labels[place] for place in places]
     if flat:
-        target.set_yticks(list(places), shown)
+        target.set_yticks(list(places), shown, fontsize=7 if len(shown) > _MANY else 9)
         return
     turned = sum(map(len, shown)) > _LONG
     target.set_xticks(list(places), shown, rotation=45 if turned else 0, ha="right" if turned else "center")

@@ -80,7 +80,8 @@ def grouped(
 
         return answer.bind(build, [part for measure in made.values() for part in _parts(measure)])
 
-    return Ask(rows, tuple(made.values()), present, keys)
+    # The count says which groups are too small for their quantiles to be more than noise.
+    return Ask(rows, (*made.values(), a.Count("rows")), present, keys)
 
 
 def describe(

@@ -82,28 +82,24 @@ def explain(name: str, reason: Reason, words: dict[str, str]) -> PlanError:
     """Return the refusal of ``name`` in the words of one handle."""
     handle = words.get("c") or words.get("f", "frame")
     kind = ShapeRefusedError if name in {"shape", "size", "len", "empty"} else PlanError
-    return kind(
+    found = kind(
         f"api.{name.strip('_')}",
         f"{handle}.{name}: {reason.why}",
         clause=reason.clause,
         nearest=tuple(form.format(**words) for form in reason.nearest),
         next_step="docs/analyst-api.md lists what works and why the rest does not",
     )
+    return entries.instead(found, words)
 
 
 def length(words: dict[str, str], name: str = "len") -> PlanError:
     """Return the refusal of ``len(handle)``."""
-    found = explain(name, SIZE, words)
-    known = entries.refusal(words)
-    if known is not None:
-        # Still the kind of error that `list(handle)` and libraries can step over.
-        found.code, found.reason, found.nearest = known.code, known.reason, known.nearest
-    return found
+    return explain(name, SIZE, words)
 
 
 def rows(words: dict[str, str], name: str) -> PlanError:
     """Return the refusal of anything that would need the rows themselves, such as ``np.asarray(handle)``."""
-    return entries.refusal(words) or explain(name, dataclasses.replace(VALUES, is_property=False), words)
+    return explain(name, dataclasses.replace(VALUES, is_property=False), words)
 
 
 def truth() -> PlanError:
