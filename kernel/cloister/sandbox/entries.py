@@ -1,8 +1,8 @@
 """Functions of libraries that analysts call on handles by habit: which one it was, and its Cloister form.
 
 A handle cannot be turned into an array, so such a call ends in a refusal somewhere inside the library. The refusal
-looks outwards for the function the analyst called and names the form of *that* function. What is not in the table gets the
-general refusal.
+looks outwards for the function the analyst called and names the form of *that* function. What is not in the table
+gets the general refusal.
 """
 
 from __future__ import annotations

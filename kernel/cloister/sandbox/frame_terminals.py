@@ -108,7 +108,7 @@ class FrameTerminals:
         return pairs.matrix(self._rows, chosen, correlation=True)
 
     @terminal
-    def pivot_table(
+    def pivot_table(  # noqa: PLR0917 (the order of pandas)
         self,
         values: Any = None,
         index: Any = None,

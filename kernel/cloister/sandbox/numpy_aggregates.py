@@ -1,4 +1,4 @@
-"""What NumPy's statistics become on columns: releases, where they are aggregates; refusals with their own form, else."""
+"""What NumPy's statistics become on columns: releases, or refusals with their own form."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _labels(answer: Answer, position: int, margins: str | None) -> list[Any]:
     return labels if margins is None else [str(label) if isinstance(label, bool) else label for label in labels]
 
 
-def _index(labels: list[list[Any]], names: list[str], margins: str | None) -> pd.Index:
+def _index(labels: list[list[Any]], names: list[str], margins: str | None) -> Any:
     cells = list(product(*labels))
     if margins is not None:
         cells.append((margins, *[""] * (len(names) - 1)))
@@ -100,7 +100,7 @@ def _index(labels: list[list[Any]], names: list[str], margins: str | None) -> pd
     return pd.MultiIndex.from_tuples(cells, names=names)
 
 
-def _columns(tops: list[tuple[Any, ...]], labels: list[list[Any]], names: list[str], margins: str | None) -> pd.Index:
+def _columns(tops: list[tuple[Any, ...]], labels: list[list[Any]], names: list[str], margins: str | None) -> Any:
     cells = list(product(*labels))
     if margins is not None and names:
         cells.append((margins, *[""] * (len(names) - 1)))

@@ -164,7 +164,7 @@ def _below(target: Any) -> None:
     figure.tight_layout()
 
 
-def _columns(release: Plotted) -> list[dict[str, pd.Series]]:
+def _columns(release: Plotted) -> list[dict[str, Any]]:
     doubts = getattr(release, "unreliable", None)
     units = getattr(release, "units", {})
     parts = {"value": release.value, "low": release.low, "high": release.high}
@@ -188,7 +188,7 @@ def labels_of(index: pd.Index) -> list[str]:
     return [" / ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in index]
 
 
-def _ends(column: dict[str, pd.Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _ends(column: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return heights, how far the whiskers reach down and up, and which values there are."""
     value = column["value"].to_numpy(dtype=float)
     known = ~np.isnan(value)

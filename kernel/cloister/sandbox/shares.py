@@ -34,7 +34,9 @@ def along(counts: pd.DataFrame, axis: Literal["index", "columns"]) -> Any:
     share = value.div(total, axis=0)
     spread = ((1 - share) ** 2 + share**2 * (value.shape[1] - 1)) ** 0.5
     error = (noise * spread).div(total, axis=0)
-    return _bound(*((share.T, error.T) if axis == "columns" else (share, error)), found)
+    if axis == "columns":
+        return _bound(share.T, error.T, found)
+    return _bound(share, error, found)
 
 
 def _shares(value: Any, noise: Any, total: float, cells: int) -> tuple[Any, Any]:
