@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +13,8 @@ import sandbox_world as world
 
 import cloister.sandbox as cl
 from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.layout import layout
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -109,11 +112,21 @@ def test_every_terminal_tells_its_price(visits: cl.Frame, vault: world.Vault) ->
 
 def test_within_reaches_the_half_width_of_a_spread(visits: cl.Frame) -> None:
     found = visits.bmi.std(within=2, n=2_800).release
-    assert (found.high - found.low) / 2 <= 2.4
+    assert 0.5 <= (found.high - found.low) / 2 <= 2.4
+    together = visits.age.corr(visits.cost, within=0.1, n=3_000).release
+    assert 0.03 <= (together.high - together.low) / 2 <= 0.15
+    ratio = cl.ratio_of_sums(visits.cost, visits.age, within=2, n=3_000).release
+    assert 0.5 <= (ratio.high - ratio.low) / 2 <= 3
     people = visits.patient_id.nunique(within=20).release
     assert (people.high - people.low) / 2 == pytest.approx(20, abs=1.5)
-    with pytest.raises(PlanError, match="within"):
-        visits.bmi.median(within=1)
+    with pytest.raises(PlanError, match="one of rank"):
+        visits.bmi.median(within=1, n=3_000)
+
+
+def test_a_price_names_the_error_a_release_then_has(visits: cl.Frame) -> None:
+    for terminal, *args in ((visits.bmi.std,), (visits.bmi.var,), (visits.age.cov, visits.bmi)):
+        expected, found = terminal.cost(*args, n=2_865).stderr, terminal(*args).release.stderr
+        assert found / 5 <= expected / 1 and expected <= 5 * found
 
 
 def test_top_values_are_taken_of_released_counts(visits: cl.Frame) -> None:
@@ -159,3 +172,13 @@ def test_pivot_tables_have_pandas_shape(quiet: cl.Frame) -> None:
     for column in theirs:
         assert ours[column].to_list() == pytest.approx(theirs[column].to_list())
     assert isinstance(ours.columns, pd.MultiIndex)
+
+
+def test_what_storage_limited_costs_two_per_cent_beside_other_measures() -> None:
+    measures = (a.Mean("m", a.Col("bmi")), a.Clipped("clipped", a.Col("bmi")), a.Capped("capped"))
+    found = layout(a.VectorSum(a.Table("clinic.visits"), measures, "1"), world.CARDS)
+    weights = {part.role: part.weight for part in found.components}
+    assert weights["clipped"] == weights["capped"] == Fraction(1, 50)
+    assert sum(weights.values()) == 1
+    alone = layout(a.VectorSum(a.Table("clinic.visits"), measures[1:], "1"), world.CARDS)
+    assert {part.weight for part in alone.components} == {Fraction(1, 2)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,8 @@ from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
 
 WITHOUT_N = 1_000
+_SPREAD = 0.4
+"""A standard deviation of a fifth of the range, in half ranges."""
 # Measures that divide by how many rows there are.
 _OVER_ROWS = frozenset({"mean", "ratio", "variance", "std", "covariance", "correlation"})
 
@@ -70,28 +73,77 @@ class Cost:
 
 
 def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dict[str, float]:
-    """Return the standard error of every measure.
+    """Return the standard error of every measure; of quantiles, whose error is one of rank, NaN.
 
     Args:
         layout: Layout of the plan.
         stderr: Standard error of each component, in the measure's unit.
-        n: Rows per cell behind a mean. Its error is stated for the least favourable mean, at a bound of its range.
+        n: Rows per cell behind a mean and its like. Errors of means, variances and covariances are stated for the least
+            favourable mean, at a bound of its range; of standard deviations and correlations, for columns that spread
+            over a fifth of their range; of ratios, for a denominator in the middle of its range.
     """
+    rows = n or WITHOUT_N
     found: dict[str, float] = {}
     for measure in layout.measures:
+        parts = [layout.components[index] for index in measure.components]
         errors = [stderr[index] for index in measure.components]
-        if measure.kind == "mean":
-            reach = _reach(layout.components[measure.components[0]])
-            found[measure.name] = math.hypot(errors[0], reach * errors[1]) / (n or WITHOUT_N)
-        else:
-            found[measure.name] = errors[0]
+        found[measure.name] = _EXPECTED.get(measure.kind, _plain)(parts, errors, rows)
     return found
+
+
+def _plain(_parts: list[Component], errors: list[float], _rows: float) -> float:
+    return errors[0]
+
+
+def _mean(parts: list[Component], errors: list[float], rows: float) -> float:
+    return math.hypot(errors[0], _reach(parts[0]) * errors[1]) / rows
+
+
+def _variance(parts: list[Component], errors: list[float], rows: float) -> float:
+    half = _reach(parts[0])
+    square = errors[1] / (2 * _reach(parts[1]))
+    return half**2 * math.hypot(square, 2 * errors[0] / half, 1.5 * errors[2]) / rows
+
+
+def _std(parts: list[Component], errors: list[float], rows: float) -> float:
+    return _variance(parts, errors, rows) / (2 * _SPREAD * _reach(parts[0]))
+
+
+def _covariance(parts: list[Component], errors: list[float], rows: float) -> float:
+    left, right, product = (error / _reach(part) for part, error in zip(parts[:3], errors[:3], strict=True))
+    return _reach(parts[0]) * _reach(parts[1]) * math.hypot(left, right, product, errors[3]) / rows
+
+
+def _correlation(parts: list[Component], errors: list[float], rows: float) -> float:
+    squares = [errors[index] / (4 * _SPREAD**2 * _reach(parts[index])) for index in (2, 3)]
+    return math.hypot(errors[4] / (_SPREAD**2 * _reach(parts[4])), *squares) / rows
+
+
+def _ratio(parts: list[Component], errors: list[float], rows: float) -> float:
+    above, below = (abs(float((part.lo + part.hi) * part.step)) / 2 or _reach(part) for part in parts)
+    return math.hypot(errors[0], above / below * errors[1]) / (rows * below)
+
+
+def _quantile(_parts: list[Component], _errors: list[float], _rows: float) -> float:
+    return math.nan
+
+
+_EXPECTED: dict[str, Callable[[list[Component], list[float], float], float]] = {
+    "mean": _mean,
+    "variance": _variance,
+    "std": _std,
+    "covariance": _covariance,
+    "correlation": _correlation,
+    "ratio": _ratio,
+    "quantile": _quantile,
+}
 
 
 def needs_n(layout: Layout) -> bool:
     """Return whether an expected error depends on how many rows there are."""
     return any(
-        measure.kind not in {"count", "sum", "gram", "units", "clipped", "capped"} for measure in layout.measures
+        measure.kind not in {"count", "sum", "gram", "units", "clipped", "capped", "quantile"}
+        for measure in layout.measures
     )
 
 

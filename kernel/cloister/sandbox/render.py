@@ -97,7 +97,10 @@ def release_html(release: Release) -> str:
 
 def cost_text(cost: Cost) -> str:
     """Return a price as text."""
-    errors = ", ".join(f"{name} ± {error:.3g}" for name, error in cost.errors.items())
+    errors = ", ".join(
+        f"{name} (a quantile: noise in its rank)" if error != error else f"{name} ± {error:.3g}"  # noqa: PLR0124 (NaN)
+        for name, error in cost.errors.items()
+    )
     assumed = f" (means: at most, at {cost.n:,.0f} rows per cell)" if cost.n is not None else ""
     cells = f" in each of {cost.cells:,} cells" if cost.cells > 1 else ""
     mock = _COST_WORDS.get(cost.mode, "")

@@ -224,6 +224,8 @@ class Session:
         def stderr_at(rho: Fraction) -> float:
             plan = ask.plan(precision.text(rho))
             found = layout(plan, self.about.cards)
+            if any(measure.kind == "quantile" for measure in found.measures):
+                raise rank_only()
             if cost.needs_n(found) and wish.n is None:
                 raise refuse_within(self._count_price(ask, account))
             return max(cost.expected_errors(found, _errors(self._priced(plan)), cost.check_n(wish.n)).values())
@@ -243,6 +245,17 @@ class Session:
 
     def _priced(self, plan: algebra.VectorSum) -> Priced:
         return _convert(self._peer.request("price", codec.encode(plan)), Priced)
+
+
+def rank_only() -> CloisterError:
+    """Return the refusal of ``within=`` for a quantile."""
+    from cloister.errors import PlanError  # noqa: PLC0415 (only on a mistake)
+
+    return PlanError(
+        "api.within",
+        "the noise of a quantile is one of rank: what that means in its unit depends on the data",
+        nearest=("visits.bmi.median(epsilon=0.1)", "visits.bmi.quantile([0.25, 0.5, 0.75], share=0.05)"),
+    )
 
 
 def refuse_within(price: str) -> CloisterError:

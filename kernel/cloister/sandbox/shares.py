@@ -24,7 +24,7 @@ def of_all(counts: Any, name: str = "proportion") -> Any:
     return _bound(share.rename(name) if isinstance(share, pd.Series) else share, error, found)
 
 
-def along(counts: pd.DataFrame, axis: Literal["index", "columns"]) -> Any:
+def along(counts: Any, axis: Literal["index", "columns"]) -> Any:
     """Return each count as a share of its row (``index``) or its column (``columns``)."""
     found = counts.release
     value, noise = found.value.astype(float), found.stderr
