@@ -13,11 +13,47 @@ from noise_checks import check_draws
 from price_checks import check_analysis, check_deadline, check_lineage, check_price
 from scalar_checks import check_scalars
 from shape_checks import check_shape
+from test_algebra_table import test_terms_are_counted_as_often_as_the_query_repeats_them
 from test_fuzz import run_pair
+from test_load import test_rows_that_differ_in_free_text_alone_have_hashes_of_their_own
+from test_scalar_totality import (
+    EVERY,
+    REFUSED,
+    test_a_curve_is_rounded_down_on_its_grid,
+    test_no_value_makes_a_scalar_fail_or_leave_its_range,
+    test_what_is_refused_is_refused_by_type,
+)
 from vault_fuzzing import Bench
 
-from cloister.plan import gaussian, grid, layout, precision, rules, shape, typing
-from cloister.vault import analyse, canonical, engine, load, noise, price, sampler, scalars_sql
+from cloister.plan import (
+    curves,
+    gaussian,
+    grid,
+    layout,
+    precision,
+    rules,
+    rules_dates,
+    rules_numbers,
+    rules_text,
+    shape,
+    texts,
+    typing,
+)
+from cloister.vault import (
+    analyse,
+    canonical,
+    costs,
+    engine,
+    load,
+    noise,
+    price,
+    sampler,
+    scalars_dates_sql,
+    scalars_numbers_sql,
+    scalars_sql,
+    scalars_text_sql,
+    sql_terms,
+)
 from cloister.vault import compile as compiler
 
 
@@ -40,6 +76,25 @@ def _fuzz(*, reference: bool) -> None:
 
 def scalars() -> None:
     check_scalars(60)
+
+
+def totality() -> None:
+    for node in EVERY:
+        test_no_value_makes_a_scalar_fail_or_leave_its_range(node)
+    for node, code in REFUSED:
+        test_what_is_refused_is_refused_by_type(node, code)
+
+
+def curved() -> None:
+    test_a_curve_is_rounded_down_on_its_grid()
+
+
+def counting() -> None:
+    test_terms_are_counted_as_often_as_the_query_repeats_them()
+
+
+def row_hash() -> None:
+    test_rows_that_differ_in_free_text_alone_have_hashes_of_their_own()
 
 
 def loading() -> None:
@@ -122,15 +177,52 @@ MUTANTS = [
     (engine, "cell = cell * size + index", "cell = cell + index", fuzz),
     (engine, "int(code or 0) - key.grid.lo", "int(code or 0)", fuzz),
     (scalars_sql, "{'TRUE' if kind == 'ne' else 'FALSE'}", "FALSE", scalars),
-    (scalars_sql, "return f\"COALESCE({sql}, FALSE)\" if grid.nullable else sql", "return sql", scalars),
+    (sql_terms, "return f\"COALESCE({sql}, FALSE)\" if grid.nullable else sql", "return sql", scalars),
     (scalars_sql, "math.ceil(limit) if kind in (\"lt\", \"ge\") else math.floor(limit)", "math.floor(limit)", scalars),
     (scalars_sql, "math.ceil(edge / grid.step)", "math.floor(edge / grid.step)", scalars),
-    (scalars_sql, "_recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", scalars),
+    (sql_terms, "recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", scalars),
     (scalars_sql, "WHEN {sql} > {upper} THEN {upper} ELSE {sql} END", "ELSE {sql} END", scalars),
     (scalars_sql, "if not term[1].nullable:\n        return f\"greatest",
      "if True:\n        return f\"greatest", scalars),
     (scalars_sql, "greatest(least({sql}, {upper}), {lower_})", "least({sql}, {upper})", scalars),
     (scalars_sql, "if index.denominator == 1 and grid.lo <= index <= grid.hi else None", "", scalars),
+    # Scalars: rules that ranges rest on, and their SQL.
+    (rules, "return msgspec.structs.replace(parts[0], nullable=True)", "return parts[0]", scalars),
+    (rules_numbers, "if term.lo // width == term.hi // width:", "if True:", scalars),
+    (rules_numbers, "min(0, term.lo // (2 * width)) * 2 * width", "0", totality),
+    (rules_numbers, "left.nullable or right.nullable or zero)", "left.nullable or right.nullable)", totality),
+    (rules_numbers, "if not zero:", "if True:", totality),
+    (rules_numbers, "math.floor(-1 / step) + 1", "math.floor(-1 / step)", totality),
+    (rules_numbers, "round(Fraction(index, width))", "index // width", scalars),
+    (rules_dates, "_cycle(node.part, first) != _cycle(node.part, last)", "False", scalars),
+    (rules_dates, "return calendar_range(Grid(\"date\", term.lo + node.days",
+     "return (Grid(\"date\", term.lo + node.days", totality),
+    (rules_dates, "ends = [-ends[1], -ends[0]]", "pass", scalars),
+    (rules_text, "return times * len(node.new) + rest", "return most", scalars),
+    (rules_text, "nullable or len(numbers) < len(found)", "nullable", totality),
+    (texts, "text.replace(node.old, node.new)[:MAX_TEXT]", "text.replace(node.old, node.new)", totality),
+    (texts, "math.floor(Fraction(text) / step)", "int(Fraction(text) / step)", totality),
+    (curves, "scale**2 // x.denominator", "scale // x.denominator", curved),
+    (scalars_numbers_sql, "rest if grid.lo >= 0 else", "rest if True else", scalars),
+    (scalars_numbers_sql, "if node.kind == \"even\" and width % 2 == 0:", "if False:", scalars),
+    (scalars_numbers_sql, "nullif({bottom}, 0)", "{bottom}", totality),
+    (scalars_numbers_sql, "if positive:\n", "if True:\n", scalars),
+    (scalars_numbers_sql, "if under.lo >= 0:", "if True:", scalars),
+    (scalars_numbers_sql, "{bottom} <> 0 AND {top} IS NOT NULL", "{bottom} <> 0", scalars),
+    (scalars_numbers_sql, "whole = f\"(greatest({sql}, {least})", "whole = f\"({sql}", totality),
+    (scalars_dates_sql, "- {bind.integer(FIRST_DAY)})\"", "+ {bind.integer(3)})\"", totality),
+    (scalars_dates_sql, "'+' if node.kind == 'add' else '-'", "'+'", scalars),
+    (scalars_text_sql, "COALESCE({node.kind}({text}, {bind.text(node.text)}), FALSE)",
+     "{node.kind}({text}, {bind.text(node.text)})", scalars),
+    (scalars_text_sql, "return _cut(f\"({joined})\", bind)", "return f\"({joined})\"", scalars),
+    (scalars_text_sql, "CASE WHEN {text} IS NOT NULL THEN", "CASE WHEN TRUE THEN", scalars),
+    (scalars_text_sql, "CASE WHEN regexp_full_match({text}, '{NUMBER}') THEN", "CASE WHEN TRUE THEN", totality),
+    (scalars_text_sql, "first = math.floor(low / step)", "first = 0", totality),
+    (sql_terms, "[{code} + {bind.integer(1)}]\"\n\n\ndef as_text", "[{code}]\"\n\n\ndef as_text", scalars),
+    (canonical, "pc.cast(data, pa.large_string()), 0, MAX_TEXT)", "pc.cast(data, pa.large_string()), 0, 999)", loading),
+    (canonical, "return text if column.nullable else pc.fill_null(text, \"\")", "return text", loading),
+    (load, "mixer.add(hashed.view(np.int64)", "mixer.add(0 * hashed.view(np.int64)", row_hash),
+    (costs, "return 2\n        case _:", "return 1\n        case _:", counting),
     # Price.
     (price, "while Fraction(sigma) ** 2 < target:", "while False:", check_price),
     (precision, "/ (2 * Fraction(sigma) ** 2)", "/ (4 * Fraction(sigma) ** 2)", check_price),
