@@ -73,7 +73,7 @@ EVERY: tuple[a.Scalar, ...] = (
       for text in ("", "r", "\0", "😀" * 256)),
     *(a.Slice(term, *ends) for term in (T, C) for ends in ((0, 0), (0, 256), (255, 400), (2**40, 2**50))),
     *(a.Replace(term, old, new) for term in (T, C) for old, new in (("x", "😀" * 256), ("😀", ""), ("e", "ee"))),
-    a.Concat((T, T, C)), a.Concat((C, a.Text("/"), C)), a.Recode(T, ("", "\0", "x" * 256)), a.Recode(C, ("-7.25",)),
+    a.Replace(a.Slice(T, 0, 3), "x", "yy"), a.Concat((T, T, C)), a.Concat((C, a.Text("/"), C)), a.Recode(T, ("", "\0", "x" * 256)), a.Recode(C, ("-7.25",)),
     *(a.Parse(term, *limits) for term in (T, C)
       for limits in (("-999999999999", "999999999999", "1/1000000"), ("0", "0", "1"), ("-7", "7", "1/3"))),
 )  # fmt: skip
