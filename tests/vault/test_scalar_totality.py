@@ -73,7 +73,8 @@ EVERY: tuple[a.Scalar, ...] = (
       for text in ("", "r", "\0", "😀" * 256)),
     *(a.Slice(term, *ends) for term in (T, C) for ends in ((0, 0), (0, 256), (255, 400), (2**40, 2**50))),
     *(a.Replace(term, old, new) for term in (T, C) for old, new in (("x", "😀" * 256), ("😀", ""), ("e", "ee"))),
-    a.Replace(a.Slice(T, 0, 3), "x", "yy"), a.Concat((T, T, C)), a.Concat((C, a.Text("/"), C)), a.Recode(T, ("", "\0", "x" * 256)), a.Recode(C, ("-7.25",)),
+    a.Replace(a.Slice(T, 0, 3), "x", "yy"), a.Concat((T, T, C)),
+    a.Concat((C, a.Text("/"), C)), a.Recode(T, ("", "\0", "x" * 256)), a.Recode(C, ("-7.25",)),
     *(a.Parse(term, *limits) for term in (T, C)
       for limits in (("-999999999999", "999999999999", "1/1000000"), ("0", "0", "1"), ("-7", "7", "1/3"))),
 )  # fmt: skip
@@ -88,7 +89,8 @@ def values(name: str) -> list:
     if grid.kind == "bool":
         return [None, False, True]
     around = {grid.lo, grid.lo + 1, -2, -1, 0, 1, 2, 3, grid.hi - 1, grid.hi, 18322, 11016}
-    return [None, *sorted(value for value in around if grid.lo <= value <= grid.hi)]
+    inside = sorted(value for value in around if grid.lo <= value <= grid.hi)
+    return [None, *inside] if grid.nullable else inside
 
 
 def rows(names: list[str]) -> list[tuple]:
