@@ -184,6 +184,8 @@ REFUSED = {
     "UPDATE visits SET age = 1": "sql.statement",
     "SELECT COUNT(*) INTO t FROM visits": "sql.clause",
     "SELECT FROM WHERE": "sql.syntax",
+    "SELECT AVG() FROM visits": "sql.syntax",
+    "SELECT COUNT_IF() FROM visits": "sql.syntax",
     "SELECT COUNT(*) FROM visits WHERE region = 'north": "sql.syntax",
     "SELECT COUNT(*) FROM visits WHERE region = 'north' OR '1' = 1": "sql.types",
     "SELECT 'a' || age FROM visits": "sql.unsupported",

@@ -68,6 +68,8 @@ class Reader(Conditions):
         Raises:
             PlanError: It is not part of the language, or does not fit the algebra.
         """
+        if not isinstance(node, exp.Expr):
+            raise sql_text.refusal("sql.syntax", "a function lacks its argument", "AVG(age)")
         read = self._known.get(type(node))
         if read is not None:
             return read(node)
