@@ -1,7 +1,7 @@
 """Run every benchmark in its own process; print a table and write ``build/bench.json``.
 
-``python -m benchmarks [NAME ...]`` runs the named ones only. ``accuracy`` runs only if named, because it installs the peers
-it is compared with: each in an environment of its own under ``build/peers/`` (``make bench-peers``).
+``python -m benchmarks [NAME ...]`` runs the named ones only. ``accuracy`` runs only if named, because it installs the
+peers it is compared with: each in an environment of its own under ``build/peers/`` (``make bench-peers``).
 """
 
 from __future__ import annotations
