@@ -133,7 +133,8 @@ def compared(ours: np.ndarray, theirs: np.ndarray, exact: np.ndarray) -> dict[st
     a, b = (np.abs(found - exact).mean(axis=1) for found in (ours, theirs))
     rng = np.random.default_rng(20261128)
     upper, lower = (rng.choice(each, (RESAMPLES, len(each))).mean(axis=1) for each in (a, b))
-    ratios = upper / np.maximum(lower, 1e-12)
+    # A resample in which the peer had no error has no ratio; 1000 stands for "very large".
+    ratios = np.minimum(upper / np.maximum(lower, 1e-12), 1000.0)
     low, high = np.quantile(ratios, (0.025, 0.975))
     equal = a.mean() == b.mean() == 0
     ratio = 1.0 if equal else a.mean() / max(b.mean(), 1e-12)
