@@ -4,14 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lab bench nightly notebooks screenshots clean help
+.PHONY: demo test check lab bench bench-peers nightly notebooks screenshots clean help
 
 help:
 	@echo "make demo    run the tour headless, print what was released, verify it"
 	@echo "make lab     JupyterLab on the tour"
 	@echo "make test    everything CI runs: linters, types, import contracts, tests"
 	@echo "make check   linters, types and import contracts only"
-	@echo "make bench   latency, start-up, engine, ledger, memory; writes build/bench.json"
+	@echo "make bench   latency, start-up, engine, speed targets, ledger, memory; writes build/bench.json"
+	@echo "make bench-peers  accuracy and speed beside peers, each installed in build/peers/ (ADULT=adult.csv)"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
 	@echo "make notebooks execute every notebook live, each in a fresh demo, and write it back with its receipts"
@@ -56,6 +57,10 @@ test: check
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Downloads the peers; ADULT is the Adult census table as CSV (UCI dataset 2).
+bench-peers: $(STAMP)
+	CLOISTER_BENCH_PEERS=1 CLOISTER_BENCH_ADULT=$(ADULT) $(BIN)/python -m benchmarks speed accuracy
 
 notebooks: $(STAMP)
 	$(BIN)/python tests/notebooks/execute.py
