@@ -69,7 +69,8 @@ screenshots: $(STAMP)
 	$(BIN)/python tests/ui/take_screenshots.py
 
 nightly: check
-	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 $(BIN)/pytest -m "slow or not slow" --timeout 7200
+	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 CLOISTER_REPLAY_PAIRS=500 CLOISTER_LINEAGE_SEEDS=400 \
+	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 $(BIN)/pytest -m "slow or not slow" --timeout 7200
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
