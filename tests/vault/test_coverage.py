@@ -98,7 +98,7 @@ def coverage(name: str, data: str, rho: str, draws: int = DRAWS) -> tuple[float,
 def check(name: str, data: str, rho: str, draws: int = DRAWS) -> None:
     held, spread, doubtful = coverage(name, data, rho, draws)
     assert held >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / draws), f"{name}, {data}, rho {rho}: {held}"
-    if doubtful == 0 and data == "skewed" and name != "correlation":
+    if doubtful == 0 and data == "skewed" and name != "correlation" and rho in {"1/100", "1/10", "2"}:
         assert 0.9 < spread < 1.1, f"{name}, rho {rho}: errors are {spread} times what is stated"
 
 

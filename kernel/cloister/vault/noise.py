@@ -71,11 +71,18 @@ def quantiles(rows: Sequence[int], at: Sequence[int], parts: int, scale: float) 
 
 
 def scores(rows: Sequence[int], place: int, parts: int) -> list[int]:
-    """Return the score of each candidate as a quantile: ``-|place * rows above - (parts - place) * rows below|``."""
+    """Return the score of each candidate as a quantile, a whole number, 0 for a true one.
+
+    A value is a q-quantile of n rows if at most q n are below and at most (1 - q) n above it; the score is minus the
+    number of rows too many on either side, in units of 1 / ``parts``. A row moves either number, and so the score, by
+    at most max(q, 1 - q). (``-|q above - (1 - q) below|`` moves by as much, but prefers the gap beside a value that
+    many rows share to the value itself.)
+    """
     counts = np.asarray(rows, np.int64)
     below = np.cumsum(counts) - counts
     above = counts.sum() - below - counts
-    found: list[int] = (-np.abs(place * above - (parts - place) * below)).tolist()
+    most_below, most_above = place * counts.sum(), (parts - place) * counts.sum()
+    found: list[int] = (-np.maximum(0, np.maximum(parts * below - most_below, parts * above - most_above))).tolist()
     return found
 
 

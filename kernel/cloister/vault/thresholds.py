@@ -1,9 +1,9 @@
 """What leaves the vault of exact integers: noise on all, and a threshold where the keys themselves are released.
 
 A value of the keys that n units have is released with n + Z if n + Z > tau, where Pr[1 + Z > tau] <= d0: strictly
-above, and the tail includes tau (``plan/gaussian.py``). One unit changes the counts of at most m values (2 m where rows
-are replaced): what both neighbours have costs rho = m / (2 sigma^2), and each of the at most m values that only one of
-them has, counted for this unit alone, is released with chance at most d0: delta = m d0. What fails appears nowhere.
+above, and the tail includes tau (``plan/gaussian.py``). One unit changes the counts of at most m values, 2 m where rows
+are replaced: what both neighbours have costs rho = m / (2 sigma^2); each of the at most m values that only one of them
+has, counted for this unit alone, is released with chance at most d0: delta = m d0. What fails appears nowhere.
 """
 
 from __future__ import annotations
