@@ -171,9 +171,14 @@ def check_quantile() -> None:
     (median,) = exact_shape(
         a.Quantile("q", X, ("1/2",)),
         card=card,
-        rows=[(6 if i < 50 else 9_999, *rest) for i, (_, *rest) in enumerate(ROWS)],
+        rows=[(8 if i < 50 else 9_999, *rest) for i, (_, *rest) in enumerate(ROWS)],
     ).measures
-    assert median.values == (5,)
+    assert median.values == (10,)
+    for high in (2047, 2048, 4094, 4095):
+        wide = msgspec.structs.replace(CARD.columns[1], low="0", high=str(high))
+        card = msgspec.structs.replace(CARD, columns=(CARD.columns[0], wide, *CARD.columns[2:]))
+        frame = layout_module.layout(a.VectorSum(a.Table(TABLE), (a.Quantile("q", X, ("1/2",)),), "1"), {TABLE: card})
+        assert 1024 <= frame.components[0].candidates <= 2048
 
 
 def check_quantile_shape() -> None:
@@ -183,13 +188,17 @@ def check_quantile_shape() -> None:
     assert (upper.name, upper.values, lower.name, lower.values) == ("q 3/4", (-2.0,), "q 0.5", (-5.0,))
     assert math.isnan(upper.stderr[0])
     assert upper.unreliable == (False,)
+    swapped = shape_module.shape(plan, {TABLE: CARD}, [5, 2, 100], (3.0, 3.0))
+    assert [measure.values for measure in swapped.measures[:2]] == [(-2.0,), (-5.0,)]
     few = shape_module.shape(plan, {TABLE: CARD}, [2, 5, 4], (3.0, 3.0)).measures[0]
     assert few.unreliable == (True,)
     frame = layout_module.layout(plan, {TABLE: CARD})
-    for start in range(frame.components[0].candidates):
-        moved = perturb._moved(start, frame.components[0], 3.0, f"release {start}")
-        assert moved != start
-        assert 0 <= moved < frame.components[0].candidates
+    for candidates in (2, 3, 11):
+        part = msgspec.structs.replace(frame.components[0], candidates=candidates)
+        for start in range(candidates):
+            moved = perturb._moved(start, part, 3.0, f"release {start}")
+            assert moved != start
+            assert 0 <= moved < candidates
 
 
 def check_flags() -> None:
