@@ -34,7 +34,10 @@ _MS_PER_INTEGER = 0.02
 
 
 class PricedComponent(msgspec.Struct, frozen=True):
-    """Noise of one component: ``sigma`` and ``step`` of the grid, ``stderr`` in the measure's unit, exact ``rho``."""
+    """Noise of one component, exact ``rho`` included.
+
+    ``sigma`` and ``step`` are of the grid, ``stderr`` is in the measure's unit (of a quantile it is not known: infinite).
+    """
 
     measure: str
     role: str
@@ -90,8 +93,9 @@ def price(analysis: Analysis, rho: Fraction) -> Price:
     parts = []
     for part, bound in zip(analysis.layout.components, analysis.bounds, strict=True):
         sigma, charge = _noise(bound.l2_squared, Fraction(math.floor(rho * part.weight * CHARGE_GRID), CHARGE_GRID))
-        stderr = deviation(sigma) * part.step.numerator / part.step.denominator
-        parts.append(PricedComponent(part.measure, part.role, part.step, sigma, stderr, charge))
+        # The noise of a quantile is in ranks: what it means for the value is not known before, nor after.
+        unit = math.inf if part.role == "quantile" else part.step.numerator / part.step.denominator
+        parts.append(PricedComponent(part.measure, part.role, part.step, sigma, deviation(sigma) * unit, charge))
     planned_ms = deadline_ms(analysis.cost)
     delta, least = _threshold(analysis, parts)
     return Price(
