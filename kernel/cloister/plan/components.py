@@ -46,7 +46,7 @@ MAX_QUANTILE_PARTS = 10**6
 _ZERO, _ONE = Fraction(0), Fraction(1)
 _HALF, _THIRD, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 5)
 _CORRELATION = (Fraction(1, 4), *[Fraction(3, 20)] * 5)
-_SCORES_PER_DRAW = 8
+_DRAWS_PER_CHOICE, _SCORES_PER_DRAW = 50, 8
 
 Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile"]
 Kind = Literal[
@@ -99,7 +99,9 @@ class Component(msgspec.Struct, frozen=True):
     @property
     def draws(self) -> int:
         """How much work its noise is per cell, counted in integers that get one draw."""
-        return self.width * (1 + self.candidates // _SCORES_PER_DRAW)
+        if self.role != "quantile":
+            return self.width
+        return self.width * (_DRAWS_PER_CHOICE + self.candidates // _SCORES_PER_DRAW)
 
 
 class MeasureLayout(msgspec.Struct, frozen=True):

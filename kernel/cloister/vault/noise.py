@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from opendp.domains import atom_domain, vector_domain
 from opendp.measurements import make_gaussian, make_noisy_max
 from opendp.measures import zero_concentrated_divergence
 from opendp.metrics import l2_distance, linf_distance
-from opendp.mod import enable_features
+from opendp.mod import Measurement, enable_features
 
 from cloister.errors import FaultError
 from cloister.vault.engine import Exact
@@ -65,9 +66,14 @@ def quantiles(rows: Sequence[int], at: Sequence[int], parts: int, scale: float) 
         scale: Of the Gumbel noise, in units of ``scores``.
     """
     _check(scale)
-    space = vector_domain(atom_domain(T="i64")), linf_distance(T="i64")
-    choose = make_noisy_max(*space, zero_concentrated_divergence(), scale=scale)
+    choose = _noisy_maximum(scale)
     return [int(choose(scores(rows, place, parts))) for place in at]
+
+
+@lru_cache(maxsize=64)
+def _noisy_maximum(scale: float) -> Measurement:
+    space = vector_domain(atom_domain(T="i64")), linf_distance(T="i64")
+    return make_noisy_max(*space, zero_concentrated_divergence(), scale=scale)
 
 
 def scores(rows: Sequence[int], place: int, parts: int) -> list[int]:

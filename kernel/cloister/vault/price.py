@@ -36,7 +36,7 @@ _MS_PER_INTEGER = 0.02
 class PricedComponent(msgspec.Struct, frozen=True):
     """Noise of one component, exact ``rho`` included.
 
-    ``sigma`` and ``step`` are of the grid, ``stderr`` is in the measure's unit (of a quantile it is not known: infinite).
+    ``sigma`` and ``step`` are of the grid, ``stderr`` is in the measure's unit (a quantile's is not known: infinite).
     """
 
     measure: str
