@@ -172,7 +172,7 @@ MUTANTS = [
     # Compiler.
     (relations_sql, 'window = _over(["unit", *names]', 'window = _over(["unit"]', fuzz),
     (relations_sql, 'window = _over(["unit", *names]', 'window = _over(names or ["1"]', claims),
-    (relations_sql, "return [*self.order, *dict.fromkeys(sql for sql, _ in self.scope.values())]", 'return ["unit"]', fuzz),
+    (relations_sql, "return [*self.order, *dict.fromkeys(", 'return ["unit"] or [*self.order, *dict.fromkeys(', fuzz),
     (relations_sql, "_over(['unit'], [hashed", "_over(['1'], [hashed", claims),
     (relations_sql, "'CAST(unit AS VARCHAR)', *pieces", "*pieces", fuzz),
     (relations_sql, " AND {groups} <= {self._bind.integer(node.groups)}", "", claims),
