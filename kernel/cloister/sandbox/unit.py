@@ -329,8 +329,9 @@ def of_units(
 def _spelled(rows: Rows, item: Any) -> Any:
     """Return the name of a unit key that is given as a column, anything else as it is."""
     term = getattr(item, "_term", None)
-    key = term is not None and term.grid.kind == "opaque" and isinstance(term.scalar, a.Col)
-    return term.scalar.name if key and term.scalar.name in rows.key else item
+    if term is None or term.grid.kind != "opaque" or not isinstance(term.scalar, a.Col):
+        return item
+    return term.scalar.name if term.scalar.name in rows.key else item
 
 
 def _means_unit(rows: Rows, columns: Mapping[str, Term], name: str) -> bool:
