@@ -111,7 +111,7 @@ MUTANTS = [
     (release, "deadline = Deadline(cost.deadline_ms)",
      "deadline = Deadline(cost.deadline_ms + state.engine.run(analysis).values[0])"),
     (engine, "    values = [0] * (frame.cells * width)",
-     "    rows = list(rows)\n    values = [0] * (frame.cells * width if len(rows) == 4 else width)"),
+     "    rows = list(rows)\n    values = [0] * (frame.cells * width if rows else width)"),
     (engine, "            values = assemble(analysis.layout, query, rows)",
      "            values = assemble(analysis.layout, query, rows)\n            1 // any(values)"),
 ]  # fmt: skip
