@@ -172,8 +172,9 @@ MUTANTS = [
     # Compiler.
     (relations_sql, 'window = _over(["unit", *names]', 'window = _over(["unit"]', fuzz),
     (relations_sql, 'window = _over(["unit", *names]', 'window = _over(names or ["1"]', claims),
-    (relations_sql, "return [*self.order, *dict.fromkeys(", 'return ["unit"] or [*self.order, *dict.fromkeys(', fuzz),
-    (relations_sql, "_over(['unit'], [hashed", "_over(['1'], [hashed", claims),
+    (relations_sql, '[f"{sql} ASC NULLS LAST" for sql in source.every])\n        window',
+     '[f"{sql} ASC NULLS LAST" for sql in source.every[1:]])\n        window', fuzz),
+    (relations_sql, "_over(['unit'], [hashed", "_over(['1'], [hashed", fuzz),
     (relations_sql, "'CAST(unit AS VARCHAR)', *pieces", "*pieces", fuzz),
     (relations_sql, " AND {groups} <= {self._bind.integer(node.groups)}", "", claims),
     (compiler, "closed = [f\"{sql} IS NOT NULL\" for sql, grid in keys if grid.nullable]", "closed = []", fuzz),
