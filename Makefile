@@ -4,14 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lab bench nightly notebooks screenshots clean help
+.PHONY: demo test check lab bench bench-peers nightly notebooks screenshots clean help
 
 help:
 	@echo "make demo    run the tour headless, print what was released, verify it"
 	@echo "make lab     JupyterLab on the tour"
 	@echo "make test    everything CI runs: linters, types, import contracts, tests"
 	@echo "make check   linters, types and import contracts only"
-	@echo "make bench   latency, start-up, engine, ledger, memory; writes build/bench.json"
+	@echo "make bench   latency, start-up, engine, speed targets, ledger, memory; writes build/bench.json"
+	@echo "make bench-peers  accuracy and speed beside peers, each installed in build/peers/ (ADULT=adult.csv)"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
 	@echo "make notebooks execute every notebook live, each in a fresh demo, and write it back with its receipts"
@@ -57,6 +58,10 @@ test: check
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# Downloads the peers; ADULT is the Adult census table as CSV (UCI dataset 2).
+bench-peers: $(STAMP)
+	CLOISTER_BENCH_PEERS=1 CLOISTER_BENCH_ADULT=$(ADULT) $(BIN)/python -m benchmarks speed accuracy
+
 notebooks: $(STAMP)
 	$(BIN)/python tests/notebooks/execute.py
 
@@ -64,7 +69,8 @@ screenshots: $(STAMP)
 	$(BIN)/python tests/ui/take_screenshots.py
 
 nightly: check
-	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 $(BIN)/pytest -m "slow or not slow" --timeout 7200
+	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 CLOISTER_REPLAY_PAIRS=500 CLOISTER_LINEAGE_SEEDS=400 \
+	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 $(BIN)/pytest -m "slow or not slow" --timeout 7200
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

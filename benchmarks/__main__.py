@@ -1,6 +1,7 @@
 """Run every benchmark in its own process; print a table and write ``build/bench.json``.
 
-``python -m benchmarks [NAME ...]`` runs the named ones only.
+``python -m benchmarks [NAME ...]`` runs the named ones only. ``accuracy`` runs only if named, because it installs the
+peers it is compared with: each in an environment of its own under ``build/peers/`` (``make bench-peers``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("latency", "startup", "grouped_mean", "ledger", "memory")
+NAMES = ("latency", "startup", "grouped_mean", "speed", "ledger", "memory")
 ROOT = Path(__file__).parents[1]
 
 
@@ -38,13 +39,19 @@ def main() -> int:
             continue
         result = json.loads(done.stdout.strip().splitlines()[-1])
         report["results"][name] = result
+        print(done.stderr, end="", flush=True)
         for key, value in result.items():
-            print(f"   {key:<48} {value}", flush=True)
+            print(f"   {key:<48} {_short(value)}", flush=True)
     out = ROOT / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
     print(f"written: {out}")
     return failed
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]}... (all of it in build/bench.json)"
 
 
 def _machine() -> dict[str, object]:

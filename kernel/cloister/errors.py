@@ -70,7 +70,9 @@ def own_line(error: BaseException) -> list[str]:
     while step is not None:
         if step.tb_frame.f_globals.get("__name__") == "__main__":
             source = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno).strip()
-            where = [f"  line {step.tb_lineno}: {source}"] if source else where
+            # A cell magic's own lines are in the error; what IPython made of them says nothing.
+            written = source and not source.startswith("get_ipython().run_cell_magic(")
+            where = [f"  line {step.tb_lineno}: {source}"] if written else where
         step = step.tb_next
     return where
 

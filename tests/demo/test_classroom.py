@@ -12,6 +12,7 @@ import pytest
 import cloister as cl
 from cloister.demo import cards, classroom, classroom_vault, generators
 from cloister.errors import BudgetError, CloisterError, ContractError, MalformedError, PlanError
+from cloister.plan import algebra, codec
 from cloister.plan.gaussian import pmf
 from cloister.sandbox import session as sessions
 from cloister.vault.config import open_config
@@ -335,3 +336,16 @@ def test_visits_can_be_taught_too():
     classroom.open("st_anna.visits", defence="off")
     visits = generators.visits()
     assert cl.table("st_anna.visits").cost.mean() == pytest.approx(visits.cost.mean())
+
+
+@pytest.mark.parametrize("defence", ["off", "threshold", "on"])
+def test_what_is_chosen_and_not_added_up_is_no_lesson(defence):
+    vault = classroom_vault.TeachingVault(BANK, defence, 1, "1")
+    source = algebra.Table(BANK)
+    for plan in (
+        algebra.VectorSum(source, (algebra.Quantile("q", algebra.Col("balance"), ("1/2",)),), "1/1000"),
+        algebra.ThresholdKeys(source, ("segment",), 1, "1/1000", "1/10000000"),
+    ):
+        with pytest.raises(PlanError) as refused:
+            vault.request("release", codec.encode(plan))
+        assert refused.value.code == "classroom.measure"

@@ -94,7 +94,7 @@ ATTACKS = (
            "One transaction per charge, limits checked in it.",
            ("provider/test_accounts.py::test_threads_near_exhaustion_never_pass_the_limit",
             "provider/test_accounts.py::test_processes_near_exhaustion_never_pass_the_limit",
-            "proof/test_ledger_model.py::test_concurrent_histories_are_those_of_one_account")),
+            "provider/test_account_histories.py::test_no_concurrent_history_passes_a_limit")),
     Attack(18, "Rollback of the ledger, clones of the enclave, replayed requests",
            "Accounts are hash-chained logs at the broker; a newer vault fences the older one.",
            ("vault/test_ledger_replies.py::test_a_broker_restored_from_a_backup_is_found_out",

@@ -7,18 +7,18 @@ from collections import Counter
 from pathlib import Path
 
 FAMILIES = {
-    "a": ("differential stability", ("vault/test_fuzz", "vault/fuzz/", "proof/test_lineage")),
+    "a": ("differential stability", ("vault/test_fuzz", "vault/test_lineage", "proof/test_lineage_attacks")),
     "b": (
         "engine equals interpreter",
-        ("vault/test_interpret", "vault/test_engine", "vault/test_load", "vault/test_scalar", "vault/test_relations"),
+        ("vault/test_interpret", "vault/test_engine", "vault/test_load", "vault/test_scalar", "vault/test_thresholds"),
     ),
     "c": ("record and replay", ("proof/test_record_replay",)),
-    "d": ("mutants", ("vault/test_mutants", "proof/test_mutants")),
+    "d": ("mutants", ("vault/test_mutants", "proof/test_lineage_mutants")),
     "e": ("distributions", ("vault/test_noise", "vault/test_truth", "vault/test_coverage", "proof/test_epsilon")),
     "f": ("audit cases", ("proof/test_audit_cases",)),
     "g": (
         "ledger",
-        ("proof/test_ledger_model", "crash/", "provider/test_accounts", "vault/test_ledger_replies"),
+        ("provider/test_account_histories", "crash/", "provider/test_accounts", "vault/test_ledger_replies"),
     ),
     "h": ("attack catalogue", ("proof/test_attack_catalogue", "proof/test_attacks")),
     "i": ("timing", ("proof/test_timing", "vault/test_release_faults")),

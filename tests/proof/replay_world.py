@@ -48,6 +48,7 @@ class Record:
 
     seen: list[tuple[Any, ...]] = field(default_factory=list)
     inputs: list[list[tuple[tuple[int, ...], float]]] = field(default_factory=list)
+    maxima: list[list[tuple[tuple[int, ...], float]]] = field(default_factory=list)
     prices: list[Fraction] = field(default_factory=list)
 
 
@@ -97,6 +98,7 @@ def run(world: World, document: Any, plans: list[dict[str, Any]], rows: dict[str
         state.on_step = lambda number: record.seen.append(("step", number))
         for number, plan in enumerate(plans):
             record.inputs.append([])
+            record.maxima.append([])
             record.prices.append(Fraction(0))
             record.seen.append(("plan", number))
             try:
@@ -159,6 +161,12 @@ def frozen(record: Record) -> Iterator[None]:
         seed = int.from_bytes(hashlib.sha256(f"{len(values)} {sigma.hex()}".encode()).digest()[:8])
         return [random.Random(seed + place).randrange(1000) for place in range(len(values))]
 
+    def chosen(rows: Any, at: Any, parts: int, scale: float) -> list[int]:
+        """A noisy maximum moves with the largest change of a score, and costs what a Gaussian on it would."""
+        record.seen.append(("maximum", len(rows), tuple(at), parts, scale.hex()))
+        record.maxima[-1] += [(tuple(noise.scores(rows, place, parts)), scale) for place in at]
+        return [place % len(rows) for place in at]
+
     compiled = engine.compile_plan
 
     def compile_plan(*given: Any) -> Any:
@@ -188,6 +196,7 @@ def frozen(record: Record) -> Iterator[None]:
         stack.enter_context(mock.patch.object(deadline, "time", time))
         stack.enter_context(mock.patch.object(ledger, "time", time))
         stack.enter_context(mock.patch.object(noise, "gaussian", still))
+        stack.enter_context(mock.patch.object(noise, "quantiles", chosen))
         stack.enter_context(mock.patch.object(engine, "compile_plan", compile_plan))
         yield
 
@@ -204,14 +213,13 @@ def divergence(first: Record, second: Record) -> str:
 
 def overspent(first: Record, second: Record) -> str:
     """Return a plan whose inputs to the noise were further apart than its price pays for, or an empty text."""
-    for number, (mine, other, price) in enumerate(zip(first.inputs, second.inputs, first.prices, strict=True)):
-        used = sum(
-            (
-                Fraction(sum((x - y) ** 2 for x, y in zip(left, right, strict=True))) / (2 * Fraction(sigma) ** 2)
-                for (left, sigma), (right, _) in zip(mine, other, strict=True)
-            ),
-            Fraction(0),
-        )
+    for number, price in enumerate(first.prices):
+        used = Fraction(0)
+        for kept, norm in (("inputs", sum), ("maxima", max)):
+            mine, other = getattr(first, kept)[number], getattr(second, kept)[number]
+            for (left, sigma), (right, _) in zip(mine, other, strict=True):
+                square = norm((x - y) ** 2 for x, y in zip(left, right, strict=True))
+                used += Fraction(square) / (2 * Fraction(sigma) ** 2)
         if used > price:
             return f"plan {number} used rho {float(used)} and paid {float(price)}"
     return ""

@@ -22,7 +22,7 @@ from cloister.errors import BudgetError, CloisterError, FaultError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.receipt import naming
-from cloister.vault import authorise, faults, noise, release
+from cloister.vault import authorise, faults, noise, release, thresholds
 from cloister.vault.engine import Engine
 from cloister.vault.question import prepare
 from cloister.vault.sampler import Teaching
@@ -94,7 +94,7 @@ def test_g1_only_integers_pass_the_one_noise_function(quiet_world, monkeypatch):
     asked = plan(a.Count("n"), a.Sum("cost", a.Col("cost")), keys=("sex",))
     answer = release.release(quiet_world.state()[0], context(quiet_world), asked)
     assert sorted(map(int, answer.receipt.raw)) == sorted(marked)
-    with mutated(release, "raw = add_noise(exact, cost.sigmas)", "raw = list(exact.values)"):
+    with mutated(thresholds, "noisy = add_noise(exact, price.sigmas)", "noisy = list(exact.values)"):
         answer = release.release(quiet_world.state()[0], context(quiet_world), asked)
     assert not set(map(int, answer.receipt.raw)) & set(marked)
 

@@ -78,6 +78,27 @@ def test_a_cap_of_rows_chosen_among_two_accounts_replaces():
         assert (claim.influence.rows, claim.influence.mode, claim.influence.essential) == (1, "replace", False)
 
 
+def test_a_stack_keeps_the_mode_of_its_parts():
+    filled = a.Derive(LEFT, (("x", a.Fill(a.Col("rx"), a.Number("7"))),))
+    stacked = a.Stack((VISITS, a.Select(filled, ("id", "x", "c", "b"))))
+    claims = analyse(ask(stacked, a.Mean("m", a.Col("x"))), CARDS).claims
+    assert (claims["clinic"].influence.mode, claims["bank"].influence.mode) == ("add", "replace")
+
+
+def test_a_cap_of_one_side_is_multiplied_by_the_other():
+    """One visit per colour beside two claims is two rows of that colour, and so the other way around."""
+    person, other = ("ada", 1, "red", True), ("ada", 2, "red", False)
+    world = engine(visits=[person, other, person], claims=[person, other])
+    for capped, key in (
+        (a.Align(a.Cap(VISITS, 1, ("c",)), CLAIMS, "inner", (("x", "rx"),)), "c"),
+        (a.Align(VISITS, a.Cap(CLAIMS, 1, ("c",)), "inner", (("c", "rc"),)), "rc"),
+    ):
+        analysis = analyse(ask(capped, keys=(key,)), CARDS)
+        rows = max(world.run(analysis).values)
+        assert rows == (2 if key == "c" else 3)
+        assert all(claim.bounds[0].linf == rows for claim in analysis.claims.values())
+
+
 @pytest.mark.parametrize(
     "keys",
     [

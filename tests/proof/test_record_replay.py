@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import random
 from pathlib import Path
@@ -17,9 +18,10 @@ from replay_world import Record, divergence, overspent, run
 from vault_fuzzing import Planner, make_card, make_rows, neighbour, to_arrow
 from vault_world import PURPOSE, World
 
+from cloister.contract.card import Card
 from cloister.plan import algebra as a
 from cloister.plan import codec
-from cloister.vault import engine, release
+from cloister.vault import engine, release, thresholds
 
 PAIRS = int(os.environ.get("CLOISTER_REPLAY_PAIRS", "12"))
 PLANS = 5
@@ -45,7 +47,7 @@ class Pair:
             if column.name != "note"
         )
         self.card = msgspec.structs.replace(card, name=TABLE, columns=columns, purposes=(PURPOSE,), row_limit=1000)
-        rows = make_rows(self.card, rng, rng.choice([1, 5, 30, 60]) if size is None else size)
+        rows = [ada(self.card)] if size == 1 else make_rows(self.card, rng, size or rng.choice([2, 5, 30, 60]))
         other = neighbour(self.card, rows, rng)
         self.tables = [{TABLE: to_arrow(self.card, content, rng)} for content in (rows, other)]
         self.root, self.rng = root, rng
@@ -62,6 +64,12 @@ class Pair:
         assert not (found := divergence(first, second)), found
         assert not (found := overspent(first, second)), found
         return first
+
+
+def ada(card: Card) -> dict[str, object]:
+    """A row with a value in every column."""
+    values = {"bool": True, "string": "red", "date": datetime.date(2024, 1, 9), "int": 2, "decimal": 1.5}
+    return {**{column.name: values[column.type] for column in card.columns}, "id": "ada"}
 
 
 def test_neighbours_cannot_be_told_apart_by_anything_but_the_noise(tmp_path, record_property):
@@ -93,8 +101,8 @@ def test_the_record_holds_the_whole_path(tmp_path):
 
 MUTANTS = [
     # Whether noise is drawn, the shape, the wait, the code, the order of messages or the reply itself depends on data.
-    (release, "raw = add_noise(exact, cost.sigmas)",
-     "raw = add_noise(exact, cost.sigmas) if any(exact.values) else [0] * len(exact.values)"),
+    (thresholds, "noisy = add_noise(exact, price.sigmas)",
+     "noisy = add_noise(exact, price.sigmas) if any(exact.values) else [0] * len(exact.values)"),
     (release, "    deadline.wait()  #", "    exact.values[0] and deadline.wait()  #"),
     (release, "answer = settle(state, question, receipt, envelope)",
      "answer = settle(state, question, receipt, envelope) if exact.values[0] else"
@@ -102,8 +110,8 @@ MUTANTS = [
     (release, "        at(8)  # noise", "        (exact.values[0] and state.brokers) and at(8)"),
     (release, "deadline = Deadline(cost.deadline_ms)",
      "deadline = Deadline(cost.deadline_ms + state.engine.run(analysis).values[0])"),
-    (engine, "    values = [0] * (frame.cells * frame.width)",
-     "    rows = list(rows)\n    values = [0] * (frame.cells * frame.width if len(rows) == 4 else frame.width)"),
+    (engine, "    values = [0] * (frame.cells * width)",
+     "    rows = list(rows)\n    values = [0] * (frame.cells * width if rows else width)"),
     (engine, "            values = assemble(analysis.layout, query, rows)",
      "            values = assemble(analysis.layout, query, rows)\n            1 // any(values)"),
 ]  # fmt: skip
@@ -122,7 +130,7 @@ def test_control_flow_that_depends_on_data_is_caught(tmp_path, module, old, new)
 def test_a_scale_that_is_too_small_is_caught(tmp_path):
     """The distance of the inputs in units of the scale is what was really spent."""
     pair = Pair(tmp_path, 5, 1)
-    with mutated(release, "add_noise(exact, cost.sigmas)", "add_noise(exact, [s / 3 for s in cost.sigmas])"):
+    with mutated(thresholds, "add_noise(exact, price.sigmas)", "add_noise(exact, [s / 3 for s in price.sigmas])"):
         first, second = pair.records([a.VectorSum(a.Table(TABLE), (a.Count("n"),), "1/100")])
     assert not divergence(first, second)
     assert overspent(first, second)

@@ -198,3 +198,16 @@ def test_a_chosen_file_that_is_no_notebook(tmp_path: Path, text: str) -> None:
     with pytest.raises(CloisterError) as caught:
         source.load(source.find({"CLOISTER_REPLAY": str(path)}, tmp_path))
     assert caught.value.code in {"replay.notebook", "replay.bundle"}
+
+
+def test_the_answers_of_a_refined_value_are_told_apart_by_their_draw(story: Story, tmp_path: Path) -> None:
+    """A replayed notebook refines again: the sandbox combines what two receipts answer, and nothing else is known."""
+    world = story.world
+    second = world.receipt("v.count().release.refine(share=0.1)", (1017,), sigma=2.0)
+    second = world.renamed(second, plan={**second.plan, "draw": 1})
+    receipts = [world.sign(receipt) for receipt in (story.count, second, story.means)]
+    oracle = Oracle(source.load((written(tmp_path, story.notebook(receipts=receipts)),)))
+    answers = [ask(oracle, "release", plan).result["raw"] for plan in (story.count.plan, second.plan)]
+    assert answers == [["1003"], ["1017"]]
+    third = {**second.plan, "draw": 2}
+    assert refusal(oracle, "release", third).code == "replay.unknown"

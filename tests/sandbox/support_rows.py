@@ -399,6 +399,8 @@ WORKS = [
         lambda d: d.groupby(["patient_id", "region"], observed=True).cost.sum().mean(),
         case="two keys",
     ),
+    Works("groupby(unit key).sum", lambda d: d.cost.groupby(d.patient_id).sum().mean(), case="of a column"),
+    Works("groupby(unit key).max", lambda d: d.groupby([d.patient_id]).cost.max().mean(), case="by a column"),
     Works(
         "groupby(unit key).shift",
         lambda d: (d.cost - per(d).cost.shift(1)).clip(-500, 500).mean(),

@@ -29,7 +29,7 @@ def check_shape() -> None:
     for sigma in (0.7, 3.0, 50.0, 5000.0):
         q = gaussian.half_width(sigma)
         assert gaussian.coverage(sigma, q) >= 0.95 > gaussian.coverage(sigma, q - 1) - 1e-6
-    for raw in ([900, 20], [-900, 20], [4, 1], [7, 0], [7, -20]):
+    for raw in ([900, 8], [900, 20], [-900, 20], [4, 1], [7, 0], [7, -20]):
         mean = shaped(a.Mean("m", x), raw, [30.0, 6.0])
         assert -7 <= mean.low[0] <= mean.values[0] <= mean.high[0] <= 3
     assert shaped(a.Mean("m", x), [4, 5], [30.0, 6.0]).unreliable == (True,)

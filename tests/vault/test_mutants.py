@@ -13,11 +13,53 @@ from noise_checks import check_draws
 from price_checks import check_analysis, check_deadline, check_lineage, check_price
 from scalar_checks import check_scalars
 from shape_checks import check_shape
+from test_algebra_table import test_terms_are_counted_as_often_as_the_query_repeats_them
 from test_fuzz import run_pair
+from test_load import test_rows_that_differ_in_free_text_alone_have_hashes_of_their_own
+from test_scalar_totality import (
+    EVERY,
+    REFUSED,
+    refusal,
+    test_a_curve_is_rounded_down_on_its_grid,
+    test_no_value_makes_a_scalar_fail_or_leave_its_range,
+)
 from vault_fuzzing import Bench
 
-from cloister.plan import components, gaussian, grid, layout, moments, precision, relations, rules, shape, typing
-from cloister.vault import analyse, canonical, engine, load, measures_sql, noise, norms, price, sampler, scalars_sql
+from cloister.plan import (
+    components,
+    curves,
+    gaussian,
+    grid,
+    layout,
+    moments,
+    precision,
+    relations,
+    rules,
+    rules_dates,
+    rules_numbers,
+    rules_text,
+    shape,
+    texts,
+    typing,
+)
+from cloister.vault import (
+    analyse,
+    canonical,
+    costs,
+    engine,
+    load,
+    measures_sql,
+    noise,
+    norms,
+    price,
+    relations_sql,
+    sampler,
+    scalars_dates_sql,
+    scalars_numbers_sql,
+    scalars_sql,
+    scalars_text_sql,
+    sql_terms,
+)
 from cloister.vault import compile as compiler
 
 
@@ -40,6 +82,25 @@ def _fuzz(*, reference: bool) -> None:
 
 def scalars() -> None:
     check_scalars(60)
+
+
+def totality() -> None:
+    for node in EVERY:
+        test_no_value_makes_a_scalar_fail_or_leave_its_range(node)
+    for node, code in REFUSED:
+        assert refusal(node) == code
+
+
+def curved() -> None:
+    test_a_curve_is_rounded_down_on_its_grid()
+
+
+def counting() -> None:
+    test_terms_are_counted_as_often_as_the_query_repeats_them()
+
+
+def row_hash() -> None:
+    test_rows_that_differ_in_free_text_alone_have_hashes_of_their_own()
 
 
 def loading() -> None:
@@ -80,11 +141,11 @@ MUTANTS = [
     (rules, ".union(*(part.uses for part in parts))", "", check_lineage),
     # Ranges the norms rest on.
     (rules, "Grid(\"number\", left.lo - right.hi, left.hi - right.lo, step, nullable)",
-     "Grid(\"number\", left.lo - right.lo, left.hi - right.hi, step, nullable)", scalars),
+     "Grid(\"number\", left.lo - right.lo, left.hi - right.hi, step, nullable)", totality),
     (rules, "low = 0 if left.lo <= 0 <= left.hi else min(left.lo**2, left.hi**2)", "low = high", scalars),
     (rules, "high = max(abs(term.lo), abs(term.hi))", "high = abs(term.hi)", scalars),
     (rules, "low, high = -high, -low", "pass", scalars),
-    (rules, "_union(\"fill\", parts[0], parts[1])", "parts[0]", scalars),
+    (rules, "union(\"fill\", parts[0], parts[1])", "parts[0]", scalars),
     (rules, "min(left.lo, right.lo), max(left.hi, right.hi), step)", "left.lo, left.hi, step)", scalars),
     (rules, "nullable=term.nullable or not covered", "nullable=term.nullable", scalars),
     (components, "middle, -reach, reach, weight", "middle, 0, reach, weight", check_shape),
@@ -102,36 +163,74 @@ MUTANTS = [
     (load, "keep = keep & ~found.dropped", "pass", loading),
     (load, "keys.is_valid()", "keys.is_null()", loading),
     (canonical, "np.clip(days, grid.lo, grid.hi)", "days", loading),
-    (canonical, "np.clip(_int64(array), int(low), int(high))", "_int64(array)", loading),
+    (canonical, "np.clip(given, int(low), int(high))", "given", loading),
     (canonical, "valid = valid & finite", "pass", loading),
     (canonical, "values.astype(np.int64))", "values.astype(np.int32))", loading),
     (canonical, "text = pc.ascii_lower(pc.ascii_trim_whitespace(text))", "pass", loading),
     (canonical, "dropped = ~valid", "pass", loading),
     (canonical, "[:MAX_TEXT]", "[:3]", loading),
     # Compiler.
-    (compiler, "PARTITION BY {', '.join(['unit', *by])}", "PARTITION BY {', '.join(['unit'])}", fuzz),
-    (compiler, "PARTITION BY {', '.join(['unit', *by])}", "PARTITION BY {', '.join(by or ['1'])}", claims),
-    (compiler, "dict.fromkeys(['\"row\"', *every])", "dict.fromkeys(['unit'])", fuzz),
-    (compiler, "f\"dense_rank() OVER (PARTITION BY unit ORDER", "f\"dense_rank() OVER (ORDER", claims),
-    (compiler, "'CAST(uhash AS VARCHAR)'", "'CAST(unit AS VARCHAR)'", fuzz),
-    (compiler, "AND {groups} <= {bind.integer(node.groups)}", "", claims),
+    (relations_sql, 'window = _over(["unit", *names]', 'window = _over(["unit"]', fuzz),
+    (relations_sql, 'window = _over(["unit", *names]', 'window = _over(names or ["1"]', claims),
+    (relations_sql, '[f"{sql} ASC NULLS LAST" for sql in source.every])\n        window',
+     '[f"{sql} ASC NULLS LAST" for sql in source.every[1:]])\n        window', fuzz),
+    (relations_sql, "_over(['unit'], [hashed", "_over(['1'], [hashed", fuzz),
+    (relations_sql, "'CAST(unit AS VARCHAR)', *pieces", "*pieces", fuzz),
+    (relations_sql, " AND {groups} <= {self._bind.integer(node.groups)}", "", claims),
     (compiler, "closed = [f\"{sql} IS NOT NULL\" for sql, grid in keys if grid.nullable]", "closed = []", fuzz),
-    (compiler, "QUALIFY {window} <= {bind.integer(node.rows)}\"  # noqa: S608\n    pieces",
-     "\"  # noqa: S608\n    pieces", claims),
+    (relations_sql, "QUALIFY {window} <= {self._bind.integer(node.rows)}\"  # noqa: S608\n        hashed",
+     "\"  # noqa: S608\n        hashed", claims),
     (measures_sql, "2 * found[0] - (grid.lo + grid.hi) * found[1]", "2 * found[0]", claims),
     (measures_sql, "GRAM_SCALE**2 * count", "GRAM_SCALE * count", fuzz),
     (engine, "cell = cell * size + index", "cell = cell + index", fuzz),
     (engine, "int(code or 0) - key.grid.lo", "int(code or 0)", fuzz),
     (scalars_sql, "{'TRUE' if kind == 'ne' else 'FALSE'}", "FALSE", scalars),
-    (scalars_sql, "return f\"COALESCE({sql}, FALSE)\" if grid.nullable else sql", "return sql", scalars),
+    (sql_terms, "return f\"COALESCE({sql}, FALSE)\" if grid.nullable else sql", "return sql", scalars),
     (scalars_sql, "math.ceil(limit) if kind in (\"lt\", \"ge\") else math.floor(limit)", "math.floor(limit)", scalars),
     (scalars_sql, "math.ceil(edge / grid.step)", "math.floor(edge / grid.step)", scalars),
-    (scalars_sql, "_recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", scalars),
+    (sql_terms, "recoded(right, merged_domain(left[1], right[1]), bind)", "wide(right)", scalars),
     (scalars_sql, "WHEN {sql} > {upper} THEN {upper} ELSE {sql} END", "ELSE {sql} END", scalars),
     (scalars_sql, "if not term[1].nullable:\n        return f\"greatest",
      "if True:\n        return f\"greatest", scalars),
     (scalars_sql, "greatest(least({sql}, {upper}), {lower_})", "least({sql}, {upper})", scalars),
     (scalars_sql, "if index.denominator == 1 and grid.lo <= index <= grid.hi else None", "", scalars),
+    # Scalars: rules that ranges rest on, and their SQL.
+    (rules, "return msgspec.structs.replace(parts[0], nullable=True)", "return parts[0]", scalars),
+    (rules_numbers, "if term.lo // width == term.hi // width:", "if True:", scalars),
+    (rules_numbers, "min(0, term.lo // (2 * width)) * 2 * width", "0", totality),
+    (rules_numbers, "left.nullable or right.nullable or zero)", "left.nullable or right.nullable)", totality),
+    (rules_numbers, "if not zero:", "if True:", totality),
+    (rules_numbers, "math.floor(-1 / step) + 1", "math.floor(-1 / step)", totality),
+    (rules_numbers, "round(Fraction(index, width))", "index // width", scalars),
+    (rules_dates, "_cycle(node.part, first) != _cycle(node.part, last)", "False", scalars),
+    (rules_dates, "return calendar_range(Grid(\"date\", term.lo + node.days",
+     "return (Grid(\"date\", term.lo + node.days", totality),
+    (rules_dates, "ends = [-ends[1], -ends[0]]", "pass", scalars),
+    (rules_text, "return times * len(node.new) + rest", "return most", totality),
+    (rules_text, "nullable or len(numbers) < len(found)", "nullable", totality),
+    (texts, "text.replace(node.old, node.new)[:MAX_TEXT]", "text.replace(node.old, node.new)", totality),
+    (texts, "math.floor(Fraction(text) / step)", "int(Fraction(text) / step)", totality),
+    (curves, "scale**2 // x.denominator", "scale // x.denominator", curved),
+    (scalars_numbers_sql, "rest if grid.lo >= 0 else", "rest if True else", scalars),
+    (scalars_numbers_sql, "if node.kind == \"even\" and width % 2 == 0:", "if False:", scalars),
+    (scalars_numbers_sql, "nullif({bottom}, 0)", "{bottom}", totality),
+    (scalars_numbers_sql, "if positive:\n", "if True:\n", scalars),
+    (scalars_numbers_sql, "if under.lo >= 0:", "if True:", scalars),
+    (scalars_numbers_sql, "{bottom} <> 0 AND {top} IS NOT NULL", "{bottom} <> 0", scalars),
+    (scalars_numbers_sql, "whole = f\"(greatest({sql}, {least})", "whole = f\"({sql}", totality),
+    (scalars_dates_sql, "- {bind.integer(FIRST_DAY)})\"", "+ {bind.integer(3)})\"", totality),
+    (scalars_dates_sql, "'+' if node.kind == 'add' else '-'", "'+'", scalars),
+    (scalars_text_sql, "COALESCE({node.kind}({text}, {bind.text(node.text)}), FALSE)",
+     "{node.kind}({text}, {bind.text(node.text)})", scalars),
+    (scalars_text_sql, "return _cut(f\"({joined})\", bind)", "return f\"({joined})\"", scalars),
+    (scalars_text_sql, "CASE WHEN {text} IS NOT NULL THEN", "CASE WHEN TRUE THEN", scalars),
+    (scalars_text_sql, "CASE WHEN regexp_full_match({text}, '{NUMBER}') THEN", "CASE WHEN TRUE THEN", totality),
+    (scalars_text_sql, "first = math.floor(low / step)", "first = 0", totality),
+    (sql_terms, "[{code} + {bind.integer(1)}]\"\n\n\ndef as_text", "[{code}]\"\n\n\ndef as_text", scalars),
+    (canonical, "pc.cast(data, pa.large_string()), 0, MAX_TEXT)", "pc.cast(data, pa.large_string()), 0, 999)", loading),
+    (canonical, "return text if column.nullable else pc.fill_null(text, \"\")", "return text", loading),
+    (load, "mixer.add(hashed.view(np.int64)", "mixer.add(0 * hashed.view(np.int64)", row_hash),
+    (costs, "| a.Parse():\n            return 2", "| a.Parse():\n            return 1", counting),
     # Price.
     (price, "while Fraction(sigma) ** 2 < target:", "while False:", check_price),
     (precision, "/ (2 * Fraction(sigma) ** 2)", "/ (4 * Fraction(sigma) ** 2)", check_price),
@@ -160,7 +259,7 @@ MUTANTS = [
 
 
 # The mutants every run must kill; the others run with `-m slow` (make nightly).
-EVERY_RUN = (0, 1, 3, 8, 16, 27, 28, 32, 44, 45, 51, 60, 69)
+EVERY_RUN = (0, 1, 3, 8, 16, 27, 28, 32, 44, 45, 51, 60, 68, 76, 78, 89, 96, 103)
 
 
 def _cases() -> list:

@@ -125,6 +125,7 @@ class TeachingVault:
     def _release(self, question: Question) -> dict[str, Any]:
         if known := self._known.get(question.release):
             return {**known, "recalled": True}
+        _check_sums(question)
         if self.defence == "on":
             self._charge(question)
         raw, noise = self._defended(question)
@@ -206,6 +207,17 @@ def _exact(question: Question) -> Exact:
             _memory.clear()
         _memory[key] = engine().run(question.analysis)
     return _memory[key]
+
+
+def _check_sums(question: Question) -> None:
+    """Refuse what is chosen and not added up: a lesson without noise has nothing to choose with."""
+    frame = question.analysis.layout
+    if frame.found or any(part.role == "quantile" for part in frame.components):
+        raise PlanError(
+            "classroom.measure",
+            "a lesson shows counts, sums and what is made of them; no quantiles, and no values of open keys",
+            next_step="ask for means and counts, or for quantiles in a demo kernel",
+        )
 
 
 def _check_size(question: Question) -> None:

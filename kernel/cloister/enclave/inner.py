@@ -54,6 +54,8 @@ def build_app(connection_file: Path) -> Any:
 
     app: Any = InnerKernelApp.instance()
     app.initialize(["-f", str(connection_file), "--IPKernelApp.log_level=50"])
+    # by name: IPython loads it when a cell first uses it, and the agent never imports what notebook code imports
+    app.shell.magics_manager.register_lazy("cloister_sql", "cloister.sandbox.sql_magic")
     # the heartbeat binds in its own thread: the filter that forbids bind must not overtake it
     _wait_until_listening(f"{app.ip}-{app.hb_port}")
     return app

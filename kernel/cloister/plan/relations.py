@@ -292,9 +292,9 @@ def _window_grid(function: a.Lag | a.RowNumber | a.RunningSum, source: Schema) -
 
 
 def _stack(node: a.Stack, parts: Sequence[Schema]) -> Schema:
-    first = parts[0]
     if not 2 <= len(parts) <= MAX_STACKED:
         raise PlanError("plan.stack", f"2 to {MAX_STACKED} relations can be stacked", next_step="stack fewer")
+    first = parts[0]
     for part in parts[1:]:
         _same_unit("stacked", first, part)
         if set(part.columns) != set(first.columns):

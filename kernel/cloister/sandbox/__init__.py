@@ -10,7 +10,9 @@ vault over one link, and what comes back is ordinary numbers and pandas with the
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 from cloister.errors import CloisterError
 from cloister.sandbox.budget import Budget
@@ -46,12 +48,24 @@ __all__ = [
     "recode",
     "rehearsal",
     "split",
+    "sql",
+    "stats",
     "table",
     "tables",
     "train_test_split",
     "weighted_mean",
     "where",
 ]
+
+_LAZY = {"sql": "cloister.sandbox.sql_query", "stats": "cloister.sandbox.stats"}
+
+
+def __getattr__(name: str) -> Any:
+    # Both bring a library that most notebooks never need.
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    return module if name == "stats" else module.sql
 
 
 def contract() -> ContractView:

@@ -13,6 +13,7 @@ from cloister.sandbox.bins import bins_of
 from cloister.sandbox.column_plot import ColumnPlot, draw_hist
 from cloister.sandbox.group import GroupBy, grouped
 from cloister.sandbox.operators import RowWise
+from cloister.sandbox.unit import UnitGroupBy, of_units
 
 
 class ColumnTerminals(RowWise):
@@ -132,7 +133,10 @@ class ColumnTerminals(RowWise):
 
     aggregate = agg
 
-    def groupby(self, by: Any, **options: Any) -> GroupBy:
+    def groupby(self, by: Any, **options: Any) -> GroupBy | UnitGroupBy:
         """``visits.bmi.groupby(visits.sex)``."""
         name = self.name or "value"
+        per_unit = of_units(self._rows, {name: self._term}, by, options)
+        if per_unit is not None:
+            return per_unit[name]
         return grouped(self._rows, {name: self._term}, by, options)[name]

@@ -51,7 +51,8 @@ class Frame(FrameTerminals, FrameRelations, Elementwise):
         """
         card = session.card(name)
         rows = Rows(session, card, algebra.Table(card.name))
-        return cls(rows, {column.name: rows.term(column.name) for column in card.columns})
+        # A reference table is no relation of its own: nothing says whose its rows are. It is looked up.
+        return cls(rows, {column.name: terms.of_card(card, column) for column in card.columns})
 
     # What is public ------------------------------------------------------------------------------------
 

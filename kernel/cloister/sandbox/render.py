@@ -9,7 +9,7 @@ import pandas as pd
 
 from cloister.contract.card import Column as CardColumn
 from cloister.plan import algebra as a
-from cloister.plan.typing import chain
+from cloister.plan.typing import NO_UNIT, chain
 from cloister.sandbox import dtypes, html, literals
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
@@ -182,6 +182,8 @@ def rows_text(rows: Rows) -> str:
 
 def _influence(rows: Rows) -> str:
     """Return how much one unit can contribute, in words."""
+    if rows.card.unit == NO_UNIT:
+        return f"a reference table: other tables look it up by {', '.join(rows.key)}"
     most = rows.schema.rows
     return f"one {rows.card.unit} has at most {most:,} row{'s' if most > 1 else ''}"
 

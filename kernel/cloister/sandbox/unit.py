@@ -311,7 +311,7 @@ def of_units(
     rows: Rows, columns: dict[str, Term], by: Any, options: Mapping[str, Any], order: Order = ()
 ) -> UnitGroupBy | None:
     """Return the group-by over the unit key, if ``by`` names it."""
-    names = list(by) if isinstance(by, list | tuple) else [by]
+    names = [_spelled(rows, item) for item in (by if isinstance(by, list | tuple) else [by])]
     keys = [name for name in names if isinstance(name, str) and _means_unit(rows, columns, name)]
     if not keys:
         return None
@@ -324,6 +324,14 @@ def of_units(
         if name not in {"sort", "observed", "as_index", "group_keys", "dropna"} or (name == "dropna" and not value):
             raise PlanError("api.option", f"groupby({name}={value!r}) has no meaning per unit")
     return UnitGroupBy(wide, columns, others, order)
+
+
+def _spelled(rows: Rows, item: Any) -> Any:
+    """Return the name of a unit key that is given as a column, anything else as it is."""
+    term = getattr(item, "_term", None)
+    if term is None or term.grid.kind != "opaque" or not isinstance(term.scalar, a.Col):
+        return item
+    return term.scalar.name if term.scalar.name in rows.key else item
 
 
 def _means_unit(rows: Rows, columns: Mapping[str, Term], name: str) -> bool:

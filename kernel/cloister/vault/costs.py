@@ -176,7 +176,7 @@ def _nodes(node: a.Scalar, columns: Mapping[str, int] = MappingProxyType({})) ->
         return columns.get(node.name, 1)
     if isinstance(node, a.Quotient):
         # As written out: limits and floors for divisors of both signs.
-        return 8 + 5 * _nodes(node.left, columns) + 9 * _nodes(node.right, columns)
+        return 8 + 5 * _nodes(node.left, columns) + 10 * _nodes(node.right, columns)
     inside = sum(_nodes(child, columns) for child in children(node))
     return _TEXT_OPERATIONS.get(type(node), 1) + _size(node) + inside * _mentions(node)
 

@@ -207,7 +207,8 @@ def _along(node: a.Window, row: Row, schema: Schema) -> list[Any]:
     keys: list[Any] = []
     for name, direction in node.order:
         code = index_of(row.values[name], schema.grid(name))
-        keys.append((code is None, _Down(code) if direction == "desc" and code is not None else code or 0))
+        shown = 0 if code is None else code
+        keys.append((code is None, _Down(shown) if direction == "desc" and code is not None else shown))
     return [*keys, *_total(row, schema)]
 
 

@@ -291,7 +291,7 @@ class Relations:
 
     def _on(self, term: Lowered, grid: Grid) -> str:
         """Return a column's integers on the wider grid of a stack."""
-        if grid.kind in ("bool", "text"):
+        if grid.kind == "bool":
             return term[0]
         blank = msgspec.structs.replace(grid, nullable=True)
         return aligned(("CAST(NULL AS BIGINT)", blank), term, self._bind)[1]
