@@ -81,10 +81,10 @@ def test_a_quantile_of_a_date_is_a_date(quiet: cl.Frame) -> None:
     assert ours.dtype.kind == "M"
 
 
-def test_an_empty_group_has_no_spread_and_no_quantiles(visits: cl.Frame) -> None:
-    assert math.isnan(visits.groupby("sex").bmi.std()["(other)"])
-    assert math.isnan(visits.groupby("sex").bmi.median()["(other)"])
-    assert visits.groupby("sex").bmi.median().release.unreliable["(other)"]
+def test_an_empty_group_has_no_spread_and_no_quantiles(quiet: cl.Frame) -> None:
+    assert math.isnan(quiet.groupby("sex").bmi.std()["(other)"])
+    assert math.isnan(quiet.groupby("sex").bmi.median()["(other)"])
+    assert quiet.groupby("sex").bmi.median().release.unreliable["(other)"]
 
 
 def test_many_aggregates_are_one_release_with_one_price(visits: cl.Frame, vault: world.Vault) -> None:
@@ -154,14 +154,14 @@ def test_a_histogram_is_drawn_from_one_release_with_its_errors(visits: cl.Frame,
     plt.close("all")
 
 
-def test_boxes_need_released_quantiles(visits: cl.Frame) -> None:
-    axes = visits.groupby("sex").bmi.quantile([0.25, 0.5, 0.75]).release.plot.box()
+def test_boxes_need_released_quantiles(quiet: cl.Frame) -> None:
+    axes = quiet.groupby("sex").bmi.quantile([0.25, 0.5, 0.75]).release.plot.box()
     assert [label.get_text() for label in axes.get_xticklabels()] == ["F", "M", "X"]
-    assert visits.bmi.plot.box() is not None
+    assert quiet.bmi.plot.box() is not None
     with pytest.raises(PlanError, match="quantiles"):
-        visits.groupby("sex").bmi.mean().release.plot.box()
+        quiet.groupby("sex").bmi.mean().release.plot.box()
     with pytest.raises(PlanError, match="every point is a person"):
-        visits.groupby("sex").bmi.mean().release.plot.scatter()
+        quiet.groupby("sex").bmi.mean().release.plot.scatter()
     plt.close("all")
 
 

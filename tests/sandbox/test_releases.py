@@ -228,7 +228,7 @@ def test_plots_have_error_bars(visits: cl.Frame) -> None:
     assert len(both) == 2
     _, axis = plt.subplots()
     assert series.release.plot.bar(ax=axis, title="mine") is axis
-    assert axis.get_title(loc="left") == "mine"
+    assert axis.get_title() == "mine"
     with pytest.raises(CloisterError):
         visits.bmi.mean().release.plot.bar()
     plt.close("all")

@@ -17,6 +17,7 @@ from typing import Any
 from cloister.errors import CloisterError
 from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
+from cloister.sandbox.crosstabs import crosstab
 from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, parse, recode, where
@@ -28,7 +29,6 @@ from cloister.sandbox.rehearsal import rehearsal as rehearse_price
 from cloister.sandbox.release import Release
 from cloister.sandbox.session import current
 from cloister.sandbox.stacking import concat, split, train_test_split
-from cloister.sandbox.tables import crosstab
 
 __all__ = [
     "CloisterError",

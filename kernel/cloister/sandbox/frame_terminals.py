@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import entries, measures, pairs, quantiles, refuse, tables
+from cloister.sandbox import crosstabs, entries, measures, pairs, quantiles, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.group import GroupBy, grouped
 from cloister.sandbox.rows import Rows
@@ -122,7 +122,7 @@ class FrameTerminals:
         ``margins`` are computed from the released cells: sums of the cells as shown, means of their noisy sums.
         """
         spec = {"values": values, "index": index, "columns": columns, "aggfunc": aggfunc}
-        return tables.pivot_table(self._rows, self._columns, spec, margins, margins_name)
+        return crosstabs.pivot_table(self._rows, self._columns, spec, margins, margins_name)
 
     @terminal
     def agg(self, func: Any = None, **named: Any) -> Ask[Any]:

@@ -133,7 +133,7 @@ def finish(target: Any, release: Plotted, name: Any, title: str | None, noise: s
     """Write title and caption: where the values come from, and what the whiskers are."""
     words = {"mock": "MOCK: invented values", "teaching": f"lesson, {release.assurance}"}
     mode = words.get(release.mode, f"enclave: {release.assurance}")
-    target.set_title(title if title is not None else words_of(name), loc="left", fontsize=11)
+    target.set_title(title if title is not None else f"{words_of(name)} ({mode})".strip(), fontsize=11)
     caption = noise or "whiskers: 95 % interval (privacy noise)"
     if target.get_gid() == "unreliable":
         caption += "; ? = unreliable"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cloister.contract.card import OTHER
-from cloister.sandbox import functions, measures, stats_result
+from cloister.sandbox import crosstabs, measures, stats_result
 from cloister.sandbox.answer import Answer
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
@@ -50,7 +50,7 @@ def _independence(x: Column, y: Column) -> Ask[Result]:
         PlanError: Not two columns of the same rows with closed values.
     """
     _columns(x, y)
-    ask = functions._crosstab(x, y)
+    ask = crosstabs._crosstab(x, y)
     each = stats_result.rows_per_unit(ask.rows)
 
     def present(answer: Answer) -> Result:
