@@ -67,7 +67,7 @@ def cov(x: Any, y: Any = None, ddof: int = 1, **options: Any) -> Any:
     return released.to_numpy()
 
 
-def histogram(x: Any, bins: Any = 10, **options: Any) -> Any:  # noqa: A002 (NumPy's name)
+def histogram(x: Any, bins: Any = 10, **options: Any) -> Any:
     """``np.histogram``: released counts, and the edges; a number of bins divides the public range."""
     span = options.pop("range", None)
     if isinstance(bins, int | np.integer) and span is not None:

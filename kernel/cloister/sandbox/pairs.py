@@ -1,6 +1,6 @@
 """Covariances and correlations of columns: of one pair, or of every pair of a table in one release.
 
-Each pair uses the rows where neither is missing, as pandas does. A matrix put together from pairs with independent noise
+Each pair uses the rows where neither is missing, as pandas does. A matrix made of pairs with independent noise
 need not be positive definite; ``cl.gram`` is the release to compute further with.
 """
 

@@ -76,7 +76,7 @@ def _block(answer: Answer, part: Shown, down: int, summed: set[str], margins: bo
     return {name: np.block([[cells[name], end[name]], [foot[name], whole[name]]]) for name in PARTS}
 
 
-def _margin(
+def _margin(  # noqa: PLR0917 (one call site, in this order)
     answer: Answer, part: Shown, kept: Sequence[int], shape: tuple[int, int], shown: np.ndarray, added: bool
 ) -> dict[str, np.ndarray]:
     found = {name: values.reshape(shape) for name, values in answer.margin(kept)._parts(part).items()}

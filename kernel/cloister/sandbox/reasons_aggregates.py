@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from cloister.sandbox.reasons import Reason
 
 WORK: dict[str, frozenset[str]] = {
-    "DataFrame": frozenset("std var sem median quantile describe cov corr pivot_table".split()),
-    "Series": frozenset("std var sem median quantile describe cov corr nunique hist plot".split()),
-    "GroupBy": frozenset("std var sem median quantile describe nunique".split()),
+    "DataFrame": frozenset(["std", "var", "sem", "median", "quantile", "describe", "cov", "corr", "pivot_table"]),
+    "Series": frozenset(
+        ["std", "var", "sem", "median", "quantile", "describe", "cov", "corr", "nunique", "hist", "plot"]
+    ),
+    "GroupBy": frozenset(["std", "var", "sem", "median", "quantile", "describe", "nunique"]),
 }
 """Aggregates that work, by owner: no longer refused."""
 
