@@ -87,6 +87,11 @@ def explain(name: str, reason: Reason, words: dict[str, str]) -> PlanError:
     )
 
 
+def part(words: dict[str, str], name: str) -> dict[str, str]:
+    """Return the words of a part of a column, such as its ``str``."""
+    return {**words, "c": f"{words['c']}.{name}"}
+
+
 def length(words: dict[str, str], name: str = "len") -> PlanError:
     """Return the refusal of ``len(handle)``."""
     return explain(name, SIZE, words)
