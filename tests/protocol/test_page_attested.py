@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_spec
 from harness import Client, kernel
+
+from conftest import write_spec
 
 ASKED = "import cloister as cl\nv = cl.table('st_anna.visits')\nv.count()"
 

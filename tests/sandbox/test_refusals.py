@@ -249,6 +249,17 @@ def test_most_refusals_are_ours(visits: cl.Frame) -> None:
     assert set(others) <= {"hash", "json", "pd.concat", "pd.merge", "index", "pd.pivot_table", "pd.unique"}, others
 
 
+@pytest.mark.parametrize(("column", "name"), [("age", "dt"), ("age", "str"), ("date", "cat"), ("bmi", "cat")])
+def test_an_accessor_of_another_kind_is_an_attribute_error_with_a_form(
+    column: str, name: str, visits: cl.Frame
+) -> None:
+    with pytest.raises(PlanError, match=rf"api\.{name}") as caught:
+        getattr(visits[column], name)
+    assert isinstance(caught.value, AttributeError)
+    assert not hasattr(visits[column], name)
+    try_forms(caught.value.nearest, visits)
+
+
 def test_scikit_learn_is_refused(visits: cl.Frame) -> None:
     from sklearn.linear_model import LinearRegression
     from sklearn.model_selection import cross_val_score, train_test_split
@@ -283,7 +294,10 @@ def test_an_unknown_column_is_a_key_error_with_the_nearest_names(how: str, visit
         "", "age >=", "age = 3", "import os", "__import__('os')", "age.mock()", "age.__class__", "[x for x in age]",
         "lambda: 1", "age if age else bmi", "age @ bmi", "age > @missing", "f'{age}'", "age is 3", "age[0] > 1",
         "open('x')", "(age := 3)", "age > 3; age", "`age > 3", "9**9**9", "'a' * 99", "~" * 9_000 + "smoker",
-        "(" * 300 + "smoker" + ")" * 300, "age in 3", "3 in [3]", "age.isin([1]).__class__", "x" * 20_000,
+        "(" * 300 + "smoker" + ")" * 300, "age in 3", "3 in [3]", "date.dt.__class__ == 3",
+        "date.dt.mock()", "region.str.__class__()",
+        "region.str.extract('x')", "date.dt", "region.str > 3", "age.dt.year > 3", "region.str.len.__self__ > 3",
+        "age.isin([1]).__class__", "x" * 20_000,
     ],
 )  # fmt: skip
 def test_a_query_is_data_not_python(text: str, visits: cl.Frame) -> None:

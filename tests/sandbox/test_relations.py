@@ -142,6 +142,14 @@ def test_columns_added_to_the_same_rows_come_together(visits: cl.Frame) -> None:
         adults.cost + visits.cost
 
 
+def test_days_since_the_previous_visit_are_never_negative_so_they_cost_half_the_noise(visits: cl.Frame) -> None:
+    up = visits.sort_values("date").groupby("patient_id").date.diff()
+    down = visits.sort_values("date", ascending=False).groupby("patient_id").date.diff()
+    assert (up._term.grid.lo, up._term.grid.hi) == (0, 1_095)
+    assert (down._term.grid.lo, down._term.grid.hi) == (-1_095, 1_095)
+    equal(up.dt.days.mean(), -down.mean())
+
+
 def test_a_plan_does_not_depend_on_names_order_or_unused_columns(visits: cl.Frame, tables: world.Vault) -> None:
     first = visits.copy()
     first["a"] = first.within(order="date").bmi.shift(1)

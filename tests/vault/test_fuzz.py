@@ -48,7 +48,8 @@ def run_pair(bench: Bench, seed: int, *, plans: int = PLANS_PER_PAIR, reference:
 
 
 @pytest.mark.timeout(1800)
-def test_no_plan_moves_more_than_its_analysis_claims(bench):
+def test_no_plan_moves_more_than_its_analysis_claims(bench, record_property):
+    record_property("trials", TRIALS)
     for seed in range(TRIALS // PLANS_PER_PAIR):
         problems = run_pair(bench, seed)
         assert not problems, problems[0]

@@ -112,6 +112,7 @@ def noising() -> None:
     noisy = noise.add_noise(exact, (0.01, 30.0))
     assert noisy[::2] == [5] * 450
     assert len(set(noisy[1::2])) > 40
+    assert noise.add_noise(engine.Exact((5, 9) * 3, (1, 1)), (0.01, 0.01)) == [5, 9] * 3
     assert noise.gaussian([2**70], 0.01) == [2**62]
     check_draws(lambda size, sigma: noise.gaussian([0] * size, sigma), 20_000, (0.9, 2.5))
 
@@ -213,11 +214,9 @@ MUTANTS = [
     (curves, "scale**2 // x.denominator", "scale // x.denominator", curved),
     (scalars_numbers_sql, "rest if grid.lo >= 0 else", "rest if True else", scalars),
     (scalars_numbers_sql, "if node.kind == \"even\" and width % 2 == 0:", "if False:", scalars),
-    (scalars_numbers_sql, "nullif({bottom}, 0)", "{bottom}", totality),
     (scalars_numbers_sql, "if positive:\n", "if True:\n", scalars),
     (scalars_numbers_sql, "if under.lo >= 0:", "if True:", scalars),
     (scalars_numbers_sql, "{bottom} <> 0 AND {top} IS NOT NULL", "{bottom} <> 0", scalars),
-    (scalars_numbers_sql, "whole = f\"(greatest({sql}, {least})", "whole = f\"({sql}", totality),
     (scalars_dates_sql, "- {bind.integer(FIRST_DAY)})\"", "+ {bind.integer(3)})\"", totality),
     (scalars_dates_sql, "'+' if node.kind == 'add' else '-'", "'+'", scalars),
     (scalars_text_sql, "COALESCE({node.kind}({text}, {bind.text(node.text)}), FALSE)",
@@ -259,7 +258,7 @@ MUTANTS = [
 
 
 # The mutants every run must kill; the others run with `-m slow` (make nightly).
-EVERY_RUN = (0, 1, 3, 8, 16, 27, 28, 32, 44, 45, 51, 60, 68, 76, 78, 89, 96, 103)
+EVERY_RUN = (0, 1, 3, 8, 16, 27, 28, 32, 44, 45, 51, 60, 68, 76, 78, 87, 94, 101)
 
 
 def _cases() -> list:
@@ -272,7 +271,7 @@ def _cases() -> list:
 
 @pytest.mark.parametrize(("module", "old", "new", "check"), _cases())
 def test_the_mutant_is_caught(module, old, new, check):
-    with mutated(module, old, new), pytest.raises(Exception):  # noqa: B017 (a crash catches a mutant too)
+    with mutated(module, old, new), pytest.raises((Exception, pytest.fail.Exception)):  # a crash catches one too
         check()
 
 

@@ -37,11 +37,12 @@ SCOPE = {
     "near": ("near", Grid("date", -3, 3, nullable=True)),
     "b": ("b", Grid("bool", 0, 1, nullable=True)),
     "c": ("c", Grid("category", 0, 3, nullable=True, domain=("Red ", "", "-7.25", "😀" * 256))),
+    "e": ("e", Grid("category", 0, 1, domain=("7", "x"))),
     "t": ("t", Grid("text", 0, 256, nullable=True)),
 }
 TYPES = {"b": "BOOLEAN", "t": "VARCHAR"}
 N, SMALL, D, NEAR, B, C, T = (a.Col(name) for name in ("n", "small", "d", "near", "b", "c", "t"))
-W, WHOLE = a.Col("wide"), a.Col("whole")
+W, WHOLE, E = a.Col("wide"), a.Col("whole"), a.Col("e")
 
 EVERY: tuple[a.Scalar, ...] = (
     N, a.Number("1/3"), a.Text("red"), a.Boolean(True), a.Date("2024-02-29"),
@@ -72,11 +73,13 @@ EVERY: tuple[a.Scalar, ...] = (
     *(a.Matches(kind, term, text) for kind in ("starts_with", "ends_with", "contains") for term in (T, C)
       for text in ("", "r", "\0", "😀" * 256)),
     *(a.Slice(term, *ends) for term in (T, C) for ends in ((0, 0), (0, 256), (255, 400), (2**40, 2**50))),
-    *(a.Replace(term, old, new) for term in (T, C) for old, new in (("x", "😀" * 256), ("😀", ""), ("e", "ee"))),
+    *(a.Replace(term, old, new) for term in (T, C) for old, new in (("x", "😀" * 256), ("😀", ""), ("😀", "ab"))),
     a.Replace(a.Slice(T, 0, 3), "x", "yy"), a.Concat((T, T, C)),
     a.Concat((C, a.Text("/"), C)), a.Recode(T, ("", "\0", "x" * 256)), a.Recode(C, ("-7.25",)),
+    a.Parse(E, "0", "9", "1"), a.Length(E), a.Matches("contains", E, "x"),
     *(a.Parse(term, *limits) for term in (T, C)
-      for limits in (("-999999999999", "999999999999", "1/1000000"), ("0", "0", "1"), ("-7", "7", "1/3"))),
+      for limits in (("-999999999999", "999999999999", "1/1000000"), ("0", "0", "1"),
+                     ("-7", "7", "1/3"), ("-13", "13", "1/3"))),
 )  # fmt: skip
 LETTERS = [*TEXTS, "x" * 256, "😀" * 256, "e\u0301" * 128, "\0" * 256, "+" * 256, "9" * 256, "0.0000001", "-0"]
 

@@ -69,6 +69,8 @@ class Column(ColumnTerminals, Accessors):
     # What is refused -----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
+        if name in {"dt", "str", "cat"}:
+            raise refuse.no_accessor(name, self._words())
         if name.startswith("_") or name not in refuse.COLUMN:
             raise AttributeError(f"a column has no attribute {name!r}")
         return refuse.look_up(refuse.COLUMN, name, self._words())

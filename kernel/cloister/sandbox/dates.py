@@ -107,7 +107,7 @@ class Dates:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in refuse.DT:
             raise AttributeError(f"dates have no {name!r}")
-        return refuse.look_up(refuse.DT, name, self._column._words())
+        return refuse.look_up(refuse.DT, name, refuse.part(self._column._words(), "dt"))
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]

@@ -92,6 +92,24 @@ def explain(name: str, reason: Reason, words: dict[str, str]) -> PlanError:
     return entries.instead(found, words)
 
 
+class AccessorError(PlanError, AttributeError):
+    """An accessor of another kind of column; also an ``AttributeError``, as in pandas."""
+
+
+def no_accessor(name: str, words: dict[str, str]) -> AccessorError:
+    """Return the refusal of ``.dt`` of what is no date, ``.str`` and ``.cat`` of what is no text."""
+    kinds = {"dt": "dates and their differences", "str": "texts and categories", "cat": "categories"}
+    forms = {"dt": "{f}.{date}.dt.year", "str": "{f}.{cat}.str.len()", "cat": "{f}.{cat}.cat.codes"}
+    return AccessorError(
+        f"api.{name}", f"{words['c']}.{name}: only {kinds[name]} have it", nearest=(forms[name].format(**words),)
+    )
+
+
+def part(words: dict[str, str], name: str) -> dict[str, str]:
+    """Return the words of a part of a column, such as its ``str``."""
+    return {**words, "c": f"{words['c']}.{name}"}
+
+
 def length(words: dict[str, str], name: str = "len") -> PlanError:
     """Return the refusal of ``len(handle)``."""
     return explain(name, SIZE, words)

@@ -133,7 +133,7 @@ class Texts:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in refuse.STR:
             raise AttributeError(f"texts have no {name!r}")
-        return refuse.look_up(refuse.STR, name, self._column._words())
+        return refuse.look_up(refuse.STR, name, refuse.part(self._column._words(), "str"))
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
@@ -191,7 +191,7 @@ class Categories:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in refuse.CAT:
             raise AttributeError(f"a category has no {name!r}")
-        return refuse.look_up(refuse.CAT, name, self._column._words())
+        return refuse.look_up(refuse.CAT, name, refuse.part(self._column._words(), "cat"))
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]

@@ -126,11 +126,14 @@ class UnitGroupBy:
     def diff(self, periods: int = 1) -> Any:
         """The change since ``periods`` rows earlier; of dates, a number of days."""
 
-        def change(term: Term) -> tuple[Rows, Term]:
+        def since(term: Term) -> tuple[Rows, Term]:
             rows, found = self._along("lag", lambda name: a.Lag(name, term.scalar, int(periods)))
-            return rows, terms.arithmetic("sub", term, found)
+            change = terms.arithmetic("sub", term, found)
+            # Along its own order a column only grows: half the range, and half the noise.
+            grows = bool(self._order) and self._order[0] == (term, "asc") and periods > 0
+            return rows, dataclasses.replace(terms.clip(change, 0, None), days=change.days) if grows else change
 
-        return self._each(change)
+        return self._each(since)
 
     def cumsum(self) -> Any:
         """The sum over the unit's rows so far, this one included."""
@@ -278,7 +281,8 @@ class UnitGroupBy:
     def _words(self) -> dict[str, str]:
         from cloister.sandbox import measures  # noqa: PLC0415 (only on a mistake)
 
-        return measures.words(self._rows, self._columns)
+        words = measures.words(self._rows, self._columns)
+        return {**words, "c": f'{words["f"]}.groupby("{words["key"]}")'}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
