@@ -106,6 +106,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['As of %1', '截至 %1'],
   ['Privacy, by population', '隐私预算（按人群）'],
   ['Privacy of %1', '%1 的隐私预算'],
+  ['Keys of %1 (delta)', '%1 的分组键（delta）'],
   ['Other limits', '其他限额'],
   ['Releases', '发布次数'],
   ['Rows scanned (planned)', '扫描行数（计划）'],

@@ -122,8 +122,13 @@ def test_an_account_that_went_back_stops_the_release(own_world: World, tmp_path:
     release(state, context(own_world), numbered(1))
     account = state.terms.account_of("st_anna.visits")
     ledger: Ledger = state.brokers._ledgers[account.broker.name]
-    size, root, spent = ledger._tips[account.budget.population]
-    for seen in ((size + 5, root, spent), (size, "sha256:" + "0" * 64, spent), (size, root, spent * 2)):
+    size, root, spent, delta = ledger._tips[account.budget.population]
+    for seen in (
+        (size + 5, root, spent, delta),
+        (size, "sha256:" + "0" * 64, spent, delta),
+        (size, root, spent * 2, delta),
+        (size, root, spent, delta + 1),
+    ):
         ledger._tips[account.budget.population] = seen
         with pytest.raises(TrustError) as stopped:
             state.brokers.tip(account.broker, account.budget.population, own_world.analyst.did)

@@ -14,7 +14,7 @@ from cloister.errors import FaultError, UnavailableError
 from cloister.plan import codec
 from cloister.vault import deadline as deadline_module
 from cloister.vault import faults as faults_module
-from cloister.vault import release as release_module
+from cloister.vault import thresholds
 from cloister.vault.authorise import authorise
 from cloister.vault.engine import Engine
 from cloister.vault.faults import MAX_FAULTS, fault
@@ -101,7 +101,7 @@ def test_noise_that_fails_releases_nothing(quiet_world: World, monkeypatch: pyte
     def no_entropy(*_: Any) -> list[int]:
         raise OSError(SECRET)
 
-    monkeypatch.setattr(release_module, "add_noise", no_entropy)
+    monkeypatch.setattr(thresholds, "add_noise", no_entropy)
     with pytest.raises(FaultError) as failed:
         release(state, context(quiet_world), numbered(1))
     assert failed.value.code == "vault.fault"
@@ -183,7 +183,7 @@ def test_the_size_of_a_deposit_does_not_depend_on_the_noise(
     document = quiet_world.sign(quiet_world.contract())
     sizes = set()
     for raw in ([7], [-12], [123], [2**62 + 1], [-(2**63)]):
-        monkeypatch.setattr(release_module, "add_noise", lambda *_, raw=raw: list(raw))
+        monkeypatch.setattr(thresholds, "add_noise", lambda *_, raw=raw: list(raw))
         state, transport = quiet_world.state(document)
         post = transport.post
 

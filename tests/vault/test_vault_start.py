@@ -132,7 +132,7 @@ def test_the_relay_takes_only_the_answer_with_its_id() -> None:
     far.ours.sendall(frames.encode(Kind.BROKER))
     far.answer(b"foreign", id="someone else's", status=200)
     far.answer(id=identifier, status=200)
-    assert outcome.result(5) == b"body"
+    assert outcome.result(30) == b"body"
     far.answer(id=identifier, status=200)
 
 
@@ -142,20 +142,20 @@ def test_a_broker_that_was_not_reached_is_unavailable(status: int) -> None:
     outcome = in_thread(far)
     far.answer(id=far.asked(), status=status)
     with pytest.raises(UnavailableError) as down:
-        outcome.result(5)
+        outcome.result(30)
     assert (down.value.code, bool(down.value.next_step)) == ("broker.unavailable", True)
 
 
 def test_silence_and_a_closed_relay_end_the_wait() -> None:
     far = FarEnd()
     with pytest.raises(UnavailableError):
-        in_thread(far).result(5)
+        in_thread(far).result(30)
     far = FarEnd(timeout_s=30)
     outcome = in_thread(far)
     far.asked()
     far.ours.shutdown(socket.SHUT_RDWR)
     with pytest.raises(UnavailableError):
-        outcome.result(5)
+        outcome.result(30)
 
 
 def test_an_attester_that_gives_nothing_is_unavailable() -> None:
@@ -166,7 +166,7 @@ def test_an_attester_that_gives_nothing_is_unavailable() -> None:
     head = canonical.encode({"id": far.asked(), "type": "error", "error": {}})
     far.ours.sendall(frames.encode(Kind.EVENT, head))
     with pytest.raises(UnavailableError) as down:
-        outcome.result(5)
+        outcome.result(30)
     assert down.value.code == "attester.unavailable"
 
 
