@@ -18,7 +18,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """One column. Numbers and dates need ``low``, ``high`` and (numbers) ``step``; text needs ``domain``.
 
     Bounds are exact rationals or ISO dates as text; ``step`` divides ``high - low``. ``tier`` is the
-    PBoC sensitivity 1..5. Text without a domain can be a unit key, and nothing else.
+    PBoC sensitivity 1..5. Text without a domain is free text (or a unit key).
     """
 
     name: str

@@ -43,7 +43,7 @@ class Number(Node, frozen=True, tag="number"):
 
 
 class Text(Node, frozen=True, tag="text"):
-    """A text literal, compared with categories."""
+    """A text literal, compared with categories and texts."""
 
     value: str
 
@@ -88,7 +88,7 @@ class Abs(Node, frozen=True, tag="abs"):
 
 
 class Compare(Node, frozen=True, tag="compare"):
-    """A comparison of two numbers, dates, booleans, or a category with a text."""
+    """A comparison of two numbers, dates or booleans; of categories and texts only ``eq`` and ``ne``."""
 
     kind: Literal["eq", "ne", "lt", "le", "gt", "ge"]
     left: Scalar
