@@ -28,9 +28,9 @@ Matrix = tuple[tuple[float, ...], ...]
 class ShapedMeasure(msgspec.Struct, frozen=True):
     """One measure, cell by cell: value, standard error and 95 % interval of the noise.
 
-    ``unreliable`` marks cells whose noisy count is under three standard errors. For a Gram ``values`` is empty and
-    ``matrices`` holds ``sum z z'`` per cell (``z = (1, x1, ..., xd)`` scaled to [-1, 1]: ``x = offset + scale * z``),
-    with ``stderr`` the noise of each of its entries.
+    ``unreliable`` marks cells whose noisy count is under three standard errors, and spreads that noise hides.
+    For a Gram ``values`` is empty and ``matrices`` holds ``sum z z'`` per cell (``z = (1, x1, ..., xd)`` scaled to
+    [-1, 1]: ``x = offset + scale * z``), with ``stderr`` the noise of each of its entries.
     """
 
     name: str
@@ -226,6 +226,8 @@ def _ratio_bounds(above: Component, below: Component) -> tuple[float, float]:
 def _variance(measure: MeasureLayout, parts: list[Component], raw: Sequence[int], noise: list[float]) -> Estimate:
     term = _centred(parts[0], parts[1], raw[:2], noise[:2])
     found = moments.variance(term, Noisy.of(raw[2], noise[2]), measure.ddof)
+    # An estimate of zero or less says that no spread can be told from the noise, and not that there is none.
+    found = msgspec.structs.replace(found, unreliable=found.unreliable or found.value <= 0)
     found = moments.scaled(found, _half(parts[0]) ** 2)
     return moments.root(found) if measure.kind == "std" else found
 
