@@ -18,7 +18,8 @@ from mutants import mutated
 from test_attack_catalogue import functions
 from vault_world import context, numbered, plan
 
-from cloister.errors import BudgetError, CloisterError, FaultError
+from cloister.contract.card import Column
+from cloister.errors import BudgetError, CloisterError, ContractError, FaultError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.receipt import naming
@@ -272,6 +273,22 @@ def test_g8_a_column_of_tier_four_is_used_nowhere(quiet_world, place):
     assert refused.value.code == "contract.tier"
     with mutated(authorise, "    if column.tier >= _APPROVAL_TIER:", "    if False:"):
         prepare(document, context(quiet_world), state.terms)
+
+
+@pytest.mark.parametrize(("keys", "taken"), [("code", "secret"), ("secret", "code")])
+def test_g8_a_column_of_tier_four_of_a_reference_table_is_looked_up_by_nobody(quiet_world, keys, taken):
+    """A reference table belongs to nobody, and its provider still says what may be read of it."""
+    state, _ = quiet_world.state()
+    columns = (
+        Column("code", "int", 1, "", low="0", high="9", step="1"),
+        Column("secret", "int", 4, "", low="0", high="9", step="1"),
+    )
+    codes = msgspec.structs.replace(quiet_world.card, name="codes", unit="none", key=(keys,), columns=columns)
+    terms = msgspec.structs.replace(state.terms, cards={**state.terms.cards, "codes": codes})
+    looked_up = a.Lookup(VISITS, ("age",), a.Reference("codes", (keys,), (taken,)), ("v",))
+    with pytest.raises(ContractError) as refused:
+        authorise.authorise(a.VectorSum(looked_up, (a.Count("n"),), "1/100"), context(quiet_world), terms)
+    assert refused.value.code == "contract.tier"
 
 
 def test_g8_every_field_of_the_algebra_that_names_columns_is_looked_at():
