@@ -34,6 +34,7 @@ class Process:
         self.log = world.directory / "broker.log"
         self.ready = world.directory / "ready.json"
         self.options = options
+        self.client: httpx.Client | None = None
         self.start()
 
     def start(self) -> None:
@@ -49,6 +50,8 @@ class Process:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         self.state = json.loads(self.ready.read_text())
+        if self.client is not None:
+            self.client.close()
         self.client = httpx.Client(base_url=self.state["url"], timeout=20)
         self.world.broker = self
 
@@ -68,9 +71,9 @@ class Process:
         self.client.close()
 
     def kill(self) -> None:
+        """Called from a timer's thread: the client, which the test's own thread is using, is left alone."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
-        self.client.close()
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_revocation_takes_effect_while_the_broker_runs(served):
 
 
 def test_idle_exit(served):
-    world = served("--idle-exit", "0.5")
+    world = served("--idle-exit", "2")
     process = world.broker.process
     world.vault()
     assert process.wait(10) == 0
