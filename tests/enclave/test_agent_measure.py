@@ -121,7 +121,7 @@ def test_one_changed_byte_and_the_kernel_refuses(world: AgentWorld) -> None:
 
     asyncio.run(story())
     world.stop()
-    source = package / "plan" / "algebra.py"
+    source = package / "plan" / "algebra" / "scalars.py"
     text = source.read_text()
     source.write_text(text.replace("The", "the", 1))  # still valid Python, in a docstring
     world.start()

@@ -1,6 +1,6 @@
 """Reference interpreter: what a plan means, in plain Python, one row at a time.
 
-It follows the wording of ``plan/algebra.py`` with exact fractions, dates and texts instead of grid integers, shares no
+It follows the wording of ``plan/algebra`` with exact fractions, dates and texts instead of grid integers, shares no
 code with the compiler, and must agree with the engine to the last integer. It is slow and used by tests only.
 """
 
