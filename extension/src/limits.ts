@@ -1,6 +1,7 @@
 /** Names of the limits of a contract, for bars and tooltips. */
 
 import type { Limit } from './messages';
+import type { PrivacyLimit } from './protocol';
 import type { Words } from './words';
 
 /** What a limit is called. */
@@ -22,4 +23,17 @@ export function limitName(limit: Limit, words: Words): string {
     case 'expiry':
       return words.t('Valid until');
   }
+}
+
+/** What the formal guarantee excludes under the contract of a limit; empty if nothing. */
+export function excluded(limit: PrivacyLimit, words: Words): string {
+  if (limit.excludes === '') {
+    return '';
+  }
+  const named = [
+    limit.excludes.includes('screened') ? words.t('screened releases') : '',
+    limit.excludes.includes('match') ? words.t('match releases') : '',
+    limit.excludes.includes('deliver') ? words.t('deliver releases') : ''
+  ].filter(part => part !== '');
+  return words.t('the formal guarantee excludes: %1', named.join(', ') || limit.excludes);
 }

@@ -54,7 +54,8 @@ const privacyLimit = record<protocol.PrivacyLimit>({
   spent: fraction,
   limit: fraction,
   analyst_spent: fraction,
-  analyst_limit: fraction
+  analyst_limit: fraction,
+  excludes: text()
 });
 
 const silentLimit = record<protocol.SilentLimit>({

@@ -33,6 +33,7 @@ export interface PrivacyLimit {
   readonly limit: string;
   readonly analyst_spent: string;
   readonly analyst_limit: string;
+  readonly excludes: string;
 }
 
 /** A privacy budget whose broker does not answer now; the other limits are known all the same. */

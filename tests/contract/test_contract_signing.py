@@ -10,6 +10,7 @@ import pytest
 
 from cloister.contract import lint, signing, states, words
 from cloister.contract.card import Card, Column
+from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.contract.states import Decision
 from cloister.contract.terms import (
     CONTRACT_TYPE,
@@ -74,6 +75,10 @@ CONTRACT = Contract(
     share_releases=False,
     not_before="2026-01-01T00:00:00Z",
     not_after="2027-01-01T00:00:00Z",
+)
+RECEIVER = Receiver("bureau", base64.b64encode(bytes(range(32))).decode())
+EXITS = Exits(
+    (RECEIVER,), (MatchTerms("clinic.visits", "sex", 100, 1, "f"),), (DeliverTerms(OTHER_DIGEST, "bureau", 1),)
 )
 TWO = replace(CONTRACT, parties=(*CONTRACT.parties, Party("bob", STRANGER.did, "analyst")))
 
@@ -495,6 +500,7 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "share_releases": True,
         "not_before": "2026-02-01T00:00:00Z",
         "not_after": "2026-12-01T00:00:00Z",
+        "exits": EXITS,
     }
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():
@@ -512,3 +518,59 @@ def test_difference():
         "purposes[1]: (none) -> teaching",
     )
     assert words.difference(CONTRACT, CONTRACT) == ()
+
+
+def test_exits_are_in_the_digest_and_a_contract_without_them_keeps_its_own():
+    """The clause is written only where there is one: every contract signed before it existed has the same bytes."""
+    assert b"exits" not in canonical.encode(CONTRACT)
+    assert canonical.digest(replace(CONTRACT, exits=EXITS)) != canonical.digest(CONTRACT)
+    assert msgspec.convert(msgspec.to_builtins(replace(CONTRACT, exits=EXITS)), Contract).outside == EXITS
+    assert CONTRACT.excluded == ()
+    assert replace(CONTRACT, exits=EXITS).excluded == ("match releases", "deliver releases")
+
+
+def test_the_words_say_what_the_guarantee_excludes():
+    text = words.in_words(replace(CONTRACT, exits=EXITS))
+    for piece in (
+        "the formal guarantee excludes match releases and deliver releases",
+        "sex is 'f'",
+        OTHER_DIGEST,
+        "bureau",
+        RECEIVER.key,
+    ):
+        assert piece in text
+    for changed in (
+        replace(EXITS, receivers=(replace(RECEIVER, key="x"),)),
+        replace(EXITS, matches=(replace(EXITS.matches[0], per_contract=7),)),
+        replace(EXITS, matches=(replace(EXITS.matches[0], per_target=7),)),
+        replace(EXITS, deliveries=(replace(EXITS.deliveries[0], times=7),)),
+    ):
+        assert words.in_words(replace(CONTRACT, exits=changed)) != text
+
+
+@pytest.mark.parametrize(
+    ("exits", "code"),
+    [
+        (Exits(), "contract.exits"),
+        (replace(EXITS, receivers=(replace(RECEIVER, key="AAAA"),)), "contract.exits"),
+        (replace(EXITS, receivers=(replace(RECEIVER, key=base64.b64encode(bytes(32)).decode()),)), "contract.exits"),
+        (replace(EXITS, receivers=(replace(RECEIVER, name="anyone*"),)), "contract.wildcard"),
+        (replace(EXITS, receivers=(RECEIVER, RECEIVER)), "contract.duplicate"),
+        (replace(EXITS, receivers=()), "contract.reference"),
+        (replace(EXITS, deliveries=(DeliverTerms("*", "bureau", 1),)), "contract.digest"),
+        (replace(EXITS, deliveries=(DeliverTerms(DIGEST, "bureau", 0),)), "contract.limit"),
+        (replace(EXITS, deliveries=EXITS.deliveries * 2), "contract.duplicate"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "sex", 0, 1, "f"),)), "contract.limit"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "sex", 1, 0, "f"),)), "contract.limit"),
+        (replace(EXITS, matches=(MatchTerms("clinic.none", "sex", 1, 1, "f"),)), "contract.reference"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "*", 1, 1, "f"),)), "contract.wildcard"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "age", 1, 1),)), "contract.exits"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "sex", 1, 1, "other"),)), "contract.exits"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)), "contract.exits"),
+    ],
+)
+def test_exit_clauses_are_linted(exits, code):
+    contract = replace(CONTRACT, exits=exits)
+    errors = lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))
+    assert code in [finding.code for finding in errors]
+    assert not lint.errors_of(lint.contract_findings(replace(CONTRACT, exits=EXITS), {"clinic.visits": CARD}))

@@ -3,7 +3,7 @@
 import * as React from 'react';
 
 import { day, percent, ratio, used } from '../figures';
-import { limitName } from '../limits';
+import { excluded, limitName } from '../limits';
 import type { Limit } from '../messages';
 import type { ContractMessage, CountLimit, ExpiryLimit, PrivacyLimit, SilentLimit } from '../protocol';
 import type { Words } from '../words';
@@ -32,10 +32,18 @@ function PrivacyBar(props: { limit: PrivacyLimit; words: Words }): JSX.Element {
   const all = ratio(limit.spent, limit.limit);
   const own = ratio(limit.analyst_spent, limit.analyst_limit);
   const shared = limit.analyst_limit !== limit.limit;
-  const detail = shared ? words.t('your part: %1 used', percent(own)) : '';
+  const detail = [shared ? words.t('your part: %1 used', percent(own)) : '', excluded(limit, words)]
+    .filter(part => part !== '')
+    .join(' · ');
   const part = used(limit);
   return (
-    <Bar name={limit.name} id={`${limit.name}:${limit.population}`} label={limit.population} part={part} detail={detail}>
+    <Bar
+      name={limit.name}
+      id={`${limit.name}:${limit.population}`}
+      label={limit.population}
+      part={part}
+      detail={detail}
+    >
       {part >= 1 ? words.t('used up') : words.t('%1 left', percent(1 - part))}
       {shared && all > own && <span className="cl-Hidden">{words.t('%1 used by all', percent(all))}</span>}
     </Bar>

@@ -40,7 +40,10 @@ class ChecklistItem(TypedDict):
 
 
 class PrivacyLimit(TypedDict):
-    """A privacy budget of one population at one broker: rho, or delta for keys, as exact fractions in text."""
+    """A privacy budget of one population at one broker: rho, or delta for keys, as exact fractions in text.
+
+    ``excludes`` says what the formal guarantee excludes under this contract; empty if nothing.
+    """
 
     name: Literal["privacy", "delta"]
     population: str
@@ -49,6 +52,7 @@ class PrivacyLimit(TypedDict):
     limit: str
     analyst_spent: str
     analyst_limit: str
+    excludes: str
 
 
 class SilentLimit(TypedDict):

@@ -155,7 +155,9 @@ def _limit(limit: dict[str, Any]) -> Any:
             broker=str(limit["broker"]),
             reason=str(limit["error"]["reason"]),
         )
-    return msgspec.convert(limit, type=_LIMITS[limit["name"]])
+    # What the guarantee excludes is always told, also where it is nothing: a page that drops it would promise too much.
+    excludes = {"excludes": ""} if limit["name"] in ("privacy", "delta") else {}
+    return msgspec.convert({**excludes, **limit}, type=_LIMITS[limit["name"]])
 
 
 def promotes_to(entry: str) -> str:

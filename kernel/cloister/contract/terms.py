@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from cloister.contract.exits import Exits
+
 CONTRACT_TYPE = "application/vnd.cloister.contract.v1+json"
 
 
@@ -86,7 +88,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The terms. Times are RFC 3339 in UTC; ``policies`` maps a party's name to its policy digest.
 
     Regime ``dp`` is what the guarantee is about. ``screened`` stands outside it: its releases would follow disclosure
-    rules instead of noise. This version has no such rules and refuses every plan under it.
+    rules instead of noise. This version has no such rules and refuses every plan under it. ``exits`` is written only
+    where there are any: what leaves through them is outside the guarantee too.
     """
 
     name: str
@@ -108,3 +111,14 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     not_before: str
     not_after: str
     version: Literal[1] = 1
+    exits: Exits | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def outside(self) -> Exits:
+        """The exits, none where the contract has no such clause."""
+        return self.exits if isinstance(self.exits, Exits) else Exits()
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the formal guarantee excludes under this contract, in words; empty if nothing."""
+        return (*(("screened",) if self.regime == "screened" else ()), *self.outside.excluded())

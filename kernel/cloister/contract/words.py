@@ -44,6 +44,7 @@ def _lines(contract: Contract) -> Iterator[str]:
     yield f"Allowed: {allowed}. Rows never leave the enclave."
     if contract.regime == "screened":
         yield "Regime SCREENED: the formal guarantee excludes what is released under this contract."
+    yield from _exits(contract)
     for budget in contract.budgets:
         yield (
             f"Privacy of {budget.population}: all releases together stay within epsilon {budget.epsilon} "
@@ -60,6 +61,29 @@ def _lines(contract: Contract) -> Iterator[str]:
     if contract.accept_simulated:
         yield "A SIMULATED enclave is accepted, for demonstration data: it hides nothing from the owner of its machine."
     yield f"Valid from {contract.not_before} until {contract.not_after}. A provider can stop it at any time."
+
+
+def _exits(contract: Contract) -> Iterator[str]:
+    outside = contract.outside
+    if excluded := outside.excluded():
+        yield f"EXITS: the formal guarantee excludes {_and(excluded)}. They carry no noise:"
+    for match in outside.matches:
+        held = f" is {match.value!r}" if match.value else ""
+        yield (
+            f"  - Match: whether {match.column}{held} in {match.table}, for units whose keys the asker supplies; "
+            f"at most {_count(match.per_contract, 'unit')} in all, each at most {_times(match.per_target)}."
+        )
+    for delivery in outside.deliveries:
+        yield (
+            f"  - Deliver: one rounded score per unit, sealed to {delivery.receiver}, at most "
+            f"{_times(delivery.times)}; only the plan {delivery.plan}, which every signer approves by signing."
+        )
+    for receiver in outside.receivers:
+        yield f"  - {receiver.name} opens deliveries with the private key to {receiver.key}."
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 def _limits(contract: Contract) -> Iterator[str]:

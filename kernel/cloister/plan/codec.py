@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from cloister.contract.exits import MAX_TARGETS
 from cloister.errors import MalformedError, PlanError
 from cloister.plan import algebra as a
 from cloister.plan.numbers import rational
@@ -40,18 +41,54 @@ def decode(data: Mapping[str, Any] | bytes) -> a.Plan:
         MalformedError: Not a plan: wrong JSON, unknown node or field, or beyond a cap of size, depth or count.
         PlanError: A plan, but with names or numbers that can never be released.
     """
+    plan: a.Plan = _convert(data, a.Plan)
+    _check_names(plan)
+    return plan
+
+
+def decode_exit(data: Mapping[str, Any] | bytes) -> a.Exit:
+    """Return the plan of an exit that ``data`` spells.
+
+    Raises:
+        MalformedError, PlanError: As ``decode``; a plan that is no exit is malformed here.
+    """
+    plan: a.Exit = _convert(data, a.Exit)
+    if isinstance(plan, a.Match):
+        _check_match(plan)
+    else:
+        _check_relations(plan.source)
+        _check_distinct("receiver", [plan.receiver])
+        if rational(plan.step) <= 0:
+            raise PlanError("plan.step", "scores are rounded to a step above zero", next_step='write step="0.01"')
+    return plan
+
+
+def is_exit(data: Mapping[str, Any]) -> bool:
+    """Whether a plan, well formed or not, claims to be an exit: it is then decoded as one, or not at all."""
+    return data.get("op") in ("match", "deliver")
+
+
+def canonical_exit(plan: a.Exit) -> bytes:
+    """Return the canonical bytes of an exit: what a commitment is over, and its digest in a contract."""
+    return canonical.encode(msgspec.to_builtins(plan))
+
+
+def exit_digest(plan: a.Exit) -> str:
+    """Return ``sha256:<hex>`` of an exit: what a ``DeliverTerms`` approves."""
+    return canonical.digest_bytes(canonical_exit(plan))
+
+
+def _convert(data: Mapping[str, Any] | bytes, kind: Any) -> Any:
     value = _parse(data) if isinstance(data, bytes) else data
     _check_caps(value)
     try:
-        plan: a.Plan = msgspec.convert(value, a.Plan, strict=True)
+        return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         raise MalformedError(
             "plan.malformed",
             f"not a plan: {str(error)[:200]}",
             next_step="send a plan of the closed algebra, version 1",
         ) from error
-    _check_names(plan)
-    return plan
 
 
 def encode(plan: a.Plan) -> dict[str, Any]:
@@ -131,6 +168,17 @@ def _check_names(plan: a.Plan) -> None:
     _check_relations(plan.source)
     if not 0 < rational(plan.rho) <= _MAX_RHO:
         raise PlanError("plan.rho", "rho, the price asked, must be positive", next_step="ask with epsilon= or share=")
+
+
+def _check_match(plan: a.Match) -> None:
+    if not 1 <= len(plan.targets) <= MAX_TARGETS or len(set(plan.targets)) < len(plan.targets):
+        raise PlanError(
+            "plan.targets",
+            f"a match asks about 1 to {MAX_TARGETS} unit keys, each once",
+            next_step="ask in several requests",
+        )
+    _check_distinct("table", [plan.table])
+    _check_distinct("column", [plan.column])
 
 
 def _check_threshold(plan: a.ThresholdKeys) -> None:

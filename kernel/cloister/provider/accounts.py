@@ -22,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from cloister.contract.exits import Exits
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used, exceeded
 from cloister.errors import CloisterError, UnavailableError
@@ -34,13 +35,14 @@ _HASH = 32
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """What a contract grants: rho and delta of the population and of the analyst, and its limits beside privacy."""
+    """What a contract grants: rho and delta of the population and of the analyst, its limits and exits beside them."""
 
     rho: Fraction
     analyst: Fraction
     limits: Limits
     delta: Fraction = Fraction(0)
     analyst_delta: Fraction = Fraction(0)
+    exits: Exits = Exits()
 
 
 class Deltas(msgspec.Struct, frozen=True):
@@ -142,7 +144,7 @@ class Accounts:
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
             after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
-            refusal = _refusal(after.tip, amount, delta, granted)
+            refusal = _refusal(after.tip, entry, amount, delta, granted)
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
@@ -319,9 +321,11 @@ def _is_first(db: sa.Connection, entry: Entry) -> bool:
     return db.scalar(schema.SELECT_COUNTED, key) is None
 
 
-def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted) -> str:
+def _refusal(after: Tip, entry: Entry, amount: Fraction, delta: Fraction, granted: Granted) -> str:
     """Return why the account may not come to stand at ``after``, or ``""``. Pure."""
-    if amount <= 0 or after.spent > granted.rho:
+    if refusal := _exit_refusal(entry, amount, delta, granted):
+        return refusal
+    if after.spent > granted.rho:
         return "budget.exhausted"
     # What spends none is not held against the sum of those that do, perhaps under another contract.
     if delta and (after.delta.spent > granted.delta or after.delta.analyst_spent > granted.analyst_delta):
@@ -330,6 +334,16 @@ def _refusal(after: Tip, amount: Fraction, delta: Fraction, granted: Granted) ->
         return "limit.analyst"
     beyond = exceeded(after.used, granted.limits)
     return f"limit.{beyond}" if beyond else ""
+
+
+def _exit_refusal(entry: Entry, amount: Fraction, delta: Fraction, granted: Granted) -> str:
+    """Return why an entry may not be what it is: an exit under a clause and at no price, or noise that costs. Pure."""
+    if entry.exits is None:
+        return "" if amount > 0 else "budget.exhausted"
+    clauses = granted.exits.matches if entry.exits.name == "match" else granted.exits.deliveries
+    if amount or delta or not 0 <= entry.exits.clause < len(clauses):
+        return f"exit.{entry.exits.name}"
+    return ""
 
 
 def _charged(held: _Held, amount: Fraction, delta: Fraction, leaf: bytes, usage: Usage | None) -> _Held:

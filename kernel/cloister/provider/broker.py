@@ -296,7 +296,7 @@ class Broker:
             if terms is not None and (budget.broker, budget.population) == (terms.name, population):
                 rho = rho_of_epsilon(Fraction(budget.epsilon), budget.delta_conversion)
                 delta, share = Fraction(budget.delta_keys), _share(contract, population, name)
-                return Granted(rho, rho * share, contract.limits, delta, delta * share)
+                return Granted(rho, rho * share, contract.limits, delta, delta * share, contract.outside)
         return None
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
+from cloister.contract.exits import Exits
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.contract.usage import MAX_COUNT
 from cloister.errors import ContractError, MalformedError
@@ -54,6 +55,7 @@ class Terms(msgspec.Struct, frozen=True):
     share_releases: bool = False
     delta_keys: str = "0"
     regime: Literal["dp", "screened"] = "dp"
+    exits: Exits = Exits()
 
 
 def draft(
@@ -115,6 +117,7 @@ def draft(
         share_releases=terms.share_releases,
         not_before=terms.not_before,
         not_after=terms.not_after,
+        exits=terms.exits if terms.exits != Exits() else msgspec.UNSET,
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract

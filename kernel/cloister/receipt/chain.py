@@ -19,7 +19,7 @@ from cloister.contract.terms import Contract
 from cloister.contract.usage import exceeded
 from cloister.errors import CloisterError, ContractError, TrustError
 from cloister.plan.precision import charge_of, rho_of_epsilon
-from cloister.receipt import naming
+from cloister.receipt import exits, naming
 from cloister.receipt.receipt import ADMISSION_TYPE, RECEIPT_TYPE, Admission, Charge, Receipt
 from cloister.wire import canonical
 from cloister.wire import documents as wire_documents
@@ -138,7 +138,9 @@ def check_names(receipt: Receipt, contract: Contract) -> None:
     Raises:
         TrustError: ``receipt.plan`` or ``receipt.names``.
     """
-    if canonical.digest(receipt.plan) != receipt.plan_digest:
+    if receipt.exits is not None:
+        exits.check_statement(receipt, receipt.exits, contract)
+    elif canonical.digest(receipt.plan) != receipt.plan_digest:
         raise TrustError("receipt.plan", "the plan is not the one the receipt's digest names")
     tables = {table.card: table.manifest for table in contract.tables}
     if not receipt.cards or any(card not in tables for card in receipt.cards):
@@ -164,6 +166,24 @@ def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -
     Raises:
         TrustError: ``receipt.rho``, ``receipt.charge`` or ``receipt.limit``.
     """
+    if receipt.exits is None:
+        _check_noise(receipt)
+    brokers = {broker.name: broker.did for broker in contract.brokers}
+    tables = {table.card: brokers.get(table.broker, "") for table in contract.tables}
+    due = {(card.population, tables.get(canonical.digest(card), "")) for card in cards if card.unit != "none"}
+    charged = [(charge.population, charge.broker) for charge in receipt.charges]
+    if sorted(charged) != sorted(due):
+        raise TrustError("receipt.charge", "the accounts charged are not those of the populations asked")
+    for charge in receipt.charges:
+        if receipt.exits is None:
+            _check_price(charge, receipt)
+        else:
+            exits.check_charge(charge)
+        _check_sums(charge, contract)
+
+
+def _check_noise(receipt: Receipt) -> None:
+    """Check that the noise of the components adds up to the price, which is at most what the plan asked for."""
     rho = _fraction(receipt.rho)
     parts = [_fraction(component.rho) for component in receipt.noise]
     if not parts or any(part <= 0 for part in parts) or sum(parts) != rho:
@@ -172,15 +192,6 @@ def check_charges(receipt: Receipt, cards: Iterable[Card], contract: Contract) -
         raise TrustError("receipt.rho", "more was charged than the plan asked for")
     for component in receipt.noise:
         check_sigma(component.sigma, _fraction(component.rho))
-    brokers = {broker.name: broker.did for broker in contract.brokers}
-    tables = {table.card: brokers.get(table.broker, "") for table in contract.tables}
-    due = {(card.population, tables.get(canonical.digest(card), "")) for card in cards if card.unit != "none"}
-    charged = [(charge.population, charge.broker) for charge in receipt.charges]
-    if sorted(charged) != sorted(due):
-        raise TrustError("receipt.charge", "the accounts charged are not those of the populations asked")
-    for charge in receipt.charges:
-        _check_price(charge, receipt)
-        _check_sums(charge, contract)
 
 
 def _check_price(charge: Charge, receipt: Receipt) -> None:
@@ -223,8 +234,8 @@ def _check_sums(charge: Charge, contract: Contract) -> None:
 def out_of_line(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     """Return the receipts whose account stands lower than the other receipts say it must.
 
-    Accounts only grow (every entry costs, nothing is counted back), and an account of some size holds the charges of
-    every receipt that was signed at this size or before.
+    Accounts only grow (every entry but an exit's costs, nothing is counted back), and an account of some size holds the
+    charges of every receipt that was signed at this size or before.
     """
     seen: dict[tuple[str, str], list[tuple[Charge, Receipt]]] = {}
     for receipt in {receipt.charge_id: receipt for receipt in receipts}.values():
@@ -241,7 +252,8 @@ def out_of_line(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
             if short or charge.used.releases < number:
                 found[receipt.charge_id] = receipt
         for (before, _), (after, receipt) in pairwise(account):
-            grown = _fraction(after.spent) > _fraction(before.spent) and after.used.covers(before.used)
+            spent, had = _fraction(after.spent), _fraction(before.spent)
+            grown = (spent > had or (spent == had and receipt.exits is not None)) and after.used.covers(before.used)
             grown = grown and _fraction(after.delta_spent) >= _fraction(before.delta_spent)
             if after.size > before.size and not grown:
                 found[receipt.charge_id] = receipt
@@ -267,8 +279,8 @@ def check_sigma(sigma: str, rho: Fraction) -> None:
 
 
 def rho_asked(receipt: Receipt) -> Fraction:
-    """Return the price the plan asks for."""
-    return _fraction(receipt.plan.get("rho"))
+    """Return the price the plan asks for: of an exit, nothing."""
+    return Fraction(0) if receipt.exits is not None else _fraction(receipt.plan.get("rho"))
 
 
 def _check_time(receipt: Receipt, contract: Contract) -> None:

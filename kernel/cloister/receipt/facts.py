@@ -22,6 +22,7 @@ from cloister.plan.numbers import rational
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
 from cloister.plan.shape import Shaped, ShapedMeasure, shape
 from cloister.plan.typing import sources
+from cloister.receipt import exits
 from cloister.receipt.receipt import Receipt
 from cloister.wire import canonical
 
@@ -82,6 +83,8 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
     Raises:
         TrustError: ``receipt.shape``: plan, cards, values and noise of the receipt do not fit together.
     """
+    if receipt.exits is not None:
+        raise TrustError("receipt.shape", "an exit has no values to show")
     try:
         plan = codec.decode(receipt.plan)
         sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
@@ -114,6 +117,8 @@ def refined(receipts: Mapping[str, Receipt], cards: Mapping[str, Card]) -> Itera
     """
     by_analyst: dict[str, dict[str, algebra.Plan]] = {}
     for name, receipt in receipts.items():
+        if receipt.exits is not None:
+            continue
         by_analyst.setdefault(receipt.analyst, {})[name] = codec.decode(receipt.plan)
     for plans in by_analyst.values():
         for chain in combine.chains(plans):
@@ -141,22 +146,35 @@ def facts(
     Raises:
         TrustError: ``receipt.shape``.
     """
+    if receipt.exits is not None:
+        return _facts(receipt, contract, exits.question(receipt.exits), session=session, recalled=recalled)
     result = shaped(receipt, cards)
-    plan = codec.decode(receipt.plan)
     cells = result.cells()
     measures = [measure for measure in result.measures if measure.kind != "gram"]
     shown = cells[:MAX_ROWS] if measures else []
     rows = tuple(_row(labels, index, measures) for index, labels in enumerate(shown))
+    found = _facts(receipt, contract, question(codec.decode(receipt.plan)), session=session, recalled=recalled)
+    return msgspec.structs.replace(
+        found,
+        keys=tuple(key.name for key in result.keys),
+        measures=tuple(measure.name for measure in measures),
+        rows=rows,
+        cells=len(cells),
+    )
+
+
+def _facts(receipt: Receipt, contract: Contract, asked: str, *, session: str, recalled: bool) -> ReleaseFacts:
+    """Return the facts of a receipt without its values."""
     return ReleaseFacts(
         release=receipt.release,
         receipt=canonical.digest(receipt),
         charge_id=receipt.charge_id,
         session=session,
-        question=question(plan),
-        keys=tuple(key.name for key in result.keys),
-        measures=tuple(measure.name for measure in measures),
-        rows=rows,
-        cells=len(cells),
+        question=asked,
+        keys=(),
+        measures=(),
+        rows=(),
+        cells=0,
         rho=receipt.rho,
         costs=tuple(_costs(receipt, contract)),
         assurance=receipt.assurance,

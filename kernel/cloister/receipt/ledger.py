@@ -17,10 +17,23 @@ REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
 REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
 
 
+class ExitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an entry says of an exit: which, under which clause of the contract, and about whom.
+
+    ``clause`` is the position among the contract's ``matches`` or ``deliveries``; ``targets`` are opaque tags of the
+    units a match asks about, the same for the same unit in every request under the contract.
+    """
+
+    name: Literal["match", "deliver"]
+    clause: int
+    targets: tuple[str, ...] = ()
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes.
 
-    ``usage`` counts against the contract's limits once per release, however many accounts the release charges.
+    ``usage`` counts against the contract's limits once per release, however many accounts the release charges. An
+    entry of an exit names it, costs no rho, and its ``plan`` is the commitment that the receipt carries.
     """
 
     charge_id: str
@@ -32,6 +45,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plan: str
     usage: Usage
     version: Literal[1] = 1
+    exit: ExitEntry | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def exits(self) -> ExitEntry | None:
+        """The exit of the entry, if it is one."""
+        return self.exit if isinstance(self.exit, ExitEntry) else None
 
 
 class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="session", tag_field="op"):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cloister.wire import canonical
+from cloister.wire import canonical, documents
 
 _RELEASE = "cloister/release/v1"
 _CHARGE = "cloister/charge/v1"
+_COMMITMENT = "cloister/commitment/v1"
 
 
 def release_key(
@@ -53,3 +54,14 @@ def release_key(
 def charge_id(key: str) -> str:
     """Return the id under which brokers book the release called ``key``."""
     return canonical.digest([_CHARGE, key])
+
+
+def commitment(salt: bytes, plan: bytes) -> str:
+    """Return the commitment by which receipts and entries of an exit name its plan.
+
+    Args:
+        salt: 32 bytes that only the asker gets to see; who has salt and plan can show what was asked, and nobody else
+            can tell.
+        plan: The canonical bytes of the plan.
+    """
+    return "sha256:" + documents.hash_fields(_COMMITMENT, salt, plan).hex()

@@ -48,11 +48,29 @@ class Charge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     analyst_delta_spent: str = "0"
 
 
+class ExitStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the receipt of an exit says in place of plan, noise and values. No formal guarantee covers it.
+
+    ``clause`` is the position among the contract's ``matches`` or ``deliveries``. Of a delivery: the ``receiver``, the
+    digest of the sealed ``file``, its ``size`` in bytes (a function of the card), and the content key as sealed to the
+    receiver (base64). Of a match: how many ``targets`` were asked about.
+    """
+
+    name: Literal["match", "deliver"]
+    clause: int
+    receiver: str = ""
+    file: str = ""
+    size: int = 0
+    key: str = ""
+    targets: int = 0
+
+
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was released. ``time`` is the broker's. ``assurance`` is ``simulated`` or a TEE's name.
 
     ``labels`` (values of the keys as text, sorted) and ``delta`` (an exact fraction) are there if the keys themselves
-    were released, and only then.
+    were released, and only then. ``exit`` is there for an exit, and only then: the plan is left out (empty), its digest
+    is a salted commitment (``naming.commitment``), and there is neither noise nor price nor value.
     """
 
     release: str
@@ -80,6 +98,12 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1] = 1
     delta: str | msgspec.UnsetType = msgspec.UNSET
     labels: tuple[tuple[str, ...], ...] | msgspec.UnsetType = msgspec.UNSET
+    exit: ExitStatement | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def exits(self) -> ExitStatement | None:
+        """What is stated about an exit, if the receipt is of one."""
+        return self.exit if isinstance(self.exit, ExitStatement) else None
 
 
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

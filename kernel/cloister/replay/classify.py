@@ -51,6 +51,8 @@ def known(examined: Examined) -> Known:
     shapes, moved, prices, labels = [], [], [], set()
     contract = examined.contract
     for receipt in examined.receipts.values():
+        if receipt.exits is not None:
+            continue  # no number of an exit stands in a notebook
         cards = cards_of(receipt, examined.cards)
         found = shaped(receipt, cards)
         shapes.append(found)

@@ -130,7 +130,7 @@ class Oracle:
         asked = f"{in_words(plan)}, at epsilon {float(epsilon_of_rho(rho, delta)):.3g}"
         known = [
             f"the same at epsilon {float(epsilon_of_rho(rational(other.rho), delta)):.3g}"
-            for other in map(codec.decode, (receipt.plan for receipt in self.source.receipts.values()))
+            for other in map(codec.decode, (r.plan for r in self.source.receipts.values() if r.exits is None))
             if _same_question(other, plan)
         ]
         return RefusedError(

@@ -183,15 +183,27 @@ class _Verification:
                 chain.check_names(receipt, contract)
                 cards = chain.cards_of(receipt, self.cards)
                 chain.check_charges(receipt, cards.values(), contract)
-                shaped(receipt, cards)
+                if receipt.exits is None:
+                    shaped(receipt, cards)
             if len(self.findings.lines) == before:
                 self.receipts[digest], self.vaults[digest] = receipt, vault
         good = f"{len(self.receipts)} of {len(bundle.receipts)}"
         for step, code in ((7, "receipt.signed"), (8, "receipt.arithmetic")):
             if self.receipts:
                 self.findings.add(step, "ok", code, f"{good} receipts")
+        self.check_exits(contract)
         if not bundle.receipts:
             self.findings.add(7, "fail", "receipt.absent", "the bundle holds no receipt: there is nothing to verify")
+
+    def check_exits(self, contract: Contract) -> None:
+        """Say what the formal guarantee does not cover: what the contract excludes, and what left by an exit."""
+        if contract.excluded:
+            text = f"the formal guarantee excludes {' and '.join(contract.excluded)} under this contract"
+            self.findings.add(2, "note", "contract.excludes", text)
+        for name, word in (("match", "matched"), ("deliver", "delivered")):
+            count = sum(r.exits is not None and r.exits.name == name for r in self.receipts.values())
+            if count:
+                self.findings.add(8, "note", f"exit.{name}", f"{word}: {count}, outside the formal guarantee")
 
     def check_evidence(self, bundle: Bundle, contract: Contract) -> None:
         """Step 6, after the receipts are known: evidence matters for the vaults that signed them."""
@@ -295,7 +307,7 @@ class _Verification:
     def _numbers(self) -> tuple[int, int]:
         """Step 13."""
         combined = list(refined(self.receipts, self.cards))
-        alone = [shaped(r, chain.cards_of(r, self.cards)) for r in self.receipts.values()]
+        alone = [shaped(r, chain.cards_of(r, self.cards)) for r in self.receipts.values() if r.exits is None]
         released = Released([*alone, *(found for _, found in combined)])
         if combined:
             text = f"{len(combined)} refined answers rest on several receipts each; their numbers are computed again"

@@ -98,8 +98,8 @@ def _privacy(
     # The limits are the contract's own: a broker states them too, but nobody has to believe it.
     whose = {"population": account.budget.population, "broker": account.broker.name}
     total, mine = terms.rho_limits(account, analyst)
-    if terms.contract.regime == "screened":
-        whose["excludes"] = "screened"
+    if excluded := terms.contract.excluded:
+        whose["excludes"] = " and ".join(excluded)
     found = [{"name": "privacy", **whose, "limit": str(total), "analyst_limit": str(mine), **told}]
     total, mine = terms.delta_limits(account, analyst)
     if total:

@@ -39,7 +39,8 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
     Raises:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
             ``limit.compute``, ``limit.models``.
-        ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``.
+        ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``, ``exit.match``,
+            ``exit.deliver``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
     """
@@ -51,6 +52,8 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     status = reply.status
     if status in {"budget.exhausted", "budget.delta", "limit.analyst", *_COUNTS}:
         return _budget(reply)
+    if status in {"exit.match", "exit.deliver"}:
+        return exit_error(status.removeprefix("exit."))
     if status == "contract.screened":
         return screened_error()
     if status in {"contract.unknown", "contract.inactive"}:
@@ -110,6 +113,16 @@ def screened_error() -> ContractError:
         "the contract's regime is screened, and no plan is released under it",
         clause="regime: screened, which the formal guarantee excludes",
         next_step="Ask the data provider for a contract of the regime dp.",
+    )
+
+
+def exit_error(name: str) -> ContractError:
+    """Return the refusal of an exit that no clause of the contract allows."""
+    return ContractError(
+        f"exit.{name}",
+        f"no clause of the contract allows this {name}",
+        clause=f"exits: what leaves by {name} carries no noise, so exactly it must be in the contract",
+        next_step="Ask the data providers for a contract with a clause for it; cl.contract() shows those there are.",
     )
 
 

@@ -9,6 +9,9 @@ function, no SQL, no callable in it. The tree has three levels:
 * primitives that leave the vault: ``VectorSum`` (vectors of integers per cell of closed keys, each with noise),
   ``ThresholdKeys`` (values that occur for many units), and, as a measure of a ``VectorSum``, ``Quantile`` (noisy max).
 
+Beside them stand two exits without noise, ``Match`` and ``Deliver``, that need a clause of their own
+(``plan/algebra/exits.py``).
+
 Semantics, where pandas and SQL differ (the interpreter in ``vault/interpret.py`` is the reference):
 comparisons with null are False (``ne`` is True), boolean operators treat null as False, arithmetic with null is
 null, ``Filter`` keeps rows whose condition is True, rows with a null key are in no group (``dropna=True``).
@@ -18,6 +21,7 @@ code point by code point; a text is at most 256 code points, and what would be l
 
 from __future__ import annotations
 
+from cloister.plan.algebra.exits import Deliver, Exit, Match
 from cloister.plan.algebra.relations import (
     Align,
     Cap,
@@ -117,7 +121,9 @@ __all__ = [
     "DateFloor",
     "DatePart",
     "DateShift",
+    "Deliver",
     "Derive",
+    "Exit",
     "Fill",
     "Filter",
     "Gram",
@@ -127,6 +133,7 @@ __all__ = [
     "Length",
     "Letters",
     "Lookup",
+    "Match",
     "Matches",
     "Mean",
     "Measure",
