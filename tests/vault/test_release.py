@@ -63,6 +63,17 @@ def test_proxy_and_reviewer_accept_the_price_of_a_receipt(world: World) -> None:
     chain.check_charges(receipt, [world.card], terms)
 
 
+def test_an_entry_says_how_much_of_it_is_for_quantiles(world: World) -> None:
+    """A report composes them apart from Gaussian noise; an entry without any is the one it always was."""
+    with world.vault() as vault:
+        mixed = vault.ask("release", plan(a.Count("n"), a.Quantile("q", a.Col("age"), ("1/2",)), rho="1/100"))
+        vault.ask("release", numbered(23))
+    last, plain = world.anna_broker.entries("st_anna.patients")[-2:]
+    assert last["maxima"] == mixed["noise"][1]["rho"] != "0"
+    assert Fraction(last["rho"]) == sum(Fraction(part["rho"]) for part in mixed["noise"])
+    assert "maxima" not in plain
+
+
 def test_a_grouped_release_counts_every_cell(world: World) -> None:
     with world.vault() as vault:
         result = vault.ask("release", plan(a.Count("n"), keys=("sex",), rho="1/10"))

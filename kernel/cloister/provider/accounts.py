@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from cloister.contract.exits import Exits
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used, exceeded
-from cloister.errors import CloisterError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.provider import schema, sums
 from cloister.receipt import log
 from cloister.receipt.ledger import Entry
@@ -129,9 +129,11 @@ class Accounts:
 
         Raises:
             UnavailableError: ``ledger.unavailable``: nothing was charged.
-            MalformedError: The amount is not a fraction.
+            MalformedError: The amount is not a fraction, or a part of it more than the whole.
         """
         amount, delta, body = sums.parse(entry.rho), sums.parse(entry.delta), canonical.encode(entry)
+        if not isinstance(entry.maxima, msgspec.UnsetType) and sums.parse(entry.maxima) > amount:
+            raise MalformedError("ledger.maxima", "the part of a charge for noisy maxima is more than the charge")
         with self._transaction() as db:
             held = _load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)

@@ -22,8 +22,7 @@ from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
-from cloister.plan.precision import epsilon_of_rho
-from cloister.provider import accounts, cards, contracts
+from cloister.provider import accounts, cards, contracts, reports
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
@@ -223,26 +222,31 @@ def account_show(directory: BrokerDir) -> None:
 
 @account_app.command("report")
 def account_report(
-    directory: BrokerDir, delta: Annotated[str, typer.Option(help="At this delta, as an exact decimal.")] = "0.000001"
+    directory: BrokerDir,
+    delta: Annotated[
+        str, typer.Option(help="At this delta, as an exact decimal; without it at the contracts' own.")
+    ] = "",
 ) -> None:
-    """Report the epsilon spent of each account: as promised, and as Gaussian noise composes exactly.
+    """Report the epsilon spent of each account: as promised, and as its releases compose more tightly.
 
     The second number is a report, not a promise: no release is decided by it.
     """
+    at = exact(delta)
+    if delta and (at is None or not 0 < at < 1):
+        raise MalformedError("account.delta", f"{delta!r} is no delta", next_step="write --delta 0.000001")
     home = BrokerHome(directory)
     home.identity()
-    at = exact(delta)
-    if at is None or not 0 < at < 1:
-        raise MalformedError("account.delta", f"{delta!r} is no delta", next_step="write --delta 0.000001")
-    ledger = accounts.Accounts(home.accounts_file)
-    table = Table("population", "rho spent", "epsilon (promise)", f"epsilon ({tighter.LABEL})", box=None)
-    for population in ledger.populations():
-        spent = ledger.read_tip(population).spent
-        promised, reported = float(epsilon_of_rho(spent, at)), tighter.gaussian_epsilon(spent, at)
-        table.add_row(Text(spelt_out(population)), f"{float(spent):.6g}", f"{promised:.4g}", f"{reported:.4g}")
-    ledger.close()
+    found = reports.reports(home, at)
+    if not found:
+        _say("nothing was released: no account has an entry")
+        return
+    table = Table("population", "delta", "epsilon (promise)", f"epsilon ({tighter.LABEL})", box=None)
+    for name, one in found.items():
+        numbers = (f"{float(one.delta):.3g}", f"{one.report.promised:.4g}", f"{one.report.epsilon:.4g}")
+        table.add_row(Text(spelt_out(name)), *numbers)
     out.print(table)
-    out.print(f"at delta {delta}; the report composes Gaussian noise exactly (Balle and Wang 2018)")
+    for name, one in found.items():
+        out.print(Text(f"{spelt_out(name)}: {one.releases} releases; {one.report.method}"))
 
 
 def _allowed(granted: Limits | None, name: str) -> str:

@@ -33,7 +33,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes.
 
     ``usage`` counts against the contract's limits once per release, however many accounts the release charges. An
-    entry of an exit names it, costs no rho, and its ``plan`` is the commitment that the receipt carries.
+    entry of an exit names it, costs no rho, and its ``plan`` is the commitment that the receipt carries. ``maxima`` is
+    how much of rho is for noisy maxima (quantiles), if any: only reports read it.
     """
 
     charge_id: str
@@ -46,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage: Usage
     version: Literal[1] = 1
     exit: ExitEntry | msgspec.UnsetType = msgspec.UNSET
+    maxima: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def exits(self) -> ExitEntry | None:

@@ -70,8 +70,9 @@ class Budget:
     def report(self) -> pd.DataFrame:
         """Return the epsilon spent, as the account promises it (zCDP) and as Gaussian noise composes exactly.
 
-        The second is a report, not a promise: it holds for releases that were not chosen by looking at results, and
-        nothing that decides about a release reads it.
+        The second is a report, not a promise: it holds if no quantile was released (the broker states sums; the
+        provider's own ``cloister account report`` tells quantiles apart) and nothing was chosen by looking at results.
+        Nothing that decides about a release reads it.
         """
         rows = []
         for limit in self._stated:

@@ -7,6 +7,8 @@ that stopped half-way resumes.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import msgspec
 
 from cloister.receipt.ledger import Entry, LedgerReply
@@ -49,6 +51,7 @@ def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> 
             delta=str(due.delta),
             plan=question.plan_digest,
             usage=question.price.usage,
+            maxima=_maxima(due, question.price),
         )
         reply = brokers.append(account.broker, entry)
         check_status(reply, account.broker)
@@ -60,6 +63,13 @@ def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> 
         if due.delta:
             check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")
+
+
+def _maxima(due: AccountPrice, whole: Price) -> str | msgspec.UnsetType:
+    """Return what of the price is for quantiles."""
+    named = zip(whole.components, due.parts, strict=True)
+    found = sum((rho for part, rho in named if part.role == "quantile"), Fraction(0))
+    return str(found) if found else msgspec.UNSET
 
 
 def _charge(entry: Entry, reply: LedgerReply, due: AccountPrice, whole: Price) -> Charge:
