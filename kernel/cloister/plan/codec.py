@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -66,6 +66,11 @@ def decode_exit(data: Mapping[str, Any] | bytes) -> a.Exit:
 def is_exit(data: Mapping[str, Any]) -> bool:
     """Whether a plan, well formed or not, claims to be an exit: it is then decoded as one, or not at all."""
     return data.get("op") in ("match", "deliver")
+
+
+def exit_name(plan: a.Exit) -> Literal["match", "deliver"]:
+    """Return what an exit is called in entries and receipts."""
+    return "match" if isinstance(plan, a.Match) else "deliver"
 
 
 def canonical_exit(plan: a.Exit) -> bytes:

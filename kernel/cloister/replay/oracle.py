@@ -64,6 +64,13 @@ class Oracle:
         Raises:
             CloisterError: As a vault refuses; ``replay.unknown``: a question no receipt answers.
         """
+        if request.op in ("price", "release") and codec.is_exit(plan_of(request)):
+            raise RefusedError(
+                "replay.exit",
+                "a replay repeats no match and no delivery: what left is in no notebook",
+                clause="docs/protocol.md section 9",
+                next_step="the receipt says that it left; run the notebook in a Cloister kernel with an enclave",
+            )
         match request.op:
             case "describe":
                 return Answered(describe.describe(self.terms, context))

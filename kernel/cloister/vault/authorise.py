@@ -42,6 +42,24 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
             screened.
         PlanError: ``plan.table``: a table the contract does not name.
     """
+    check_asker(context, terms)
+    operation = "model" if any(isinstance(measure, algebra.Gram) for measure in plan.measures) else "aggregate"
+    if operation not in terms.contract.operations:
+        raise ContractError(
+            "contract.operation",
+            f"the contract does not allow the operation {operation}",
+            clause="operations",
+            next_step=_ASK_PROVIDER,
+        )
+    return granted(plan, terms, operation)
+
+
+def check_asker(context: Context, terms: Terms) -> None:
+    """Check the contract's regime, and that it names this analyst and this purpose.
+
+    Raises:
+        ContractError: See ``authorise``.
+    """
     contract = terms.contract
     if contract.regime == "screened":
         raise screened_error()
@@ -60,14 +78,14 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
             nearest=contract.purposes,
             next_step="Connect with one of the purposes of the contract.",
         )
-    operation = "model" if any(isinstance(measure, algebra.Gram) for measure in plan.measures) else "aggregate"
-    if operation not in contract.operations:
-        raise ContractError(
-            "contract.operation",
-            f"the contract does not allow the operation {operation}",
-            clause="operations",
-            next_step=_ASK_PROVIDER,
-        )
+
+
+def granted(plan: algebra.Plan, terms: Terms, operation: str) -> Grant:
+    """Return what a plan reads, if the contract lets it be read: tables, grades, units and tiers.
+
+    Raises:
+        ContractError, PlanError: See ``authorise``.
+    """
     scanned = _scanned(plan)
     tables = tuple(sorted(scanned | _looked_up(plan)))
     for name in tables:

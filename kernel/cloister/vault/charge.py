@@ -11,13 +11,13 @@ from fractions import Fraction
 
 import msgspec
 
-from cloister.receipt.ledger import Entry, LedgerReply
+from cloister.receipt.ledger import Entry, ExitEntry, LedgerReply
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Terms
 from cloister.vault.limits import check_alone, check_charged, check_delta
 from cloister.vault.price import AccountPrice, Price
-from cloister.vault.question import Question
+from cloister.vault.question import Asked
 from cloister.vault.statuses import check_status
 
 
@@ -29,8 +29,16 @@ class Booked(msgspec.Struct, frozen=True):
     settled: str
 
 
-def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> Booked:
+def charge(
+    brokers: Brokers,
+    question: Asked,
+    analyst: str,
+    terms: Terms,
+    leaves: ExitEntry | msgspec.UnsetType = msgspec.UNSET,
+) -> Booked:
     """Book the question at every account, each at its own price; the first one keeps the deposit.
+
+    ``leaves`` is what the entries say of an exit, if it is one.
 
     Raises:
         BudgetError: An account, the analyst's part or another limit of the contract is exhausted; with one account and
@@ -52,6 +60,7 @@ def charge(brokers: Brokers, question: Question, analyst: str, terms: Terms) -> 
             plan=question.plan_digest,
             usage=question.price.usage,
             maxima=_maxima(due, question.price),
+            exit=leaves,
         )
         reply = brokers.append(account.broker, entry)
         check_status(reply, account.broker)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cloister.plan import codec
 from cloister.plan.link import Context, Request
-from cloister.vault import describe
+from cloister.vault import describe, describe_exits
+from cloister.vault.exits import allow, leave
 from cloister.vault.question import plan_of, prepare
 from cloister.vault.release import release
 from cloister.vault.service import Answered, Operation
@@ -29,8 +31,17 @@ class ConfidentialVault:
         return Answered(describe.budget(self._state.terms, context, self._state.brokers))
 
     def _price(self, context: Context, request: Request) -> Answered:
-        return Answered(describe.cost(prepare(plan_of(request), context, self._state.terms)))
+        document, terms = plan_of(request), self._state.terms
+        if codec.is_exit(document):
+            plan = codec.decode_exit(document)
+            return Answered(describe_exits.cost(plan, allow(plan, context, terms), terms))
+        return Answered(describe.cost(prepare(document, context, terms)))
 
     def _release(self, context: Context, request: Request) -> Answered:
+        if codec.is_exit(plan_of(request)):
+            left = leave(self._state, context, plan_of(request))
+            return Answered(
+                describe_exits.left(left, self._state.terms), (left.answer.envelope,), tuple(left.answer.admissions)
+            )
         found = release(self._state, context, plan_of(request))
         return Answered(describe.answer(found, self._state.terms), (found.envelope,), found.admissions)

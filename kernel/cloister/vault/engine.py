@@ -6,7 +6,7 @@ engine becomes one constant fault: texts of the engine can hold data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -74,6 +74,18 @@ class Engine:
         parts = analysis.layout.components
         levels = {index: (part.at, part.parts) for index, part in enumerate(parts) if part.role == "quantile"}
         return Exact(values, tuple(part.exact_width for part in parts), levels)
+
+    def rows(self, compiled: Callable[[Mapping[str, str]], tuple[str, dict[str, int | str]]]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query of an exit; ``compiled`` makes SQL and parameters from the tables' identifiers.
+
+        Raises:
+            FaultError: As ``run``.
+        """
+        sql, parameters = compiled(self._store.tables)
+        try:
+            return self._cursor.execute(sql, parameters).fetchall()
+        except (duckdb.Error, MemoryError, RuntimeError):
+            raise FaultError("vault.engine", "the release could not be computed") from None
 
     def interrupt(self) -> None:
         """Stop the running query; ``run`` then raises its fault.

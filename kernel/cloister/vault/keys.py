@@ -68,3 +68,20 @@ def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> by
 def load_secret(data_key: bytes) -> bytes:
     """Return the key of a capsule's unit and row hashes; the same in every vault, or answers would change."""
     return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=b"cloister/load/v1").derive(data_key)
+
+
+def exit_secret(data_keys: Iterable[bytes], contract: str) -> bytes:
+    """Return the 32 bytes from which everything secret about the exits over some capsules is derived.
+
+    It is the same in every vault that brokers admit to the data: what an exit is called, and the bytes it delivers,
+    must survive a restart. Whoever holds all these data keys (the providers together) can compute it too.
+    """
+    material = documents.hash_fields(*data_keys, algorithm="sha384")
+    info = documents.hash_fields("cloister/exit/v1", contract, algorithm="sha384")
+    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
+
+
+def derived(secret: bytes, purpose: str, *fields: str | bytes) -> bytes:
+    """Return 32 bytes derived from an exit secret for one purpose and these fields."""
+    info = documents.hash_fields(purpose, *fields, algorithm="sha384")
+    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(secret)

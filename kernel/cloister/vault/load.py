@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cloister.contract.card import Card
+from cloister.contract.unit_keys import unit_salt
 from cloister.errors import MalformedError
 from cloister.plan.grid import Grid, of_column
 from cloister.plan.typing import NO_UNIT
 from cloister.vault.canonical import canonical, column, free_text, key_bytes
-from cloister.wire import canonical as canonical_json
 
 CONFIG = {
     "enable_external_access": "false",
@@ -196,9 +196,7 @@ def _mix(state: Unsigned) -> Unsigned:
 
 def _unit_salt(card: Card, shared: bytes) -> bytes:
     """Units of one type whose keys are compared alike get comparable hashes, others do not."""
-    kinds = [column(card, name).type for name in card.key]
-    described = canonical_json.encode({"unit": card.unit, "key": kinds, "normaliser": card.normaliser})
-    return hashlib.sha256(b"cloister/unit/v2" + shared + described).digest()
+    return unit_salt(card.unit, [column(card, name).type for name in card.key], card.normaliser, shared)
 
 
 def _each_key_once(card: Card, columns: list[str]) -> str:

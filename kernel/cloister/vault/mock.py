@@ -15,10 +15,13 @@ import pyarrow as pa
 
 from cloister.contract import mock
 from cloister.contract.card import Card
+from cloister.plan import codec
 from cloister.plan.link import Context, Request
-from cloister.vault import describe
+from cloister.vault import describe, describe_exits
+from cloister.vault.authorise import Grant
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
+from cloister.vault.exits import allow, name_exit, way_of
 from cloister.vault.question import plan_of, prepare
 from cloister.vault.service import Answered, Operation
 from cloister.vault.thresholds import draw
@@ -49,19 +52,38 @@ class MockVault:
         return Answered(describe.untouched(self._terms, context, _now()))
 
     def _price(self, context: Context, request: Request) -> Answered:
-        return Answered(describe.cost(prepare(plan_of(request), context, self._terms)))
+        document = plan_of(request)
+        if codec.is_exit(document):
+            plan = codec.decode_exit(document)
+            return Answered(describe_exits.cost(plan, allow(plan, context, self._terms), self._terms))
+        return Answered(describe.cost(prepare(document, context, self._terms)))
 
     def _release(self, context: Context, request: Request) -> Answered:
-        question = prepare(plan_of(request), context, self._terms)
-        with self._lock:
-            for name in question.grant.tables:
-                if name not in self._loaded:
-                    card = question.grant.cards[name]
-                    self._engine.load(name, card, mock_table(card), _MOCK_SECRET, self._terms.digest.encode())
-                    self._loaded.add(name)
+        document = plan_of(request)
+        if codec.is_exit(document):
+            return self._leave(context, document)
+        question = prepare(document, context, self._terms)
+        self._open(question.grant)
         drawn = draw(self._engine.run(question.analysis), question.price)
         found = describe.rehearsal(question, drawn.raw, self._terms, drawn.labels)
         return Answered(found, rehearsals=(describe.rehearsed(question),))
+
+    def _leave(self, context: Context, document: dict[str, Any]) -> Answered:
+        plan = codec.decode_exit(document)
+        allowed = allow(plan, context, self._terms)
+        self._open(allowed.grant)
+        asked = name_exit(plan, allowed, _MOCK_SECRET, analyst=context.analyst, terms=self._terms)
+        executed = way_of(plan).execute(self._engine, self._terms, asked)
+        found = describe_exits.rehearsal(asked, executed.result(executed.statement), self._terms)
+        return Answered(found, rehearsals=(describe_exits.rehearsed(asked, executed.statement),))
+
+    def _open(self, grant: Grant) -> None:
+        with self._lock:
+            for name in grant.tables:
+                if name not in self._loaded:
+                    card = grant.cards[name]
+                    self._engine.load(name, card, mock_table(card), _MOCK_SECRET, self._terms.digest.encode())
+                    self._loaded.add(name)
 
 
 def mock_table(card: Card, rows: int = MOCK_ROWS) -> pa.Table:

@@ -6,6 +6,7 @@ charges it.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -22,16 +23,12 @@ from cloister.vault.config import Account, Terms
 from cloister.vault.price import AccountPrice, Price, price
 
 
-class Question(msgspec.Struct, frozen=True):
-    """A plan with what the contract grants, what it costs and what its answer is called."""
+class Asked(msgspec.Struct, frozen=True):
+    """What is charged, settled and recalled under one name: what the contract grants and what it costs."""
 
-    plan: algebra.Plan
-    document: dict[str, Any]
     plan_digest: str
     grant: Grant
-    analysis: Analysis
     price: Price
-    noise: tuple[ComponentNoise, ...]
     accounts: tuple[Account, ...]
     manifests: tuple[str, ...]
     cards: tuple[str, ...]
@@ -43,16 +40,37 @@ class Question(msgspec.Struct, frozen=True):
         return self.price.due(account.key)
 
 
+class Question(Asked, frozen=True):
+    """A plan with noise, analysed."""
+
+    plan: algebra.Plan
+    document: dict[str, Any]
+    analysis: Analysis
+    noise: tuple[ComponentNoise, ...]
+
+
 def name_question(
     plan: algebra.Plan, grant: Grant, analysis: Analysis, cost: Price, *, analyst: str, terms: Terms
 ) -> Question:
     """Return the question with its release key and charge id (docs/protocol.md section 6)."""
+    plan_digest = codec.digest(plan)
+    return Question(
+        **names(plan_digest, rational(plan.rho), grant, analyst=analyst, terms=terms),
+        price=cost,
+        plan=plan,
+        document=codec.encode(plan),
+        analysis=analysis,
+        noise=tuple(ComponentNoise(part.sigma.hex(), str(part.rho)) for part in cost.components),
+    )
+
+
+def names(plan_digest: str, rho: Fraction, grant: Grant, *, analyst: str, terms: Terms) -> dict[str, Any]:
+    """Return the fields of ``Asked`` that follow from plan, price asked, contract and asker."""
     manifests = tuple(sorted({terms.tables[name].manifest for name in grant.tables}))
     cards = tuple(sorted({terms.tables[name].card for name in grant.tables}))
-    plan_digest = codec.digest(plan)
     release = naming.release_key(
         plan=plan_digest,
-        rho=rational(plan.rho),
+        rho=rho,
         manifests=manifests,
         cards=cards,
         env_digest=terms.env_digest,
@@ -60,20 +78,15 @@ def name_question(
         analyst="" if terms.contract.share_releases else analyst,
     )
     accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.scanned)}
-    return Question(
-        plan=plan,
-        document=codec.encode(plan),
-        plan_digest=plan_digest,
-        grant=grant,
-        analysis=analysis,
-        price=cost,
-        noise=tuple(ComponentNoise(part.sigma.hex(), str(part.rho)) for part in cost.components),
-        accounts=tuple(accounts[key] for key in sorted(accounts)),
-        manifests=manifests,
-        cards=cards,
-        release=release,
-        charge_id=naming.charge_id(release),
-    )
+    return {
+        "plan_digest": plan_digest,
+        "grant": grant,
+        "accounts": tuple(accounts[key] for key in sorted(accounts)),
+        "manifests": manifests,
+        "cards": cards,
+        "release": release,
+        "charge_id": naming.charge_id(release),
+    }
 
 
 def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Question:

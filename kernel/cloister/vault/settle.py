@@ -12,14 +12,14 @@ import msgspec
 from cloister.plan.layout import label_bytes
 from cloister.receipt.receipt import Receipt
 from cloister.vault.deposit import WIDEST, Deposit, seal_deposit
-from cloister.vault.question import Question
+from cloister.vault.question import Asked, Question
 from cloister.vault.recall import Answer
 from cloister.vault.state import VaultState
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 
-def settle(state: VaultState, question: Question, receipt: Receipt, envelope: Envelope) -> Answer:
+def settle(state: VaultState, question: Asked, receipt: Receipt, envelope: Envelope) -> Answer:
     """Return the answer that stands: this receipt, or the one settled before it.
 
     Raises:
@@ -41,8 +41,10 @@ def settle(state: VaultState, question: Question, receipt: Receipt, envelope: En
     return answer
 
 
-def _room(question: Question, receipt: Receipt) -> int:
+def _room(question: Asked, receipt: Receipt) -> int:
     """Return how many bytes the released values of keys fall short of the most they could have had."""
+    if not isinstance(question, Question):
+        return 0  # the receipt of an exit has one size, whatever left
     frame = question.analysis.layout
     if not frame.found or isinstance(receipt.labels, msgspec.UnsetType):
         return 0

@@ -19,8 +19,8 @@ from cloister.vault.config import Terms
 from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
 from cloister.vault.faults import Faults
-from cloister.vault.keys import VaultKeys, load_secret, receipt_key
-from cloister.vault.question import Question
+from cloister.vault.keys import VaultKeys, exit_secret, load_secret, receipt_key
+from cloister.vault.question import Asked
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.session import BrokerSession, Transport
 
@@ -91,17 +91,25 @@ class VaultState:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
         self._loaded.add(name)
 
-    def sessions(self, question: Question) -> tuple[BrokerSession, ...]:
+    def sessions(self, question: Asked) -> tuple[BrokerSession, ...]:
         """Return the sessions a release rests on, one per broker that keeps a table's keys."""
         brokers = {broker.did: broker for broker in map(self.terms.broker_of, question.grant.tables)}
         return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
 
-    def sealing_key(self, question: Question) -> bytes:
+    def sealing_key(self, question: Asked) -> bytes:
         """Return the key under which the receipt of a question is deposited."""
         data_keys = {did: key for session in self.sessions(question) for did, key in session.data_keys.items()}
         return receipt_key([data_keys[name] for name in question.manifests], self.terms.digest, question.charge_id)
 
-    def recall(self, question: Question, sealed: str) -> Answer:
+    def exit_secret(self, grant: Grant) -> bytes:
+        """Return the secret of the exits over a grant's tables (``keys.exit_secret``)."""
+        held: dict[str, bytes] = {}
+        for name in grant.tables:
+            held |= self.brokers.session(self.terms.broker_of(name)).data_keys
+        manifests = sorted({self.terms.tables[name].manifest for name in grant.tables})
+        return exit_secret([held[manifest] for manifest in manifests], self.terms.digest)
+
+    def recall(self, question: Asked, sealed: str) -> Answer:
         """Return, and remember, the answer in a deposit a broker handed back.
 
         Raises:

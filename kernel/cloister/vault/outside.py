@@ -1,0 +1,58 @@
+"""What the vault's exits have in common: what is allowed, what is asked, what is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from cloister.plan import algebra as a
+from cloister.receipt.ledger import ExitEntry
+from cloister.receipt.receipt import ExitStatement
+from cloister.vault.analyse import Analysis
+from cloister.vault.authorise import Grant
+from cloister.vault.config import Terms
+from cloister.vault.engine import Engine
+from cloister.vault.price import Price
+from cloister.vault.question import Asked
+
+
+class Allowed(NamedTuple):
+    """What a clause of the contract allows: tables, the clause's position, the plan analysed, the planned cost."""
+
+    grant: Grant
+    clause: int
+    analysis: Analysis
+    price: Price
+
+
+class Outside(Asked, frozen=True):
+    """An exit that may be asked. ``salt`` opens the commitment that its receipt carries instead of the plan."""
+
+    plan: a.Exit
+    analysis: Analysis
+    leaves: ExitEntry
+    salt: bytes
+    secret: bytes
+
+
+class Executed(NamedTuple):
+    """What an exit gave: what its receipt states, and, given the statement that stands, what goes to the asker."""
+
+    statement: ExitStatement
+    result: Callable[[ExitStatement], dict[str, Any]]
+
+
+class Way(Protocol):
+    """One kind of exit."""
+
+    def allow(self, plan: Any, terms: Terms) -> Allowed:
+        """Return what the contract allows of the plan; plan, cards and contract decide alone."""
+        ...
+
+    def targets(self, plan: Any, terms: Terms, secret: bytes) -> tuple[str, ...]:
+        """Return the opaque tags of the units it asks about, in a total order."""
+        ...
+
+    def execute(self, engine: Engine, terms: Terms, asked: Outside) -> Executed:
+        """Return what it gives; exact, and the same whenever it is executed."""
+        ...
