@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from vault_world import PATIENTS, PURPOSE, World, context, customers_card, plan, visits_card
+from vault_world import PATIENTS, World, context, plan
 
 from cloister.attest.encoding import unb64
 from cloister.contract import signing
@@ -21,11 +21,9 @@ from cloister.plan import codec
 from cloister.plan.link import Request
 from cloister.receipt import chain, delivery, exits
 from cloister.receipt.facts import facts
-from cloister.vault import deliver as deliver_module
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.engine import Engine
 from cloister.vault.mock import MockVault
-from cloister.wire.envelope import Envelope
 
 replace = msgspec.structs.replace
 BUREAU = X25519PrivateKey.generate()
