@@ -176,7 +176,7 @@ MUTANTS = [
     (relations_sql, '[f"{sql} ASC NULLS LAST" for sql in source.every])\n        window',
      '[f"{sql} ASC NULLS LAST" for sql in source.every[1:]])\n        window', fuzz),
     (relations_sql, "_over(['unit'], [hashed", "_over(['1'], [hashed", fuzz),
-    (relations_sql, "'CAST(unit AS VARCHAR)', *pieces", "*pieces", fuzz),
+    (relations_sql, "'hex(unit)', *pieces", "*pieces", fuzz),
     (relations_sql, " AND {groups} <= {self._bind.integer(node.groups)}", "", claims),
     (compiler, "closed = [f\"{sql} IS NOT NULL\" for sql, grid in keys if grid.nullable]", "closed = []", fuzz),
     (relations_sql, "QUALIFY {window} <= {self._bind.integer(node.rows)}\"  # noqa: S608\n        hashed",

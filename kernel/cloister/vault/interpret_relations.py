@@ -85,12 +85,12 @@ def _capped(node: a.Cap, unit: list[Row], schema: Schema) -> list[Row]:
 
 
 def _group_hash(unit: int, group: tuple[Any, ...]) -> str:
-    pieces = ["cloister/groups/v1", str(unit), *("-" if code is None else str(code) for code in group)]
+    pieces = ["cloister/groups/v1", f"{unit:X}", *("-" if code is None else str(code) for code in group)]
     return hashlib.sha256("|".join(pieces).encode()).hexdigest()
 
 
 def _drawn(node: a.Split, unit: int) -> int:
-    text = "|".join(["cloister/split/v1", node.salt, str(unit)])
+    text = "|".join(["cloister/split/v1", node.salt, f"{unit:X}"])
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16) % node.parts
 
 

@@ -131,12 +131,15 @@ class Relations:
         )
 
     def _group_hash(self, by: Iterable[Lowered]) -> str:
-        """A hash of unit and value: which values of a unit are kept depends on nothing else."""
+        """A hash of unit and value: which values of a unit are kept depends on nothing else.
+
+        The unit is written in hexadecimal: the engine takes a thousand times as long to write 128 bits in decimal.
+        """
         pieces = [f"COALESCE({_text(part)}, '-')" for part in by]
-        return f"sha256(concat_ws('|', {', '.join([self._bind.text(GROUP_SALT), 'CAST(unit AS VARCHAR)', *pieces])}))"
+        return f"sha256(concat_ws('|', {', '.join([self._bind.text(GROUP_SALT), 'hex(unit)', *pieces])}))"
 
     def _split(self, node: a.Split, source: Source) -> str:
-        salt = [self._bind.text(SPLIT_SALT), self._bind.text(node.salt), "CAST(unit AS VARCHAR)"]
+        salt = [self._bind.text(SPLIT_SALT), self._bind.text(node.salt), "hex(unit)"]
         drawn = (
             f"(('0x' || sha256(concat_ws('|', {', '.join(salt)}))[1:15])::BIGINT % {self._bind.integer(node.parts)})"
         )
