@@ -32,6 +32,18 @@ def test_a_mean_is_a_centred_sum_and_a_count_in_one_vector():
     assert frame.measures[0].components == (0, 1)
 
 
+def test_the_split_of_a_mean_has_the_least_worst_loss():
+    def worst(centred: Fraction) -> Fraction:
+        """The squared error over that of the best split for this mean, at the mean where that is largest."""
+        means = [Fraction(number, 60) for number in range(61)]
+        return max((1 / centred + mean**2 / (1 - centred)) / (1 + mean) ** 2 for mean in means)
+
+    weights = {part.role: part.weight for part in parts(a.Mean("m", BMI)).components}
+    assert worst(weights["centred"]) == Fraction(4, 3)
+    others = [Fraction(number, 100) for number in range(1, 100)]
+    assert all(worst(other) > Fraction(4, 3) for other in others if other != weights["centred"])
+
+
 def test_measures_of_one_term_share_their_count():
     frame = parts(a.Count("n", BMI), a.Mean("m", BMI), a.Count("rows"), a.Mean("age", AGE), a.Count("ages", AGE))
     assert [part.role for part in frame.components] == ["count", "centred", "count", "centred"]

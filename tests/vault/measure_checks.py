@@ -88,7 +88,7 @@ def check_sharing() -> None:
     frame = analysed(a.Count("n", Y), a.Mean("m", Y), a.Variance("s", Y, root=True), a.Covariance("c", (X, Y))).layout
     assert [part.role for part in frame.components] == ["count", "centred", "square", "centred", "product"]
     assert sum(part.weight for part in frame.components) == 1
-    assert frame.components[0].weight == Fraction(1, 4) * (1 + Fraction(1, 3) + Fraction(1, 3) + Fraction(1, 5))
+    assert frame.components[0].weight == Fraction(1, 4) * (1 + Fraction(1, 4) + Fraction(1, 3) + Fraction(1, 5))
     square = frame.components[2]
     assert (square.lo, square.hi) == (-400, 400)
 

@@ -14,10 +14,16 @@ Measures of the same terms share components, so that mean, standard deviation an
 Beside other measures ``clipped`` and ``capped`` get 2 % of the price each (at most a quarter together). The rest of a
 price is split evenly among the measures, and within a measure by fixed weights, which cannot depend on data.
 
-With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``: 2/3 and 1/3
-cost at most 6 % in error against the best split for ``|mean(u)| = 1`` (4.5 against 4) and 22 % at 0. That of a
-variance is ``.25/w_square + 4 mean(u)^2/w_sum + (mean(u^2) - 1/2 - 2 mean(u)^2)^2/w_count``: thirds are within 11 % in
-error of the best split for extreme data (19.5 against 16) and 22 % for data around the centre (1.5 against 1).
+With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``. A split made for
+a known mean reaches ``(1 + |mean(u)|)^2``, which is also what the one number ``sum(u - mean(u))`` would cost. The mean
+is not known, and 3/4 and 1/4 are the split whose worst loss is least: the squared error is 4/3 of the best at
+``|mean(u)| = 0``, falls to the best at 1/3 and rises to 4/3 of it at 1; any other split loses more at one of the ends.
+Noise that correlates sum and count does not help: it must cover ``(u, 1)`` at both ``u = 1`` and ``u = -1``, and what a
+correlation spares at one it pays at the other.
+
+The squared error of a variance is ``.25/w_square + 4 mean(u)^2/w_sum + (mean(u^2) - 1/2 - 2 mean(u)^2)^2/w_count``:
+thirds are within 11 % in error of the best split for extreme data (19.5 against 16) and 22 % for data around the centre
+(1.5 against 1).
 Covariance, likewise: 2/5 for the product, 1/5 for each sum and the count (at most 5 % off for extreme data). A ratio:
 halves, as the size of the ratio is not known.
 """
@@ -47,7 +53,7 @@ MAX_CANDIDATES = 2048
 MAX_QUANTILES = 32
 MAX_QUANTILE_PARTS = 10**6
 _ZERO, _ONE = Fraction(0), Fraction(1)
-_HALF, _THIRD, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 5)
+_HALF, _THIRD, _QUARTER, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 4), Fraction(1, 5)
 _CORRELATION = (Fraction(1, 4), *[Fraction(3, 20)] * 5)
 _DRAWS_PER_CHOICE, _SCORES_PER_DRAW = 50, 8
 COMPANION = Fraction(1, 50)
@@ -162,7 +168,7 @@ class Builder:
             case a.Mean():
                 of = (measure.of,)
                 return MeasureLayout(
-                    name, "mean", (self._centred(name, of, 2 * _THIRD, "a mean"), self._count(name, of, _THIRD))
+                    name, "mean", (self._centred(name, of, 3 * _QUARTER, "a mean"), self._count(name, of, _QUARTER))
                 )
             case a.Ratio():
                 above = self._sum(name, (measure.of, measure.over), _HALF, "a ratio")
