@@ -548,6 +548,14 @@ def test_the_words_say_what_the_guarantee_excludes():
         assert words.in_words(replace(CONTRACT, exits=changed)) != text
 
 
+def test_a_match_may_be_on_the_key_if_the_key_is_one_column():
+    contract = replace(CONTRACT, exits=replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)))
+    assert not lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))
+    two = replace(CARD, key=("patient", "age"))
+    errors = lint.errors_of(lint.contract_findings(contract, {"clinic.visits": two}))
+    assert [finding.code for finding in errors] == ["contract.exits"]
+
+
 @pytest.mark.parametrize(
     ("exits", "code"),
     [
@@ -566,7 +574,8 @@ def test_the_words_say_what_the_guarantee_excludes():
         (replace(EXITS, matches=(MatchTerms("clinic.visits", "*", 1, 1, "f"),)), "contract.wildcard"),
         (replace(EXITS, matches=(MatchTerms("clinic.visits", "age", 1, 1),)), "contract.exits"),
         (replace(EXITS, matches=(MatchTerms("clinic.visits", "sex", 1, 1, "other"),)), "contract.exits"),
-        (replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)), "contract.exits"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "nothing", 1, 1),)), "contract.exits"),
+        (replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1, "p"),)), "contract.exits"),
     ],
 )
 def test_exit_clauses_are_linted(exits, code):

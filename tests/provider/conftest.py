@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from provider_world import World
+
+sys.path.append(str(Path(__file__).parent.parent / "vault"))  # mutants
 
 
 @pytest.fixture

@@ -49,8 +49,14 @@ def exits_against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterat
         column = card.column(match.column)
         if card.unit == "none" or not card.key:
             yield error("contract.exits", clause, "the table protects no unit, so none can be asked about", "drop it")
-        if column is None or match.column in card.key:
+        elif len(card.key) > 1:
+            yield error("contract.exits", clause, "a unit is named by several columns, a target by one text", "drop it")
+        if column is None:
             yield error("contract.exits", clause, f"the card declares no match column {match.column!r}", "see the card")
+        elif match.column in card.key:
+            # Whether the unit is in the table at all.
+            if match.value:
+                yield error("contract.exits", f"{clause}.value", "a key has no value to be compared with", "drop it")
         elif match.value and match.value not in (column.domain or ()):
             yield error("contract.exits", clause, f"{match.value!r} is no value of {match.column}", "see the card")
         elif not match.value and column.type != "bool":

@@ -21,8 +21,9 @@ class Receiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MatchTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A match column of a table: what may be asked about the units whose keys the asker already has.
 
-    The column is of booleans, or ``value`` names the one value of it that counts as a match. ``per_contract`` limits
-    the targets asked about in all, ``per_target`` how often one unit is asked about, by everybody and for ever.
+    The column is of booleans, or ``value`` names the one value of it that counts as a match; a unit matches if one of
+    its rows does. Or it is the table's key column, and a unit matches that is in the table at all. ``per_contract``
+    limits the targets asked about in all, ``per_target`` how often one unit is asked about, by everybody and for ever.
     """
 
     table: str

@@ -70,9 +70,11 @@ def _exits(contract: Contract) -> Iterator[str]:
     for match in outside.matches:
         held = f" is {match.value!r}" if match.value else ""
         yield (
-            f"  - Match: whether {match.column}{held} in {match.table}, for units whose keys the asker supplies; "
+            f"  - Match: yes or no, whether {match.column}{held} in {match.table}, of units whose keys the asker has; "
             f"at most {_count(match.per_contract, 'unit')} in all, each at most {_times(match.per_target)}."
         )
+    if outside.matches:
+        yield f"  - {_who_can_guess(contract)}"
     for delivery in outside.deliveries:
         yield (
             f"  - Deliver: one rounded score per unit, sealed to {delivery.receiver}, at most "
@@ -80,6 +82,19 @@ def _exits(contract: Contract) -> Iterator[str]:
         )
     for receiver in outside.receivers:
         yield f"  - {receiver.name} opens deliveries with the private key to {receiver.key}."
+
+
+def _who_can_guess(contract: Contract) -> str:
+    """Return from whom the units asked about are hidden: the names they are booked by take the keys of all tables."""
+    alone = [
+        names
+        for names in ({t.provider for t in contract.tables}, {t.broker for t in contract.tables})
+        if len(names) == 1
+    ]
+    if not alone:
+        return "No single provider can tell which units were asked about; all of them together could test guesses."
+    holders = _and(sorted({name for names in alone for name in names}))
+    return f"{holders} holds the keys of all tables and so can TEST GUESSES about which units were asked about."
 
 
 def _times(number: int) -> str:

@@ -4,7 +4,8 @@ Rules kept here, each inside one transaction that is on disk before it is acknow
 
 1. the vault that asks holds the contract's current epoch (an older one is *fenced*);
 2. a charge id names one entry for ever: the same entry again changes nothing, another body is a conflict;
-3. both sums (rho and delta) of account and analyst and the counts of the contract stay within their limits, together;
+3. both sums (rho and delta) of account and analyst, the counts of the contract and those of the targets of matches stay
+   within their limits, together;
 4. a charge is settled once: the first deposit stands;
 5. a full or locked disk charges nothing.
 """
@@ -26,9 +27,9 @@ from cloister.contract.exits import Exits
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used, exceeded
 from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.provider import schema, sums
+from cloister.provider import matches, schema, sums
 from cloister.receipt import log
-from cloister.receipt.ledger import Entry
+from cloister.receipt.ledger import Entry, Matched
 from cloister.wire import canonical
 
 _HASH = 32
@@ -63,6 +64,7 @@ class Tip(msgspec.Struct, frozen=True):
     analyst_spent: Fraction
     used: Used
     delta: Deltas = Deltas()
+    matched: tuple[Matched, ...] = ()
 
 
 class Booking(msgspec.Struct, frozen=True):
@@ -146,10 +148,15 @@ class Accounts:
                 return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
             first = _is_first(db, entry)
             after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
+            asked = matches.asked(entry)
             refusal = _refusal(after.tip, entry, amount, delta, granted)
+            if asked and not refusal:
+                refusal = matches.refusal(db, asked, granted.exits.matches[asked.clause])
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
+            if asked:
+                matches.count(db, asked)
             _insert(
                 db,
                 schema.entries,
@@ -163,7 +170,7 @@ class Accounts:
                 epoch=epoch,
                 time=time,
             )
-            return Booking("ok", after.tip)
+            return Booking("ok", msgspec.structs.replace(after.tip, matched=matches.matched(db, entry.contract)))
 
     def settle(
         self, population: str, charge_id: str, sealed: str, *, contract: str, vault_id: str, epoch: int, time: str
@@ -227,6 +234,15 @@ class Accounts:
         with self._transaction() as db:
             return tuple(db.scalars(schema.SELECT_POPULATIONS))
 
+    def recount(self) -> None:
+        """Bring the counts of matches back to what the logs say, should they say anything else (``matches``).
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            matches.recount(db)
+
     def used(self) -> dict[str, Used]:
         """Return what was used under each contract, by its digest.
 
@@ -274,6 +290,7 @@ def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _H
         analyst_spent=by_analyst.get(analyst, Fraction(0)),
         used=_used(db, contract),
         delta=_deltas(db, population, contract, analyst),
+        matched=matches.matched(db, contract),
     )
     return _Held(tip, frontier)
 

@@ -62,6 +62,7 @@ class Broker:
         self._key = home.identity()
         self._clock = time or clock.Clock()
         self._accounts = Accounts(home.accounts_file, busy_ms=busy_ms)
+        self._accounts.recount()
         self._hellos = Hellos(self._key.did)
 
     @property
@@ -277,6 +278,7 @@ class Broker:
             used=tip.used,
             limits=granted.limits,
             delta=_delta(tip, granted),
+            matched=tip.matched or msgspec.UNSET,
             status=status,
             time=clock.text(self._clock.now()),
             **{"lease": "", **fields},

@@ -82,6 +82,25 @@ used = sa.Table(
     *(sa.Column(name, sa.Integer, nullable=False) for name in Used.__struct_fields__),
 )
 
+# The counts of the exit *match*, by clause of a contract; what the entries' targets say (``matches.recount``).
+matched = sa.Table(
+    "matched",
+    metadata,
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("clause", sa.Integer, primary_key=True),
+    sa.Column("targets", sa.Integer, nullable=False),
+    sa.Column("most", sa.Integer, nullable=False),
+)
+
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("contract", sa.Text, primary_key=True),
+    sa.Column("clause", sa.Integer, primary_key=True),
+    sa.Column("tag", sa.Text, primary_key=True),
+    sa.Column("times", sa.Integer, nullable=False),
+)
+
 epochs = sa.Table(
     "epochs",
     metadata,
@@ -111,6 +130,10 @@ UPDATE_ACCOUNT = sa.update(accounts).where(*_where(accounts, "population"))
 SELECT_BODY = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id"))
 SELECT_CHARGE = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id", "contract"))
 SELECT_ENTRIES = sa.select(entries.c.body).where(*_where(entries, "population")).order_by(entries.c.position)
+SELECT_EXITS = sa.select(entries.c.body).where(
+    sa.func.instr(entries.c.body, sa.literal(b'"match":', sa.LargeBinary)) > 0
+)
+SELECT_TARGETS_ASKED = sa.select(sa.func.coalesce(sa.func.sum(matched.c.targets), 0))
 SELECT_SETTLED = sa.select(settlements.c.sealed).where(*_where(settlements, "population", "charge_id"))
 SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "population", "contract"))
 UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
@@ -120,6 +143,21 @@ SELECT_COUNTED = sa.select(charges.c.charge_id).where(*_where(charges, "contract
 SELECT_USED = sa.select(*(used.c[name] for name in Used.__struct_fields__)).where(*_where(used, "contract"))
 SELECT_ALL_USED = sa.select(used).order_by(used.c.contract)
 UPDATE_USED = sa.update(used).where(*_where(used, "contract"))
+SELECT_MATCHED = (
+    sa.select(matched.c.clause, matched.c.targets, matched.c.most)
+    .where(*_where(matched, "contract"))
+    .order_by(matched.c.clause)
+)
+UPDATE_MATCHED = sa.update(matched).where(*_where(matched, "contract", "clause"))
+SELECT_TARGETS = sa.select(targets.c.tag, targets.c.times).where(
+    *_where(targets, "contract", "clause"), targets.c.tag.in_(sa.bindparam("k_tags", expanding=True))
+)
+UPDATE_TARGET = sa.update(targets).where(*_where(targets, "contract", "clause", "tag"))
+SELECT_ALL_TARGETS = sa.select(sa.func.coalesce(sa.func.sum(targets.c.times), 0))
+# Finds no entry too few; what only looks like an exit is sorted out by who reads it.
+SELECT_EXITS = sa.select(entries.c.body).where(
+    sa.func.instr(entries.c.body, sa.literal(b'"exit":', sa.LargeBinary)) > 0
+)
 SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
 SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))

@@ -29,6 +29,14 @@ class ExitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     targets: tuple[str, ...] = ()
 
 
+class Matched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many targets were asked under a match clause of a contract, and how often the one asked most."""
+
+    clause: int
+    targets: int = 0
+    most: int = 0
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An account entry. It is a function of plan, policy and asker only, so a retry writes the same bytes.
 
@@ -144,8 +152,14 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, str] = {}
     delta: DeltaSums | msgspec.UnsetType = msgspec.UNSET
     version: Literal[1] = 1
+    matched: tuple[Matched, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def deltas(self) -> DeltaSums:
         """The second sum of the account: zeros where the reply does not state it."""
         return self.delta if isinstance(self.delta, DeltaSums) else DeltaSums()
+
+    @property
+    def matches(self) -> tuple[Matched, ...]:
+        """What was asked under the contract's match clauses: nothing where the reply does not state it."""
+        return () if isinstance(self.matched, msgspec.UnsetType) else self.matched

@@ -26,12 +26,21 @@ _ASK_PROVIDER = "Ask the provider for a contract that allows it."
 
 
 class Grant(NamedTuple):
-    """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as."""
+    """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as.
+
+    ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
+    """
 
     tables: tuple[str, ...]
     scanned: tuple[str, ...]
     cards: dict[str, Card]
     operation: str
+    keyed_by: tuple[str, ...] = ()
+
+    @property
+    def keyed(self) -> tuple[str, ...]:
+        """The tables whose keys are taken."""
+        return self.keyed_by or self.tables
 
 
 def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:

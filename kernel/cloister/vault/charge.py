@@ -15,7 +15,7 @@ from cloister.receipt.ledger import Entry, ExitEntry, LedgerReply
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Terms
-from cloister.vault.limits import check_alone, check_charged, check_delta
+from cloister.vault.limits import check_alone, check_charged, check_delta, check_match_status, check_matched
 from cloister.vault.price import AccountPrice, Price
 from cloister.vault.question import Asked
 from cloister.vault.statuses import check_status
@@ -63,12 +63,14 @@ def charge(
             exit=leaves,
         )
         reply = brokers.append(account.broker, entry)
+        check_match_status(reply, leaves, terms)
         check_status(reply, account.broker)
         charges.append(_charge(entry, reply, due, question.price))
         time = max(time, reply.time)
         if reply.sealed:
             return Booked(tuple(charges), time, reply.sealed)
         check_charged(reply, account, terms, analyst)
+        check_matched(reply, leaves, terms)
         if due.delta:
             check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")

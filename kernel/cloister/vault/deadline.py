@@ -18,15 +18,16 @@ _AGAIN_S = 0.02
 
 
 class Deadline:
-    """A deadline in milliseconds from its creation."""
+    """A deadline in milliseconds from its creation; what is late leaves ``grace_s`` after it."""
 
-    def __init__(self, planned_ms: int) -> None:
+    def __init__(self, planned_ms: int, grace_s: float = GRACE_S) -> None:
         self._planned_s = planned_ms / 1000
+        self._grace_s = grace_s
         self._start_s = time.monotonic()
 
     def remaining_s(self) -> float:
-        """Seconds until the deadline; if it has passed, until ``GRACE_S`` after it (doubled as often as needed)."""
-        elapsed_s, grace_s = self._elapsed_s(), GRACE_S
+        """Seconds until the deadline; if it has passed, until the grace after it (doubled as often as needed)."""
+        elapsed_s, grace_s = self._elapsed_s(), self._grace_s
         limit_s = self._planned_s
         while 0 < limit_s < elapsed_s:
             limit_s, grace_s = self._planned_s + grace_s, 2 * grace_s

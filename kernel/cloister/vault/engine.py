@@ -19,7 +19,9 @@ from cloister.plan.layout import Layout, label_of
 from cloister.vault.analyse import Analysis
 from cloister.vault.compile import Query, compile_plan
 from cloister.vault.load import Store
+from cloister.vault.lookup import found
 from cloister.vault.measures_sql import integers
+from cloister.vault.targets import Targets
 
 THREADS = 2
 
@@ -85,6 +87,17 @@ class Engine:
         try:
             return self._cursor.execute(sql, parameters).fetchall()
         except (duckdb.Error, MemoryError, RuntimeError):
+            raise FaultError("vault.engine", "the release could not be computed") from None
+
+    def found(self, name: str, holds: str, targets: Targets) -> tuple[bool, ...]:
+        """Return for each target of a match whether a row of that unit fulfils ``holds`` (``lookup.condition``).
+
+        Raises:
+            FaultError: Anything failed or ``interrupt`` was called; constant code and text.
+        """
+        try:
+            return found(self._cursor, self._store.tables[name], holds, targets)
+        except (duckdb.Error, pa.ArrowException, MemoryError, RuntimeError, ArithmeticError, IndexError, TypeError):
             raise FaultError("vault.engine", "the release could not be computed") from None
 
     def interrupt(self) -> None:

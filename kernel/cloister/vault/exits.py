@@ -18,7 +18,7 @@ from cloister.plan.link import Context
 from cloister.receipt import naming
 from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ExitStatement
-from cloister.vault import deliver
+from cloister.vault import deliver, match
 from cloister.vault.authorise import check_asker
 from cloister.vault.charge import charge
 from cloister.vault.config import Terms
@@ -33,7 +33,7 @@ from cloister.vault.sign import sign_receipt, write_exit
 from cloister.vault.state import VaultState
 from cloister.vault.statuses import exit_error
 
-_WAYS: dict[type[a.Exit], Way] = {a.Deliver: deliver.DELIVER}
+_WAYS: dict[type[a.Exit], Way] = {a.Deliver: deliver.DELIVER, a.Match: match.MATCH}
 
 
 class Left(NamedTuple):
@@ -67,8 +67,8 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
         booked = charge(state.brokers, asked, context.analyst, terms, asked.leaves)
         if booked.settled:
             known = state.recall(asked, booked.settled)
-    deadline = Deadline(allowed.price.deadline_ms)
-    with state.faults.contained(deadline):
+    deadline = Deadline(allowed.price.deadline_ms, allowed.grace_s)
+    with state.faults.contained(deadline, counts_late=allowed.counts_late):
         at(7)  # execute
         with deadline.stopping(state.engine.interrupt):
             executed = way_of(plan).execute(state.engine, terms, asked)

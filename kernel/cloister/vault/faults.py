@@ -43,26 +43,29 @@ class Faults:
             )
 
     @contextlib.contextmanager
-    def contained(self, deadline: Deadline) -> Iterator[None]:
+    def contained(self, deadline: Deadline, *, counts_late: bool = True) -> Iterator[None]:
         """Run a block; any failure becomes the one fault, counted, at the deadline.
+
+        ``counts_late``: a late answer is one of the ``MAX_LATE``. Those of matches are not: their number is limited by
+        the contract.
 
         Raises:
             FaultError: ``vault.fault``.
         """
         try:
             yield
-            self._check_late(deadline)
+            self._check_late(deadline, counts_late=counts_late)
         except Exception:  # noqa: BLE001 (what failed may depend on data: nothing of it may leave)
             with self._lock:
                 self._count += 1
             deadline.wait()
             raise fault() from None
 
-    def _check_late(self, deadline: Deadline) -> None:
+    def _check_late(self, deadline: Deadline, *, counts_late: bool) -> None:
         if deadline.late():
             with self._lock:
-                self._late += 1
-                if self._late > MAX_LATE or deadline.over():
+                self._late += int(counts_late)
+                if (counts_late and self._late > MAX_LATE) or deadline.over():
                     raise fault()
 
 

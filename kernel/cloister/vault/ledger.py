@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 import time
+from collections import Counter
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Protocol
@@ -26,7 +27,9 @@ from cloister.receipt.ledger import (
     REQUEST_TYPE,
     AppendRequest,
     Entry,
+    ExitEntry,
     LedgerReply,
+    Matched,
     SessionRequest,
     SettleRequest,
     TipRequest,
@@ -62,6 +65,9 @@ class Ledger:
         self._booked: set[str] = set()
         self._charges: set[tuple[str, str]] = set()
         self._charged: dict[str, tuple[Fraction, Fraction]] = {}
+        # Of matches: what the broker counts by clause, and the targets this vault alone has asked.
+        self._matched: dict[int, Matched] = {}
+        self._targets: dict[int, Counter[str]] = {}
         self._time: datetime | None = None
         self._lease: datetime | None = None
         self._heard_s = 0.0
@@ -189,7 +195,12 @@ class Ledger:
             raise _shrunk("the account went back to an earlier state than this vault has seen")
         if not reply.used.covers(self._used):
             raise _shrunk("the broker counts less of the contract as used than it did before")
-        self._tips[reply.population], self._used = now, reply.used
+        matched = {own.clause: own for own in reply.matches}
+        for clause, own in self._matched.items():
+            told = matched.get(clause, Matched(clause))
+            if told.targets < own.targets or told.most < own.most:
+                raise _shrunk("the broker counts fewer targets of matches than it did before")
+        self._tips[reply.population], self._used, self._matched = now, reply.used, matched
 
     def _count(self, entry: Entry, reply: LedgerReply) -> None:
         """Refuse a broker that counts less than this vault has had booked: it would let limits be passed."""
@@ -202,10 +213,19 @@ class Ledger:
             rho, delta = rho + Fraction(entry.rho), delta + Fraction(entry.delta)
         if Fraction(reply.spent) < rho or Fraction(reply.deltas.spent) < delta:
             raise _shrunk("the account holds less than this vault alone was charged")
+        if entry.exits is not None and charge not in self._charges:
+            self._count_targets(entry.exits, reply)
         self._booked.add(entry.charge_id)
         self._charges.add(charge)
         self._charged[entry.population] = rho, delta
         self._own = own
+
+    def _count_targets(self, exits: ExitEntry, reply: LedgerReply) -> None:
+        asked = self._targets.get(exits.clause, Counter()) + Counter(exits.targets)
+        told = next((own for own in reply.matches if own.clause == exits.clause), Matched(exits.clause))
+        if told.targets < asked.total() or told.most < max(asked.values(), default=0):
+            raise _shrunk("the broker counts fewer targets of matches than this vault alone has asked")
+        self._targets[exits.clause] = asked
 
 
 def _shrunk(reason: str) -> TrustError:

@@ -13,13 +13,17 @@ step 2 is reached, and memory answers before step 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
+import msgspec
+
+from cloister.contract.exits import MatchTerms
 from cloister.contract.usage import Usage, Used, exceeded
-from cloister.receipt.ledger import LedgerReply
+from cloister.receipt.ledger import ExitEntry, LedgerReply
 from cloister.vault.authorise import check_time
 from cloister.vault.config import Account, Terms
-from cloister.vault.statuses import analyst_error, budget_error, delta_error, limit_error
+from cloister.vault.statuses import analyst_error, budget_error, delta_error, limit_error, match_error
 
 
 def check_alone(usage: Usage, terms: Terms) -> None:
@@ -49,6 +53,37 @@ def check_charged(reply: LedgerReply, account: Account, terms: Terms, analyst: s
         raise budget_error(population, spent, total)
     if (spent := Fraction(reply.analyst_spent)) > mine:
         raise analyst_error(population, spent, mine)
+
+
+def check_match_status(reply: LedgerReply, leaves: ExitEntry | msgspec.UnsetType, terms: Terms) -> None:
+    """Refuse what a broker refuses to count under the clause of a match.
+
+    Raises:
+        BudgetError: ``limit.match``, ``limit.target``.
+    """
+    for _, clause in _match_clause(leaves, terms):
+        if reply.status in {"limit.match", "limit.target"}:
+            raise match_error(reply.status, clause)
+
+
+def check_matched(reply: LedgerReply, leaves: ExitEntry | msgspec.UnsetType, terms: Terms) -> None:
+    """Refuse to look up what a broker has counted beyond the clause of a match.
+
+    Raises:
+        BudgetError: ``limit.match``, ``limit.target``.
+    """
+    for place, clause in _match_clause(leaves, terms):
+        for counted in (one for one in reply.matches if one.clause == place):
+            if counted.targets > clause.per_contract:
+                raise match_error("limit.match", clause)
+            if counted.most > clause.per_target:
+                raise match_error("limit.target", clause)
+
+
+def _match_clause(leaves: ExitEntry | msgspec.UnsetType, terms: Terms) -> Iterator[tuple[int, MatchTerms]]:
+    """Yield the clause an entry is booked under and its place, if it is an entry of a match."""
+    if isinstance(leaves, ExitEntry) and leaves.name == "match":
+        yield leaves.clause, terms.contract.outside.matches[leaves.clause]
 
 
 def check_delta(reply: LedgerReply, account: Account, terms: Terms, analyst: str) -> None:

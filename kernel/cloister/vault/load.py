@@ -119,7 +119,7 @@ class Store:
             keep = np.ones(part.num_rows, np.bool_)
         else:
             keys = key_bytes(card, part)
-            upper, lower = self._hashes(keys, _unit_salt(card, shared))
+            upper, lower = self._hashes(keys, salt_of_units(card, shared))
             keep = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
         mixer = _Mixer(secret, upper, lower)
         arrays: dict[str, pa.Array] = {}
@@ -194,7 +194,7 @@ def _mix(state: Unsigned) -> Unsigned:
     return state ^ (state >> np.uint64(31))
 
 
-def _unit_salt(card: Card, shared: bytes) -> bytes:
+def salt_of_units(card: Card, shared: bytes) -> bytes:
     """Units of one type whose keys are compared alike get comparable hashes, others do not."""
     return unit_salt(card.unit, [column(card, name).type for name in card.key], card.normaliser, shared)
 

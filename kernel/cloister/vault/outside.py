@@ -11,18 +11,24 @@ from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import Analysis
 from cloister.vault.authorise import Grant
 from cloister.vault.config import Terms
+from cloister.vault.deadline import GRACE_S
 from cloister.vault.engine import Engine
 from cloister.vault.price import Price
 from cloister.vault.question import Asked
 
 
 class Allowed(NamedTuple):
-    """What a clause of the contract allows: tables, the clause's position, the plan analysed, the planned cost."""
+    """What a clause of the contract allows: tables, the clause's position, the plan analysed, the planned cost.
+
+    An answer that is late leaves ``grace_s`` after the planned time; ``counts_late``: it is one of few (``faults.py``).
+    """
 
     grant: Grant
     clause: int
     analysis: Analysis
     price: Price
+    grace_s: float = GRACE_S
+    counts_late: bool = True
 
 
 class Outside(Asked, frozen=True):

@@ -92,22 +92,25 @@ class VaultState:
         self._loaded.add(name)
 
     def sessions(self, question: Asked) -> tuple[BrokerSession, ...]:
-        """Return the sessions a release rests on, one per broker that keeps a table's keys."""
-        brokers = {broker.did: broker for broker in map(self.terms.broker_of, question.grant.tables)}
-        return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
+        """Return the sessions an answer rests on, one per broker that keeps a key it takes."""
+        return self._sessions(question.grant)
 
     def sealing_key(self, question: Asked) -> bytes:
         """Return the key under which the receipt of a question is deposited."""
-        data_keys = {did: key for session in self.sessions(question) for did, key in session.data_keys.items()}
-        return receipt_key([data_keys[name] for name in question.manifests], self.terms.digest, question.charge_id)
+        return receipt_key(self._data_keys(question.grant), self.terms.digest, question.charge_id)
 
     def exit_secret(self, grant: Grant) -> bytes:
         """Return the secret of the exits over a grant's tables (``keys.exit_secret``)."""
-        held: dict[str, bytes] = {}
-        for name in grant.tables:
-            held |= self.brokers.session(self.terms.broker_of(name)).data_keys
-        manifests = sorted({self.terms.tables[name].manifest for name in grant.tables})
-        return exit_secret([held[manifest] for manifest in manifests], self.terms.digest)
+        return exit_secret(self._data_keys(grant), self.terms.digest)
+
+    def _sessions(self, grant: Grant) -> tuple[BrokerSession, ...]:
+        brokers = {broker.did: broker for broker in map(self.terms.broker_of, grant.keyed)}
+        return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
+
+    def _data_keys(self, grant: Grant) -> list[bytes]:
+        """Return the data keys of a grant in the order of the manifests' digests."""
+        held = {name: key for session in self._sessions(grant) for name, key in session.data_keys.items()}
+        return [held[manifest] for manifest in sorted({self.terms.tables[name].manifest for name in grant.keyed})]
 
     def recall(self, question: Asked, sealed: str) -> Answer:
         """Return, and remember, the answer in a deposit a broker handed back.

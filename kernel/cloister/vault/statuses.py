@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from cloister.contract.exits import MatchTerms
 from cloister.contract.terms import Broker, Limits
 from cloister.contract.usage import Used
 from cloister.errors import BudgetError, CloisterError, ContractError, FaultError, TrustError, UnavailableError
@@ -133,6 +134,24 @@ def limit_error(name: str, limits: Limits, used: Used) -> BudgetError:
     if limit == 0:
         reason = f"the contract allows {_NOTHING[name]}"
     return BudgetError(f"limit.{name}", reason, clause=f"limits.{name}", next_step=_ADVICE[name])
+
+
+def match_error(status: str, terms: MatchTerms) -> BudgetError:
+    """Return the refusal of a match that is beyond a count of its clause."""
+    clause, where = f"exits.matches of {terms.column} in {terms.table}", "nothing was charged"
+    if status == "limit.match":
+        return BudgetError(
+            status,
+            f"these units are more than are left of the {terms.per_contract:,} that may be asked about; {where}",
+            clause=f"{clause}: per_contract {terms.per_contract:,}",
+            next_step="Ask about fewer units. Repeating an earlier match is free.",
+        )
+    return BudgetError(
+        status,
+        f"a unit asked about was asked about {terms.per_target:,} times already, perhaps by others; {where}",
+        clause=f"{clause}: per_target {terms.per_target:,}",
+        next_step="Which unit it is, is not said. Ask in smaller parts; repeating an earlier match is free.",
+    )
 
 
 def analyst_error(population: str, spent: Fraction, limit: Fraction) -> BudgetError:

@@ -1,0 +1,100 @@
+"""Counts of the exit *match*: how many targets were asked under a clause, and how often each of them.
+
+A target is known to a broker by its tag only: a keyed hash under a secret of the contract's vaults (vault/targets.py).
+The counts are written in the transaction that charges, and they are what the entries of the log say: ``recount`` makes
+them again from the entries alone, so a restored database, or one from before there were matches, counts the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from cloister.contract.exits import MatchTerms
+from cloister.provider import schema
+from cloister.receipt.ledger import Entry, Matched
+
+TOO_MANY = "limit.match"
+TOO_OFTEN = "limit.target"
+_AT_ONCE = 500
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The targets of one entry: under which clause of which contract, and the tag of each, as often as it is asked."""
+
+    contract: str
+    clause: int
+    tags: tuple[str, ...]
+
+
+def asked(entry: Entry) -> Asked | None:
+    """Return the targets of an entry, if it is one of a match."""
+    if entry.exits is None or entry.exits.name != "match":
+        return None
+    return Asked(entry.contract, entry.exits.clause, entry.exits.targets)
+
+
+def matched(db: sa.Connection, contract: str) -> tuple[Matched, ...]:
+    """Return what was asked under each clause of a contract so far."""
+    return tuple(Matched(*row) for row in db.execute(schema.SELECT_MATCHED, {"k_contract": contract}))
+
+
+def refusal(db: sa.Connection, asked: Asked, terms: MatchTerms) -> str:
+    """Return why these targets may not be asked, all together or not at all, or ``""``."""
+    if not asked.tags or _of_clause(db, asked).targets + len(asked.tags) > terms.per_contract:
+        return TOO_MANY
+    known = _counts(db, asked)
+    after = (known.get(tag, 0) + times for tag, times in Counter(asked.tags).items())
+    return TOO_OFTEN if max(after) > terms.per_target else ""
+
+
+def count(db: sa.Connection, asked: Asked) -> None:
+    """Count the targets of one entry."""
+    known, before = _counts(db, asked), _of_clause(db, asked)
+    after = {tag: known.get(tag, 0) + times for tag, times in Counter(asked.tags).items()}
+    scope = {"contract": asked.contract, "clause": asked.clause}
+    bound = {f"k_{name}": value for name, value in scope.items()}
+    values = {"targets": before.targets + len(asked.tags), "most": max(before.most, *after.values())}
+    if db.execute(schema.UPDATE_MATCHED, {**bound, **values}).rowcount == 0:
+        db.execute(schema.INSERT[schema.matched], {**scope, **values})
+    if known:
+        db.execute(schema.UPDATE_TARGET, [{**bound, "k_tag": tag, "times": after[tag]} for tag in known])
+    if new := [{**scope, "tag": tag, "times": after[tag]} for tag in after if tag not in known]:
+        db.execute(schema.INSERT[schema.targets], new)
+
+
+def recount(db: sa.Connection) -> None:
+    """Bring the counts back to what the logs say, should they say anything else."""
+    entries = (msgspec.json.decode(body, type=Entry) for body in db.scalars(schema.SELECT_EXITS).all())
+    every = [one for one in map(asked, entries) if one is not None]
+    if db.scalar(schema.SELECT_ALL_TARGETS) != sum(len(one.tags) for one in every):
+        _rebuild(db, every)
+
+
+def _rebuild(db: sa.Connection, every: Iterable[Asked]) -> None:
+    db.execute(sa.delete(schema.matched))
+    db.execute(sa.delete(schema.targets))
+    for one in every:
+        count(db, one)
+
+
+def _of_clause(db: sa.Connection, asked: Asked) -> Matched:
+    found = (one for one in matched(db, asked.contract) if one.clause == asked.clause)
+    return next(found, Matched(asked.clause))
+
+
+def _counts(db: sa.Connection, asked: Asked) -> Mapping[str, int]:
+    scope = {"k_contract": asked.contract, "k_clause": asked.clause}
+    found: dict[str, int] = {}
+    for tags in _chunks(sorted(set(asked.tags))):
+        rows = db.execute(schema.SELECT_TARGETS, {**scope, "k_tags": tags})
+        found.update((row.tag, row.times) for row in rows)
+    return found
+
+
+def _chunks(tags: list[str]) -> Iterator[list[str]]:
+    for at in range(0, len(tags), _AT_ONCE):
+        yield tags[at : at + _AT_ONCE]

@@ -1,0 +1,64 @@
+"""The exit match at the vault: exact answers, kept limits, hidden targets; and each defence is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from match_checks import CHECKS
+from match_world import make_world
+from mutants import mutated
+from vault_world import World
+
+from cloister.errors import CloisterError
+from cloister.provider import accounts
+from cloister.vault import charge, exits, ledger, limits, lookup, match, targets
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("match"))
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_match(world: World, name: str) -> None:
+    CHECKS[name](world)
+
+
+MUTANTS = [
+    (lookup, 'return "TRUE"', 'return "FALSE"', "answers"),
+    (lookup, "grid.domain.index(terms.value)", "0", "answers"),
+    (lookup, "WHERE unit = ?::UHUGEINT AND {holds}", "WHERE unit = ?::UHUGEINT", "answers"),
+    (lookup, "WHERE {holds}) USING", "WHERE TRUE) USING", "answers"),
+    (accounts, "                matches.count(db, asked)\n", "                pass\n", "per_contract"),
+    (match, "(allowed.table, allowed.column) == (plan.table, plan.column)", "allowed.table == plan.table",
+     "only_as_declared"),
+    (exits, "    check_asker(context, terms)\n", "", "only_as_declared"),
+    (match, "._replace(keyed_by=tuple(sorted(terms.tables)))", "", "hidden"),
+    (match, "._replace(keyed_by=tuple(sorted(terms.tables)))", "", "deposit_is_sealed_for_all"),
+    (match, "asked.tags(derived(secret, _TAGS))", "tuple(unit.hex() for unit in asked.units)", "hidden"),
+    (exits, "commitment = naming.commitment(salt, codec.canonical_exit(plan))", "commitment = codec.exit_digest(plan)",
+     "hidden"),
+    (exits, "known = settle(state, asked, receipt, envelope)", "known = Answer(receipt, envelope, (), recalled=False)",
+     "charge_first"),
+    (targets, "material = salt + text if", "material = salt + key.encode() if", "per_target"),
+    (charge, "        check_matched(reply, leaves, terms)\n", "", "kept_by_the_vault"),
+    (charge, "        check_match_status(reply, leaves, terms)\n", "", "per_contract"),
+    (charge, "    check_alone(question.price.usage, terms)\n", "", "limits_beside"),
+    (limits, "counted.targets > clause.per_contract", "False", "kept_by_the_vault"),
+    (limits, "counted.most > clause.per_target", "False", "kept_by_the_vault"),
+    (ledger, "if told.targets < own.targets or told.most < own.most:", "if False:", "understated"),
+    (ledger, "told.targets < asked.total() or", "", "understated"),
+    (ledger, "or told.most < max(asked.values(), default=0)", "", "understated"),
+    (exits, "with state.faults.contained(deadline, counts_late=allowed.counts_late):", "if True:", "faults"),
+    (exits, "    state.faults.check()\n", "", "faults"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "old", "new", "check"), MUTANTS)
+def test_each_defence_is_needed(world: World, module: Any, old: str, new: str, check: str) -> None:
+    with (
+        mutated(module, old, new),
+        pytest.raises((AssertionError, pytest.fail.Exception, CloisterError, IndexError, TypeError)),
+    ):
+        CHECKS[check](world)
