@@ -104,7 +104,7 @@ def test_a_failing_load_says_nothing_of_the_data(engine, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(load_module, "_cap", fail)
+    monkeypatch.setattr(load_module, "kept_rows", fail)
     with pytest.raises(MalformedError) as refused:
         engine.load("other", CARD, table(), b"k")
     assert refused.value.code == "capsule.load"

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from load_reference import check_load, stored
-from vault_fuzzing import make_card, to_arrow
+from order_checks import check_order
+from vault_fuzzing import make_card, make_rows, to_arrow
 
 from cloister.contract.card import Card, Column
 from cloister.errors import MalformedError
+from cloister.vault import stage
 from cloister.vault.load import Store
 
 
@@ -35,6 +37,31 @@ def values(public: Card, **data) -> list:
 
 def test_storage_equals_a_plain_python_reference():
     check_load(range(30))
+
+
+def test_rows_are_ordered_and_capped_by_everything_that_tells_them_apart():
+    check_order(range(200))
+
+
+def test_rows_are_staged_the_same_in_blocks_of_any_size(monkeypatch):
+    rng = random.Random(4)
+    public = make_card(rng)
+    rows = make_rows(public, rng, 80)
+    found = []
+    for block in (1, 7, 1000):
+        monkeypatch.setattr(stage, "_BLOCK", block)
+        store = Store(3)
+        store.add("t", public, to_arrow(public, rows, rng), b"k")
+        found.append(store.cursor().execute(f"SELECT * FROM {store.tables['t']}").fetchall())
+    assert found[0] == found[1] == found[2]
+
+
+def test_parts_of_different_types_are_refused():
+    public = card(Column("v", "int", 1, "", nullable=True, low="0", high="9", step="1"))
+    parts = [pa.table({"id": ["a"], "v": pa.array([1], kind)}) for kind in (pa.int32(), pa.int64())]
+    with pytest.raises(MalformedError) as refused:
+        Store().add("t", public, parts, b"k")
+    assert refused.value.code == "capsule.schema"
 
 
 def test_number_types_of_a_capsule_all_reach_the_same_grid():

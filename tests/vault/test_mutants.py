@@ -10,6 +10,7 @@ import pytest
 from load_reference import check_load
 from mutants import mutated
 from noise_checks import check_draws
+from order_checks import check_order
 from price_checks import check_analysis, check_deadline, check_lineage, check_price
 from scalar_checks import check_scalars
 from shape_checks import check_shape
@@ -47,10 +48,10 @@ from cloister.vault import (
     canonical,
     costs,
     engine,
-    load,
     measures_sql,
     noise,
     norms,
+    order,
     price,
     relations_sql,
     sampler,
@@ -59,6 +60,8 @@ from cloister.vault import (
     scalars_sql,
     scalars_text_sql,
     sql_terms,
+    stage,
+    units,
 )
 from cloister.vault import compile as compiler
 
@@ -105,6 +108,10 @@ def row_hash() -> None:
 
 def loading() -> None:
     check_load(range(25))
+
+
+def ordering() -> None:
+    check_order(range(100))
 
 
 def noising() -> None:
@@ -155,14 +162,18 @@ MUTANTS = [
      check_shape),
     (grid, "fine = common_step(step, lower) if lower else step", "fine = step", scalars),
     # Storage.
-    (load, "kept.filter(pa.array(position < most))", "kept", claims),
-    (load, "position < most", "position <= most", loading),
-    (load, "np.flatnonzero(starts)[unit]", "np.flatnonzero(starts)[0]", loading),
-    (load, "order = \", \".join(f'\"{column}\"' for column in rows.column_names)", "order = 'upper, lower'", loading),
-    (load, "pa.array(mixer.state)", "pa.array(np.arange(len(upper)).astype(np.uint64))", loading),
-    (load, "| (lower[1:] != lower[:-1])", "| (lower[1:] == lower[:-1])", loading),
-    (load, "keep = keep & ~found.dropped", "pass", loading),
-    (load, "keys.is_valid()", "keys.is_null()", loading),
+    (order, "over[most:] = unit[most:] == unit[:-most]", "pass", claims),
+    (order, "over[most:] = unit[most:] == unit[:-most]", "over[most + 1:] = unit[most + 1:] == unit[:-most - 1]",
+     loading),
+    (order, "unit[most:] == unit[:-most]", "True", loading),
+    (order, "order[equal] = _by_everything(connection, ranks, rows, order[equal])", "pass", ordering),
+    (stage, "mixer.start(block)", "mixer.state[block] = np.arange(len(mixer.state[block]))", loading),
+    (units, "| (lower[1:] != lower[:-1])", "| (lower[1:] == lower[:-1])", loading),
+    (stage, "rows.keep[block] &= ~found.dropped", "pass", loading),
+    (units, "keys.is_valid()", "keys.is_null()", loading),
+    (order, "*first, *columns, \"flags\"", "\"rank\", \"hashed\"", ordering),
+    (order, "crowded[unit[over]] = True", "pass", ordering),
+    (units, "np.lexsort((lower[some], upper[some]))", "np.lexsort((upper[some],))", ordering),
     (canonical, "np.clip(days, grid.lo, grid.hi)", "days", loading),
     (canonical, "np.clip(given, int(low), int(high))", "given", loading),
     (canonical, "valid = valid & finite", "pass", loading),
@@ -228,7 +239,7 @@ MUTANTS = [
     (sql_terms, "[{code} + {bind.integer(1)}]\"\n\n\ndef as_text", "[{code}]\"\n\n\ndef as_text", scalars),
     (canonical, "pc.cast(data, pa.large_string()), 0, MAX_TEXT)", "pc.cast(data, pa.large_string()), 0, 999)", loading),
     (canonical, "return text if column.nullable else pc.fill_null(text, \"\")", "return text", loading),
-    (load, "mixer.add(hashed.view(np.int64)", "mixer.add(0 * hashed.view(np.int64)", row_hash),
+    (stage, "staged.hashed[block].view(np.int64)", "0 * staged.hashed[block].view(np.int64)", row_hash),
     (costs, "| a.Parse():\n            return 2", "| a.Parse():\n            return 1", counting),
     # Price.
     (price, "while Fraction(sigma) ** 2 < target:", "while False:", check_price),

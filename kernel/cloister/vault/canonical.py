@@ -46,7 +46,7 @@ def canonical(column: Column, grid: Grid, raw: pa.ChunkedArray) -> Canonical:
     Raises:
         MalformedError: The Arrow type cannot hold what the card declares (a property of the capsule, not of a value).
     """
-    array = _flat(raw)
+    array = flat(raw)
     if pa.types.is_null(array.type):
         values, valid, limited = np.zeros(len(array), np.int64), *(np.zeros(len(array), np.bool_) for _ in range(2))
     elif grid.kind == "category":
@@ -74,7 +74,7 @@ def free_text(column: Column, raw: pa.ChunkedArray) -> pa.Array:
     Raises:
         MalformedError: The Arrow type is not one of text.
     """
-    array = _flat(raw)
+    array = flat(raw)
     if not (_is_text(array.type) or pa.types.is_null(array.type)):
         raise _mismatch(column, array.type)
     data = pc.cast(array, pa.large_binary())
@@ -87,7 +87,7 @@ def free_text(column: Column, raw: pa.ChunkedArray) -> pa.Array:
 
 def key_bytes(card: Card, table: pa.Table) -> pa.Array:
     """Return the normalised unit key of each row as bytes; null where any part of the key is null."""
-    parts = [_key_text(card, column(card, name), _flat(table[name])) for name in card.key]
+    parts = [_key_text(card, column(card, name), flat(table[name])) for name in card.key]
     if len(parts) == 1:
         return parts[0]
     framed = []
@@ -105,7 +105,8 @@ def column(card: Card, name: str) -> Column:
     return found
 
 
-def _flat(raw: pa.ChunkedArray) -> pa.Array:
+def flat(raw: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array of plain values."""
     array = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], raw.type)

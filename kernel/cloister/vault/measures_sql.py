@@ -28,22 +28,25 @@ def sums(part: Component, index: int, source: Source, bind: Parameters, inner: l
         tests = [f"({flags} & {bind.integer(mask)}) <> 0" for flags, mask in masks]
         return [f"count(*) FILTER (WHERE {' OR '.join(tests) or 'FALSE'})"]
     found = [lower(term, scope, bind) for term in part.terms]
-    where = _where([sql for sql, grid in found if grid.nullable])
+    nullable = [sql for sql, grid in found if grid.nullable]
+    # Aggregates leave nulls out by themselves, and much faster than with a filter; a filter is for what pairs terms.
+    where = _where(nullable) if len(found) > 1 else ""
+    count = f"count({nullable[0]})" if nullable and not where else f"count(*){where}"
     match part.role:
         case "count":
-            return [f"count(*){where}"]
+            return [count]
         case "sum" | "centred":
             total = f"sum({wide(found[0]) if found[0][1].kind == 'bool' else found[0][0]}){where}"
-            return [total] if part.role == "sum" else [total, f"count(*){where}"]
+            return [total] if part.role == "sum" else [total, count]
         case "quantile":
             name = f"q{index}"
             inner.append(f"{_candidate(found[0], part, bind)} AS {name}")
-            return [f"histogram({name}){where}"]
+            return [f"histogram({name}){_where(nullable)}"]
         case _:
             names = [f"z{index}_{position}" for position in range(1 + (part.role == "product"))]
             for name, lowered, grid in zip(names, found, part.grids, strict=False):
                 inner.append(f"{_moment(lowered, grid, bind)} AS {name}")
-            return [f"sum({names[0]} * {names[-1]}){where}", f"count(*){where}"]
+            return [f"sum({names[0]} * {names[-1]}){where}", count]
 
 
 def _where(nullable: Sequence[str]) -> str:
