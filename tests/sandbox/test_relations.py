@@ -13,8 +13,10 @@ from test_pandas_equality import equal
 
 import cloister.sandbox as cl
 from cloister.contract.card import Card, Column
-from cloister.errors import PlanError
+from cloister.errors import CloisterError, PlanError
+from cloister.learn import LinearRegression
 from cloister.sandbox import session as sessions
+from cloister.sandbox.learn import document as docs
 
 CLAIMS = msgspec.structs.replace(
     world.VISITS,
@@ -106,6 +108,47 @@ def test_a_question_over_two_accounts_has_the_price_of_the_tightest(visits: cl.F
     assert cost.share == pytest.approx(0.1, rel=1e-6)
     assert cost.rho <= Fraction(1, 10) * tight.mine
     assert claims.paid.count.cost(share=0.1).rho > cost.rho, "alone it is a share of its own account"
+
+
+def test_price_and_release_say_what_each_of_several_accounts_pays(visits: cl.Frame, claims: cl.Frame) -> None:
+    """Left of a left join the rows come and go with the unit; right of it they are replaced, which costs more."""
+    merged = visits.merge(claims, how="left")
+    said = merged.cost.mean.cost(share=0.1, n=3_000)
+    release = merged.cost.mean(share=0.1).release
+    assert said.accounts == release.fact.accounts
+    paid = {account.population: account for account in said.accounts}
+    assert set(paid) == {"clinic.patients", "insurer.members"}
+    assert len({account.rho for account in said.accounts}) == 2, "each pays for what its own units change"
+    budgets = {budget.population: budget for budget in visits._rows.session.about.budgets}
+    for population, account in paid.items():
+        assert account.share == float(account.rho / budgets[population].mine)
+        assert account.epsilon == budgets[population].epsilon_of(account.rho)
+    assert (release.epsilon, release.share) == (
+        max(account.epsilon for account in said.accounts), max(account.share for account in said.accounts)
+    )  # fmt: skip
+    for shown in (repr(said), repr(release), said._repr_html_()):
+        assert "from each account" in shown or "clinic.patients epsilon" in shown
+        assert "insurer.members" in shown
+
+
+def test_a_model_of_two_providers_records_both_accounts(visits: cl.Frame, claims: cl.Frame) -> None:
+    merged = visits.cap(2).merge(claims.cap(1))
+    model = LinearRegression(epsilon=500).fit(merged[["age", "smoker"]], merged.cost)
+    training, privacy = model.document.training, model.document.privacy
+    assert training.table == "clinic.visits, insurer.claims"
+    assert training.title == "Visits to a clinic and Claims"
+    assert training.rows_per_unit == 2 * 1
+    paid = {account.population: account for account in model.release.fact.accounts}
+    recorded = {account.population: account for account in privacy.accounts}
+    assert set(recorded) == set(paid) == {"clinic.patients", "insurer.members"}
+    assert all(Fraction(recorded[name].rho) == paid[name].rho for name in paid)
+    assert "insurer.members" in str(model.model_card())
+    assert LinearRegression.from_json(model.to_json()).document == model.document
+    for wrong in ({"rho": "x"}, {"epsilon": "inf"}, {"delta": "?"}):
+        other = msgspec.structs.replace(privacy.others[0], **wrong)
+        forged = msgspec.structs.replace(model.document, privacy=msgspec.structs.replace(privacy, others=(other,)))
+        with pytest.raises(CloisterError, match=r"model\.malformed"):
+            LinearRegression.from_json(docs.encode(forged))
 
 
 def test_a_reference_table_is_looked_up(visits: cl.Frame, tables: world.Vault) -> None:

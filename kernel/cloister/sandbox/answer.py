@@ -17,6 +17,7 @@ from cloister.plan import algebra
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout
 from cloister.plan.shape import COUNTED, Shaped, ShapedMeasure, shape
+from cloister.sandbox.precision import Charged
 from cloister.sandbox.terms import Term
 
 PARTS = ("value", "stderr", "low", "high", "unreliable")
@@ -37,8 +38,9 @@ class Part:
 class Fact:
     """What is known about a release besides its values.
 
-    ``parts`` are the answers it rests on (several, if it was refined), ``ask`` the question for who refines it, and
-    ``paid`` the share of the budget that the last of them took.
+    ``rho``, ``epsilon`` and ``share`` are the largest of its ``accounts``. ``parts`` are the answers it rests on
+    (several, if it was refined), ``ask`` the question for who refines it, and ``paid`` the share of the budget that the
+    last of them took.
     """
 
     release: str
@@ -56,6 +58,7 @@ class Fact:
     ask: Any = None
     paid: float | None = None
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    accounts: tuple[Charged, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
+from cloister.sandbox.precision import Charged
 
 WITHOUT_N = 1_000
 _SPREAD = 0.4
@@ -24,15 +25,16 @@ class Cost:
     """What a release would cost and how noisy it would be. Nothing was spent to find out.
 
     Attributes:
-        rho: zCDP charged.
-        epsilon: The epsilon this release alone amounts to, at the contract's delta.
-        share: Part of the analyst's total budget.
+        rho: zCDP charged: the most that any account pays.
+        epsilon: The epsilon this release alone amounts to, at the contract's delta: the largest of its accounts.
+        share: Part of the analyst's total budget: the largest of its accounts.
         errors: Standard error of the noise, per measure and cell; of a mean, at ``n`` rows per cell.
         n: Rows assumed behind a mean.
         cells: Cells of the closed keys.
         deadline_ms: When the reply comes.
         usage: What it uses of the contract's other limits: rows, compute, models.
         mode: ``confidential`` or ``mock``.
+        accounts: What each account pays.
     """
 
     rho: Fraction
@@ -44,6 +46,7 @@ class Cost:
     deadline_ms: int
     usage: Usage
     mode: str
+    accounts: tuple[Charged, ...] = ()
 
     @property
     def stderr(self) -> float | dict[str, float]:

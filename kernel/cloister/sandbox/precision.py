@@ -51,9 +51,24 @@ class Account(msgspec.Struct, frozen=True):
         """Return the epsilon one release of ``rho`` amounts to, at the account's delta."""
         return float(epsilon_of_rho(rho, self.delta_conversion))
 
+    def charged(self, rho: Fraction) -> Charged:
+        """Return what paying ``rho`` means here."""
+        return Charged(self.population, self.broker, rho, self.epsilon_of(rho), self.share_of(rho))
+
     def share_of(self, rho: Fraction) -> float:
         """Return ``rho`` as a share of the analyst's total."""
         return float(rho / self.mine) if self.mine else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Charged:
+    """What one account pays for a release: rho, the epsilon that is worth there, and the share of its part for you."""
+
+    population: str
+    broker: str
+    rho: Fraction
+    epsilon: float
+    share: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ as one release at the whole price, and what was paid before is not lost.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -18,11 +19,51 @@ from cloister.plan import combine, shape
 from cloister.plan.layout import layout
 from cloister.sandbox import precision
 from cloister.sandbox.answer import Answer, Fact
-from cloister.sandbox.precision import Precision
+from cloister.sandbox.cost import Cost, check_n
+from cloister.sandbox.precision import Charged, Precision
+from cloister.sandbox.session import Due, Session
 
 
-def refine(fact: Fact, wish: Precision) -> Any:
-    """Return what the terminal returned, at the precision wished for the whole value; the difference is charged.
+class Refine:
+    """``release.refine``: call it to pay the difference, or ``.cost()`` for its price."""
+
+    def __init__(self, fact: Fact) -> None:
+        self._fact = fact
+
+    def __call__(self, *, epsilon: Any = None, share: Any = None, within: Any = None, n: Any = None) -> Any:
+        """Return the whole answer again, more precise: what it has cost counts, only the difference is charged.
+
+        The question is asked once more at the price difference, and both answers are combined by their inverse
+        variances before they are shaped. Works repeatedly; ``receipts`` names all answers a value rests on.
+
+        Args:
+            epsilon: Of the whole value, the earlier answers included.
+            share: Of the analyst's total, likewise.
+            within: Half-width of the 95 % interval of the noise wanted.
+            n: Rows you expect, where ``within`` needs them.
+
+        Raises:
+            PlanError: ``api.refine``: the value is as precise already, or is no sum.
+            CloisterError: Any refusal of the vault; nothing was charged unless the error says so.
+        """
+        plan = difference(self._fact, Precision(epsilon, share, within, n))
+        return self._fact.ask.present(_combined(self._fact.ask.rows.session, self._fact, plan))
+
+    def cost(self, *, epsilon: Any = None, share: Any = None, within: Any = None, n: Any = None) -> Cost:
+        """Return what refining would be charged, and the expected errors of the whole value; nothing is spent."""
+        plan = difference(self._fact, Precision(epsilon, share, within, n))
+        session: Session = self._fact.ask.rows.session
+        rows = check_n(n)
+        paid = sum((Fraction(part.plan.rho) for part in self._fact.parts), Fraction(plan.rho))
+        whole = session.price_plan(msgspec.structs.replace(plan, rho=precision.text(paid)), rows)
+        return dataclasses.replace(session.price_plan(plan, rows), errors=whole.errors)
+
+    def __repr__(self) -> str:
+        return "<refine: call it to pay the difference, or .cost() for its price>"
+
+
+def difference(fact: Fact, wish: Precision) -> a.VectorSum:
+    """Return the plan that makes a value as precise as wished, at the price difference.
 
     Args:
         fact: The facts of the release to refine.
@@ -30,7 +71,6 @@ def refine(fact: Fact, wish: Precision) -> Any:
 
     Raises:
         PlanError: ``api.refine``: nothing more precise is asked, or the value cannot be refined.
-        CloisterError: Any refusal of the vault; nothing was charged unless the error says so.
     """
     if fact.ask is None or not isinstance(fact.plan, a.VectorSum):
         raise PlanError("api.refine", "this value does not come from one question of this kernel", next_step="ask it")
@@ -52,19 +92,30 @@ def refine(fact: Fact, wish: Precision) -> Any:
             f"and epsilon {account.epsilon_of(whole):.3g} is asked for the whole of it",
             next_step="ask for a larger epsilon or share, or a smaller within",
         )
-    plan = ask.plan(precision.text(whole - paid))
-    return ask.present(_combined(session, fact, msgspec.structs.replace(plan, draw=len(fact.parts))))
+    plan: a.VectorSum = ask.plan(precision.text(whole - paid))
+    return msgspec.structs.replace(plan, draw=len(fact.parts))
 
 
 def _combined(session: Any, fact: Fact, plan: a.VectorSum) -> Answer:
     new = session.ask_plan(fact.ask, plan).fact
     cards, parts = session.about.cards, (*fact.parts, *new.parts)
     raw, sigmas = combine.combine(plan, cards, [part.answered for part in parts])
-    rho = fact.rho + new.rho
-    account = session.tightest(fact.ask.rows.tables)
+    paid = [Due(one.population, str(one.rho + two.rho), one.broker) for one, two in _pairs(fact, new)]
+    accounts = session.charged(paid)
     whole = dataclasses.replace(
-        new, rho=rho, epsilon=account.epsilon_of(rho), share=account.share_of(rho), parts=parts, paid=new.share
+        new,
+        rho=fact.rho + new.rho,
+        epsilon=max(account.epsilon for account in accounts),
+        share=max(account.share for account in accounts),
+        accounts=accounts,
+        parts=parts,
+        paid=new.share,
     )
     shaped = shape.shape(plan, cards, raw, sigmas)
     keys = tuple(fact.ask.keys.items())
     return Answer(shaped, layout(plan, cards), whole, keys, tuple(raw), tuple(sigmas), cards)
+
+
+def _pairs(old: Fact, new: Fact) -> Iterator[tuple[Charged, Charged]]:
+    """Yield what each account has paid and pays now; one question is always charged to the same accounts."""
+    return zip(old.accounts, new.accounts, strict=True)

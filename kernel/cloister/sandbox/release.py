@@ -12,7 +12,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ import pandas as pd
 from cloister.errors import CloisterError
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.plot import Plot
+
+if TYPE_CHECKING:
+    from cloister.sandbox.refine import Refine
 
 _ATTRIBUTE = "cloister.release"
 _MAX_KNOWN = 10_000
@@ -112,26 +115,12 @@ class Release:
         """The receipts of every answer the value rests on: more than one if it was refined."""
         return tuple(part.receipt for part in self.fact.parts if part.receipt is not None)
 
-    def refine(self, *, epsilon: Any = None, share: Any = None, within: Any = None, n: Any = None) -> Any:
-        """Return the whole answer again, more precise: what it has cost counts, only the difference is charged.
+    @property
+    def refine(self) -> Refine:
+        """The whole answer again, more precise, for the difference in price; ``.cost()`` tells it first."""
+        from cloister.sandbox.refine import Refine  # noqa: PLC0415 (only when refined)
 
-        The question is asked once more at the price difference, and both answers are combined by their inverse
-        variances before they are shaped. Works repeatedly; ``receipts`` names all answers a value rests on.
-
-        Args:
-            epsilon: Of the whole value, the earlier answers included.
-            share: Of the analyst's total, likewise.
-            within: Half-width of the 95 % interval of the noise wanted.
-            n: Rows you expect, where ``within`` needs them.
-
-        Raises:
-            PlanError: ``api.refine``: the value is as precise already, or is no sum.
-            CloisterError: Any refusal of the vault.
-        """
-        from cloister.sandbox.precision import Precision  # noqa: PLC0415 (only when refined)
-        from cloister.sandbox.refine import refine  # noqa: PLC0415 (only when refined)
-
-        return refine(self.fact, Precision(epsilon, share, within, n))
+        return Refine(self.fact)
 
     def interval(self) -> Any:
         """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloister.sandbox.column import Column
     from cloister.sandbox.cost import Cost
     from cloister.sandbox.gram import Gram
+    from cloister.sandbox.precision import Charged
     from cloister.sandbox.release import Release
 
 _SHOWN_LABELS = 8
@@ -106,9 +107,18 @@ def cost_text(cost: Cost) -> str:
     mock = _COST_WORDS.get(cost.mode, "")
     return (
         f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
+        f"{each_account(cost.accounts)}"
         f"\nexpected standard error: {errors}{assumed}{cells}"
         f"\nalso uses {cost.uses}{mock}"
     )
+
+
+def each_account(accounts: Sequence[Charged]) -> str:
+    """Return what each of several accounts pays, as a line of its own; nothing for one."""
+    if len(accounts) < 2:
+        return ""
+    each = "; ".join(f"{one.population} epsilon {one.epsilon:.3g} = {percent(one.share)}" for one in accounts)
+    return f"\nfrom each account: {each}"
 
 
 def cost_html(cost: Cost) -> str:
@@ -238,6 +248,7 @@ def facts(release: Release) -> list[str]:
         paid = "recalled: the same answer as before, no charge" if release.recalled else "charged"
         receipt = "signed receipt" if release.receipt else "no receipt"
         lines = [f"{price} ({paid}); {receipt}; enclave: {release.assurance}"]
+    lines += each_account(release.fact.accounts).splitlines()[1:]
     if release.derived:
         lines.append(release.derived)
     return lines

@@ -25,7 +25,7 @@ from cloister.plan.typing import NO_UNIT, Schema, infer
 from cloister.sandbox import cost, labels, precision
 from cloister.sandbox.answer import Answer, Fact, Part
 from cloister.sandbox.link import Link
-from cloister.sandbox.precision import Account, Precision
+from cloister.sandbox.precision import Account, Charged, Precision
 
 if TYPE_CHECKING:
     from cloister.sandbox.ask import Ask
@@ -72,10 +72,11 @@ class Released(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What a mock release would charge to an account (rho, an exact fraction)."""
+    """What a release charges to an account, or would (rho, an exact fraction)."""
 
     population: str
     rho: str
+    broker: str = ""
 
 
 class Priced(msgspec.Struct, frozen=True):
@@ -88,6 +89,7 @@ class Priced(msgspec.Struct, frozen=True):
     cells: int
     deadline_ms: int
     usage: Usage
+    charges: tuple[Due, ...] = ()
 
 
 class Session:
@@ -139,6 +141,27 @@ class Session:
         """Return the smallest of these budgets: shares are of it, and each of them is charged."""
         return min(self.accounts(tables), key=lambda account: account.mine)
 
+    def charged(self, charges: Iterable[Due]) -> tuple[Charged, ...]:
+        """Return what each account pays: rho, the epsilon that is worth there, and the share of the analyst's total.
+
+        Raises:
+            MalformedError: The vault named an account or an amount that is none.
+        """
+        try:
+            return tuple(self._account(due).charged(Fraction(due.rho)) for due in charges)
+        except (ValueError, ArithmeticError) as error:
+            raise _wrong_reply() from error
+
+    def delta(self, paid: Charged) -> str:
+        """Return the delta at which an account's contract states its budget."""
+        return self._account(Due(paid.population, str(paid.rho), paid.broker)).delta
+
+    def _account(self, due: Due) -> Account:
+        for account in self.about.budgets:
+            if account.population == due.population and due.broker in {"", account.broker}:
+                return account
+        raise MalformedError("link.budget", f"the vault named no budget for {due.population}")
+
     def schema(self, relation: algebra.Relation) -> Schema:
         """Return the type of a relation under the contract's cards.
 
@@ -158,15 +181,18 @@ class Session:
     def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""
         rows = cost.check_n(wish.n)
-        account = self.tightest(ask.rows.tables)
-        plan = self._plan(ask, account, wish)
+        return self.price_plan(self.plan_of(ask, wish), rows)
+
+    def price_plan(self, plan: algebra.VectorSum, rows: float | None = None) -> cost.Cost:
+        """Return what a plan would cost; errors of means are stated for ``rows`` rows in each cell."""
         priced = self._priced(plan)
         shape_of = layout(plan, self.about.cards)
-        rho = Fraction(priced.rho)
+        accounts = self.charged(priced.charges)
         return cost.Cost(
-            rho=rho,
-            epsilon=account.epsilon_of(rho),
-            share=account.share_of(rho),
+            rho=Fraction(priced.rho),
+            epsilon=max(account.epsilon for account in accounts),
+            share=max(account.share for account in accounts),
+            accounts=accounts,
             errors=cost.expected_errors(shape_of, _errors(priced), rows),
             n=(rows or cost.WITHOUT_N) if cost.needs_n(shape_of) else None,
             cells=priced.cells,
@@ -190,7 +216,6 @@ class Session:
 
     def ask_plan(self, ask: Ask[Any], plan: algebra.VectorSum) -> Answer:
         """Ask the vault one plan of a question, and shape what it released; see ``release``."""
-        account = self.tightest(ask.rows.tables)
         found = _convert(self._peer.request("release", codec.encode(plan)), Released)
         try:
             raw = [int(value) for value in found.raw]
@@ -199,14 +224,16 @@ class Session:
         except (ValueError, KeyError, ArithmeticError) as error:
             raise _wrong_reply() from error
         shaped = shape(plan, self.about.cards, raw, sigmas, found.labels)
+        accounts = self.charged(found.charges)
         fact = Fact(
             release=found.release,
             plan=plan,
             plan_digest=found.plan_digest,
             charge_id=found.charge_id,
             rho=rho,
-            epsilon=account.epsilon_of(rho),
-            share=account.share_of(rho),
+            epsilon=max(account.epsilon for account in accounts),
+            share=max(account.share for account in accounts),
+            accounts=accounts,
             recalled=found.recalled,
             mode=found.mode,
             assurance=found.assurance,

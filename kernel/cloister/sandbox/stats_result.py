@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.plan import algebra as a
 from cloister.sandbox import html
 
 if TYPE_CHECKING:
-    from cloister.contract.card import Card
     from cloister.sandbox.answer import Fact
     from cloister.sandbox.rows import Rows
 
@@ -85,28 +83,12 @@ class Result:
 
 def rows_per_unit(rows: Rows) -> int:
     """Return how many of these rows one unit can have at most."""
-    return max(1, _most(rows.relation, rows.session.about.cards))
+    return max(1, rows.schema.rows)
 
 
 def sampling(rows_each: int) -> str:
     """Return what is assumed about how rows came about."""
     return ONE_ROW if rows_each == 1 else MANY_ROWS.format(rows_each)
-
-
-def _most(node: a.Relation, cards: Mapping[str, Card]) -> int:
-    match node:
-        case a.Table():
-            return cards[node.name].rows_per_unit
-        case a.Align():
-            return _most(node.left, cards) * max(1, _most(node.right, cards))
-        case a.Stack():
-            return sum(_most(source, cards) for source in node.sources)
-        case a.PerUnit() if not node.by:
-            return 1
-        case a.Cap() if not node.by:
-            return min(node.rows, _most(node.source, cards))
-        case _:
-            return _most(node.source, cards)
 
 
 def wrong(reason: str, *nearest: str) -> PlanError:

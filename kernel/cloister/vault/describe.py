@@ -17,6 +17,7 @@ from cloister.plan import precision
 from cloister.plan.link import Context, Rehearsal, RehearsedCost
 from cloister.receipt import facts
 from cloister.receipt.ledger import LedgerReply
+from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Account, Terms
 from cloister.vault.question import Question
@@ -173,7 +174,14 @@ def answer(found: Answer, terms: Terms) -> dict[str, Any]:
         "mode": terms.mode,
         "assurance": receipt.assurance,
         "receipt": msgspec.to_builtins(found.envelope),
+        "charges": [_charged(charge, terms) for charge in receipt.charges],
     }
+
+
+def _charged(charge: Charge, terms: Terms) -> dict[str, str]:
+    broker = next((name for name, broker in terms.brokers.items() if broker.did == charge.broker), charge.broker)
+    named = {"population": charge.population, "broker": broker, "rho": charge.rho}
+    return {**named, "delta": charge.delta} if charge.delta != "0" else named
 
 
 def rehearsed(question: Question) -> Rehearsal:

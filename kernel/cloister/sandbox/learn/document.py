@@ -42,7 +42,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model was made from, in words, and the choices made."""
+    """What the model was made from (all tables, in words), and the choices made."""
 
     table: str
     title: str
@@ -65,14 +65,32 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: str
 
 
-class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The price of the one release: zCDP ``rho`` (exact), the epsilon it amounts to, and the noise of an entry."""
+class Paid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one more account paid: zCDP ``rho`` (exact), and the epsilon it amounts to at ``delta``."""
+
+    population: str
+    rho: str
+    epsilon: str
+    delta: str
+
+
+class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The price of the one release: zCDP ``rho`` (exact), the epsilon it amounts to, and the noise of an entry.
+
+    ``others`` are there where tables of several accounts were used: each of them is charged.
+    """
 
     population: str
     rho: str
     epsilon: str
     delta: str
     noise: str
+    others: tuple[Paid, ...] = ()
+
+    @property
+    def accounts(self) -> tuple[Paid, ...]:
+        """Every account that was charged."""
+        return (Paid(self.population, self.rho, self.epsilon, self.delta), *self.others)
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,7 +189,8 @@ def check(document: Document) -> None:
             raise _malformed("the bounds of the target are reversed")
         for line in document.lines:
             rational(line.value)
-        rational(document.privacy.rho)
+        for paid in document.privacy.accounts:
+            rational(paid.rho)
     except PlanError as error:
         raise _malformed(error.reason) from error
     expected = [column.name for column in itertools.islice(columns(document.features), MAX_COLUMNS + 1)]
@@ -180,7 +199,8 @@ def check(document: Document) -> None:
     errors = [text for line in document.lines for text in (line.stderr, line.sampling)]
     rest = msgspec.structs.astuple(document.metrics)
     privacy = document.privacy
-    for text in (*errors, *rest, document.training.alpha, privacy.epsilon, privacy.delta, privacy.noise):
+    prices = [text for account in privacy.accounts for text in (account.epsilon, account.delta)]
+    for text in (*errors, *rest, document.training.alpha, *prices, privacy.noise):
         try:
             known = math.isfinite(float(text))
         except ValueError:

@@ -56,6 +56,10 @@ def fit(gram: Gram, made: Made) -> d.Document:
         for name, value, error, spread in zip(names, exact, noise, sampling, strict=True)
     ]
     fact, about, grid = gram.fact, rows.session.about, made.target[1].grid
+    used = [about.cards[name] for name in rows.tables]
+    first, *others = (
+        d.Paid(paid.population, str(paid.rho), repr(paid.epsilon), rows.session.delta(paid)) for paid in fact.accounts
+    )
     low, high = (literals.text_of(point * grid.step) for point in (grid.lo, grid.hi))
     return d.Document(
         format="cloister.model",
@@ -69,8 +73,8 @@ def fit(gram: Gram, made: Made) -> d.Document:
         coefficients=tuple(lines[1:]),
         reliable=solved.reliable,
         training=d.Training(
-            table=rows.card.name,
-            title=rows.card.title,
+            table=", ".join(card.name for card in used),
+            title=" and ".join(card.title for card in used),
             rows=render.rows_text(rows),
             unit=rows.card.unit,
             rows_per_unit=rows_per_unit(rows),
@@ -87,11 +91,12 @@ def fit(gram: Gram, made: Made) -> d.Document:
             margin=repr(solved.margin),
         ),
         privacy=d.Privacy(
-            population=rows.card.population,
-            rho=str(fact.rho),
-            epsilon=repr(fact.epsilon),
-            delta=rows.session.account(rows.card).delta,
+            population=first.population,
+            rho=first.rho,
+            epsilon=first.epsilon,
+            delta=first.delta,
             noise=repr(gram.stderr),
+            others=tuple(others),
         ),
         provenance=d.Provenance(
             contract=about.contract_digest,

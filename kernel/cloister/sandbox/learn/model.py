@@ -21,9 +21,8 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import asking, views
 from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import features as enc
-from cloister.sandbox.precision import Precision
+from cloister.sandbox.learn.score import Score
 from cloister.sandbox.release import Release
-from cloister.sandbox.rows import same
 
 
 class FittedModel:
@@ -156,31 +155,10 @@ class FittedModel:
             return Frame(X._rows, enc.on_handle(X, model.features))
         return enc.on_table(self._as_table(X), model.features)
 
-    def score(self, X: Any, y: Any, *, epsilon: Any = None, share: Any = None) -> float:  # noqa: N803
-        """Return R2 of predictions: of DataFrames as scikit-learn does, of handles as a release with a price.
-
-        On handles ``epsilon=`` or ``share=`` must be given, so that no loop of a library spends budget by itself. The
-        value is limited to [0, 1]: 0 is no better than predicting the mean.
-        """
-        if not isinstance(X, Frame) and not isinstance(y, Column):
-            truth = np.asarray(y, dtype=float)
-            rest = truth - self.predict(X)
-            return 1.0 - float((rest**2).sum()) / float(((truth - truth.mean()) ** 2).sum())
-        asking.check_handles(X, y)
-        rows = same(X._rows, y._rows)
-        ask = asking.ask(rows, [(y - self.predict(X))._term, y._term], views.score)
-        if epsilon is None and share is None:
-            price = ask.cost(Precision())
-            raise PlanError(
-                "api.learn.score",
-                f"a score on rows in the enclave is a release of its own: at the default share, epsilon "
-                f"{price.epsilon:.2g} = {render.percent(price.share)} of your total",
-                nearest=(
-                    f"model.score(visits, visits.{y.name}, share=0.02)",
-                    "model.r2_  # on the rows of the fit, free",
-                ),
-            )
-        return ask.release(Precision(epsilon, share))
+    @property
+    def score(self) -> Score:
+        """``score(X, y)``: R2 of predictions; ``score.cost(X, y)`` is the price of one on handles."""
+        return Score(self)
 
     # Leaving -------------------------------------------------------------------------------------------
 

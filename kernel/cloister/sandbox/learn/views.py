@@ -188,8 +188,11 @@ def _sections(model: d.Document) -> dict[str, list[str]]:
             f"within the bounds: {ends[0]:,.4g} to {ends[1]:,.4g}",
         ],
         "Privacy": [
-            f"epsilon {float(privacy.epsilon):.3g} at delta {float(privacy.delta):.1g} for every {made.unit} of "
-            f"{privacy.population} (zCDP rho {float(Fraction(privacy.rho)):.3g})",
+            *(
+                f"epsilon {float(paid.epsilon):.3g} at delta {float(paid.delta):.1g} for every {made.unit} of "
+                f"{paid.population} (zCDP rho {float(Fraction(paid.rho)):.3g})"
+                for paid in privacy.accounts
+            ),
             f"discrete Gaussian noise, standard deviation {float(privacy.noise):.4g} in every entry of the Gram",
         ],
         "Metrics (on the rows it was made from)": [_fit_line(model)],
