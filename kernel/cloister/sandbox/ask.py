@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.sandbox.answer import Answer
+from cloister.sandbox.answer import Answer, Shown
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows
@@ -28,6 +28,8 @@ class Ask(Generic[T]):
     measures: tuple[a.Measure, ...]
     present: Callable[[Answer], T]
     keys: dict[str, Term] = dataclasses.field(default_factory=dict)
+    shown: tuple[Shown, ...] = ()
+    """What is shown of the measures, where that is not each of them: errors are stated and asked of these."""
 
     def plan(self, rho: str) -> a.VectorSum:
         """Return the plan at a price."""

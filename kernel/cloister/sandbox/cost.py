@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
-from cloister.sandbox.precision import Charged
+from cloister.sandbox.answer import Shown
+from cloister.sandbox.precision import Charged, Reach
 
 WITHOUT_N = 1_000
 _SPREAD = 0.4
 """A standard deviation of a fifth of the range, in half ranges."""
 # Measures that divide by how many rows there are.
+TOTALS = frozenset({"count", "sum", "units", "clipped", "capped"})
 _OVER_ROWS = frozenset({"mean", "ratio", "variance", "std", "covariance", "correlation"})
 
 
@@ -142,12 +144,38 @@ _EXPECTED: dict[str, Callable[[list[Component], list[float], float], float]] = {
 }
 
 
+def shown_errors(errors: Mapping[str, float], shown: Sequence[Shown], rows: float) -> dict[str, float]:
+    """Return the errors of what is shown: helpers left out, and what is computed from several measures instead.
+
+    Args:
+        errors: By measure.
+        shown: What is shown of them; nothing said: each.
+        rows: Rows per cell.
+    """
+    named = {item for item in shown if isinstance(item, str)}
+    computed = [item for item in shown if not isinstance(item, str)]
+    helpers = {part for _, *parts in computed for part in parts} - named
+    found = {name: error for name, error in errors.items() if name not in helpers}
+    for func, first, *_ in computed:
+        # The only one there is: a standard deviation over the root of n. What n adds is of second order.
+        found[first if first not in named else f"{first} ({func})"] = errors[first] / math.sqrt(rows)
+    return found
+
+
+def reach(layout: Layout, rho: Fraction, sigmas: Sequence[float], errors: Mapping[str, float]) -> Reach:
+    """Return how precise a release at ``rho`` is, of the measures that have ``errors``."""
+    kinds = {measure.name: measure for measure in layout.measures if measure.kind in TOTALS}
+    whole = [kinds[name].components[0] for name in errors if name in kinds]
+    return Reach(
+        rho,
+        tuple((sigmas[index], float(layout.components[index].step)) for index in whole),
+        tuple(error for name, error in errors.items() if name not in kinds),
+    )
+
+
 def needs_n(layout: Layout) -> bool:
     """Return whether an expected error depends on how many rows there are."""
-    return any(
-        measure.kind not in {"count", "sum", "gram", "units", "clipped", "capped", "quantile"}
-        for measure in layout.measures
-    )
+    return any(measure.kind not in TOTALS | {"gram", "quantile"} for measure in layout.measures)
 
 
 def check_n(value: Any) -> float | None:

@@ -102,26 +102,26 @@ def function_name(func: Any) -> str:
 def scalar(rows: Rows, name: str | None, func: str, term: Term) -> Ask[Any]:
     """Ask for one number."""
     found, names = collect({name or func: (func, term)})
-    return Ask(rows, found, lambda answer: answer.scalar(names[name or func]))
+    return Ask(rows, found, lambda answer: answer.scalar(names[name or func]), shown=tuple(names.values()))
 
 
 def row(rows: Rows, items: Mapping[Any, tuple[str, Term | None]], label: Any = None) -> Ask[pd.Series]:
     """Ask for several numbers at once, as a Series."""
     found, names = collect(items)
-    return Ask(rows, found, lambda answer: answer.row(names, label))
+    return Ask(rows, found, lambda answer: answer.row(names, label), shown=tuple(names.values()))
 
 
 def table(rows: Rows, keys: dict[str, Term], items: Mapping[Any, tuple[str, Term | None]]) -> Ask[pd.DataFrame]:
     """Ask for several columns per cell of the keys."""
     found, names = collect(items)
-    return Ask(rows, found, lambda answer: answer.frame(names), keys)
+    return Ask(rows, found, lambda answer: answer.frame(names), keys, tuple(names.values()))
 
 
 def series(rows: Rows, keys: dict[str, Term], func: str, term: Term | None, label: Any) -> Ask[pd.Series]:
     """Ask for one column per cell of the keys."""
     name = str(label) if label is not None else func
     found, names = collect({name: (func, term)})
-    return Ask(rows, found, lambda answer: answer.series(names[name], label), keys)
+    return Ask(rows, found, lambda answer: answer.series(names[name], label), keys, tuple(names.values()))
 
 
 def value_counts(rows: Rows, keys: dict[str, Term], options: Mapping[str, Any], groups: int = 0) -> Ask[pd.Series]:

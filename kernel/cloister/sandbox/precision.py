@@ -7,17 +7,21 @@ them. With nothing said the contract's default share of the analyst's total is a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from cloister.errors import PlanError
+from cloister.plan.gaussian import half_width
 from cloister.plan.precision import RHO_GRID, epsilon_of_rho, rho_of_epsilon, rho_of_share
 from cloister.sandbox import literals
 
 NORMAL_95 = 1.959964
+_CLOSE = 1e-9
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -61,6 +65,43 @@ class Account(msgspec.Struct, frozen=True):
 
 
 @dataclasses.dataclass(frozen=True)
+class Reach:
+    """How precise a release is at one price, and so at any: noise falls with the root of rho.
+
+    Attributes:
+        rho: The price.
+        whole: Noise scale and step of every count and sum that is shown: their noise is of whole steps.
+        expected: Expected standard error of everything else that is shown.
+    """
+
+    rho: Fraction
+    whole: tuple[tuple[float, float], ...]
+    expected: tuple[float, ...]
+
+    def at(self, rho: Fraction) -> float:
+        """Return the largest half-width of a 95 % interval at another price."""
+        factor = math.sqrt(self.rho / rho)
+        whole = [half_width(sigma * factor) * step for sigma, step in self.whole]
+        return max([*whole, *(NORMAL_95 * error * factor for error in self.expected)])
+
+    def rho_for(self, within: float) -> Fraction:
+        """Return the least price (by a part in 10^8) at which no half-width is more than ``within``."""
+        factors = [_widest(math.floor(within / step * (1 + _CLOSE))) / sigma for sigma, step in self.whole]
+        factors += [within / (NORMAL_95 * error) for error in self.expected]
+        return self.rho / Fraction(min(factors)) ** 2 * Fraction(1 + _CLOSE)
+
+
+@lru_cache(maxsize=256)
+def _widest(reach: int) -> float:
+    """Return the largest noise scale, from below, of which 95 % is within ``reach``."""
+    low, high = 0.1, reach / 1.5 + 1.0
+    while high - low > high * _CLOSE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if half_width(middle) <= reach else (low, middle)
+    return low
+
+
+@dataclasses.dataclass(frozen=True)
 class Charged:
     """What one account pays for a release: rho, the epsilon that is worth there, and the share of its part for you."""
 
@@ -80,15 +121,15 @@ class Precision:
     within: Any = None
     n: Any = None
 
-    def rho(self, account: Account, stderr_at: Callable[[Fraction], float]) -> Fraction:
+    def rho(self, account: Account, reach_at: Callable[[Fraction], Reach]) -> Fraction:
         """Return the rho to ask.
 
         Args:
             account: The budget of the population asked about.
-            stderr_at: The standard error a release has at a given rho (used for ``within`` only).
+            reach_at: How precise a release is at a given rho (used for ``within`` only).
 
         Raises:
-            PlanError: More than one wish, or one out of range.
+            PlanError: More than one wish, one out of range, or a half-width that takes more than the whole budget.
         """
         if sum(wish is not None for wish in (self.epsilon, self.share, self.within)) > 1:
             raise PlanError("api.precision", "ask for one of epsilon=, share= and within=")
@@ -101,9 +142,16 @@ class Precision:
             return default
         if literals.fraction(self.within) <= 0:
             raise PlanError("api.precision", "within= is a half-width above zero")
-        # The standard error falls with the square root of rho.
-        factor = NORMAL_95 * stderr_at(default) / float(self.within)
-        return max(Fraction(1, RHO_GRID), Fraction(round(float(default) * factor**2 * RHO_GRID), RHO_GRID))
+        reach = reach_at(default)
+        rho = Fraction(math.ceil(reach.rho_for(float(self.within)) * RHO_GRID), RHO_GRID)
+        if rho > account.mine:
+            raise PlanError(
+                "api.within",
+                f"within={float(self.within):g} takes more than your whole budget of this population",
+                next_step=f"all of it reaches {reach.at(account.mine):.3g}; ask for less, for fewer cells, or for "
+                "narrower bounds",
+            )
+        return rho
 
 
 def text(rho: Fraction) -> str:

@@ -55,8 +55,8 @@ class Refine:
         session: Session = self._fact.ask.rows.session
         rows = check_n(n)
         paid = sum((Fraction(part.plan.rho) for part in self._fact.parts), Fraction(plan.rho))
-        whole = session.price_plan(msgspec.structs.replace(plan, rho=precision.text(paid)), rows)
-        return dataclasses.replace(session.price_plan(plan, rows), errors=whole.errors)
+        whole = session.price_plan(self._fact.ask, msgspec.structs.replace(plan, rho=precision.text(paid)), rows)
+        return dataclasses.replace(session.price_plan(self._fact.ask, plan, rows), errors=whole.errors)
 
     def __repr__(self) -> str:
         return "<refine: call it to pay the difference, or .cost() for its price>"

@@ -19,7 +19,7 @@ from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
 from cloister.plan import algebra, codec
 from cloister.plan.combine import Answered
-from cloister.plan.layout import layout
+from cloister.plan.layout import Layout, layout
 from cloister.plan.shape import shape
 from cloister.plan.typing import NO_UNIT, Schema, infer
 from cloister.sandbox import cost, labels, precision
@@ -181,10 +181,10 @@ class Session:
     def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""
         rows = cost.check_n(wish.n)
-        return self.price_plan(self.plan_of(ask, wish), rows)
+        return self.price_plan(ask, self.plan_of(ask, wish), rows)
 
-    def price_plan(self, plan: algebra.VectorSum, rows: float | None = None) -> cost.Cost:
-        """Return what a plan would cost; errors of means are stated for ``rows`` rows in each cell."""
+    def price_plan(self, ask: Ask[Any], plan: algebra.VectorSum, rows: float | None = None) -> cost.Cost:
+        """Return what a plan of a question would cost; errors of means are stated for ``rows`` rows in each cell."""
         priced = self._priced(plan)
         shape_of = layout(plan, self.about.cards)
         accounts = self.charged(priced.charges)
@@ -193,7 +193,7 @@ class Session:
             epsilon=max(account.epsilon for account in accounts),
             share=max(account.share for account in accounts),
             accounts=accounts,
-            errors=cost.expected_errors(shape_of, _errors(priced), rows),
+            errors=_shown(shape_of, priced, ask, rows),
             n=(rows or cost.WITHOUT_N) if cost.needs_n(shape_of) else None,
             cells=priced.cells,
             deadline_ms=priced.deadline_ms,
@@ -248,16 +248,17 @@ class Session:
         return Answer(shaped, held, fact, tuple(ask.keys.items()), tuple(raw), tuple(sigmas), self.about.cards)
 
     def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:
-        def stderr_at(rho: Fraction) -> float:
+        def reach_at(rho: Fraction) -> precision.Reach:
             plan = ask.plan(precision.text(rho))
             found = layout(plan, self.about.cards)
             if any(measure.kind == "quantile" for measure in found.measures):
                 raise rank_only()
             if cost.needs_n(found) and wish.n is None:
                 raise refuse_within(self._count_price(ask, account))
-            return max(cost.expected_errors(found, _errors(self._priced(plan)), cost.check_n(wish.n)).values())
+            priced = self._priced(plan)
+            return cost.reach(found, rho, _floats(priced, "sigma"), _shown(found, priced, ask, cost.check_n(wish.n)))
 
-        plan = ask.plan(precision.text(wish.rho(account, stderr_at)))
+        plan = ask.plan(precision.text(wish.rho(account, reach_at)))
         # The vault checks again; here a mistake is explained before anything travels.
         codec.decode(codec.encode(plan))
         layout(plan, self.about.cards)
@@ -267,7 +268,7 @@ class Session:
         """Return what it would cost to know how many rows there are, in words."""
         rho = Fraction(account.default_rho)
         plan = dataclasses.replace(ask, measures=(algebra.Count("n"),)).plan(precision.text(rho))
-        error = max(_errors(self._priced(plan)))
+        error = max(_floats(self._priced(plan), "stderr"))
         return f"{100 * account.share_of(rho):.2g} % of your budget for a count to within {1.96 * error:.3g} rows"
 
     def _priced(self, plan: algebra.VectorSum) -> Priced:
@@ -326,9 +327,15 @@ def _convert(value: dict[str, Any], kind: type[T]) -> T:
         raise _wrong_reply() from error
 
 
-def _errors(priced: Priced) -> list[float]:
+def _shown(found: Layout, priced: Priced, ask: Ask[Any], rows: float | None) -> dict[str, float]:
+    """Return the expected standard errors of what a question shows."""
+    errors = cost.expected_errors(found, _floats(priced, "stderr"), rows)
+    return cost.shown_errors(errors, ask.shown, rows or cost.WITHOUT_N)
+
+
+def _floats(priced: Priced, name: str) -> list[float]:
     try:
-        return [float.fromhex(part["stderr"]) for part in priced.components]
+        return [float.fromhex(part[name]) for part in priced.components]
     except (ValueError, KeyError) as error:
         raise _wrong_reply() from error
 
