@@ -22,6 +22,7 @@ _ANALYST_API = (
     "crosstab",
     "cut",
     "gram",
+    "match",
     "parse",
     "ratio",
     "recode",

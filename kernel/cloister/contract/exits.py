@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-MAX_TARGETS = 100
+MAX_TARGETS = 20_000
 
 
 class Receiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

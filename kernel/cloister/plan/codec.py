@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 18
 MAX_DEPTH = 160
 MAX_VALUES = 40_000
 MAX_TEXT = 1024
+MAX_MATCH_BYTES = 900_000
 MAX_LIST = 2048
 MAX_NAME = 256
 MAX_MEASURES = 64
@@ -52,7 +53,8 @@ def decode_exit(data: Mapping[str, Any] | bytes) -> a.Exit:
     Raises:
         MalformedError, PlanError: As ``decode``; a plan that is no exit is malformed here.
     """
-    plan: a.Exit = _convert(data, a.Exit)
+    large = isinstance(data, Mapping) and data.get("op") == "match"
+    plan: a.Exit = _convert(data, a.Exit, *((MAX_TARGETS, MAX_MATCH_BYTES) if large else (MAX_LIST, MAX_BYTES)))
     if isinstance(plan, a.Match):
         _check_match(plan)
     else:
@@ -83,9 +85,9 @@ def exit_digest(plan: a.Exit) -> str:
     return canonical.digest_bytes(canonical_exit(plan))
 
 
-def _convert(data: Mapping[str, Any] | bytes, kind: Any) -> Any:
+def _convert(data: Mapping[str, Any] | bytes, kind: Any, items: int = MAX_LIST, size: int = MAX_BYTES) -> Any:
     value = _parse(data) if isinstance(data, bytes) else data
-    _check_caps(value)
+    _check_caps(value, items, size)
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
@@ -119,8 +121,11 @@ def _parse(data: bytes) -> Any:
         raise MalformedError("plan.malformed", "not a JSON document", next_step="send canonical JSON") from error
 
 
-def _check_caps(value: Any) -> None:
-    """Walk the value without recursion: kinds, depth, counts and text lengths."""
+def _check_caps(value: Any, items: int, size: int) -> None:
+    """Walk the value without recursion: kinds, depth, counts and text lengths.
+
+    ``items`` is the most a list may have, ``size`` the most bytes all texts may take.
+    """
     stack: list[tuple[Any, int]] = [(value, 1)]
     values = total = 0
     while stack:
@@ -136,15 +141,15 @@ def _check_caps(value: Any) -> None:
             total += sum(_check_text(name) for name in item)
             stack.extend((child, depth + 1) for child in item.values())
         elif isinstance(item, list | tuple):
-            if len(item) > MAX_LIST:
-                raise _beyond(f"a list in a plan has at most {MAX_LIST} items")
+            if len(item) > items:
+                raise _beyond(f"a list in a plan has at most {items} items")
             stack.extend((child, depth + 1) for child in item)
         elif isinstance(item, int) and not -(2**53) <= item <= 2**53:
             raise _beyond("an integer of a plan is below 2^53")
         elif item is not None and not isinstance(item, int):
             raise _beyond(f"a plan holds no {type(item).__name__}")
-        if total > MAX_BYTES:
-            raise _beyond(f"the texts of a plan have at most {MAX_BYTES} bytes")
+        if total > size:
+            raise _beyond(f"the texts of a plan have at most {size} bytes")
 
 
 def _check_text(text: str) -> int:

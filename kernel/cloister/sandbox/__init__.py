@@ -22,6 +22,7 @@ from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, parse, recode, where
 from cloister.sandbox.gram import Gram, gram
+from cloister.sandbox.matching import Match
 from cloister.sandbox.numeric import ratio
 from cloister.sandbox.ratios import ratio_of_sums, weighted_mean
 from cloister.sandbox.rehearsal import Rehearsal
@@ -42,6 +43,7 @@ __all__ = [
     "crosstab",
     "cut",
     "gram",
+    "match",
     "parse",
     "ratio",
     "ratio_of_sums",
@@ -66,6 +68,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_LAZY[name])
     return module if name == "stats" else module.sql
+
+
+match = Match()
 
 
 def contract() -> ContractView:

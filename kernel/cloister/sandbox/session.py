@@ -178,6 +178,10 @@ class Session:
         """Return every limit of the contract with what is spent of it, as the brokers state it."""
         return self._peer.request("budget")
 
+    def exit(self, op: str, plan: algebra.Exit) -> dict[str, Any]:
+        """Return the reply to ``price`` or ``release`` of an exit."""
+        return self._peer.request(op, msgspec.to_builtins(plan))
+
     def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""
         rows = cost.check_n(wish.n)
