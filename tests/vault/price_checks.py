@@ -124,4 +124,4 @@ def check_deadline() -> None:
     assert price_module.deadline_ms(cost(10**7, 5, 1, 10)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
     assert price_module.deadline_ms(cost(10**7, 5, 0, 10, 60)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
     assert analysed(a.Gram("g", (a.Col("x"), a.Col("y")))).cost.products == 6
-    assert price_module.deadline_ms(cost(10, 5, 0, 400_000)) > 2 * 0.02 * 400_000
+    assert price_module.deadline_ms(cost(10, 5, 0, 400_000)) > 2 * 0.03 * 400_000

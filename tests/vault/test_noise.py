@@ -56,6 +56,16 @@ def test_every_component_gets_its_own_sigma_in_layout_order():
     assert add_noise(exact, (0.01, 0.01, 0.01)) == list(range(100, 112))
 
 
+def test_every_integer_of_a_component_gets_noise_of_its_own_in_its_place():
+    """Components of several integers over several cells; scales so small that nothing moves, but in one of them."""
+    values = tuple(range(24))
+    assert add_noise(Exact(values, (3, 1, 2)), (0.01, 0.01, 0.01)) == list(values)
+    noisy = add_noise(Exact((0,) * 400, (3, 1)), (1e9, 0.01))
+    assert [value for index, value in enumerate(noisy) if index % 4 == 3] == [0] * 100
+    assert len({value for index, value in enumerate(noisy) if index % 4 != 3}) > 290
+    assert add_noise(Exact((), (3, 1)), (1.0, 1.0)) == []
+
+
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 2.0**51])
 def test_a_scale_that_would_not_hide_anything_is_a_fault(sigma):
     with pytest.raises(FaultError):
