@@ -275,6 +275,18 @@ def test_g8_a_column_of_tier_four_is_used_nowhere(quiet_world, place):
         prepare(document, context(quiet_world), state.terms)
 
 
+@pytest.mark.parametrize("keys", [("genome",), ("sex", "genome")])
+def test_g8_a_column_of_tier_four_is_no_key_that_is_released(quiet_world, keys):
+    """Values that many units have would leave as texts."""
+    state, _ = quiet_world.state()
+    asked = a.ThresholdKeys(a.Table("st_anna.visits"), keys, 1, "1/100", "1/10000000")
+    with pytest.raises(ContractError) as refused:
+        authorise.authorise(asked, context(quiet_world), state.terms)
+    assert refused.value.code == "contract.tier"
+    with mutated(authorise, "algebra.VectorSum | algebra.ThresholdKeys", "algebra.VectorSum"):
+        authorise.authorise(asked, context(quiet_world), state.terms)
+
+
 @pytest.mark.parametrize(("keys", "taken"), [("code", "secret"), ("secret", "code")])
 def test_g8_a_column_of_tier_four_of_a_reference_table_is_looked_up_by_nobody(quiet_world, keys, taken):
     """A reference table belongs to nobody, and its provider still says what may be read of it."""
@@ -307,8 +319,10 @@ def test_g8_every_field_of_the_algebra_that_names_columns_is_looked_at():
         ("VectorSum", "keys"), ("ThresholdKeys", "keys"),
     }  # fmt: skip
     new = {("Derive", "columns"), ("Lookup", "columns"), ("Stack", "column")}
-    assert named | new <= texts | {("Window", "order")}
-    others = {field for _, field in texts - named - new}
+    # Exits are no plans: their column and receiver are those of a clause of the contract.
+    exits = {("Match", "column"), ("Match", "targets"), ("Deliver", "receiver")}
+    assert named | new | exits <= texts | {("Window", "order")}
+    others = {field for _, field in texts - named - new - exits}
     assert others <= {
         "name", "value", "factor", "low", "high", "step", "divisor", "edges", "text", "old", "new", "labels", "table",
         "rho", "delta", "salt", "at", "key", "columns",

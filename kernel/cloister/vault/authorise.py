@@ -186,7 +186,7 @@ def _names(plan: algebra.Plan) -> Iterator[str]:
     for node in _nodes(plan):
         if isinstance(node, algebra.Col):
             yield node.name
-        elif isinstance(node, algebra.VectorSum):
+        elif isinstance(node, algebra.VectorSum | algebra.ThresholdKeys):
             yield from node.keys
         elif isinstance(node, algebra.Cap | algebra.PerUnit | algebra.Window):
             yield from node.by
