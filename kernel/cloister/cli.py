@@ -363,6 +363,38 @@ def sign(contract: Annotated[Path, typer.Argument(help="A contract that names yo
 
 
 @app.command()
+def receiver(key: Annotated[Path, typer.Argument(help="Where to write your private key; it must not exist.")]) -> None:
+    """Make the key pair of a receiver of deliveries; the public key goes into a contract."""
+    from cloister.receiver.keys import create_key
+
+    out.print(create_key(key), markup=False, highlight=False, soft_wrap=True)
+    err.print(f"private key: {key}. Who has it opens your deliveries.", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("open")
+def open_command(
+    delivery: Annotated[Path, typer.Argument(help="A delivery, as the analyst sent it.")],
+    key: Annotated[Path, typer.Option(help="Your private key (`cloister receiver`).")],
+    contract: Annotated[Path | None, typer.Option(help="The signed contract: checks who delivered what.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="CSV of your own unit keys: scores come with these keys.")] = None,
+    output: Annotated[Path | None, typer.Option("--out", help="Write the CSV here; default: print it.")] = None,
+) -> None:
+    """Open scores that were delivered to you; with --keys joined to your own unit keys."""
+    from cloister.receiver import opening
+    from cloister.receiver.keys import read_key
+
+    document = None if contract is None else opening.read_contract(contract)
+    found = opening.open_file(delivery, read_key(key), document)
+    text, words = opening.join(found, keys) if keys else (opening.listed(found), f"{len(found.rows):,} units")
+    for line in (found.origin, words, "exact scores, outside the formal guarantee"):
+        err.print(spelt_out(line), markup=False, highlight=False, soft_wrap=True)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command()
 def measure() -> None:
     """Print the digest of the code installed here: what policies approve under ``env_digest``."""
     from cloister.enclave.measure import measure as measured

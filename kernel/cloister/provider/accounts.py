@@ -27,7 +27,7 @@ from cloister.contract.exits import Exits
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used, exceeded
 from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.provider import matches, schema, sums
+from cloister.provider import deliveries, matches, schema, sums
 from cloister.receipt import log
 from cloister.receipt.ledger import Entry, Matched
 from cloister.wire import canonical
@@ -150,6 +150,7 @@ class Accounts:
             after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
             asked = matches.asked(entry)
             refusal = _refusal(after.tip, entry, amount, delta, granted)
+            refusal = refusal or deliveries.refusal(db, entry, granted.exits)
             if asked and not refusal:
                 refusal = matches.refusal(db, asked, granted.exits.matches[asked.clause])
             if refusal:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from cloister.attest.encoding import b64, unb64
 from cloister.contract.unit_keys import HASH_BYTES
-from cloister.errors import CloisterError, ContractError, MalformedError, TrustError
+from cloister.errors import CloisterError, ContractError, MalformedError, PlanError, TrustError
 from cloister.plan.numbers import rational
 from cloister.wire import canonical, documents
 from cloister.wire.envelope import Envelope
@@ -80,6 +80,34 @@ class Row(msgspec.Struct, frozen=True):
 
     unit: bytes
     score: Fraction | None
+
+
+def check_scores(rows_per_unit: int, points: int, units: int) -> None:
+    """Check that scores can be delivered: one per unit, coarse, and of few enough units by declared size.
+
+    Raises:
+        PlanError: ``plan.units``, ``plan.score``, ``plan.size``.
+    """
+    if rows_per_unit != 1:
+        raise PlanError(
+            "plan.units",
+            f"a unit can have {rows_per_unit:,} rows, and a delivery has one score per unit",
+            next_step="summarise the rows of each unit first",
+            nearest=('visits.groupby("patient_id").agg(...)', "visits.cap(1)"),
+        )
+    if points > MAX_SCORES:
+        raise PlanError(
+            "plan.score",
+            f"the rounded score has {points:,} possible values, and a delivery at most {MAX_SCORES:,}",
+            clause="a fine score would tell the columns it is made of",
+            next_step="choose a larger step=, or clip the score to a narrower range",
+        )
+    if units > MAX_UNITS:
+        raise PlanError(
+            "plan.size",
+            f"a delivery has at most {MAX_UNITS:,} units, by declared size",
+            next_step="split the units into parts, each with a clause of its own",
+        )
 
 
 def content_size(capacity: int) -> int:
@@ -170,7 +198,7 @@ def open_delivery(delivery: Delivery, private: bytes) -> tuple[Row, ...]:
         )
     try:
         content_key = _SUITE.decrypt(unb64(header.key), key, info=_info(header))
-        sealed = unb64(delivery.content, limit=_MAX_CONTENT)
+        sealed = content_of(delivery)
         body = ChaCha20Poly1305(content_key).decrypt(_NONCE, sealed, _bound(header))
     except (InvalidTag, ValueError, CloisterError) as error:
         raise TrustError(
@@ -179,6 +207,15 @@ def open_delivery(delivery: Delivery, private: bytes) -> tuple[Row, ...]:
             next_step="ask the analyst for the file again; a repeated delivery is free and has the same bytes",
         ) from error
     return _rows(body, header)
+
+
+def content_of(delivery: Delivery) -> bytes:
+    """Return the sealed content of a delivery.
+
+    Raises:
+        MalformedError: It is not base64, or longer than any delivery.
+    """
+    return unb64(delivery.content, limit=_MAX_CONTENT)
 
 
 def _rows(body: bytes, header: Header) -> tuple[Row, ...]:

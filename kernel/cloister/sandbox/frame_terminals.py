@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from cloister.sandbox.group import GroupBy, grouped
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 from cloister.sandbox.unit import Order, UnitGroupBy, of_units
+
+if TYPE_CHECKING:
+    from cloister.sandbox.deliver import Deliver
 
 
 class FrameTerminals:
@@ -36,6 +39,16 @@ class FrameTerminals:
         if per_unit is not None:
             return per_unit
         return grouped(self._rows, self._columns, by, options)
+
+    @property
+    def deliver(self) -> Deliver:
+        """Deliver one rounded score per unit, sealed to a receiver: ``deliver(score, step=0.01, receiver="bureau")``.
+
+        Outside the formal guarantee, and only a plan that every provider signed: ``deliver.proposal`` gives its digest.
+        """
+        from cloister.sandbox.deliver import Deliver  # noqa: PLC0415 (most notebooks never deliver)
+
+        return Deliver(self)  # type: ignore[arg-type]
 
     @property
     def _typ(self) -> str:

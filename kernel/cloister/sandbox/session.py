@@ -9,7 +9,7 @@ import dataclasses
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -178,9 +178,17 @@ class Session:
         """Return every limit of the contract with what is spent of it, as the brokers state it."""
         return self._peer.request("budget")
 
-    def exit(self, op: str, plan: algebra.Exit) -> dict[str, Any]:
-        """Return the reply to ``price`` or ``release`` of an exit."""
-        return self._peer.request(op, msgspec.to_builtins(plan))
+    def exit(self, op: Literal["price", "release"], plan: algebra.Exit) -> dict[str, Any]:
+        """Ask the vault about an exit, or for it; what comes back is as ``vault/describe_exits.py`` says.
+
+        Raises:
+            CloisterError: Any refusal.
+            MalformedError: The reply is of something else.
+        """
+        reply = self._peer.request(op, msgspec.to_builtins(plan))
+        if reply.get("exit") != codec.exit_name(plan):
+            raise _wrong_reply()
+        return reply
 
     def price(self, ask: Ask[Any], wish: Precision) -> cost.Cost:
         """Return what a question would cost; free."""

@@ -14,7 +14,7 @@ import msgspec
 
 from cloister.attest.encoding import b64
 from cloister.contract.exits import DeliverTerms
-from cloister.errors import ContractError, PlanError
+from cloister.errors import ContractError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.grid import Grid
@@ -53,7 +53,7 @@ class Deliver:
         probe = _probe(plan)
         grant = granted(probe, terms, "deliver")
         schema = infer(plan.source, grant.cards)
-        _check_scores(score_grid(plan, schema), schema)
+        delivery.check_scores(schema.rows, score_grid(plan, schema).points, schema.limit)
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
         rows = schema.limit // _ROWS_PER_INTEGER
         cost = msgspec.structs.replace(
@@ -138,29 +138,6 @@ def _probe(plan: a.Deliver) -> a.VectorSum:
     """Return a question about the same rows and the same score: typed, authorised and costed like any other."""
     rounded = a.Derive(plan.source, ((_SCORE, a.Round(plan.score, plan.step, "even")),))
     return a.VectorSum(rounded, (a.Sum(_SCORE, a.Col(_SCORE)),), "1")
-
-
-def _check_scores(grid: Grid, schema: Schema) -> None:
-    if schema.rows != 1:
-        raise PlanError(
-            "plan.units",
-            f"a unit can have {schema.rows:,} rows, and a delivery has one score per unit",
-            next_step="summarise the rows of each unit first",
-            nearest=("visits.per_unit(...)", "visits.cap(1)"),
-        )
-    if grid.points > delivery.MAX_SCORES:
-        raise PlanError(
-            "plan.score",
-            f"the rounded score has {grid.points:,} possible values, and a delivery at most {delivery.MAX_SCORES:,}",
-            clause="a fine score would tell the columns it is made of",
-            next_step="choose a larger step=, or clip the score to a narrower range",
-        )
-    if schema.limit > delivery.MAX_UNITS:
-        raise PlanError(
-            "plan.size",
-            f"a delivery has at most {delivery.MAX_UNITS:,} units, by declared size",
-            next_step="split the units into parts, each with a clause of its own",
-        )
 
 
 def _header(plan: a.Deliver, asked: Outside, terms: Terms, schema: Schema, grid: Grid) -> delivery.Header:

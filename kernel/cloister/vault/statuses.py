@@ -39,7 +39,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
 
     Raises:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
-            ``limit.compute``, ``limit.models``.
+            ``limit.compute``, ``limit.models``, ``limit.deliver``.
         ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``, ``exit.match``,
             ``exit.deliver``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
@@ -53,6 +53,13 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     status = reply.status
     if status in {"budget.exhausted", "budget.delta", "limit.analyst", *_COUNTS}:
         return _budget(reply)
+    if status == "limit.deliver":
+        return BudgetError(
+            status,
+            "every delivery that the clause allows has been made; nothing was charged",
+            clause="exits.deliveries.times",
+            next_step="Send the file of the first delivery again: the same analyst gets it at no charge.",
+        )
     if status in {"exit.match", "exit.deliver"}:
         return exit_error(status.removeprefix("exit."))
     if status == "contract.screened":
