@@ -112,7 +112,8 @@ def grouped(path: Path, repeat: int) -> dict[str, Any]:
 
 
 def _opendp(path: Path) -> subprocess.Popen[str] | None:
-    environment, requirements, *_ = CONTENDERS["opendp-laplace"]
+    peer = CONTENDERS["opendp-laplace"]
+    environment, requirements = peer.environment, peer.requirements
     if not (os.environ.get("CLOISTER_BENCH_PEERS") or (PEERS / environment / ".installed").exists()):
         return None
     try:

@@ -80,9 +80,9 @@ def question(line: Line, rho: Fraction) -> a.VectorSum:
     return a.VectorSum(source, (measure,), str(rho), keys)
 
 
-def rho_at(epsilon: float) -> Fraction:
+def rho_at(epsilon: str) -> Fraction:
     """Return the rho that converts to ``epsilon`` at the task's delta."""
-    return rho_of_epsilon(Fraction(str(epsilon)), Fraction(str(DELTA)))
+    return rho_of_epsilon(Fraction(epsilon), Fraction(str(DELTA)))
 
 
 def _values(shaped: Any, cell: tuple[str, ...]) -> list[float]:

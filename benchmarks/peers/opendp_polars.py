@@ -9,7 +9,7 @@ from typing import Any
 
 import opendp.prelude as dp
 import polars as pl
-from task import DELTA, EDGES, HIGH, LOW, QUANTILES, Line, answer
+from task import EDGES, HIGH, LOW, QUANTILES, Line, accounting, answer
 
 dp.enable_features("contrib")
 
@@ -66,15 +66,11 @@ def limited(value: float | None, name: str) -> float:
 
 
 def main() -> None:
-    if RHOS:
-        rho = dict(zip(sys.argv[2].split(","), RHOS, strict=True))
-        told = f"zCDP converted at delta = {DELTA}, discrete Gaussian"
-        answer(told, ask_with(lambda epsilon: dp.loss_of(rho=float(rho[str(epsilon)])), frame()))
+    if accounting() == "zcdp":
+        answer("zCDP, discrete Gaussian", ask_with(lambda rho: dp.loss_of(rho=rho), frame()))
     else:
         answer("pure epsilon, discrete Laplace", ask_with(lambda epsilon: dp.loss_of(epsilon=epsilon), frame()))
 
-
-RHOS = sys.argv[4].split(",") if sys.argv[4:] else []
 
 if __name__ == "__main__":
     main()

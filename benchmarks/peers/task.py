@@ -1,14 +1,16 @@
 """What every contender answers, with the same public bounds and domains. Standard library only.
 
-A runner is called as ``python RUNNER.py ADULT.csv EPSILONS REPETITIONS`` and prints, per line and epsilon, one JSON
-object: ``{"line", "epsilon", "settings", "answers": [[cell, ...], ...]}``, one list of cells per repetition.
+A runner is called as ``python RUNNER.py ADULT.csv ACCOUNTING REPETITIONS BUDGET=AMOUNT ...``: the accounting is
+``pure`` (an amount is epsilon), ``gaussian`` (epsilon, at ``DELTA``) or ``zcdp`` (rho); a budget is a name. It prints,
+per line and budget, one JSON object: ``{"line", "budget", "settings", "answers": [[cell, ...], ...]}``, one list of
+cells per repetition.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LOW, HIGH, WIDTH = 0, 100, 5
@@ -59,14 +61,20 @@ def rename(name: str) -> str:
     return {"hours-per-week": "hours"}.get(name, name)
 
 
-def answer(settings: str, ask: Callable[[Line, float, int], Iterator[list[float]] | None]) -> None:
-    """Print what ``ask`` returns for every line and epsilon; None means that the peer has no such question."""
-    epsilons, repetitions = [float(text) for text in sys.argv[2].split(",")], int(sys.argv[3])
-    for line in LINES:
-        for epsilon in epsilons:
-            told: dict[str, object] = {"line": line.name, "epsilon": epsilon, "settings": settings}
+def accounting() -> str:
+    """Return what the amounts are: ``pure``, ``gaussian`` or ``zcdp``."""
+    return sys.argv[2]
+
+
+def answer(settings: str, ask: Callable[[Line, float, int], Iterable[list[float]] | None]) -> None:
+    """Print what ``ask`` returns for every line and budget; None means that the peer has no such question."""
+    repetitions = int(sys.argv[3])
+    budgets = [(name, float(amount)) for name, amount in (text.split("=") for text in sys.argv[4:])]
+    for name, amount in budgets:
+        for line in LINES:
+            told: dict[str, object] = {"line": line.name, "budget": name, "settings": settings}
             try:
-                found = ask(line, epsilon, repetitions)
+                found = ask(line, amount, repetitions)
                 if found is None:
                     continue
                 told["answers"] = [[float(cell) for cell in cells] for cells in found]
