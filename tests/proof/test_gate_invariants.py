@@ -1,4 +1,4 @@
-"""G1..G10 (privacy.md section 5): one test each that fails when the invariant is removed.
+"""G1..G10 and the three exits (privacy.md section 5): one test each that fails when the invariant is removed.
 
 Where another folder already holds the test it is named in ``ELSEWHERE`` and checked to exist.
 """
@@ -14,16 +14,19 @@ from typing import Any
 import msgspec
 import pytest
 from attack_catalogue import ROOT
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from mutants import mutated
 from test_attack_catalogue import functions
 from vault_world import context, numbered, plan
 
+from cloister.attest.encoding import b64
 from cloister.contract.card import Column
+from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.errors import BudgetError, CloisterError, ContractError, FaultError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.receipt import naming
-from cloister.vault import authorise, faults, noise, release, thresholds
+from cloister.vault import authorise, exits, faults, noise, release, thresholds
 from cloister.vault.engine import Engine
 from cloister.vault.question import prepare
 from cloister.vault.sampler import Teaching
@@ -55,6 +58,14 @@ ELSEWHERE = {
     "G10": ("vault/test_noise.py::test_noise_differs_between_processes_and_after_a_fork",
             "vault/test_noise.py::test_seeded_noise_is_repeatable_and_says_so",
             "reviewer/test_verify.py::test_seeded_noise_is_said"),
+    "Exits": ("vault/test_match.py::test_a_match", "vault/test_match.py::test_each_defence_is_needed",
+              "vault/test_deliver.py::test_what_is_refused_is_free",
+              "vault/test_deliver.py::test_each_defence_is_needed",
+              "vault/test_deliver_receiver.py::test_a_self_made_file_with_a_true_receipt_is_refused",
+              "provider/test_exit_entries.py::test_what_no_clause_allows_is_not_booked",
+              "provider/test_matches.py::test_every_line_is_needed",
+              "reviewer/test_verify_exits.py::test_a_receipt_that_states_what_no_exit_states",
+              "vault/test_release_refusals.py::test_under_the_screened_regime_every_plan_gets_one_refusal"),
 }  # fmt: skip
 
 
@@ -359,6 +370,53 @@ def test_g10_seeded_noise_stays_in_the_classroom():
     users = {path.name for path in (ROOT / "kernel").rglob("*.py") if "Teaching(" in path.read_text()}
     assert users == {"sampler.py", "classroom_vault.py"}
     assert "SEEDED_LABEL" in (ROOT / "kernel" / "cloister" / "demo" / "classroom_vault.py").read_text()
+
+
+AGES = a.PerUnit(VISITS, (a.UnitMeasure("age", "max", a.Col("age")),))
+DELIVER = a.Deliver(AGES, a.Col("age"), "1", "bureau")
+EXITS = {
+    # An exit, the clauses of a contract that allows another one, and the line that closes it to this one.
+    "match": (a.Match("st_anna.visits", "sex", ("p0001",)), exits.match,
+              "(allowed.table, allowed.column) == (plan.table, plan.column)", "True"),
+    "deliver": (DELIVER, exits.deliver, "approved.plan == digest and", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_exits_are_open_to_exactly_what_every_provider_signed(quiet_world, name):
+    """Another table, column or plan than the clause names is refused; without the check it would be out."""
+    asked, module, line, gone = EXITS[name]
+    other = Exits(
+        (Receiver("bureau", b64(X25519PrivateKey.generate().public_key().public_bytes_raw())),),
+        (MatchTerms("st_anna.visits", "patient", 10, 10),),
+        (DeliverTerms("sha256:" + "7" * 64, "bureau", 1),),
+    )
+    state, transport = quiet_world.state(quiet_world.sign(quiet_world.contract(exits=other)))
+    document = msgspec.to_builtins(asked)
+    with pytest.raises(CloisterError) as caught:
+        exits.leave(state, context(quiet_world), document)
+    assert caught.value.code == f"exit.{name}"
+    assert not transport.posts
+    with mutated(module, line, gone):
+        assert exits.leave(state, context(quiet_world), document).result
+
+
+def test_exits_screened_is_closed_by_one_line(quiet_world):
+    state, _ = quiet_world.state(quiet_world.sign(quiet_world.contract(regime="screened")))
+    asked, check = numbered(43), 'if contract.regime == "screened":'
+    with pytest.raises(ContractError):
+        prepare(asked, context(quiet_world), state.terms)
+    with mutated(authorise, check, "if False:"):
+        assert prepare(asked, context(quiet_world), state.terms).release
+
+
+def test_exits_are_no_plans(quiet_world):
+    """What prices, draws and shapes noisy releases takes no exit, and a receipt of an exit holds no value."""
+    for asked, *_ in EXITS.values():
+        with pytest.raises(CloisterError):
+            codec.decode(msgspec.to_builtins(asked))
+        with pytest.raises(CloisterError):
+            release.release(quiet_world.state()[0], context(quiet_world), msgspec.to_builtins(asked))
 
 
 def _imports(path: Path) -> list[str]:

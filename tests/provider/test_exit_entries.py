@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from mutants import mutated
 from test_accounts import CONTRACT, USAGE, WIDE, Book
 
 from cloister.contract.exits import DeliverTerms, Exits
+from cloister.provider import accounts
 from cloister.provider.accounts import Accounts, Granted
 from cloister.receipt.ledger import Entry, ExitEntry
 
@@ -67,3 +69,17 @@ def test_a_clause_is_used_up_and_a_restart_forgets_nothing(book: Book, tmp_path:
     assert isinstance(again.accounts, Accounts)
     assert again.append(delivery("three"), GRANTED).status == "limit.deliver"
     assert again.append(delivery("d", 1), GRANTED).status == "limit.deliver"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "entry"),
+    [
+        ('return "" if amount > 0 else "budget.exhausted"', 'return ""', replace(delivery("x"), exit=msgspec.UNSET)),
+        ("if amount or delta or not 0 <=", "if amount or delta or not -9 <=", delivery("x", clause=-1)),
+        ("if amount or delta or not 0 <=", "if not 0 <=", delivery("x", rho="1/100")),
+    ],
+)
+def test_each_check_is_needed(book: Book, old: str, new: str, entry: Entry) -> None:
+    assert book.append(entry, GRANTED).status != "ok"
+    with mutated(accounts, old, new):
+        assert book.append(entry, GRANTED).status == "ok"

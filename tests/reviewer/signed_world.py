@@ -20,6 +20,7 @@ from cloister.attest.hello import ANALYST_CHANNEL, new_hello
 from cloister.attest.opening import sign_opening
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
+from cloister.contract.exits import Exits
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.contract.usage import Usage, Used
 from cloister.enclave.simulator import SimulatorAttester
@@ -63,7 +64,12 @@ class World:
     """One contract, one broker, one vault, one analyst's session."""
 
     def __init__(
-        self, *, share_releases: bool = False, session: str = "session-1", assurance: str = "simulated"
+        self,
+        *,
+        share_releases: bool = False,
+        session: str = "session-1",
+        assurance: str = "simulated",
+        exits: Exits | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
         self.provider, self.broker, self.analyst, self.vault = (SigningKey.generate() for _ in range(4))
         self.colleague = SigningKey.generate()
@@ -81,7 +87,7 @@ class World:
             budgets=(Budget("clinic.patients", "broker", "8", "0.000001", "0.02"),),
             analyst_limits=(AnalystLimit("ann", "clinic.patients", "1"),), limits=Limits(100, 10**6, 10**4, 10),
             policies={}, placement="colocated", tenancy="shared", accept_simulated=True, share_releases=share_releases,
-            not_before="2026-01-01T00:00:00Z", not_after="2027-01-01T00:00:00Z",
+            not_before="2026-01-01T00:00:00Z", not_after="2027-01-01T00:00:00Z", exits=exits,
         )  # fmt: skip
         self.contract = signing.sign_contract(self.terms, self.provider, self.analyst, self.colleague)
         self.digest = signing.contract_digest(self.contract)

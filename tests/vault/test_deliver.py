@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from mutants import mutated
 from vault_world import PATIENTS, World, context, plan
 
 from cloister.attest.encoding import unb64
@@ -19,8 +20,11 @@ from cloister.errors import CloisterError, FaultError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.link import Request
-from cloister.receipt import chain, delivery, exits
+from cloister.provider import deliveries
+from cloister.receipt import chain, delivery
+from cloister.receipt import exits as statements
 from cloister.receipt.facts import facts
+from cloister.vault import authorise, deliver, exits
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.engine import Engine
 from cloister.vault.mock import MockVault
@@ -87,11 +91,11 @@ def test_its_receipt_verifies_and_shows_neither_plan_nor_scores(quiet_world: Wor
     chain.check_charges(receipt, [quiet_world.card], terms)
     assert (receipt.plan, receipt.raw, receipt.noise, receipt.rho) == ({}, (), (), "0")
     assert receipt.plan_digest != codec.exit_digest(SCORE)
-    exits.check_opened(receipt, unb64(answered.result["salt"]), codec.canonical_exit(SCORE))
+    statements.check_opened(receipt, unb64(answered.result["salt"]), codec.canonical_exit(SCORE))
     other = codec.canonical_exit(replace(SCORE, step="2"))
     for salt, shown in ((bytes(32), codec.canonical_exit(SCORE)), (unb64(answered.result["salt"]), other)):
         with pytest.raises(CloisterError) as caught:
-            exits.check_opened(receipt, salt, shown)
+            statements.check_opened(receipt, salt, shown)
         assert caught.value.code == "receipt.commitment"
     shown = facts(receipt, terms, {quiet_world.card.name: quiet_world.card}, session="s")
     assert "outside the formal guarantee" in shown.question and not shown.rows
@@ -175,6 +179,24 @@ def test_what_is_refused_is_free(quiet_world: World, asked: a.Deliver, approved:
     assert "/v1/append" not in transport.posts
 
 
+def test_only_the_analysts_of_the_contract_for_its_purposes(quiet_world: World) -> None:
+    state, transport = quiet_world.state(signed(quiet_world, SCORE))
+    for changes, code in (({"analyst": "did:key:x"}, "contract.analyst"), ({"purpose": "x"}, "contract.purpose")):
+        with pytest.raises(CloisterError) as caught:
+            ask(state, quiet_world, SCORE, **changes)
+        assert caught.value.code == code
+    assert not transport.posts
+
+
+def test_a_clause_is_used_up_by_another_analyst_and_not_by_a_repeat(quiet_world: World) -> None:
+    state, _ = quiet_world.state(signed(quiet_world, SCORE))
+    ask(state, quiet_world, SCORE)
+    ask(state, quiet_world, SCORE)
+    with pytest.raises(CloisterError) as caught:
+        ask(state, quiet_world, SCORE, analyst=quiet_world.other_analyst.did)
+    assert caught.value.code == "limit.deliver" and caught.value.next_step
+
+
 def test_without_the_clause_nothing_is_delivered(quiet_world: World) -> None:
     state, transport = quiet_world.state()
     with pytest.raises(CloisterError) as caught:
@@ -207,3 +229,28 @@ def test_the_account_says_what_the_guarantee_excludes(quiet_world: World, told: 
     told_of = ConfidentialVault(state).operations()["budget"](context(quiet_world), Request(2, "budget")).result
     flags = {limit.get("excludes") for limit in told_of["limits"] if limit["name"] == "privacy"}
     assert flags == {"deliver releases"}
+
+
+def _another_answer(world: World) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_an_answer_that_is_not_the_settled_one_never_leaves(world, patch)
+
+
+DEFENCES: list[tuple[Any, str, str, Any]] = [
+    (deliver, "approved.plan == digest and", "", lambda w: test_what_is_refused_is_free(w, *REFUSED[0])),
+    (deliver, "delivery.check_scores(", "str(", lambda w: test_what_is_refused_is_free(w, *REFUSED[3])),
+    (authorise, "if column.tier >= _APPROVAL_TIER:", "if False:",
+     lambda w: test_what_is_refused_is_free(w, *REFUSED[5])),
+    (exits, "    check_asker(context, terms)\n", "", test_only_the_analysts_of_the_contract_for_its_purposes),
+    (exits, "if stands is None or", "if stands is None and", _another_answer),
+    (exits, "commitment = naming.commitment(salt, codec.canonical_exit(plan))", "commitment = codec.exit_digest(plan)",
+     test_it_is_charged_no_rho_counted_once_and_free_again),
+    (deliveries, "len(made) > exits.deliveries[clause].times", "False",
+     test_a_clause_is_used_up_by_another_analyst_and_not_by_a_repeat),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "old", "new", "check"), DEFENCES)
+def test_each_defence_is_needed(quiet_world: World, module: Any, old: str, new: str, check: Any) -> None:
+    with mutated(module, old, new), pytest.raises((AssertionError, pytest.fail.Exception, CloisterError, TypeError)):
+        check(quiet_world)

@@ -1,0 +1,118 @@
+"""A notebook from which something was delivered: verified, said to be outside the guarantee, and nothing forged."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+from signed_world import Story, code_cell
+from test_verify import check, failures
+
+from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
+from cloister.plan.link import Cause
+from cloister.receipt import code, naming
+from cloister.receipt.receipt import ComponentNoise, ExitStatement, Receipt
+
+replace = msgspec.structs.replace
+PLAN, FILE = "sha256:" + "5" * 64, "sha256:" + "6" * 64
+KEY = base64.b64encode(bytes(range(32))).decode()
+CLAUSES = Exits(
+    (Receiver("bureau", KEY),),
+    (MatchTerms("clinic.visits", "sex", 10, 1, "female"),),
+    (DeliverTerms(PLAN, "bureau", 1),),
+)
+DELIVERED = ExitStatement("deliver", 0, receiver="bureau", file=FILE, size=18_452, key="aGVsbG8=")
+SOURCE = "scores.deliver('score', step=1)"
+
+
+class Delivered(Story):
+    """The story with a delivery in a fourth cell."""
+
+    def __init__(self, statement: ExitStatement = DELIVERED, **changes: Any) -> None:
+        super().__init__(exits=CLAUSES)
+        self.world.ran(SOURCE)
+        self.exit = self.made(statement, **changes)
+        chip = self.world.chip(self.world.facts(self.exit))
+        self.plain["cells"].append(code_cell(SOURCE, chip))
+
+    def made(self, statement: ExitStatement, **changes: Any) -> Receipt:
+        world = self.world
+        plain = world.receipt(SOURCE, (), rho="0")
+        commitment = naming.commitment(bytes(32), b"plan")
+        release = naming.release_key(
+            plan=commitment, rho=0, manifests=plain.manifests, cards=plain.cards, env_digest=plain.env_digest,
+            contract=world.digest, analyst=world.analyst.did,
+        )  # fmt: skip
+        # The receipt of a release was charged to make the frame: this account entry is in its place, at no price.
+        charge = replace(plain.charges[0], rho="0", spent=self.means.charges[0].spent,
+                         analyst_spent=self.means.charges[0].analyst_spent)  # fmt: skip
+        made = replace(
+            plain, release=release, plan={}, plan_digest=commitment, noise=(), charge_id=naming.charge_id(release),
+            charges=(charge,), cause=Cause("cell", "m1", code.exact(SOURCE), code.normalised(SOURCE)), exit=statement,
+        )  # fmt: skip
+        return replace(made, **changes)
+
+    def notebook(self, **changes: Any) -> dict[str, Any]:
+        receipts = [self.world.sign(one) for one in (self.count, self.means, self.exit)]
+        return super().notebook(**{"receipts": receipts, **changes})
+
+
+def test_a_delivery_verifies_and_is_said_to_be_outside_the_guarantee() -> None:
+    report = check(Delivered().notebook())
+    assert not failures(report)
+    said = {found.code: found.text for found in report.findings}
+    assert said["exit.deliver"] == "delivered: 1, outside the formal guarantee"
+    assert said["contract.excludes"].startswith("the formal guarantee excludes match releases and deliver releases")
+    assert "delivered: 1, outside the formal guarantee" in report.to_text()
+
+
+def test_a_contract_without_exits_says_nothing_of_them() -> None:
+    assert not {"exit.deliver", "contract.excludes"} & {found.code for found in check(Story().notebook()).findings}
+
+
+@pytest.mark.parametrize(
+    ("statement", "changes"),
+    [
+        (replace(DELIVERED, clause=1), {}),
+        (replace(DELIVERED, clause=-1), {}),
+        (replace(DELIVERED, receiver="another"), {}),
+        (replace(DELIVERED, file="x"), {}),
+        (replace(DELIVERED, size=0), {}),
+        (replace(DELIVERED, targets=1), {}),
+        (replace(DELIVERED, name="match"), {}),
+        (ExitStatement("match", 0), {}),
+        (DELIVERED, {"plan": {"op": "deliver"}}),
+        (DELIVERED, {"raw": ("1",)}),
+        (DELIVERED, {"rho": "1/8"}),
+        (DELIVERED, {"noise": (ComponentNoise((4.0).hex(), "1/32"),)}),
+        (DELIVERED, {"delta": "1/1000"}),
+        (DELIVERED, {"labels": ()}),
+        (DELIVERED, {"seeded": True}),
+    ],
+)
+def test_a_receipt_that_states_what_no_exit_states(statement: ExitStatement, changes: dict[str, Any]) -> None:
+    story = Delivered()
+    story.exit = story.made(statement, **changes)
+    found = failures(check(story.notebook()))
+    assert found & {(8, "receipt.exit"), (9, "chip.unknown")} or any(step == 8 for step, _ in found)
+
+
+def test_an_exit_that_was_charged_or_a_release_that_was_not() -> None:
+    story = Delivered()
+    story.exit = replace(story.exit, charges=(replace(story.exit.charges[0], rho="1/32"),))
+    assert (8, "receipt.charge") in failures(check(story.notebook()))
+    story = Delivered()
+    story.means = replace(story.means, rho="0", charges=(replace(story.means.charges[0], rho="0"),))
+    assert any(step == 8 for step, _ in failures(check(story.notebook())))
+
+
+def test_only_an_exit_may_leave_an_account_as_it_was() -> None:
+    """Accounts grow with every release; an entry without a price is an exit's or the account was turned back."""
+    story = Delivered()
+    assert not failures(check(story.notebook()))
+    before = story.means.charges[0]
+    story.exit = replace(story.exit, charges=(replace(story.exit.charges[0], spent=story.count.charges[0].spent),))
+    assert before.spent != story.count.charges[0].spent
+    assert failures(check(story.notebook()))
