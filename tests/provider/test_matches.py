@@ -152,15 +152,15 @@ def test_counts(path: Path, name: str) -> None:
 
 
 MUTANTS = [
-    (accounts, "refusal = matches.refusal(db, asked, granted.exits.matches[asked.clause])", "pass", "per_contract"),
-    (accounts, "                matches.count(db, asked)\n", "                pass\n", "per_target"),
+    (accounts, "refusal = matches.book(db, asked, granted.exits.matches[asked.clause])", "pass", "per_contract"),
+    (matches, "    _write(db, asked, before, after)\n", "    pass\n", "per_target"),
     (matches, "+ len(asked.tags) > terms.per_contract", "> terms.per_contract", "per_contract"),
     (matches, "if not asked.tags or", "if", "per_contract"),
-    (matches, "max(after) > terms.per_target", "max(after) > terms.per_target + 1", "per_target"),
-    (matches, "max(after) > terms.per_target", "min(after) > terms.per_target", "refused_whole"),
-    (matches, "after = (known.get(tag, 0) + times", "after = (known.get(tag, 0) + 1", "per_target"),
-    (matches, "after = (known.get(tag, 0) + times", "after = (times", "per_target"),
-    (matches, '"most": max(before.most, *after.values())', '"most": before.most', "per_target"),
+    (matches, "if max(times for times, _", "if max(times - 1 for times, _", "per_target"),
+    (matches, "if max(times for times, _", "if min(times for times, _", "refused_whole"),
+    (matches, "tag: (known.get(tag, 0) + times,", "tag: (known.get(tag, 0) + 1,", "per_target"),
+    (matches, "tag: (known.get(tag, 0) + times,", "tag: (times,", "per_target"),
+    (matches, "most = max(before.most, *(", "most = max(before.most, *(0 * ", "per_target"),
     (matches, "        _rebuild(db, every)", "        pass", "recount"),
 ]  # fmt: skip
 

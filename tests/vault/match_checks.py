@@ -130,12 +130,16 @@ def limits_beside(world: World) -> None:
 @contextlib.contextmanager
 def lenient() -> Iterator[None]:
     """A broker that books whatever it is asked; its figures are honest."""
-    real = matches.refusal
-    matches.refusal = lambda *_: ""  # type: ignore[assignment]
+    real = matches.book
+
+    def generous(db: Any, asked: Any, terms: MatchTerms) -> str:
+        return real(db, asked, msgspec.structs.replace(terms, per_contract=99, per_target=99))
+
+    matches.book = generous
     try:
         yield
     finally:
-        matches.refusal = real
+        matches.book = real
 
 
 def kept_by_the_vault(world: World) -> None:

@@ -11,7 +11,7 @@ from mutants import mutated
 from vault_world import World
 
 from cloister.errors import CloisterError
-from cloister.provider import accounts
+from cloister.provider import matches
 from cloister.vault import charge, exits, ledger, limits, lookup, match, targets
 
 
@@ -30,7 +30,7 @@ MUTANTS = [
     (lookup, "grid.domain.index(terms.value)", "0", "answers"),
     (lookup, "WHERE unit = ?::UHUGEINT AND {holds}", "WHERE unit = ?::UHUGEINT", "answers"),
     (lookup, "WHERE {holds}) USING", "WHERE TRUE) USING", "answers"),
-    (accounts, "                matches.count(db, asked)\n", "                pass\n", "per_contract"),
+    (matches, "    _write(db, asked, before, after)\n", "    pass\n", "per_contract"),
     (match, "(allowed.table, allowed.column) == (plan.table, plan.column)", "allowed.table == plan.table",
      "only_as_declared"),
     (exits, "    check_asker(context, terms)\n", "", "only_as_declared"),
@@ -48,8 +48,8 @@ MUTANTS = [
     (limits, "counted.targets > clause.per_contract", "False", "kept_by_the_vault"),
     (limits, "counted.most > clause.per_target", "False", "kept_by_the_vault"),
     (ledger, "if told.targets < own.targets or told.most < own.most:", "if False:", "understated"),
-    (ledger, "told.targets < asked.total() or", "", "understated"),
-    (ledger, "or told.most < max(asked.values(), default=0)", "", "understated"),
+    (ledger, "told.targets < total or", "", "understated"),
+    (ledger, "or told.most < max(after.values(), default=0)", "", "understated"),
     (exits, "with state.faults.contained(deadline, counts_late=allowed.counts_late):", "if True:", "faults"),
     (exits, "    state.faults.check()\n", "", "faults"),
 ]  # fmt: skip

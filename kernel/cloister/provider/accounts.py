@@ -152,12 +152,10 @@ class Accounts:
             refusal = _refusal(after.tip, entry, amount, delta, granted)
             refusal = refusal or deliveries.refusal(db, entry, granted.exits)
             if asked and not refusal:
-                refusal = matches.refusal(db, asked, granted.exits.matches[asked.clause])
+                refusal = matches.book(db, asked, granted.exits.matches[asked.clause])
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
-            if asked:
-                matches.count(db, asked)
             _insert(
                 db,
                 schema.entries,

@@ -42,28 +42,15 @@ def matched(db: sa.Connection, contract: str) -> tuple[Matched, ...]:
     return tuple(Matched(*row) for row in db.execute(schema.SELECT_MATCHED, {"k_contract": contract}))
 
 
-def refusal(db: sa.Connection, asked: Asked, terms: MatchTerms) -> str:
-    """Return why these targets may not be asked, all together or not at all, or ``""``."""
-    if not asked.tags or _of_clause(db, asked).targets + len(asked.tags) > terms.per_contract:
+def book(db: sa.Connection, asked: Asked, terms: MatchTerms) -> str:
+    """Count the targets of one entry, all of them, or none and return why they may not be asked."""
+    before, after = _of_clause(db, asked), _after(db, asked)
+    if not asked.tags or before.targets + len(asked.tags) > terms.per_contract:
         return TOO_MANY
-    known = _counts(db, asked)
-    after = (known.get(tag, 0) + times for tag, times in Counter(asked.tags).items())
-    return TOO_OFTEN if max(after) > terms.per_target else ""
-
-
-def count(db: sa.Connection, asked: Asked) -> None:
-    """Count the targets of one entry."""
-    known, before = _counts(db, asked), _of_clause(db, asked)
-    after = {tag: known.get(tag, 0) + times for tag, times in Counter(asked.tags).items()}
-    scope = {"contract": asked.contract, "clause": asked.clause}
-    bound = {f"k_{name}": value for name, value in scope.items()}
-    values = {"targets": before.targets + len(asked.tags), "most": max(before.most, *after.values())}
-    if db.execute(schema.UPDATE_MATCHED, {**bound, **values}).rowcount == 0:
-        db.execute(schema.INSERT[schema.matched], {**scope, **values})
-    if known:
-        db.execute(schema.UPDATE_TARGET, [{**bound, "k_tag": tag, "times": after[tag]} for tag in known])
-    if new := [{**scope, "tag": tag, "times": after[tag]} for tag in after if tag not in known]:
-        db.execute(schema.INSERT[schema.targets], new)
+    if max(times for times, _ in after.values()) > terms.per_target:
+        return TOO_OFTEN
+    _write(db, asked, before, after)
+    return ""
 
 
 def recount(db: sa.Connection) -> None:
@@ -78,7 +65,20 @@ def _rebuild(db: sa.Connection, every: Iterable[Asked]) -> None:
     db.execute(sa.delete(schema.matched))
     db.execute(sa.delete(schema.targets))
     for one in every:
-        count(db, one)
+        _write(db, one, _of_clause(db, one), _after(db, one))
+
+
+def _write(db: sa.Connection, asked: Asked, before: Matched, after: Mapping[str, tuple[int, bool]]) -> None:
+    scope = {"contract": asked.contract, "clause": asked.clause}
+    bound = {f"k_{name}": value for name, value in scope.items()}
+    most = max(before.most, *(times for times, _ in after.values()))
+    values = {"targets": before.targets + len(asked.tags), "most": most}
+    if db.execute(schema.UPDATE_MATCHED, {**bound, **values}).rowcount == 0:
+        db.execute(schema.INSERT[schema.matched], {**scope, **values})
+    if known := [{**bound, "k_tag": tag, "times": times} for tag, (times, old) in after.items() if old]:
+        db.execute(schema.UPDATE_TARGET, known)
+    if new := [{**scope, "tag": tag, "times": times} for tag, (times, old) in after.items() if not old]:
+        db.execute(schema.INSERT[schema.targets], new)
 
 
 def _of_clause(db: sa.Connection, asked: Asked) -> Matched:
@@ -86,13 +86,14 @@ def _of_clause(db: sa.Connection, asked: Asked) -> Matched:
     return next(found, Matched(asked.clause))
 
 
-def _counts(db: sa.Connection, asked: Asked) -> Mapping[str, int]:
+def _after(db: sa.Connection, asked: Asked) -> Mapping[str, tuple[int, bool]]:
+    """Return how often each target will have been asked with this entry, and whether it was asked before."""
     scope = {"k_contract": asked.contract, "k_clause": asked.clause}
-    found: dict[str, int] = {}
-    for tags in _chunks(sorted(set(asked.tags))):
-        rows = db.execute(schema.SELECT_TARGETS, {**scope, "k_tags": tags})
-        found.update((row.tag, row.times) for row in rows)
-    return found
+    more = Counter(asked.tags)
+    known: dict[str, int] = {}
+    for tags in _chunks(sorted(more)):
+        known.update((row.tag, row.times) for row in db.execute(schema.SELECT_TARGETS, {**scope, "k_tags": tags}))
+    return {tag: (known.get(tag, 0) + times, tag in known) for tag, times in more.items()}
 
 
 def _chunks(tags: list[str]) -> Iterator[list[str]]:

@@ -68,6 +68,7 @@ class Ledger:
         # Of matches: what the broker counts by clause, and the targets this vault alone has asked.
         self._matched: dict[int, Matched] = {}
         self._targets: dict[int, Counter[str]] = {}
+        self._asked: dict[int, int] = {}
         self._time: datetime | None = None
         self._lease: datetime | None = None
         self._heard_s = 0.0
@@ -221,11 +222,14 @@ class Ledger:
         self._own = own
 
     def _count_targets(self, exits: ExitEntry, reply: LedgerReply) -> None:
-        asked = self._targets.get(exits.clause, Counter()) + Counter(exits.targets)
+        asked = self._targets.setdefault(exits.clause, Counter())
+        after = {tag: asked[tag] + times for tag, times in Counter(exits.targets).items()}
         told = next((own for own in reply.matches if own.clause == exits.clause), Matched(exits.clause))
-        if told.targets < asked.total() or told.most < max(asked.values(), default=0):
+        total = self._asked.get(exits.clause, 0) + len(exits.targets)
+        if told.targets < total or told.most < max(after.values(), default=0):
             raise _shrunk("the broker counts fewer targets of matches than this vault alone has asked")
-        self._targets[exits.clause] = asked
+        asked.update(exits.targets)
+        self._asked[exits.clause] = total
 
 
 def _shrunk(reason: str) -> TrustError:
