@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 from signed_world import Story, code_cell
-from test_verify import check, failures
+from test_verify import check, failures, proof
 
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.plan.link import Cause
 from cloister.receipt import code, naming
+from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ComponentNoise, ExitStatement, Receipt
 
 replace = msgspec.structs.replace
@@ -66,6 +67,31 @@ def test_a_delivery_verifies_and_is_said_to_be_outside_the_guarantee() -> None:
     assert said["exit.deliver"] == "delivered: 1, outside the formal guarantee"
     assert said["contract.excludes"].startswith("the formal guarantee excludes match releases and deliver releases")
     assert "delivered: 1, outside the formal guarantee" in report.to_text()
+
+
+@pytest.mark.parametrize(("targets", "said"), [(1, "1 target"), (1200, "1,200 targets")])
+def test_a_match_verifies_and_its_targets_are_counted(targets: int, said: str) -> None:
+    report = check(Delivered(ExitStatement("match", 0, targets=targets)).notebook())
+    assert not failures(report)
+    assert f"matched: {said}, outside the formal guarantee" in report.to_text()
+
+
+@pytest.mark.parametrize(
+    ("booked", "fails"),
+    [
+        (ExitEntry("match", 0, ("a", "b", "c")), False),
+        (ExitEntry("match", 0, ("a", "b")), True),
+        (ExitEntry("match", 1, ("a", "b", "c")), True),
+        (ExitEntry("deliver", 0), True),
+        (msgspec.UNSET, True),
+    ],
+)
+def test_the_account_holds_the_exit_that_the_receipt_states(booked: Any, fails: bool) -> None:
+    story = Delivered(ExitStatement("match", 0, targets=3))
+    receipts = [story.world.sign(one) for one in (story.count, story.means, story.exit)]
+    story.count = story.means = story.exit  # whose entries are proven
+    found = failures(check(story.notebook(receipts=receipts, proofs=[proof(story, exit=booked)])))
+    assert ((11, "account.entry") in found) == fails
 
 
 def test_a_contract_without_exits_says_nothing_of_them() -> None:

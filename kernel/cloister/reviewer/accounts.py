@@ -96,6 +96,10 @@ def _check_entry(proven: Inclusion, checkpoint: LedgerReply, receipts: Mapping[s
     said = (entry.population, entry.contract, entry.analyst, entry.plan)
     if said != (checkpoint.population, receipt.contract, receipt.analyst, receipt.plan_digest):
         raise TrustError("account.entry", "the entry of a charge is not that of the receipt")
+    stated, booked = receipt.exits, entry.exits
+    left = stated and (stated.name, stated.clause, stated.targets)
+    if left != (booked and (booked.name, booked.clause, len(booked.targets))):
+        raise TrustError("account.entry", "the account was booked another exit than the receipt says, or none")
     if entry.rho not in {charge.rho for charge in receipt.charges if charge.population == entry.population}:
         raise TrustError("account.entry", "the account was charged another price than the receipt says")
     try:

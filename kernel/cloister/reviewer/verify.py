@@ -200,10 +200,12 @@ class _Verification:
         if contract.excluded:
             text = f"the formal guarantee excludes {' and '.join(contract.excluded)} under this contract"
             self.findings.add(2, "note", "contract.excludes", text)
-        for name, word in (("match", "matched"), ("deliver", "delivered")):
-            count = sum(r.exits is not None and r.exits.name == name for r in self.receipts.values())
-            if count:
-                self.findings.add(8, "note", f"exit.{name}", f"{word}: {count}, outside the formal guarantee")
+        left = [receipt.exits for receipt in self.receipts.values() if receipt.exits is not None]
+        if matches := [stated.targets for stated in left if stated.name == "match"]:
+            asked = f"{sum(matches):,} target{'' if sum(matches) == 1 else 's'}"
+            self.findings.add(8, "note", "exit.match", f"matched: {asked}, outside the formal guarantee")
+        if delivered := sum(stated.name == "deliver" for stated in left):
+            self.findings.add(8, "note", "exit.deliver", f"delivered: {delivered}, outside the formal guarantee")
 
     def check_evidence(self, bundle: Bundle, contract: Contract) -> None:
         """Step 6, after the receipts are known: evidence matters for the vaults that signed them."""
