@@ -15,18 +15,22 @@ import msgspec
 import pytest
 from attack_catalogue import ROOT
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 from mutants import mutated
 from test_attack_catalogue import functions
 from vault_world import context, numbered, plan
 
 from cloister.attest.encoding import b64
+from cloister.contract import rights
 from cloister.contract.card import Column
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.errors import BudgetError, CloisterError, ContractError, FaultError
 from cloister.plan import algebra as a
 from cloister.plan import codec
+from cloister.plan.reads import reads
 from cloister.receipt import naming
-from cloister.vault import authorise, exits, faults, noise, release, thresholds
+from cloister.vault import authorise, exits, faults, noise, question, release, thresholds
 from cloister.vault.engine import Engine
 from cloister.vault.question import prepare
 from cloister.vault.sampler import Teaching
@@ -340,17 +344,113 @@ def test_g8_every_field_of_the_algebra_that_names_columns_is_looked_at():
     }  # fmt: skip
 
 
+RIGHTS = st.builds(
+    rights.Rights,
+    st.integers(1, 5),
+    st.sampled_from(["demonstration", "production"]),
+    *[st.none() | st.frozensets(st.sampled_from("abc"))] * 3,
+    st.booleans(),
+    st.none() | st.sampled_from(["2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"]),
+)
+
+
+@given(RIGHTS, RIGHTS, RIGHTS)
+def test_g9_rights_are_a_meet_semilattice(one, two, three):
+    """Associative, commutative, idempotent, monotone; the meet is the most that both allow."""
+    assert one.meet(two) == two.meet(one)
+    assert one.meet(two).meet(three) == one.meet(two.meet(three)) == rights.meet([three, one, two])
+    assert one.meet(one) == one == one.meet(rights.EVERYTHING)
+    both = one.meet(two)
+    assert both.within(one)
+    assert both.within(two)
+    if three.within(one) and three.within(two):
+        assert three.within(both), "the greatest lower bound"
+    if one.within(two):
+        assert one.meet(three).within(two.meet(three)), "monotone"
+    assert both.tier >= one.tier
+    for name in ("purposes", "operations", "receivers"):
+        mine, ours = getattr(one, name), getattr(both, name)
+        assert mine is None or ours <= mine
+    assert not both.share or (one.share and two.share)
+    assert one.until is None or both.until <= one.until
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_g9_a_release_has_the_tier_of_every_column_it_depends_on(quiet_world, place):
+    """Wherever the column stands: the meet is over what the plan reads, filters and keys included."""
+    state, _ = quiet_world.state()
+    contract, cards = state.terms.contract, state.terms.cards
+    plan = a.VectorSum(PLACES[place], (a.Count("n"),), "1/1000")
+    if place in {"derive", "align", "per unit", "window of"}:
+        # What is only computed and never asked for is not in the answer.
+        taken = {"derive": "v", "align": "g", "per unit": "m", "window of": "k"}[place]
+        plan = a.VectorSum(PLACES[place], (a.Sum("s", a.Col(taken)),), "1/1000")
+    elif place in {"lookup", "window order", "window by", "per unit by"}:
+        taken = "v" if place == "lookup" else "k"
+        plan = a.VectorSum(PLACES[place], (a.Count("n", a.Compare("ge", a.Col(taken), a.Number("1"))),), "1/1000")
+    found = rights.of_release(*reads(plan, cards), cards, contract)
+    assert found.tier == 4
+    harmless = a.VectorSum(a.Select(VISITS, ("age", "genome")), (a.Sum("s", a.Col("age")),), "1/1000")
+    assert rights.of_release(*reads(harmless, cards), cards, contract).tier < 4
+    card = quiet_world.card
+    assert found.purposes == frozenset(contract.purposes) & frozenset(card.purposes)
+    assert found.receivers == {party.did for party in contract.parties if party.role == "analyst"}
+    assert (found.share, found.until) == (contract.share_releases, contract.not_after)
+
+
+@pytest.mark.parametrize("step", [question, release], ids=["price", "release"])
+def test_g8_what_a_look_at_names_misses_the_analysis_finds(quiet_world, step):
+    state, _ = quiet_world.state()
+    document = codec.encode(a.VectorSum(PLACES["filter"], (a.Count("n"),), "1/1000"))
+    ask = {
+        question: lambda: question.prepare(document, context(quiet_world), state.terms),
+        release: lambda: release.release(state, context(quiet_world), document),
+    }[step]
+    with (
+        mutated(authorise, "            if column.name in named:", "            if False:"),
+        pytest.raises(ContractError, match=r"contract\.tier"),
+    ):
+        ask()
+
+
+def test_g9_a_derived_capsule_allows_no_more_than_its_parents(tmp_path, quiet_world):
+    import pyarrow as pa
+
+    from cloister.provider import parents, seal
+
+    card = msgspec.structs.replace(quiet_world.card, name="st_anna.derived")
+    empty = pa.table({column.name: pa.array([], pa.string() if column.type == "string" else pa.int64())
+                      for column in card.columns})  # fmt: skip
+    whole = parents.Parent(quiet_world.visits.manifest_digest, quiet_world.card)
+    some = whole._replace(columns=("age",))
+    strict = some._replace(card=msgspec.structs.replace(quiet_world.card, grade="production"))
+    other = some._replace(card=msgspec.structs.replace(quiet_world.card, purposes=("billing",)))
+    for number, made_from in enumerate(([whole], [some, whole], [some, strict], [some, other])):
+        with pytest.raises(ContractError, match=r"seal\.rights") as refused:
+            seal.seal(card, empty, tmp_path / str(number), quiet_world.anna, parents=made_from)
+        assert refused.value.next_step
+        assert not (tmp_path / str(number)).exists()
+    seal.seal(card, empty, tmp_path / "fine", quiet_world.anna, parents=[some, some])
+    read = parents.read_parent(f"{tmp_path / 'fine'}=age,sex")
+    assert (read.card.name, read.columns) == ("st_anna.derived", ("age", "sex"))
+    for wrong in (tmp_path / "none", f"{tmp_path / 'fine'}=nothing"):
+        with pytest.raises(CloisterError, match=r"seal\.parent"):
+            parents.read_parent(str(wrong))
+
+
 def test_g9_a_derived_capsule_names_its_parents_under_the_providers_signature(tmp_path, quiet_world):
     """What rights follow from the parents is for the reader of the manifest; it cannot be left out or changed."""
     import pyarrow as pa
 
     from cloister.provider import seal
+    from cloister.provider.parents import Parent
 
     parent = quiet_world.visits.manifest_digest
     card = msgspec.structs.replace(quiet_world.card, name="st_anna.derived")
     empty = pa.table({column.name: pa.array([], pa.string() if column.type == "string" else pa.int64())
                       for column in card.columns})  # fmt: skip
-    made = seal.seal(card, empty, tmp_path / "derived", quiet_world.anna, lineage=(parent,))
+    made_from = Parent(parent, quiet_world.card, ("age",))
+    made = seal.seal(card, empty, tmp_path / "derived", quiet_world.anna, parents=(made_from,))
     plain = seal.seal(card, empty, tmp_path / "plain", quiet_world.anna)
     assert parent in Path(made.directory, "manifest.json").read_text() or _holds(made.directory, parent)
     assert not _holds(plain.directory, parent)

@@ -131,6 +131,18 @@ def test_price_and_release_say_what_each_of_several_accounts_pays(visits: cl.Fra
         assert "insurer.members" in shown
 
 
+def test_a_release_says_what_may_be_done_with_it(tables: world.Vault, visits: cl.Frame, claims: cl.Frame) -> None:
+    """The meet of the contract and of every table that was read; the strictest column counts, wherever it stands."""
+    rights = visits.age.mean().release.rights
+    assert (rights.tier, rights.purposes, rights.share) == (2, frozenset({"teaching"}), False)
+    assert rights.receivers == {world.ANALYST}
+    assert rights.until == "2027-01-01T00:00:00Z"
+    assert visits[visits.cost > 100].age.mean().release.rights.tier == 3, "in a filter"
+    assert visits.merge(claims)[["age"]].mean().release.rights.tier == 2
+    assert visits.merge(claims).cost.mean().release.rights.tier == 3
+    assert visits.age.mean().release.refine(share=0.5).release.rights == rights
+
+
 def test_a_model_of_two_providers_records_both_accounts(visits: cl.Frame, claims: cl.Frame) -> None:
     merged = visits.cap(2).merge(claims.cap(1))
     model = LinearRegression(epsilon=500).fit(merged[["age", "smoker"]], merged.cost)

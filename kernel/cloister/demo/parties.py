@@ -35,7 +35,8 @@ from cloister.errors import MalformedError
 from cloister.provider.contracts import default_limits
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity
-from cloister.provider.seal import CARD_FILE, Sealed, seal
+from cloister.provider.parents import CARD_FILE
+from cloister.provider.seal import Sealed, seal
 from cloister.wire import canonical
 from cloister.wire.identity import SigningKey
 

@@ -26,6 +26,7 @@ from cloister.provider import accounts, cards, contracts, reports
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
+from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, read_parent
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
@@ -46,18 +47,23 @@ def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it doe
     _say(create_identity(path).did)
 
 
-def seal(
+def seal(  # noqa: PLR0917 (a command line)
     card: Annotated[Path, typer.Argument(help="The card (JSON).")],
     data: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
     output: Annotated[Path, typer.Option("--out", help="The capsule's directory; must not exist.")],
     key: KeyFile,
     broker: Annotated[Path, typer.Option("--broker", help="The broker's directory that shall keep the data key.")],
+    parents: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="A capsule it was made from: DIR, or DIR=column,column if only these were used."),
+    ] = None,
 ) -> None:
     """Encrypt a table under its card, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
     home.identity()
     document = _card(card)
-    done = sealing.seal(document, data, output, load_identity(key))
+    made_from = [read_parent(text) for text in parents or ()]
+    done = sealing.seal(document, data, output, load_identity(key), parents=made_from)
     home.add_capsule(document, done)
     _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}\ncard {done.card_digest}")
     _say("For your eyes only (nothing of this leaves your machine):")
@@ -275,9 +281,9 @@ def _offer(folder: Path, item: dict[str, str], parties: list[Party]) -> contract
     provider = next((party for party in parties if party.name == item["provider"]), None)
     if provider is None:
         raise ContractError("contract.provider", f"{item['provider']} is no party", next_step="name it under [[party]]")
-    manifest = _document(folder / sealing.MANIFEST_FILE)
+    manifest = _document(folder / MANIFEST_FILE)
     capsule.open_manifest(manifest, provider.did)
-    envelope = _document(folder / sealing.CARD_FILE)
+    envelope = _document(folder / CARD_FILE)
     card = signing.open_card(envelope, provider.did)
     return contracts.Offer(
         item["provider"], item["broker"], card, signing.payload_digest(envelope), signing.payload_digest(manifest)

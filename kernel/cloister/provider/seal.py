@@ -18,7 +18,7 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +30,11 @@ from cloister.contract import capsule, lint, signing
 from cloister.contract.card import Card
 from cloister.errors import ContractError, RefusedError
 from cloister.provider import tables
+from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, Parent, check_rights
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
 
 RANGE_ROWS = 1 << 18
-MANIFEST_FILE = "manifest.json"
-CARD_FILE = "card.json"
 
 
 class Sealed(NamedTuple):
@@ -49,7 +48,7 @@ class Sealed(NamedTuple):
 
 
 def seal(
-    card: Card, data: Any, out_dir: str | Path, provider_key: identity.SigningKey, *, lineage: tuple[str, ...] = ()
+    card: Card, data: Any, out_dir: str | Path, provider_key: identity.SigningKey, *, parents: Sequence[Parent] = ()
 ) -> Sealed:
     """Seal a table under its card.
 
@@ -58,15 +57,16 @@ def seal(
         data: A pandas DataFrame, a PyArrow table, or the path of a CSV or Parquet file.
         out_dir: The capsule's directory; it must not exist yet.
         provider_key: Signs card and manifest.
-        lineage: Manifest digests of the capsules this table was derived from.
+        parents: The capsules this table was derived from; the manifest names them.
 
     Raises:
-        ContractError: The card has errors.
+        ContractError: The card has errors, or allows more than the parents' cards together (``seal.rights``).
         RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class).
         MalformedError: ``seal.format``, ``seal.type``: the data cannot be read as the card says.
     """
     for finding in lint.errors_of(lint.card_findings(card)):
         raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
+    check_rights(card, parents)
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
@@ -82,7 +82,7 @@ def seal(
             table=card.name,
             card=card_digest,
             provider=provider_key.did,
-            lineage=lineage,
+            lineage=tuple(parent.manifest for parent in parents),
             rows=card.row_limit,
             parts=(),
             sealed="",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cloister.contract.card import Card
+from cloister.contract.rights import EVERYTHING, Rights
 from cloister.plan import algebra
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout
@@ -59,6 +60,7 @@ class Fact:
     paid: float | None = None
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accounts: tuple[Charged, ...] = ()
+    rights: Rights = EVERYTHING
 
 
 @dataclasses.dataclass(frozen=True)

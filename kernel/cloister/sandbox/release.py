@@ -22,6 +22,7 @@ from cloister.sandbox.answer import Fact
 from cloister.sandbox.plot import Plot
 
 if TYPE_CHECKING:
+    from cloister.contract.rights import Rights
     from cloister.sandbox.refine import Refine
 
 _ATTRIBUTE = "cloister.release"
@@ -109,6 +110,11 @@ class Release:
     def plan_digest(self) -> str:
         """The digest of the plan that was run."""
         return self.fact.plan_digest
+
+    @property
+    def rights(self) -> Rights:
+        """What may be done with the value: the meet of the contract and of every table and column it was made of."""
+        return self.fact.rights
 
     @property
     def receipts(self) -> tuple[dict[str, Any], ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from cloister.contract import rights
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.contract.usage import Usage
@@ -20,6 +21,7 @@ from cloister.errors import CloisterError, MalformedError
 from cloister.plan import algebra, codec
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout, layout
+from cloister.plan.reads import reads
 from cloister.plan.shape import shape
 from cloister.plan.typing import NO_UNIT, Schema, infer
 from cloister.sandbox import cost, labels, precision
@@ -246,6 +248,7 @@ class Session:
             epsilon=max(account.epsilon for account in accounts),
             share=max(account.share for account in accounts),
             accounts=accounts,
+            rights=rights.of_release(*reads(plan, self.about.cards), self.about.cards, self.about.contract),
             recalled=found.recalled,
             mode=found.mode,
             assurance=found.assurance,

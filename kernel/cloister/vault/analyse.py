@@ -14,10 +14,11 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan import reads
 from cloister.plan.grid import LIMIT, Uses
 from cloister.plan.layout import Layout, counted, layout
-from cloister.plan.typing import NO_UNIT, Schema, Typed, scalar, typed
-from cloister.vault.costs import Cost, cost_of, terms
+from cloister.plan.typing import NO_UNIT, Typed, typed
+from cloister.vault.costs import Cost, cost_of
 from cloister.vault.lineage import Influence, influences
 from cloister.vault.norms import Bound, bound, reach
 
@@ -83,7 +84,7 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
                 clause="values are never silently cut off",
                 next_step="clip the term to a narrower range, or use fewer decimal places",
             )
-    uses = _uses(plan, schema)
+    uses = reads.uses(plan, schema)
     operations: set[Operation] = {"model" if isinstance(item, a.Gram) else "aggregate" for item in plan.measures}
     return Analysis(
         plan=plan,
@@ -110,11 +111,6 @@ def _claim(frame: Layout, found: Influence, per_cell: int, groups: int) -> Claim
         found,
         tuple(bound(part, rows, per_cell, found.mode, cells=cells, groups=groups) for part in frame.components),
     )
-
-
-def _uses(plan: a.Plan, schema: Schema) -> Uses:
-    uses = schema.uses.union(*(schema.grid(name).uses for name in plan.keys))
-    return uses.union(*(scalar(term, schema).uses for measure in plan.measures for term in terms(measure)))
 
 
 def _tier(card: Card, name: str) -> int:

@@ -17,6 +17,7 @@ from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.errors import ContractError, PlanError
 from cloister.plan import algebra
+from cloister.plan.grid import Uses
 from cloister.plan.link import Context
 from cloister.vault.config import Terms
 from cloister.vault.statuses import screened_error
@@ -116,6 +117,19 @@ def granted(plan: algebra.Plan, terms: Terms, operation: str) -> Grant:
             if column.name in named:
                 _check_tier(card, column)
     return Grant(tables, tuple(sorted(scanned)), cards, operation)
+
+
+def check_reads(uses: Uses, grant: Grant) -> None:
+    """Check the tiers of everything an analysed plan depends on, however it was named on the way.
+
+    ``granted`` looks at names before the analysis; this looks at what the analysis found, and refuses the same.
+
+    Raises:
+        ContractError: ``contract.tier``.
+    """
+    for table, name in sorted(uses):
+        if (column := grant.cards[table].column(name)) is not None:
+            _check_tier(grant.cards[table], column)
 
 
 def check_time(terms: Terms, now: str) -> None:

@@ -14,6 +14,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import MAX_TEXT, Grid, merged_domain, moved_codes
 from cloister.plan.layout import Layout
+from cloister.plan.reads import terms
 from cloister.plan.rules import children, combine
 from cloister.plan.texts import TextNode
 from cloister.plan.typing import Schema, Typed
@@ -37,19 +38,6 @@ class Cost(msgspec.Struct, frozen=True):
     sorts: int
     integers: int
     products: int = 0
-
-
-def terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
-    """Return the expressions a measure is taken of."""
-    match measure:
-        case a.Units() | a.Capped():
-            return ()
-        case a.Gram() | a.Covariance():
-            return measure.of
-        case a.Ratio():
-            return (measure.of, measure.over)
-        case _:
-            return () if measure.of is None else (measure.of,)
 
 
 def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:

@@ -12,7 +12,7 @@ from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.plan.numbers import rational
 from cloister.vault.analyse import analyse
-from cloister.vault.authorise import authorise
+from cloister.vault.authorise import authorise, check_reads
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
 from cloister.vault.price import price
@@ -39,6 +39,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     state.open(grant)
     at(3)  # analyse
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
+    check_reads(analysis.uses, grant)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)
