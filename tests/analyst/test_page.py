@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "reviewer"))  # the signing p
 
 from signed_world import World
 
-from cloister.analyst import page
+from cloister.analyst import limits, page
 from cloister.analyst.agreed import Agreement, agreed_to
 from cloister.analyst.checklist import NAMES, NOT_ATTESTED, checklist
 from cloister.analyst.events import Events
@@ -328,3 +328,14 @@ def test_a_broker_that_does_not_answer_hides_nothing_else() -> None:
     assert found is not None
     assert [limit["name"] for limit in found["limits"]] == ["silent", "models"]
     assert found["limits"][0]["reason"] == "no answer"
+
+
+def test_what_the_guarantee_excludes_reaches_the_panel_and_the_line() -> None:
+    """A budget that says less than the account would promise too much."""
+    for said in ("deliver releases", ""):
+        told = {"limits": [{**PRIVACY, **({"excludes": said} if said else {})}], "time": "2026-11-21T00:00:00Z"}
+        found = budget_of(told)
+        assert found is not None
+        assert found["limits"][0]["excludes"] == said
+        (limit,) = limits.limits(told)
+        assert ("the formal guarantee excludes: deliver releases" in limit.words) == bool(said)

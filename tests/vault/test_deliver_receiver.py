@@ -23,6 +23,7 @@ from cloister.plan.link import Request
 from cloister.receipt import delivery
 from cloister.receiver import opening
 from cloister.receiver.keys import create_key, read_key
+from cloister.sandbox.budget import Budget
 from cloister.sandbox.deliver import Delivered
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.session import Session
@@ -200,6 +201,14 @@ def test_what_cannot_be_delivered_is_explained_before_anything_travels(made: Mad
         assert caught.value.code == code, caught.value
     with pytest.raises(CloisterError):
         visits.deliver("nothing", step=1)
+
+
+def test_the_account_says_what_is_excluded_wherever_the_analyst_looks(made: Made, quiet_world: World) -> None:
+    shown = Budget(made.seen)
+    for text in (repr(shown), shown._repr_html_()):
+        assert "the formal guarantee excludes: deliver releases" in text
+    plain = Made.session(quiet_world, quiet_world.contract())
+    assert "excludes" not in repr(Budget(plain))
 
 
 def test_a_session_without_receivers_says_so(quiet_world: World) -> None:
