@@ -100,6 +100,7 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
   const { item, words } = props;
   const headed = item.keys.length > 0 || item.measures.length > 1;
   const price = prices(item.costs, words);
+  const cost = item.recalled ? words.t('free: recalled, paid earlier %1', price) : words.t('cost %1', price);
   return (
     <div className="cl-Chip-release">
       <div className="cl-Chip-question">{item.question}</div>
@@ -132,7 +133,7 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
         <div className="cl-Chip-more">{words.t('… %1 more', item.cells - item.rows.length)}</div>
       )}
       <div className="cl-Chip-foot">
-        <span>{item.recalled ? words.t('free: recalled, paid earlier %1', price) : words.t('cost %1', price)}</span>
+        <span>{item.costs.length === 0 ? words.t('no privacy budget: the formal guarantee excludes it') : cost}</span>
         {item.rows.length > 0 && <span>{words.t('± standard error of the privacy noise')}</span>}
         <span title={moment(item.time, words)}>
           {words.t('receipt')} <code title={item.receipt}>{short(item.receipt)}</code>

@@ -152,6 +152,7 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['price not known', '费用未知'],
   ['Malformed chip: nothing of it is shown', '标签格式有误：不显示其内容'],
   ['… %1 more', '……另有 %1 个'],
+  ['no privacy budget: the formal guarantee excludes it', '不占用隐私预算：形式化隐私保证不涵盖此项'],
   ['free: recalled, paid earlier %1', '免费：调取先前结果，当时费用 %1'],
   ['cost %1', '费用：%1'],
   ['± standard error of the privacy noise', '± 为隐私噪声的标准误差'],

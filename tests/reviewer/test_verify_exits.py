@@ -12,7 +12,7 @@ from test_verify import check, failures, proof
 
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.plan.link import Cause
-from cloister.receipt import code, naming
+from cloister.receipt import chip, code, naming
 from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ComponentNoise, ExitStatement, Receipt
 
@@ -74,6 +74,15 @@ def test_a_match_verifies_and_its_targets_are_counted(targets: int, said: str) -
     report = check(Delivered(ExitStatement("match", 0, targets=targets)).notebook())
     assert not failures(report)
     assert f"matched: {said}, outside the formal guarantee" in report.to_text()
+
+
+def test_a_chip_of_an_exit_promises_no_epsilon() -> None:
+    story = Delivered(ExitStatement("match", 0, targets=3))
+    text = chip.display([story.world.facts(story.exit)])[0]["text/plain"]
+    assert "match of 3 units: outside the formal guarantee" in text
+    assert "no privacy budget: the formal guarantee excludes it" in text
+    assert "epsilon" not in text
+    assert "epsilon" in chip.display([story.world.facts(story.count)])[0]["text/plain"]
 
 
 @pytest.mark.parametrize(

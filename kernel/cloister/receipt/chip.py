@@ -89,8 +89,10 @@ def _table(item: ReleaseFacts) -> list[str]:
 
 
 def _footer(item: ReleaseFacts) -> str:
+    signed = f"receipt {item.receipt.removeprefix('sha256:')[:12]}"
+    if not item.costs:
+        again = ", recalled" if item.recalled else ""
+        return f"no privacy budget{again}: the formal guarantee excludes it · {signed}"
     price = "; ".join(f"{cost.share} of {cost.population} (epsilon {cost.epsilon})" for cost in item.costs)
     cost = f"no charge, recalled; paid earlier: {price}" if item.recalled else f"cost {price}"
-    return (
-        f"{cost} · ± is the standard error of the privacy noise · receipt {item.receipt.removeprefix('sha256:')[:12]}"
-    )
+    return f"{cost} · ± is the standard error of the privacy noise · {signed}"

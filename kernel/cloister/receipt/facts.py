@@ -57,7 +57,8 @@ class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a chip shows of one release.
 
     ``session`` is the one it was shown in; ``rho`` is the price as an exact fraction; ``recalled`` says that it was
-    paid earlier and this showing was free; ``rows`` holds at most ``MAX_ROWS`` of the ``cells`` released.
+    paid earlier and this showing was free; ``rows`` holds at most ``MAX_ROWS`` of the ``cells`` released. An exit has
+    no ``costs``.
     """
 
     release: str
@@ -147,7 +148,8 @@ def facts(
         TrustError: ``receipt.shape``.
     """
     if receipt.exits is not None:
-        return _facts(receipt, contract, exits.question(receipt.exits), session=session, recalled=recalled)
+        left = _facts(receipt, contract, exits.question(receipt.exits), session=session, recalled=recalled)
+        return msgspec.structs.replace(left, costs=())  # "epsilon 0" would promise what no guarantee covers
     result = shaped(receipt, cards)
     cells = result.cells()
     measures = [measure for measure in result.measures if measure.kind != "gram"]
