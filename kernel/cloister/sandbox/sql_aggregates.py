@@ -96,7 +96,7 @@ def read(node: exp.Expr, reader: Reader, source: Source) -> Aggregate:
     if isinstance(inside, exp.Distinct):
         named = inside.expressions
         if isinstance(node, exp.Count) and len(named) == 1 and reader.is_key(named[0]):
-            return Aggregate("units", None, None, a.Units(""))
+            return Aggregate("nunique", None, reader.column(named[0]).name, a.Units(""))
         raise source.refuse(
             node, "which values occur is a fact about people", "SELECT COUNT(*) FROM visits", code="sql.distinct"
         )

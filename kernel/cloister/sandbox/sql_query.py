@@ -42,6 +42,8 @@ class _Query:
         self.source = source
         self.select = tree
         self.relation, _ = From(session, source).of(tree)
+        if tree.args.get("distinct"):
+            raise self._which()
         source.only(tree, *_CLAUSES)
         self.items = self._items()
         self.keys = self._keys()
@@ -235,6 +237,19 @@ class _Query:
                 code="sql.distinct",
             )
         return self._rows_refused(next(iter(self.select.expressions), self.select))
+
+    def _which(self) -> PlanError:
+        rows = self.relation.rows
+        names = [part.name for part in self.select.expressions if isinstance(part, exp.Column)]
+        domains = [name for name in names if (column := rows.card.column(name)) is not None and column.domain]
+        counted = (f"SELECT {name}, COUNT(*) FROM {rows.label} GROUP BY {name}" for name in domains)  # noqa: S608
+        return self.source.refuse(
+            self.select,
+            "which values occur is a fact about people; count the rows of each, or the units",
+            *counted,
+            f"SELECT COUNT(DISTINCT {rows.key[0]}) FROM {rows.label}",  # noqa: S608 (shown, never run)
+            code="sql.distinct",
+        )
 
     def _not_grouped(self, node: exp.Column) -> PlanError:
         if not self._is_column(node.name):

@@ -1,4 +1,4 @@
-"""What stands after FROM: tables of the contract, and subqueries and CTEs that compute row by row."""
+"""What stands after FROM: tables of the contract, and subqueries and CTEs that compute row by row or per unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlglot import exp
 
 from cloister.errors import PlanError
-from cloister.sandbox import refuse, sql_aggregates, stacking
+from cloister.sandbox import refuse, sql_aggregates, sql_units, stacking
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.rows import Rows
@@ -167,11 +167,14 @@ class From:
             return self._stacked(node, alias)
         if not isinstance(node, exp.Select):
             raise self._source.refuse(node, "a subquery is a SELECT of rows", "WITH a AS (SELECT * FROM visits) ...")
+        if node.args.get("group") or node.args.get("distinct"):
+            return self._units(node, alias)
         aggregates = [part for part in node.expressions if part.find(*sql_aggregates.KINDS)]
-        if aggregates or node.args.get("group") or node.args.get("distinct"):
+        if aggregates:
             raise self._source.refuse(
-                aggregates[0] if aggregates else node,
-                "a subquery computes row by row; what is released is put together in pandas, which is free",
+                aggregates[0],
+                "a subquery computes row by row, or groups by the unit key; what is released is put together in "
+                "pandas, which is free",
                 "WITH adults AS (SELECT * FROM visits WHERE age >= 18) SELECT sex, AVG(cost) FROM adults GROUP BY sex",
                 code="sql.staged",
             )
@@ -190,6 +193,17 @@ class From:
                 raise self._source.refuse(part, "a computed column needs a name", "age * 2 AS twice", code="sql.name")
             columns[name] = reader.column(inside).rename(name)
         return Relation(found.rows, columns, {}).called(alias)
+
+    def _units(self, node: exp.Select, alias: str) -> Relation:
+        """A subquery with one row per unit (and closed columns)."""
+        self._source.only(node, *_PLACES, "group" if node.args.get("group") else "distinct")
+        found, _ = self.of(node)
+        if node.args.get("group"):
+            frame = sql_units.grouped(node, found.frame(), found.reader(self._source), self._source)
+        else:
+            frame = sql_units.distinct(node, found.frame(), self._source)
+        columns = {name: Column(frame._rows, term, name) for name, term in frame._columns.items()}
+        return Relation(frame._rows, columns, {}).called(alias)
 
     def _stacked(self, node: exp.Union, alias: str) -> Relation:
         self._source.only(node, "this", "expression", "distinct")
