@@ -132,6 +132,11 @@ function Release(props: { item: IRelease; words: Words }): JSX.Element {
       {item.rows.length > 0 && item.cells > item.rows.length && (
         <div className="cl-Chip-more">{words.t('… %1 more', item.cells - item.rows.length)}</div>
       )}
+      {item.notes?.map((note, index) => (
+        <div key={index} className="cl-Chip-note">
+          {note}
+        </div>
+      ))}
       <div className="cl-Chip-foot">
         <span>{item.costs.length === 0 ? words.t('no privacy budget: the formal guarantee excludes it') : cost}</span>
         {item.rows.length > 0 && <span>{words.t('± standard error of the privacy noise')}</span>}

@@ -2,7 +2,7 @@
 
 import { cost } from './messages';
 import type { Cost } from './protocol';
-import { count, fits, flag, list, name, object, record, text } from './reading';
+import { count, fits, flag, list, maybe, name, object, record, text } from './reading';
 
 /** The output type of a release chip; the facts are in the output's metadata. */
 export const RELEASE_MIME = 'application/vnd.cloister.release.v1+json';
@@ -35,6 +35,8 @@ export interface IRelease {
   readonly time: string;
   readonly recalled: boolean;
   readonly seeded: boolean;
+  /** What storage limited or left out, so that values may be biased. */
+  readonly notes: string[] | null;
 }
 
 /** What a chip says about one rehearsed release. */
@@ -62,7 +64,8 @@ const release = record<IRelease>({
   assurance: name,
   time: name,
   recalled: flag,
-  seeded: flag
+  seeded: flag,
+  notes: maybe(list(text(), 64))
 });
 
 const rehearsal = record<IRehearsal>({ question: text(), costs: list(cost, 64) });

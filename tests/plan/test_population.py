@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from cloister.plan.population import bias, population, shares
+from cloister.plan.population import population
 from cloister.plan.shape import ShapedMeasure
 
 
@@ -43,12 +43,3 @@ def test_rows_of_one_unit_count_as_one():
 def test_intervals_stay_in_bounds_and_are_wide_without_rows():
     found = population(measure("mean", [0.5, 1.0], 0.1), measure("count", [0, 3], 1.0), bounds=(0, 1))
     assert (found.low[0], found.high) == (0, (1, 1))
-
-
-def test_clipping_and_capping_are_named_with_their_shares():
-    clipped, count = measure("clipped", [50, 1, 0], 2.0), measure("count", [200, 200, 0], 2.0)
-    assert shares(clipped, count) == (0.25, 0.005, 1.0)
-    named = bias(clipped, count)
-    assert named[0].startswith("25.0 % of the rows had a value limited")
-    assert named[1:] == ("", "")
-    assert "more rows than are kept" in bias(measure("capped", [50], 2.0), measure("count", [200], 2.0))[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import matplotlib as mpl
 import numpy as np
@@ -13,8 +12,6 @@ import sandbox_world as world
 
 import cloister.sandbox as cl
 from cloister.errors import PlanError
-from cloister.plan import algebra as a
-from cloister.plan.layout import layout
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -172,13 +169,3 @@ def test_pivot_tables_have_pandas_shape(quiet: cl.Frame) -> None:
     for column in theirs:
         assert ours[column].to_list() == pytest.approx(theirs[column].to_list())
     assert isinstance(ours.columns, pd.MultiIndex)
-
-
-def test_what_storage_limited_costs_two_per_cent_beside_other_measures() -> None:
-    measures = (a.Mean("m", a.Col("bmi")), a.Clipped("clipped", a.Col("bmi")), a.Capped("capped"))
-    found = layout(a.VectorSum(a.Table("clinic.visits"), measures, "1"), world.CARDS)
-    weights = {part.role: part.weight for part in found.components}
-    assert weights["clipped"] == weights["capped"] == Fraction(1, 50)
-    assert sum(weights.values()) == 1
-    alone = layout(a.VectorSum(a.Table("clinic.visits"), measures[1:], "1"), world.CARDS)
-    assert {part.weight for part in alone.components} == {Fraction(1, 2)}

@@ -15,7 +15,7 @@ import sandbox_world as world
 import cloister.sandbox as cl
 from cloister.errors import CloisterError
 from cloister.plan import codec, precision
-from cloister.plan.algebra import Col, Count, Filter, Mean, Table
+from cloister.plan.algebra import Capped, Clipped, Col, Count, Filter, Mean, Table
 from cloister.sandbox.release import Interval, Release, ReleasedFloat, ReleasedInt
 
 mpl.use("Agg")
@@ -77,7 +77,8 @@ def test_the_plan_is_the_one_the_protocol_means(visits: cl.Frame, vault: world.V
     plan = codec.decode(vault.releases()[-1])
     assert plan.source == Filter(Table("clinic.visits"), Col("smoker"))
     assert plan.keys == ("sex",)
-    assert plan.measures == (Count("count", Col("bmi")), Mean("mean", Col("bmi")))
+    beside = (Clipped("bmi clipped", Col("bmi")), Capped("capped"))
+    assert plan.measures == (Count("bmi count", Col("bmi")), Mean("bmi mean", Col("bmi")), *beside)
 
 
 def test_precision_is_turned_into_rho_by_public_functions(visits: cl.Frame, vault: world.Vault) -> None:

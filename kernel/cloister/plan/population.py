@@ -5,24 +5,25 @@ could have been drawn: the error of a mean of n rows is s / sqrt(n), for s at mo
 or, if none was released, at most sqrt((high - m)(m - low)) for values within bounds (R. Bhatia and C. Davis, A better
 bound on the variance, Am. Math. Monthly 107, 2000). Rows of one unit are alike: with up to u rows per unit the squared
 error is up to u times as large. Clipped values and rows that were left out move a mean by an amount nobody knows: named
-with their shares, not in the interval.
+with their shares (``companions``), not in the interval.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal
 
 import msgspec
 
-from cloister.plan.shape import ShapedMeasure
+from cloister.contract.card import Card
+from cloister.plan import algebra as a
+from cloister.plan.layout import layout
+from cloister.plan.shape import ShapedMeasure, rows_behind
+from cloister.plan.typing import infer
 
 _NORMAL = NormalDist().inv_cdf(0.975)
-_WORDS = {
-    "clipped": "had a value limited to the declared bounds or domain",
-    "capped": "are of units that had more rows than are kept",
-}
 
 
 class Population(msgspec.Struct, frozen=True):
@@ -60,6 +61,47 @@ def population(
     return Population(tuple(lows), tuple(highs), "bounds" if variance is None else "released variance")
 
 
+def populations(
+    plan: a.Plan,
+    cards: Mapping[str, Card],
+    raw: Sequence[int],
+    sigmas: Sequence[float],
+    shaped: Sequence[ShapedMeasure],
+) -> dict[str, Population]:
+    """Return the population intervals of all means of a release, by name.
+
+    Args:
+        plan: The plan released.
+        cards: Data cards by table name.
+        raw: Noisy integers in layout order.
+        sigmas: Noise scale of each component.
+        shaped: The same, shaped.
+    """
+    frame = layout(plan, cards)
+    by_name = {part.name: part for part in shaped}
+    rows = infer(plan.source, cards).rows_per_cell(plan.keys)
+    found = {}
+    for measure, made in zip(plan.measures, frame.measures, strict=True):
+        count = rows_behind(frame, measure.name, raw, sigmas)
+        if not isinstance(measure, a.Mean) or count is None:
+            continue
+        total = frame.components[made.components[0]]
+        low, high = (float(total.offset) + float(total.step) * end for end in (total.lo, total.hi))
+        beside = (item for item in plan.measures if isinstance(item, a.Variance) and item.of == measure.of)
+        variance = next((_variance(by_name[item.name]) for item in beside), None)
+        found[measure.name] = population(
+            by_name[measure.name], count, bounds=(low, high), rows_per_unit=rows, variance=variance
+        )
+    return found
+
+
+def _variance(spread: ShapedMeasure) -> ShapedMeasure:
+    """Return a variance from a released variance or standard deviation."""
+    if spread.kind == "variance":
+        return spread
+    return msgspec.structs.replace(spread, kind="variance", high=tuple(value**2 for value in spread.high))
+
+
 def _widest(mean: ShapedMeasure, cell: int, bounds: tuple[float, float]) -> float:
     """Return the largest variance that values within bounds can have, whatever in its interval the mean is."""
     middle = min(max(sum(bounds) / 2, mean.low[cell]), mean.high[cell])
@@ -68,18 +110,3 @@ def _widest(mean: ShapedMeasure, cell: int, bounds: tuple[float, float]) -> floa
 
 def _most(bounds: tuple[float, float]) -> float:
     return (bounds[1] - bounds[0]) ** 2 / 4
-
-
-def shares(part: ShapedMeasure, count: ShapedMeasure) -> tuple[float, ...]:
-    """Return the share of clipped or capped rows in every cell, between 0 and 1 (1 where no row is left)."""
-    return tuple(min(few / many, 1.0) if many > 0 else 1.0 for few, many in zip(part.values, count.values, strict=True))
-
-
-def bias(part: ShapedMeasure, count: ShapedMeasure) -> tuple[str, ...]:
-    """Say for every cell what clipping or capping may have done, or nothing if it is within the noise."""
-    found = []
-    for cell, share in enumerate(shares(part, count)):
-        seen = part.low[cell] > 0
-        text = f"{100 * share:.1f} % of the rows {_WORDS[part.kind]}: values may be biased, by how much is not known"
-        found.append(text if seen else "")
-    return tuple(found)

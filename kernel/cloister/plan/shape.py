@@ -2,7 +2,8 @@
 
 Pure and deterministic: vault, sandbox and reviewer run the same code, so a verifier recomputes every shown value,
 error and interval from a receipt. Intervals cover the noise only (95 %, from the pmf of the discrete Gaussian; means
-by Fieller's method on the noisy sum and count). Counts are never negative and means never leave their bounds.
+by Fieller's method on the noisy sum and count). Counts are never negative and means never leave their bounds. What is
+clipped or capped is a share of the rows, between 0 and 1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from cloister.plan.gaussian import deviation, half_width
 from cloister.plan.layout import Component, Key, Label, Layout, MeasureLayout, label_value, layout
 from cloister.plan.moments import Estimate, Noisy
 
-COUNTED = frozenset({"count", "units", "clipped", "capped"})
+COUNTED = frozenset({"count", "units"})
+LIMITED = frozenset({"clipped", "capped"})
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -114,6 +116,18 @@ def _measure(
     return (_total(measure, frame.components[measure.components[0]], columns[0], noise[0]),)
 
 
+def rows_behind(frame: Layout, name: str, raw: Sequence[int], sigmas: Sequence[float]) -> ShapedMeasure | None:
+    """Return how many rows a measure is of, where it is made of sums and a count (a mean, a variance, a share)."""
+    measure = next(found for found in frame.measures if found.name == name)
+    for index in measure.components:
+        part = frame.components[index]
+        if part.role == "count":
+            start = sum(other.width for other in frame.components[:index])
+            counted = msgspec.structs.replace(measure, kind="count")
+            return _total(counted, part, raw[start :: frame.width], sigmas[index])
+    return None
+
+
 def quantile_names(measure: a.Quantile) -> tuple[str, ...]:
     """Return what the quantiles of a measure are called: its name, followed by the level if several are asked."""
     return (measure.name,) if len(measure.at) == 1 else tuple(f"{measure.name} {level}" for level in measure.at)
@@ -170,10 +184,13 @@ def _quantiles(
 
 
 def _few(frame: Layout, part: Component, raw: Sequence[int], sigmas: Sequence[float]) -> tuple[bool, ...]:
-    start = 0
+    """Return where there are too few rows, by the most precise count of them (one behind a share alone is not)."""
+    precise = {index for item in frame.measures if item.kind not in LIMITED for index in item.components}
+    start, best = 0, math.inf
     found = (False,) * frame.cells
-    for other, sigma in zip(frame.components, sigmas, strict=True):
-        if other.role == "count" and other.terms in {(), part.terms}:
+    for index, (other, sigma) in enumerate(zip(frame.components, sigmas, strict=True)):
+        if index in precise and other.role == "count" and other.terms in {(), part.terms} and sigma < best:
+            best = sigma
             found = tuple(value < 3 * deviation(sigma) for value in raw[start :: frame.width])
         start += other.width
     return found
@@ -213,6 +230,11 @@ def _ratio(_: MeasureLayout, parts: list[Component], raw: Sequence[int], noise: 
     above, below = (Noisy.of(value, sigma) for value, sigma in zip(raw, noise, strict=True))
     found = moments.ratio(above, below, _ratio_bounds(*parts), positive=parts[1].lo >= 0)
     return moments.scaled(found, float(parts[0].step / parts[1].step))
+
+
+def _share(_: MeasureLayout, _parts: list[Component], raw: Sequence[int], noise: list[float]) -> Estimate:
+    few, all_rows = (Noisy.of(value, sigma) for value, sigma in zip(raw, noise, strict=True))
+    return moments.ratio(few, all_rows, (0.0, 1.0), positive=True)
 
 
 def _ratio_bounds(above: Component, below: Component) -> tuple[float, float]:
@@ -259,6 +281,8 @@ def _half(part: Component) -> float:
 _ESTIMATES: dict[str, Callable[[MeasureLayout, list[Component], Sequence[int], list[float]], Estimate]] = {
     "mean": _mean,
     "ratio": _ratio,
+    "clipped": _share,
+    "capped": _share,
     "variance": _variance,
     "std": _variance,
     "covariance": _covariance,

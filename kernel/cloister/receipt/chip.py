@@ -53,6 +53,7 @@ def _text(releases: Sequence[ReleaseFacts], now: State) -> str:
     for item in releases:
         lines.append(f"  {item.question}")
         lines += [f"    {line}" for line in _table(item)]
+        lines += [f"  {note}" for note in _notes(item)]
         lines.append(f"  {_footer(item)}")
     return "\n".join(lines)
 
@@ -62,8 +63,13 @@ def _html(releases: Sequence[ReleaseFacts], now: State) -> str:
     for item in releases:
         rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in _cells(item))
         blocks.append(f"<div>{html.escape(item.question)}</div><table>{rows}</table>")
+        blocks += [f"<div>{html.escape(note)}</div>" for note in _notes(item)]
         blocks.append(f"<small>{html.escape(_footer(item))}</small>")
     return f'<div style="{_STYLE[now]}">{"".join(blocks)}</div>'
+
+
+def _notes(item: ReleaseFacts) -> tuple[str, ...]:
+    return () if isinstance(item.notes, msgspec.UnsetType) else item.notes
 
 
 def _cell(text: str) -> str:

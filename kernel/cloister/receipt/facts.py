@@ -16,11 +16,11 @@ import msgspec
 from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, MalformedError, TrustError
-from cloister.plan import algebra, codec, combine
+from cloister.plan import algebra, codec, combine, companions, population
 from cloister.plan.gaussian import threshold
 from cloister.plan.numbers import rational
 from cloister.plan.precision import epsilon_of_rho, rho_of_epsilon
-from cloister.plan.shape import Shaped, ShapedMeasure, shape
+from cloister.plan.shape import LIMITED, Shaped, ShapedMeasure, shape
 from cloister.plan.typing import sources
 from cloister.receipt import exits
 from cloister.receipt.receipt import Receipt
@@ -56,6 +56,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a chip shows of one release.
 
+    ``notes`` say what storage limited or left out (absent where nothing is to be said): values may be biased.
     ``session`` is the one it was shown in; ``rho`` is the price as an exact fraction; ``recalled`` says that it was
     paid earlier and this showing was free; ``rows`` holds at most ``MAX_ROWS`` of the ``cells`` released. An exit has
     no ``costs``.
@@ -76,6 +77,7 @@ class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: str
     recalled: bool = False
     seeded: bool = False
+    notes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
@@ -99,6 +101,20 @@ def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
     except (CloisterError, ValueError, ArithmeticError) as error:
         reason = error.reason if isinstance(error, CloisterError) else "a raw value or a sigma is no number"
         raise TrustError("receipt.shape", f"the receipt's values do not fit its plan: {reason}") from error
+
+
+def population_ends(receipt: Receipt, cards: Mapping[str, Card]) -> Iterator[float]:
+    """Yield the ends of the population intervals of a receipt's means: post-processing that a notebook may show.
+
+    Raises:
+        TrustError: ``receipt.shape``.
+    """
+    result, plan = shaped(receipt, cards), codec.decode(receipt.plan)
+    if isinstance(plan, algebra.VectorSum):
+        sigmas = [float.fromhex(component.sigma) for component in receipt.noise]
+        raw = _integers(receipt.raw, sigmas)
+        for found in population.populations(plan, cards, raw, sigmas, result.measures).values():
+            yield from (*found.low, *found.high)
 
 
 def _check_threshold(receipt: Receipt, plan: algebra.ThresholdKeys, raw: Sequence[int], sigma: float) -> None:
@@ -150,18 +166,19 @@ def facts(
     if receipt.exits is not None:
         left = _facts(receipt, contract, exits.question(receipt.exits), session=session, recalled=recalled)
         return msgspec.structs.replace(left, costs=())  # "epsilon 0" would promise what no guarantee covers
-    result = shaped(receipt, cards)
+    result, plan = shaped(receipt, cards), codec.decode(receipt.plan)
     cells = result.cells()
-    measures = [measure for measure in result.measures if measure.kind != "gram"]
+    measures = [measure for measure in result.measures if measure.kind not in {"gram", *_beside(plan)}]
     shown = cells[:MAX_ROWS] if measures else []
     rows = tuple(_row(labels, index, measures) for index, labels in enumerate(shown))
-    found = _facts(receipt, contract, question(codec.decode(receipt.plan)), session=session, recalled=recalled)
+    found = _facts(receipt, contract, question(plan), session=session, recalled=recalled)
     return msgspec.structs.replace(
         found,
         keys=tuple(key.name for key in result.keys),
         measures=tuple(measure.name for measure in measures),
         rows=rows,
         cells=len(cells),
+        notes=_notes(receipt, plan, cards, result) or msgspec.UNSET,
     )
 
 
@@ -186,6 +203,13 @@ def _facts(receipt: Receipt, contract: Contract, asked: str, *, session: str, re
     )
 
 
+def _notes(receipt: Receipt, plan: algebra.Plan, cards: Mapping[str, Card], result: Shaped) -> tuple[str, ...]:
+    if isinstance(plan, algebra.ThresholdKeys):
+        noise = receipt.noise[0]
+        return (companions.left_out(plan, float.fromhex(noise.sigma), Fraction(noise.rho)),)
+    return companions.notes(plan, cards, result)
+
+
 def question(plan: algebra.Plan) -> str:
     """Return a plan in a few words: measures, keys, table, and that rows were selected."""
     nodes: list[algebra.Relation] = [plan.source]
@@ -195,9 +219,16 @@ def question(plan: algebra.Plan) -> str:
     chosen = any(isinstance(node, algebra.Filter) for node in nodes)
     if isinstance(plan, algebra.ThresholdKeys):
         return f"{tables}{' (selected rows)' if chosen else ''}: values of {', '.join(plan.keys)} of many units"
-    asked = ", ".join(_measure(measure) for measure in plan.measures)
+    beside = _beside(plan)
+    asked = ", ".join(_measure(measure) for measure in plan.measures if type(measure).__name__.lower() not in beside)
     by = f" by {', '.join(plan.keys)}" if plan.keys else ""
     return f"{tables}{' (selected rows)' if chosen else ''}: {asked}{by}"
+
+
+def _beside(plan: algebra.Plan) -> frozenset[str]:
+    """Return the kinds of measures that are only there for the others: the clipped and capped shares, beside others."""
+    asked = any(not isinstance(measure, algebra.Clipped | algebra.Capped) for measure in plan.measures)
+    return LIMITED if asked else frozenset()
 
 
 def show(value: float, error: float) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cloister.plan.shape import Shaped
+from cloister.plan.shape import LIMITED, Shaped
 from cloister.reviewer.notebook import Printed
 
 MAX_TEXT = 200_000
@@ -39,6 +39,8 @@ class Released:
             for measure in release.measures:
                 for values in (measure.values, measure.stderr, measure.low, measure.high):
                     found.update(value for value in values if math.isfinite(value))
+                    if measure.kind in LIMITED:
+                        found.update(100 * value for value in values)  # shown in per cent
                 found.update(value for matrix in measure.matrices for row in matrix for value in row)
         self._values = sorted(found)
 

@@ -20,7 +20,7 @@ from cloister.contract.terms import Contract
 from cloister.errors import CloisterError
 from cloister.receipt import chain
 from cloister.receipt.bundle import Bundle, read_bundle
-from cloister.receipt.facts import refined, shaped
+from cloister.receipt.facts import population_ends, refined, shaped
 from cloister.receipt.receipt import Admission, Receipt
 from cloister.reviewer import accounts, imitations, report, shown
 from cloister.reviewer.evidence import Seen, check_exchange
@@ -309,8 +309,10 @@ class _Verification:
     def _numbers(self) -> tuple[int, int]:
         """Step 13."""
         combined = list(refined(self.receipts, self.cards))
-        alone = [shaped(r, chain.cards_of(r, self.cards)) for r in self.receipts.values() if r.exits is None]
-        released = Released([*alone, *(found for _, found in combined)])
+        released_by = [r for r in self.receipts.values() if r.exits is None]
+        alone = [shaped(r, chain.cards_of(r, self.cards)) for r in released_by]
+        ends = [end for r in released_by for end in population_ends(r, chain.cards_of(r, self.cards))]
+        released = Released([*alone, *(found for _, found in combined)], ends)
         if combined:
             text = f"{len(combined)} refined answers rest on several receipts each; their numbers are computed again"
             self.findings.add(13, "ok", "number.refined", text)

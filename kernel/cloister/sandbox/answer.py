@@ -18,10 +18,16 @@ from cloister.plan import algebra
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout
 from cloister.plan.shape import COUNTED, Shaped, ShapedMeasure, shape
+from cloister.sandbox import more
 from cloister.sandbox.precision import Charged
 from cloister.sandbox.terms import Term
 
-PARTS = ("value", "stderr", "low", "high", "unreliable")
+PARTS = (
+    "value", "stderr", "low", "high", "unreliable",
+    "clipped", "clipped_low", "clipped_high", "capped", "capped_low", "capped_high",
+    "population_low", "population_high",
+)  # fmt: skip
+"""What is known of every value; the rest of a row after ``unreliable`` is NaN where it does not apply."""
 Shown = str | tuple[str, ...]
 """A measure by name, or how a value is computed from several: ``("sem", std, count)``."""
 
@@ -30,7 +36,7 @@ Shown = str | tuple[str, ...]
 class Part:
     """One answer a value rests on: its plan, its raw integers and their noise, and its receipt."""
 
-    plan: algebra.VectorSum
+    plan: algebra.Plan
     answered: Answered
     receipt: dict[str, Any] | None
 
@@ -41,11 +47,11 @@ class Fact:
 
     ``rho``, ``epsilon`` and ``share`` are the largest of its ``accounts``. ``parts`` are the answers it rests on
     (several, if it was refined), ``ask`` the question for who refines it, and ``paid`` the share of the budget that the
-    last of them took.
+    last of them took. ``notes`` say what storage limited or left out.
     """
 
     release: str
-    plan: algebra.VectorSum
+    plan: algebra.Plan
     plan_digest: str
     charge_id: str
     rho: Fraction
@@ -61,11 +67,15 @@ class Fact:
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accounts: tuple[Charged, ...] = ()
     rights: Rights = EVERYTHING
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Shaped measures over the cells of the keys; builds the pandas objects a terminal returns."""
+    """Shaped measures over the cells of the keys; builds the pandas objects a terminal returns.
+
+    ``plan`` is the plan that was run, with its measures called as the analyst calls them.
+    """
 
     shaped: Shaped
     layout: Layout
@@ -75,6 +85,7 @@ class Answer:
     raw: tuple[int, ...]
     sigmas: tuple[float, ...]
     cards: Mapping[str, Card]
+    plan: algebra.Plan
 
     def measure(self, name: str) -> ShapedMeasure:
         """Return one measure by its name in the plan; a quantile of several by name and level."""
@@ -103,14 +114,14 @@ class Answer:
         # Whole numbers of Python: sums of cells need not fit 64 bits.
         numbers = np.array(self.raw, dtype=object).reshape(*sizes, self.layout.width).sum(axis=gone)
         grown = math.sqrt(math.prod(sizes[position] for position in gone))
-        plan = msgspec.structs.replace(self.fact.plan, keys=tuple(self.fact.plan.keys[position] for position in kept))
+        plan = msgspec.structs.replace(self.plan, keys=tuple(self.plan.keys[position] for position in kept))
         held = [keys[position] for position in kept]
         frame = msgspec.structs.replace(self.layout, keys=tuple(held), cells=math.prod(len(key.labels) for key in held))
         raw, sigmas = [int(value) for value in numbers.reshape(-1)], [sigma * grown for sigma in self.sigmas]
         shaped = shape(plan, self.cards, raw, sigmas)
         return dataclasses.replace(
             self, shaped=shaped, layout=frame, keys=tuple(self.keys[position] for position in kept), raw=tuple(raw),
-            sigmas=tuple(sigmas),
+            sigmas=tuple(sigmas), plan=plan,
         )  # fmt: skip
 
     def scalar(self, name: Shown) -> Any:
@@ -163,6 +174,7 @@ class Answer:
             "low": np.asarray(found.low, dtype=float),
             "high": np.asarray(found.high, dtype=float),
             "unreliable": np.asarray(found.unreliable, dtype=bool),
+            **more.parts(self, name),
         }
         if found.kind == "quantile":
             # As in pandas for an empty group.
@@ -194,6 +206,8 @@ def _standard_error(spread: dict[str, np.ndarray], count: dict[str, np.ndarray])
         "low": spread["low"] / np.sqrt(np.maximum(count["high"], 1.0)),
         "high": spread["high"] / np.sqrt(np.maximum(count["low"], 1.0)),
         "unreliable": spread["unreliable"],
+        **{part: spread[part] for part in PARTS if part.startswith(("clipped", "capped"))},
+        **dict.fromkeys(("population_low", "population_high"), np.full(len(value), np.nan)),
     }
 
 
@@ -202,6 +216,8 @@ _COMPUTED: dict[str, Callable[..., dict[str, np.ndarray]]] = {"sem": _standard_e
 
 def _level(name: str, term: Term, labels: tuple[Any, ...]) -> Any:
     if term.grid.kind == "category":
+        if term.freq:
+            return pd.DatetimeIndex(list(term.labels), name=name, freq=term.freq)
         shown = list(term.labels or labels)
         return pd.CategoricalIndex(shown, categories=shown, ordered=False, name=name)
     if term.grid.kind == "date":

@@ -9,8 +9,12 @@ import numbers
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
+import msgspec
+
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan import companions
+from cloister.sandbox import naming
 from cloister.sandbox.answer import Answer, Shown
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.precision import Precision
@@ -31,10 +35,26 @@ class Ask(Generic[T]):
     shown: tuple[Shown, ...] = ()
     """What is shown of the measures, where that is not each of them: errors are stated and asked of these."""
 
-    def plan(self, rho: str) -> a.VectorSum:
-        """Return the plan at a price."""
-        source, names = self.rows.asked(self.keys, self.measures)
-        return a.VectorSum(source, self.measures, rho, names)
+    def plan(self, rho: str) -> a.Plan:
+        """Return the plan at a price, with the companions of its measures (``plan/companions.py``)."""
+        session = self.rows.session
+        asked = [self.measures[place] for place in naming.in_order(self.measures)]
+        beside = companions.companions(asked, self.rows.schema, session.about.cards)
+        plan = self._plan((*asked, *beside), rho)
+        return plan if companions.fits(plan, session.about.cards) else self._plan(tuple(asked), rho)
+
+    def as_asked(self, plan: Any) -> Any:
+        """Return a plan of this question with its measures called as the analyst calls them."""
+        names = [self.measures[place].name for place in naming.in_order(self.measures)]
+        asked = (
+            msgspec.structs.replace(measure, name=name) for measure, name in zip(plan.measures, names, strict=False)
+        )
+        return msgspec.structs.replace(plan, measures=(*asked, *plan.measures[len(names) :]))
+
+    def _plan(self, wanted: tuple[a.Measure, ...], rho: str) -> a.VectorSum:
+        found = naming.named(wanted)
+        source, names = self.rows.asked(self.keys, found)
+        return a.VectorSum(source, found, rho, names)
 
     def release(self, precision: Precision) -> T:
         """Ask the vault and present what it released."""
@@ -43,6 +63,10 @@ class Ask(Generic[T]):
     def cost(self, precision: Precision) -> Cost:
         """Return what the release would cost and how noisy it would be; free."""
         return self.rows.session.price(self, precision)
+
+
+class ArgumentsError(PlanError, TypeError):
+    """Arguments that a terminal does not take; also a ``TypeError``, as in Python."""
 
 
 class Terminal(Generic[T]):
@@ -60,7 +84,7 @@ class Terminal(Generic[T]):
     def __call__(self, *args: Any, **options: Any) -> T:
         """Release the value."""
         wish, rest = _wish(options)
-        return self._build(*args, **rest).release(wish)
+        return self._asked(args, rest).release(wish)
 
     def cost(self, *args: Any, **options: Any) -> Cost:
         """Return the price and the expected standard error; nothing is spent.
@@ -68,7 +92,19 @@ class Terminal(Generic[T]):
         Takes what the terminal takes. ``n=`` is the number of rows you expect behind a mean: its error depends on it.
         """
         wish, rest = _wish(options)
-        return self._build(*args, **rest).cost(wish)
+        return self._asked(args, rest).cost(wish)
+
+    def _asked(self, args: tuple[Any, ...], options: dict[str, Any]) -> Ask[T]:
+        try:
+            inspect.signature(self._build).bind(*args, **options)
+        except TypeError as error:
+            name = self.__name__  # type: ignore[attr-defined]
+            raise ArgumentsError(
+                "api.arguments",
+                f"{name}: {error}",
+                next_step=f"it is called as {name}{_plain(self.__signature__)}",
+            ) from None
+        return self._build(*args, **options)
 
     def __repr__(self) -> str:
         return f"<{self.__name__}: call it to release, or .cost() for its price>"  # type: ignore[attr-defined]
@@ -89,6 +125,13 @@ class terminal(Generic[T]):  # noqa: N801 (a decorator)
         if instance is None:
             return self
         return Terminal(self._method, instance)
+
+
+def _plain(signature: inspect.Signature) -> inspect.Signature:
+    """Return a signature without its types."""
+    empty = inspect.Parameter.empty
+    parts = [part.replace(annotation=empty) for part in signature.parameters.values()]
+    return inspect.Signature(parts)
 
 
 _PRECISION = ("epsilon", "share", "within", "n")

@@ -71,8 +71,10 @@ class Column(ColumnTerminals, Accessors):
     def __getattr__(self, name: str) -> Any:
         if name in {"dt", "str", "cat"}:
             raise refuse.no_accessor(name, self._words())
-        if name.startswith("_") or name not in refuse.COLUMN:
+        if name.startswith("_"):
             raise AttributeError(f"a column has no attribute {name!r}")
+        if name not in refuse.COLUMN:
+            raise refuse.unknown_part(name, self, self._words())
         return refuse.look_up(refuse.COLUMN, name, self._words())
 
     def __bool__(self) -> NoReturn:

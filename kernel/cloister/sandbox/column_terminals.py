@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.sandbox import entries, measures, pairs, quantiles
+from cloister.sandbox import entries, measures, open_values, pairs, quantiles
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.bins import bins_of
 from cloister.sandbox.column_plot import ColumnPlot, draw_hist
@@ -108,9 +108,14 @@ class ColumnTerminals(RowWise):
     ) -> Ask[pd.Series]:
         """Rows per value of the closed domain, or per bin; every value or bin is listed.
 
+        Of an open text: the texts that many people have, and how many people have each (a part of the contract's
+        delta for keys is spent); the rest is left out.
+
         ``bins`` are edges, or a number of equal bins over the public range (not the data's); bins are ``[low, high)``.
         """
         options = {"normalize": normalize, "sort": sort, "ascending": ascending, "dropna": dropna}
+        if bins is None and self._term.grid.kind == "text":
+            return open_values.value_counts(self._rows, self.name or "value", self._term, options)
         term = self._term if bins is None else bins_of(self._term, bins)
         return measures.value_counts(self._rows, {self.name or "value": term}, options)
 

@@ -11,6 +11,7 @@ from typing import Any
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
 from cloister.plan.layout import Component, Layout
+from cloister.plan.shape import LIMITED
 from cloister.sandbox.answer import Shown
 from cloister.sandbox.precision import Charged, Reach
 
@@ -18,7 +19,7 @@ WITHOUT_N = 1_000
 _SPREAD = 0.4
 """A standard deviation of a fifth of the range, in half ranges."""
 # Measures that divide by how many rows there are.
-TOTALS = frozenset({"count", "sum", "units", "clipped", "capped"})
+TOTALS = frozenset({"count", "sum", "units"})
 _OVER_ROWS = frozenset({"mean", "ratio", "variance", "std", "covariance", "correlation"})
 
 
@@ -37,6 +38,8 @@ class Cost:
         usage: What it uses of the contract's other limits: rows, compute, models.
         mode: ``confidential`` or ``mock``.
         accounts: What each account pays.
+        delta: Delta charged beside rho, for values of keys that are released themselves.
+        threshold: Values that not noisily more units than this have are left out; 0 where every value is public.
     """
 
     rho: Fraction
@@ -49,6 +52,8 @@ class Cost:
     usage: Usage
     mode: str
     accounts: tuple[Charged, ...] = ()
+    delta: Fraction = Fraction(0)
+    threshold: int = 0
 
     @property
     def stderr(self) -> float | dict[str, float]:
@@ -78,7 +83,7 @@ class Cost:
 
 
 def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dict[str, float]:
-    """Return the standard error of every measure; of quantiles, whose error is one of rank, NaN.
+    """Return the standard error of every measure but companions; of quantiles, whose error is one of rank, NaN.
 
     Args:
         layout: Layout of the plan.
@@ -90,6 +95,8 @@ def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dic
     rows = n or WITHOUT_N
     found: dict[str, float] = {}
     for measure in layout.measures:
+        if measure.kind in LIMITED:
+            continue
         parts = [layout.components[index] for index in measure.components]
         errors = [stderr[index] for index in measure.components]
         found[measure.name] = _EXPECTED.get(measure.kind, _plain)(parts, errors, rows)
@@ -175,7 +182,7 @@ def reach(layout: Layout, rho: Fraction, sigmas: Sequence[float], errors: Mappin
 
 def needs_n(layout: Layout) -> bool:
     """Return whether an expected error depends on how many rows there are."""
-    return any(measure.kind not in TOTALS | {"gram", "quantile"} for measure in layout.measures)
+    return any(measure.kind not in TOTALS | LIMITED | {"gram", "quantile"} for measure in layout.measures)
 
 
 def check_n(value: Any) -> float | None:

@@ -105,9 +105,12 @@ class Dates:
         return _named(self.weekday, dict(enumerate(_DAYS)))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in refuse.DT:
+        if name.startswith("_"):
             raise AttributeError(f"dates have no {name!r}")
-        return refuse.look_up(refuse.DT, name, refuse.part(self._column._words(), "dt"))
+        words = refuse.part(self._column._words(), "dt")
+        if name not in refuse.DT:
+            raise refuse.unknown_part(name, self, words)
+        return refuse.look_up(refuse.DT, name, words)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]

@@ -10,6 +10,7 @@ from cloister.errors import PlanError
 from cloister.sandbox import crosstabs, entries, measures, pairs, quantiles, refuse
 from cloister.sandbox.ask import Ask, terminal
 from cloister.sandbox.group import GroupBy, grouped
+from cloister.sandbox.resample import Dated, resampled
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 from cloister.sandbox.unit import Order, UnitGroupBy, of_units
@@ -39,6 +40,26 @@ class FrameTerminals:
         if per_unit is not None:
             return per_unit
         return grouped(self._rows, self._columns, by, options)
+
+    def resample(self, rule: Any, on: Any = None, **options: Any) -> GroupBy:
+        """Group by the weeks, months, quarters or years of a date column, all of its public range.
+
+        ``rule`` as in pandas: ``"D"``, ``"W"``, ``"ME"``, ``"MS"``, ``"QE"``, ``"QS"``, ``"YE"``, ``"YS"``.
+        """
+        return resampled(self._rows, self._columns, rule, on, options)
+
+    def set_index(self, keys: str) -> Dated:
+        """The rows with a date column as index: to ``resample``."""
+        if self._columns[self._need(keys)].grid.kind != "date":
+            raise PlanError(
+                "api.set_index",
+                "rows have no labels here; a date as index is there to resample by",
+                nearest=(
+                    'visits.set_index("date").resample("ME").size()',
+                    'visits.groupby("sex").bmi.mean().reset_index()',
+                ),
+            )
+        return Dated(self._rows, dict(self._columns), keys)
 
     @property
     def deliver(self) -> Deliver:

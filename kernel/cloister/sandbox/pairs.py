@@ -56,7 +56,7 @@ def matrix(rows: Rows, columns: Mapping[str, Term], *, correlation: bool, ddof: 
         diagonal = {"value": 1.0, "stderr": 0.0, "low": 1.0, "high": 1.0, "unreliable": False}
         tables = {
             part: pd.DataFrame(
-                [[_entry(found, x, y, part, diagonal[part]) for y in names] for x in names], names, names
+                [[_entry(found, x, y, part, diagonal.get(part, np.nan)) for y in names] for x in names], names, names
             )
             for part in PARTS
         }

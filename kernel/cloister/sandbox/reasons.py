@@ -206,7 +206,9 @@ def _without(table: dict[str, Reason], works: str) -> dict[str, Reason]:
 
 FRAME: dict[str, Reason] = {
     **_without(
-        COMMON, "merge join concat sort_values reset_index replace eval pop insert drop_duplicates floordiv mod round"
+        COMMON,
+        "merge join concat sort_values reset_index replace eval pop insert drop_duplicates floordiv mod round"
+        " resample set_index",
     ),
     **_names("all any", _TRUTH),
     **_names(

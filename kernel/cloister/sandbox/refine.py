@@ -15,7 +15,7 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan import combine, shape
+from cloister.plan import combine, companions, shape
 from cloister.plan.layout import layout
 from cloister.sandbox import precision
 from cloister.sandbox.answer import Answer, Fact
@@ -96,7 +96,7 @@ def difference(fact: Fact, wish: Precision) -> a.VectorSum:
     return msgspec.structs.replace(plan, draw=len(fact.parts))
 
 
-def _combined(session: Any, fact: Fact, plan: a.VectorSum) -> Answer:
+def _combined(session: Any, fact: Fact, plan: a.Plan) -> Answer:
     new = session.ask_plan(fact.ask, plan).fact
     cards, parts = session.about.cards, (*fact.parts, *new.parts)
     raw, sigmas = combine.combine(plan, cards, [part.answered for part in parts])
@@ -111,9 +111,11 @@ def _combined(session: Any, fact: Fact, plan: a.VectorSum) -> Answer:
         parts=parts,
         paid=new.share,
     )
-    shaped = shape.shape(plan, cards, raw, sigmas)
+    shown = fact.ask.as_asked(plan)
+    shaped = shape.shape(shown, cards, raw, sigmas)
+    whole = dataclasses.replace(whole, notes=companions.notes(shown, cards, shaped))
     keys = tuple(fact.ask.keys.items())
-    return Answer(shaped, layout(plan, cards), whole, keys, tuple(raw), tuple(sigmas), cards)
+    return Answer(shaped, layout(shown, cards), whole, keys, tuple(raw), tuple(sigmas), cards, plan=shown)
 
 
 def _pairs(old: Fact, new: Fact) -> Iterator[tuple[Charged, Charged]]:

@@ -105,6 +105,21 @@ def no_accessor(name: str, words: dict[str, str]) -> AccessorError:
     )
 
 
+def unknown_part(name: str, owner: Any, words: dict[str, str]) -> AccessorError:
+    """Return the refusal of a name that a handle or a part of one does not have, with the most similar names."""
+    import difflib  # noqa: PLC0415 (only needed on a mistake)
+
+    handle = words.get("c") or words.get("f", "frame")
+    known = [item for item in dir(owner) if not item.startswith("_")]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:3]
+    return AccessorError(
+        "api.attribute",
+        f"{handle} has no {name!r}",
+        next_step=f"it has {', '.join(known)}",
+        nearest=tuple(f"{handle}.{item}" for item in near),
+    )
+
+
 def part(words: dict[str, str], name: str) -> dict[str, str]:
     """Return the words of a part of a column, such as its ``str``."""
     return {**words, "c": f"{words['c']}.{name}"}

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cloister.errors import CloisterError
-from cloister.sandbox.answer import Fact
+from cloister.errors import CloisterError, PlanError
+from cloister.sandbox.answer import PARTS, Fact
 from cloister.sandbox.plot import Plot
 
 if TYPE_CHECKING:
@@ -27,15 +27,31 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE = "cloister.release"
 _MAX_KNOWN = 10_000
+_OWN = PARTS[:5]
 _numbers = itertools.count(1)
 _known: OrderedDict[str, Release] = OrderedDict()
 
 
 class Interval(NamedTuple):
-    """A 95 % interval of the privacy noise."""
+    """A 95 % interval: of the privacy noise, or of noise and sampling error."""
 
     low: float
     high: float
+
+
+class Share(NamedTuple):
+    """A share of the rows behind a value, with its 95 % interval of the noise; each in the shape of the value."""
+
+    share: Any
+    low: Any
+    high: Any
+
+    def __repr__(self) -> str:
+        if isinstance(self.share, pd.Series | pd.DataFrame):
+            return "\n".join(f"{name}:\n{part!r}" for name, part in self._asdict().items())
+        if self.share != self.share:
+            return "not known"
+        return f"{100 * self.share:.2f} % [{100 * self.low:.2f} %, {100 * self.high:.2f} %]"
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -50,6 +66,7 @@ class Release:
         unreliable: True where the noisy count is under three of its standard errors.
         fact: Plan, price, receipt and mode.
         derived: How the values were computed from released ones, if they were.
+        more: What else is known of every value, by name, in the same shape; see ``answer.PARTS``.
     """
 
     value: Any
@@ -59,6 +76,25 @@ class Release:
     unreliable: Any
     fact: Fact
     derived: str = ""
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def clipped(self) -> Share:
+        """The share of the values behind each value that storage limited to the bounds or domain of the card.
+
+        NaN where the value depends on no such column, or was computed from others.
+        """
+        return self._share("clipped")
+
+    @property
+    def capped(self) -> Share:
+        """The share of the rows behind each value that are of units that had more rows than are kept."""
+        return self._share("capped")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What storage limited or left out of this release, where it is more than noise: its values may be biased."""
+        return self.fact.notes
 
     @property
     def rho(self) -> Fraction:
@@ -128,13 +164,39 @@ class Release:
 
         return Refine(self.fact)
 
-    def interval(self) -> Any:
-        """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``."""
+    def interval(self, *, population: bool = False) -> Any:
+        """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``.
+
+        Args:
+            population: Of a mean or rate: for the population that the people in the data were drawn from, so with the
+                error of sampling added. Free. It does not hold the bias of clipped values or left out rows.
+
+        Raises:
+            PlanError: ``api.population``: a value that is no mean.
+        """
+        low, high = (self.low, self.high) if not population else self._population()
         if isinstance(self.value, pd.DataFrame):
-            return pd.concat({"low": self.low, "high": self.high}, axis=1).swaplevel(0, 1, axis=1)[list(self._ends())]
+            return pd.concat({"low": low, "high": high}, axis=1).swaplevel(0, 1, axis=1)[list(self._ends())]
         if isinstance(self.value, pd.Series):
-            return pd.DataFrame({"low": self.low, "high": self.high})
-        return Interval(float(self.low), float(self.high))
+            return pd.DataFrame({"low": low, "high": high})
+        return Interval(float(low), float(high))
+
+    def _population(self) -> tuple[Any, Any]:
+        low, high = (self.more.get(f"population_{end}") for end in ("low", "high"))
+        if low is None or high is None or not np.isfinite(np.asarray(low, dtype=float)).any():
+            raise PlanError(
+                "api.population",
+                "how far a value is from that of the population is known here of means and rates only",
+                nearest=(
+                    "visits.bmi.mean().release.interval(population=True)",
+                    "(visits.age >= 65).mean().release.interval(population=True)",
+                ),
+            )
+        return low, high
+
+    def _share(self, kind: str) -> Share:
+        nothing = self.stderr * np.nan
+        return Share(*(self.more.get(f"{kind}{end}", nothing) for end in ("", "_low", "_high")))
 
     def table(self) -> pd.DataFrame:
         """Return values, errors and intervals side by side, one row per released value."""
@@ -168,8 +230,8 @@ class Release:
         return self._each(lambda part: part.loc[label].reindex(columns))
 
     def _each(self, cut: Any) -> Release:
-        parts = {name: cut(getattr(self, name)) for name in ("value", "stderr", "low", "high", "unreliable")}
-        return dataclasses.replace(self, **parts)
+        parts = {name: cut(getattr(self, name)) for name in _OWN}
+        return dataclasses.replace(self, **parts, more={name: cut(part) for name, part in self.more.items()})
 
     def _ends(self) -> list[Any]:
         return [
@@ -238,8 +300,7 @@ def number(parts: Mapping[str, np.ndarray], fact: Fact) -> ReleasedFloat | Relea
     """Return one released number with its release."""
     value = parts["value"][0]
     found = ReleasedInt(value) if np.issubdtype(parts["value"].dtype, np.integer) else ReleasedFloat(value)
-    rest = {name: parts[name][0].item() for name in ("stderr", "low", "high", "unreliable")}
-    found.release = Release(value=value.item(), fact=fact, **rest)
+    found.release = _made({name: part[0].item() for name, part in parts.items()}, fact)
     return found
 
 
@@ -248,8 +309,7 @@ def bind(objects: Mapping[str, Any], fact: Fact, derived: str = "") -> Any:
     value = objects["value"]
     token = f"{fact.release}#{next(_numbers)}"
     value.attrs[_ATTRIBUTE] = token
-    rest = {name: objects[name] for name in ("stderr", "low", "high", "unreliable")}
-    _known[token] = Release(value=value.copy(), fact=fact, derived=derived, **rest)
+    _known[token] = _made({**objects, "value": value.copy()}, fact, derived)
     while len(_known) > _MAX_KNOWN:
         _known.popitem(last=False)
     return value
@@ -258,8 +318,16 @@ def bind(objects: Mapping[str, Any], fact: Fact, derived: str = "") -> Any:
 def reshape(value: Any, change: Any) -> Any:
     """Return a bound object after ``change`` (sorting, renaming) was applied to all its parts."""
     found: Release = value.release
-    parts = {name: change(getattr(found, name)) for name in ("value", "stderr", "low", "high", "unreliable")}
+    parts = {
+        name: change(part) for name, part in [*((name, getattr(found, name)) for name in _OWN), *found.more.items()]
+    }
     return bind(parts, found.fact, found.derived)
+
+
+def _made(parts: Mapping[str, Any], fact: Fact, derived: str = "") -> Release:
+    own = {name: parts[name] for name in _OWN}
+    more = {name: parts[name] for name in PARTS if name in parts and name not in own}
+    return Release(**own, fact=fact, derived=derived, more=more)
 
 
 def _part(found: Release, obj: Any) -> Release | None:

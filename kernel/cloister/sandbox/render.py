@@ -104,6 +104,9 @@ def cost_text(cost: Cost) -> str:
     )
     assumed = f" (means: at most, at {cost.n:,.0f} rows per cell)" if cost.n is not None else ""
     cells = f" in each of {cost.cells:,} cells" if cost.cells > 1 else ""
+    if cost.threshold:
+        least = f"{cost.threshold + 1:,}"
+        cells = f"; values that fewer than about {least} units have are left out (delta {float(cost.delta):.2g})"
     mock = _COST_WORDS.get(cost.mode, "")
     return (
         f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
@@ -251,7 +254,7 @@ def facts(release: Release) -> list[str]:
     lines += each_account(release.fact.accounts).splitlines()[1:]
     if release.derived:
         lines.append(release.derived)
-    return lines
+    return [*lines, *release.notes]
 
 
 def _magnitude(value: float) -> int:

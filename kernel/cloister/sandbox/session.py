@@ -18,7 +18,7 @@ from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
-from cloister.plan import algebra, codec
+from cloister.plan import algebra, codec, companions
 from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout, layout
 from cloister.plan.reads import reads
@@ -92,6 +92,8 @@ class Priced(msgspec.Struct, frozen=True):
     deadline_ms: int
     usage: Usage
     charges: tuple[Due, ...] = ()
+    delta: str = "0"
+    threshold: int = 0
 
 
 class Session:
@@ -197,10 +199,10 @@ class Session:
         rows = cost.check_n(wish.n)
         return self.price_plan(ask, self.plan_of(ask, wish), rows)
 
-    def price_plan(self, ask: Ask[Any], plan: algebra.VectorSum, rows: float | None = None) -> cost.Cost:
+    def price_plan(self, ask: Ask[Any], plan: algebra.Plan, rows: float | None = None) -> cost.Cost:
         """Return what a plan of a question would cost; errors of means are stated for ``rows`` rows in each cell."""
         priced = self._priced(plan)
-        shape_of = layout(plan, self.about.cards)
+        shape_of = layout(ask.as_asked(plan), self.about.cards)
         accounts = self.charged(priced.charges)
         return cost.Cost(
             rho=Fraction(priced.rho),
@@ -213,6 +215,8 @@ class Session:
             deadline_ms=priced.deadline_ms,
             usage=priced.usage,
             mode=self.about.mode,
+            delta=Fraction(priced.delta),
+            threshold=priced.threshold,
         )
 
     def release(self, ask: Ask[Any], wish: Precision) -> Answer:
@@ -224,11 +228,11 @@ class Session:
         """
         return self.ask_plan(ask, self.plan_of(ask, wish))
 
-    def plan_of(self, ask: Ask[Any], wish: Precision) -> algebra.VectorSum:
+    def plan_of(self, ask: Ask[Any], wish: Precision) -> algebra.Plan:
         """Return the plan of a question at the precision wished."""
         return self._plan(ask, self.tightest(ask.rows.tables), wish)
 
-    def ask_plan(self, ask: Ask[Any], plan: algebra.VectorSum) -> Answer:
+    def ask_plan(self, ask: Ask[Any], plan: algebra.Plan) -> Answer:
         """Ask the vault one plan of a question, and shape what it released; see ``release``."""
         found = _convert(self._peer.request("release", codec.encode(plan)), Released)
         try:
@@ -237,7 +241,8 @@ class Session:
             rho = Fraction(found.rho)
         except (ValueError, KeyError, ArithmeticError) as error:
             raise _wrong_reply() from error
-        shaped = shape(plan, self.about.cards, raw, sigmas, found.labels)
+        shown = ask.as_asked(plan)
+        shaped = shape(shown, self.about.cards, raw, sigmas, found.labels)
         accounts = self.charged(found.charges)
         fact = Fact(
             release=found.release,
@@ -253,19 +258,22 @@ class Session:
             mode=found.mode,
             assurance=found.assurance,
             receipt=found.receipt,
-            units=labels.units(plan.measures, ask.rows, self.about.cards),
+            units=labels.units(shown.measures, ask.rows, self.about.cards),
             parts=(Part(plan, Answered(tuple(raw), tuple(sigmas)), found.receipt),),
             ask=ask,
+            notes=companions.notes(shown, self.about.cards, shaped),
         )
         if self.mock:
             self.rehearsed[found.release] = found.charges
-        held = layout(plan, self.about.cards)
-        return Answer(shaped, held, fact, tuple(ask.keys.items()), tuple(raw), tuple(sigmas), self.about.cards)
+        held = layout(shown, self.about.cards)
+        return Answer(
+            shaped, held, fact, tuple(ask.keys.items()), tuple(raw), tuple(sigmas), self.about.cards, plan=shown
+        )
 
-    def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.VectorSum:
+    def _plan(self, ask: Ask[Any], account: Account, wish: Precision) -> algebra.Plan:
         def reach_at(rho: Fraction) -> precision.Reach:
             plan = ask.plan(precision.text(rho))
-            found = layout(plan, self.about.cards)
+            found = layout(ask.as_asked(plan), self.about.cards)
             if any(measure.kind == "quantile" for measure in found.measures):
                 raise rank_only()
             if cost.needs_n(found) and wish.n is None:
@@ -282,11 +290,13 @@ class Session:
     def _count_price(self, ask: Ask[Any], account: Account) -> str:
         """Return what it would cost to know how many rows there are, in words."""
         rho = Fraction(account.default_rho)
-        plan = dataclasses.replace(ask, measures=(algebra.Count("n"),)).plan(precision.text(rho))
-        error = max(_floats(self._priced(plan), "stderr"))
+        counted = dataclasses.replace(ask, measures=(algebra.Count("n"),))
+        plan = counted.plan(precision.text(rho))
+        found = layout(counted.as_asked(plan), self.about.cards)
+        error = cost.expected_errors(found, _floats(self._priced(plan), "stderr"), None)["n"]
         return f"{100 * account.share_of(rho):.2g} % of your budget for a count to within {1.96 * error:.3g} rows"
 
-    def _priced(self, plan: algebra.VectorSum) -> Priced:
+    def _priced(self, plan: algebra.Plan) -> Priced:
         return _convert(self._peer.request("price", codec.encode(plan)), Priced)
 
 

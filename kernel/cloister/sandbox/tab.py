@@ -34,7 +34,8 @@ _FREE = {
     Frame: (
         "abs", "add_prefix", "add_suffix", "assign", "astype", "cap", "clip", "copy", "drop", "drop_duplicates",
         "dropna", "eval", "fillna", "filter", "groupby", "isna", "join", "merge", "notna", "per_unit", "query",
-        "rename", "replace", "reset_index", "round", "select_dtypes", "sort_values", "where", "within",
+        "rename", "replace", "resample", "reset_index", "round", "select_dtypes", "set_index", "sort_values", "where",
+        "within",
     ),
     Column: (
         "abs", "astype", "case_when", "clip", "combine_first", "dropna", "fillna", "groupby", "isna", "map", "mask",

@@ -26,13 +26,17 @@ Comparison = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A scalar, its grid, its size in nodes, the analyst's names for the bins of a cut, whether it counts days."""
+    """A scalar, its grid, its size in nodes, the analyst's names for the bins of a cut, whether it counts days.
+
+    ``freq``: the bins are periods (as pandas calls their frequency), and their names dates.
+    """
 
     scalar: a.Scalar
     grid: Grid
     size: int = 1
     labels: tuple[str, ...] = ()
     days: bool = False
+    freq: str = ""
 
     @property
     def domain(self) -> tuple[str, ...]:

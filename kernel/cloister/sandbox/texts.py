@@ -131,9 +131,12 @@ class Texts:
         return found if len(texts) == 1 else found | self._matches(kind, texts[1:], na)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in refuse.STR:
+        if name.startswith("_"):
             raise AttributeError(f"texts have no {name!r}")
-        return refuse.look_up(refuse.STR, name, refuse.part(self._column._words(), "str"))
+        words = refuse.part(self._column._words(), "str")
+        if name not in refuse.STR:
+            raise refuse.unknown_part(name, self, words)
+        return refuse.look_up(refuse.STR, name, words)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
@@ -189,9 +192,12 @@ class Categories:
         return self.set_categories(new_categories)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in refuse.CAT:
+        if name.startswith("_"):
             raise AttributeError(f"a category has no {name!r}")
-        return refuse.look_up(refuse.CAT, name, refuse.part(self._column._words(), "cat"))
+        words = refuse.part(self._column._words(), "cat")
+        if name not in refuse.CAT:
+            raise refuse.unknown_part(name, self, words)
+        return refuse.look_up(refuse.CAT, name, words)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]

@@ -83,14 +83,17 @@ class Quantile(Node, frozen=True, tag="quantile"):
 
 
 class Clipped(Node, frozen=True, tag="clipped"):
-    """Rows in which storage limited a value that ``of`` depends on: out of bounds, or out of domain."""
+    """Share of the rows in which storage limited a value that ``of`` depends on: out of bounds, or out of domain.
+
+    Of the rows where ``of`` is not null.
+    """
 
     name: str
     of: Scalar
 
 
 class Capped(Node, frozen=True, tag="capped"):
-    """Rows of units that had more rows than storage keeps."""
+    """Share of the rows that are of units that had more rows than storage keeps."""
 
     name: str
 
