@@ -194,6 +194,8 @@ MUTANTS = [
     (relations_sql, "QUALIFY {window} <= {self._bind.integer(node.rows)}\"  # noqa: S608\n        hashed",
      "\"  # noqa: S608\n        hashed", claims),
     (measures_sql, "2 * found[0] - (grid.lo + grid.hi) * found[1]", "2 * found[0]", claims),
+    (measures_sql, "f\"count({nullable[0]})\" if nullable and not where else f\"count(*){where}\"",
+     "f\"count(*){where}\"", fuzz),
     (measures_sql, "GRAM_SCALE**2 * count", "GRAM_SCALE * count", fuzz),
     (engine, "cell = cell * size + index", "cell = cell + index", fuzz),
     (engine, "int(code or 0) - key.grid.lo", "int(code or 0)", fuzz),
