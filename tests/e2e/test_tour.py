@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
+from cloister.receipt.bundle import read_bundle
+from cloister.wire.envelope import unverified_payload
 
 TOUR = Path(__file__).parents[2] / "notebooks" / "01-tour.ipynb"
 
@@ -71,12 +75,37 @@ def test_run_refuses_a_simulated_enclave_unless_it_is_allowed(demo, tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
 
 
-def test_rehearsal_on_the_mock_kernel_charges_nothing(demo, tmp_path):
-    before = demo.command("account", "show", str(demo.home / "demo" / "world" / "broker")).stdout
-    done = demo.command("run", str(TOUR), "--mock", "--output", str(tmp_path / "mock.ipynb"), timeout=300)
+def charged(notebook: Path) -> dict[str, Fraction]:
+    """What the receipts of a notebook cost each population."""
+    found: dict[str, Fraction] = {}
+    for receipt in read_bundle(json.loads(notebook.read_text())).receipts:
+        for charge in json.loads(unverified_payload(receipt))["charges"]:
+            found[charge["population"]] = found.get(charge["population"], Fraction(0)) + Fraction(charge["rho"])
+    return found
+
+
+def test_rehearsal_on_the_mock_kernel_charges_nothing_and_says_what_the_real_one_charged(demo, tour, tmp_path):
+    notebook = json.loads(TOUR.read_text())
+    said = "import json\nprint(json.dumps({name: str(rho) for name, rho in cl.rehearsal().rho.items()}))"
+    asks = {"cell_type": "code", "execution_count": None, "id": "rehearsed", "metadata": {}, "outputs": []}
+    source = tmp_path / "tour.ipynb"
+    source.write_text(json.dumps({**notebook, "cells": [*notebook["cells"], {**asks, "source": said}]}))
+    broker = str(demo.home / "demo" / "world" / "broker")
+    before = demo.command("account", "show", broker).stdout
+    done = demo.command("run", str(source), "--mock", "--output", str(tmp_path / "mock.ipynb"), timeout=300)
     assert done.returncode == 0, done.stderr
-    assert demo.command("account", "show", str(demo.home / "demo" / "world" / "broker")).stdout == before
-    assert "bundle" not in json.loads((tmp_path / "mock.ipynb").read_text())["metadata"].get("cloister", {})
+    assert demo.command("account", "show", broker).stdout == before
+    ran = json.loads((tmp_path / "mock.ipynb").read_text())
+    assert "bundle" not in ran["metadata"].get("cloister", {})
+    printed = "".join(ran["cells"][-1]["outputs"][0]["text"])
+    rehearsed = {name: Fraction(rho) for name, rho in json.loads(printed).items()}
+    assert rehearsed == charged(tour[0]), "cl.rehearsal() is what the same notebook was charged, exactly"
+    kept = [json.loads(path.read_text()) for path in (demo.home / "rehearsals").glob("*.json")]
+    costs = {item["release"]: item["costs"] for file in kept for cell in file["cells"].values() for item in cell}
+    estimated: dict[str, Fraction] = {}
+    for cost in (cost for items in costs.values() for cost in items):
+        estimated[cost["population"]] = estimated.get(cost["population"], Fraction(0)) + Fraction(cost["rho"])
+    assert estimated == rehearsed, "and so is what is kept for the estimate"
 
 
 @pytest.mark.parametrize(
