@@ -7,13 +7,17 @@ import subprocess
 import sys
 from fractions import Fraction
 
+import msgspec
 import pytest
 
+from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
 from cloister.plan import tighter
 from cloister.plan.precision import epsilon_of_rho
 from cloister.provider import commands, reports
 from cloister.provider.accounts import Accounts
+from cloister.receipt.ledger import Entry, ExitEntry
+from cloister.wire import canonical
 
 DELTA = Fraction(1, 10**6)
 
@@ -100,6 +104,25 @@ def test_help_and_a_wrong_directory_are_words_and_no_traceback(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_exits_are_counted_beside_both_numbers(account, capsys):
+    """Match and Deliver carry no noise: no epsilon is about them, and the report says how many there were."""
+    entry = Entry(
+        "exit-1", "clinic.patients", account.digest, account.analyst.did, "0", "0", "sha256:plan", Usage(64, 2, 0),
+        exit=ExitEntry("match", 0, ("tag",)),
+    )  # fmt: skip
+    bodies = Accounts(account.home.accounts_file)
+    before = [msgspec.json.decode(body, type=Entry) for body in bodies.entries("clinic.patients")]
+    bodies.close()
+    assert reports.spent([*before, entry]) == reports.spent(before)
+    commands.account_report(account.directory / "broker", "")
+    assert "exits" not in capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Accounts, "entries", lambda *_: tuple(map(canonical.encode, [*before, entry])))
+        commands.account_report(account.directory / "broker", "")
+        assert reports.reports(account.home)["clinic.patients"].releases == 3
+    assert "excluded from both: 1 exits (match, deliver)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_empty_account_says_so(world, capsys):

@@ -252,7 +252,8 @@ def account_report(
         table.add_row(Text(spelt_out(name)), *numbers)
     out.print(table)
     for name, one in found.items():
-        out.print(Text(f"{spelt_out(name)}: {one.releases} releases; {one.report.method}"))
+        outside = f"; excluded from both: {one.exits} exits (match, deliver)" if one.exits else ""
+        out.print(Text(f"{spelt_out(name)}: {one.releases} releases; {one.report.method}{outside}"))
 
 
 def _allowed(granted: Limits | None, name: str) -> str:

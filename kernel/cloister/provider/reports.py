@@ -20,11 +20,15 @@ USUAL_DELTA = Fraction(1, 10**6)
 
 
 class AccountReport(msgspec.Struct, frozen=True):
-    """An account's charges, the delta it is reported at, and both epsilons there."""
+    """An account's charges, the delta it is reported at, and both epsilons there.
+
+    ``exits`` are entries without noise: no epsilon says anything about them.
+    """
 
     releases: int
     delta: Fraction
     report: tighter.Report
+    exits: int = 0
 
 
 def reports(home: BrokerHome, delta: Fraction | None = None) -> dict[str, AccountReport]:
@@ -48,7 +52,8 @@ def reports(home: BrokerHome, delta: Fraction | None = None) -> dict[str, Accoun
         at = delta or _delta(home, name)
         charges = [msgspec.json.decode(body, type=Entry) for body in bodies]
         try:
-            found[name] = AccountReport(len(charges), at, tighter.report(spent(charges), at))
+            exits = sum(entry.exits is not None for entry in charges)
+            found[name] = AccountReport(len(charges) - exits, at, tighter.report(spent(charges), at), exits)
         except PlanError as error:
             raise PlanError(error.code, f"{name}: {error.reason}", next_step=error.next_step) from error
     return found
