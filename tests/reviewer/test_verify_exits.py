@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import pytest
 from signed_world import Story, code_cell
 from test_verify import check, failures, proof
 
+from cloister.analyst.receipts import ReceiptBook
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
+from cloister.errors import TrustError
 from cloister.plan.link import Cause
 from cloister.receipt import chip, code, naming
 from cloister.receipt.ledger import ExitEntry
@@ -151,3 +154,20 @@ def test_only_an_exit_may_leave_an_account_as_it_was() -> None:
     story.exit = replace(story.exit, charges=(replace(story.exit.charges[0], spent=story.count.charges[0].spent),))
     assert before.spent != story.count.charges[0].spent
     assert failures(check(story.notebook()))
+
+
+def test_the_proxy_keeps_and_shows_a_delivery(tmp_path: Path) -> None:
+    story = Delivered()
+    world = story.world
+    book = ReceiptBook(
+        world.contract, world.vault.did, world.session, tmp_path,
+        cards=[world.card], analyst=world.analyst.did, evidence=world.exchange(),
+    )  # fmt: skip
+    book.admit(msgspec.to_builtins(world.admission))
+    shown = book.accept(msgspec.to_builtins(world.sign(story.exit)), "m1")
+    assert shown.question == "scores delivered, sealed to bureau: outside the formal guarantee"
+    assert not shown.rows and shown.costs[0].epsilon == "0"
+    forged = replace(story.exit, exit=replace(DELIVERED, receiver="another"))
+    with pytest.raises(TrustError) as caught:
+        book.accept(msgspec.to_builtins(world.sign(forged)), "m1")
+    assert caught.value.code == "receipt.exit"

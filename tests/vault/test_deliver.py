@@ -254,3 +254,12 @@ DEFENCES: list[tuple[Any, str, str, Any]] = [
 def test_each_defence_is_needed(quiet_world: World, module: Any, old: str, new: str, check: Any) -> None:
     with mutated(module, old, new), pytest.raises((AssertionError, pytest.fail.Exception, CloisterError, TypeError)):
         check(quiet_world)
+
+
+def test_it_leaves_a_real_vault_by_its_link(world: World) -> None:
+    with world.vault(world.config(signed(world, SCORE))) as vault:
+        answer = vault.ask_with_routing("release", msgspec.to_builtins(SCORE))
+        price = vault.ask("price", msgspec.to_builtins(SCORE))
+    assert len(opened(answer["result"])[1]) == PATIENTS
+    assert len(answer["routing"]["receipts"]) == len(answer["routing"]["admissions"]) == 1
+    assert (price["exit"], price["rho"], price["excludes"]) == ("deliver", "0", "deliver releases")

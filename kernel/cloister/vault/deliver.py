@@ -23,7 +23,7 @@ from cloister.plan.typing import Schema, infer, scalar
 from cloister.receipt import delivery
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import Analysis, analyse
-from cloister.vault.authorise import granted
+from cloister.vault.authorise import check_reads, granted
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
 from cloister.vault.keys import derived
@@ -55,6 +55,7 @@ class Deliver:
         schema = infer(plan.source, grant.cards)
         delivery.check_scores(schema.rows, score_grid(plan, schema).points, schema.limit)
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
+        check_reads(analysis.uses, grant)
         rows = schema.limit // _ROWS_PER_INTEGER
         cost = msgspec.structs.replace(
             analysis.cost, sorts=analysis.cost.sorts + 1, integers=analysis.cost.integers + rows
