@@ -118,11 +118,12 @@ def test_raw_values_of_another_shape_are_refused(raw, sigmas):
         shape(ask(a.Count("n")), CARDS, raw, sigmas)
 
 
-def test_ten_thousand_cells_are_fast():
+def test_ten_thousand_cells_are_not_compared_with_each_other():
+    """A guard against work that grows with the square of the cells, not a measurement."""
     source = a.Derive(VISITS, (("k", a.Clip(a.Col("age"), "0", "99")), ("j", a.Clip(a.Col("age"), "0", "99"))))
     plan = ask(a.Mean("m", BMI), a.Count("n"), source=source, keys=("k", "j"))
     frame = layout(plan, CARDS)
     assert frame.cells == 10_000
-    start = time.perf_counter()
+    start = time.process_time()
     shape(plan, CARDS, [1000] * (frame.cells * frame.width), [10.0] * len(frame.components))
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 10

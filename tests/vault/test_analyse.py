@@ -114,4 +114,4 @@ def test_categories_of_one_domain_are_joined_at_once():
         term = a.Case(a.Col("b"), term, a.Col("c"))
     start = time.process_time()
     analysed(*(a.Count(f"n{index}", term) for index in range(10)), card=_labelled(9_900))
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5
