@@ -33,7 +33,7 @@ def model(frame: cl.Frame) -> LinearRegression:
     return LinearRegression(epsilon=20, missing="indicator").fit(frame[NAMES], frame.cost)
 
 
-def test_scikit_learn_predicts_exactly_the_same(model: LinearRegression, frame: cl.Frame) -> None:
+def test_scikit_learn_predicts_the_same(model: LinearRegression, frame: cl.Frame) -> None:
     from sklearn.linear_model import Ridge
 
     theirs = model.to_sklearn()
@@ -41,11 +41,12 @@ def test_scikit_learn_predicts_exactly_the_same(model: LinearRegression, frame: 
     assert list(theirs.feature_names_in_) == list(model.get_feature_names_out())
     for seed in range(20):
         table = frame.mock(173, seed=seed)
-        assert theirs.predict(model.encode(table)).tobytes() == model.predict(table).tobytes()
+        # Not bit by bit: the order in which a BLAS adds depends on the layout of the table in memory.
+        np.testing.assert_allclose(theirs.predict(model.encode(table)), model.predict(table), rtol=1e-12)
     numbers = LinearRegression(epsilon=5).fit(frame[["age", "smoker"]], frame.cost)
     table = frame.mock(100)[["age", "smoker"]]
     # Without categories and gaps the features themselves do.
-    assert numbers.to_sklearn().predict(table).tobytes() == numbers.predict(table).tobytes()
+    np.testing.assert_allclose(numbers.to_sklearn().predict(table), numbers.predict(table), rtol=1e-12)
     assert theirs.alpha == model.alpha_
 
 

@@ -18,11 +18,11 @@ _AGAIN_S = 0.02
 
 
 class Deadline:
-    """A deadline in milliseconds from its creation; what is late leaves ``grace_s`` after it."""
+    """A deadline in milliseconds from its creation; what is late leaves ``grace_s`` (or ``GRACE_S``) after it."""
 
-    def __init__(self, planned_ms: int, grace_s: float = GRACE_S) -> None:
+    def __init__(self, planned_ms: int, grace_s: float | None = None) -> None:
         self._planned_s = planned_ms / 1000
-        self._grace_s = grace_s
+        self._grace_s = GRACE_S if grace_s is None else grace_s
         self._start_s = time.monotonic()
 
     def remaining_s(self) -> float:
