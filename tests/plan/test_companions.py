@@ -9,7 +9,7 @@ import pytest
 
 from cloister.contract.card import Card, Column
 from cloister.plan import algebra as a
-from cloister.plan.companions import behind, companions, notes
+from cloister.plan.companions import behind, companions, fits, notes
 from cloister.plan.layout import layout
 from cloister.plan.shape import Shaped, shape
 from cloister.plan.typing import infer
@@ -137,3 +137,14 @@ def test_a_measure_finds_its_own_companions():
     found = shaped(asked).measures
     names = [[part.name for part in behind(measure, asked, CARDS, found)] for measure in measures[:3]]
     assert names == [["clipped", "capped"], ["capped"], []]
+
+
+def test_a_release_that_would_be_too_large_has_none():
+    counts = [a.Count(f"n{number}") for number in range(64)]
+    assert fits(plan(*counts), CARDS)
+    assert not fits(plan(*counts, a.Capped("capped")), CARDS)
+    wide = tuple(f"k{number}" for number in range(5))
+    keys = a.Derive(a.Table(T), tuple((name, a.Modulo(AGE, "10")) for name in wide))
+    large = [a.Sum(f"s{number}", a.Scale(AGE, str(number + 1))) for number in range(5)]
+    assert fits(a.VectorSum(keys, tuple(large), "1", wide), CARDS)
+    assert not fits(a.VectorSum(keys, (*large, a.Capped("capped")), "1", wide), CARDS)
