@@ -548,6 +548,20 @@ def test_the_words_say_what_the_guarantee_excludes():
         assert words.in_words(replace(CONTRACT, exits=changed)) != text
 
 
+def test_the_plain_words_say_who_could_guess_whom_a_match_is_about():
+    table = CONTRACT.tables[0]
+    contract = replace(CONTRACT, exits=EXITS, tables=(table,))
+    alone = " and ".join(sorted((table.broker, table.provider)))
+    assert f"{alone} each hold the keys of all tables" in words.in_words(contract)
+    assert "TEST GUESSES" in words.in_words(contract)
+    one_broker = replace(contract, tables=(table, replace(table, provider="another")))
+    assert f"{table.broker} holds the keys of all tables and so can TEST GUESSES" in words.in_words(one_broker)
+    two = replace(contract, tables=(table, replace(table, provider="another", broker="else")))
+    assert "No single provider can tell which units were asked about" in words.in_words(two)
+    assert "TEST GUESSES" not in words.in_words(two)
+    assert "TEST GUESSES" not in words.in_words(replace(contract, exits=replace(EXITS, matches=())))
+
+
 def test_a_match_may_be_on_the_key_if_the_key_is_one_column():
     contract = replace(CONTRACT, exits=replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)))
     assert not lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))

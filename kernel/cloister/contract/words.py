@@ -86,15 +86,12 @@ def _exits(contract: Contract) -> Iterator[str]:
 
 def _who_can_guess(contract: Contract) -> str:
     """Return from whom the units asked about are hidden: the names they are booked by take the keys of all tables."""
-    alone = [
-        names
-        for names in ({t.provider for t in contract.tables}, {t.broker for t in contract.tables})
-        if len(names) == 1
-    ]
+    providers, brokers = {table.provider for table in contract.tables}, {table.broker for table in contract.tables}
+    alone = sorted({name for names in (providers, brokers) if len(names) == 1 for name in names})
     if not alone:
         return "No single provider can tell which units were asked about; all of them together could test guesses."
-    holders = _and(sorted({name for names in alone for name in names}))
-    return f"{holders} holds the keys of all tables and so can TEST GUESSES about which units were asked about."
+    held = "holds" if len(alone) == 1 else "each hold"
+    return f"{_and(alone)} {held} the keys of all tables and so can TEST GUESSES about which units were asked about."
 
 
 def _times(number: int) -> str:
