@@ -17,7 +17,10 @@ from cloister.contract.terms import Limits
 from cloister.errors import CloisterError
 from cloister.provider import matches
 from cloister.receipt.ledger import REPLY_TYPE, LedgerReply, Matched
+from cloister.vault import deadline
+from cloister.vault.executions import Executions
 from cloister.vault.keys import load_secret
+from cloister.vault.match import GRACE_S
 from cloister.vault.state import VaultState
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal, unverified_payload
@@ -165,6 +168,44 @@ def says(world: World, transport: DirectTransport, told: tuple[Matched, ...]) ->
         return canonical.encode(seal(REPLY_TYPE, canonical.encode(altered), signing_key))
 
     transport.after = alter
+
+
+def repeated(world: World) -> None:
+    """A repetition looks nothing up; what is looked up again after a restart is late like a release, and counted."""
+    state, _, document = vault(world)
+    looked: list[str] = []
+    late: list[tuple[bool, float]] = []
+
+    def observe(state: VaultState) -> None:
+        real, contained = state.engine.found, state.faults.contained
+        state.engine.found = lambda *given: looked.append(given[0]) or real(*given)  # type: ignore[method-assign]
+
+        def note(deadline: Any, *, counts_late: bool) -> Any:
+            late.append((counts_late, deadline._grace_s))
+            return contained(deadline, counts_late=counts_late)
+
+        state.faults.contained = note  # type: ignore[method-assign]
+
+    observe(state)
+    first = ask(state, world, key(3), key(999))
+    assert (len(looked), late) == (1, [(False, GRACE_S)])
+    for _ in range(2):
+        again = ask(state, world, key(3), key(999))
+        assert (again.answers, again.settled.recalled, len(looked)) == (first.answers, True, 1)
+    restarted = state_of(world, document)
+    observe(restarted)
+    late.clear()
+    assert ask(restarted, world, key(3), key(999)).answers == first.answers == (True, False)
+    assert (len(looked), late) == (2, [(True, deadline.GRACE_S)])
+    forgetful, transport = world.state(document)
+    forgetful.executions = Executions(capacity=0)
+    observe(forgetful)
+    transport.before = lambda path, body: None if path == "/v1/settle" else body
+    for _ in range(2):
+        late.clear()
+        with pytest.raises(CloisterError):
+            ask(forgetful, world, key(5))
+    assert (len(looked), late) == (4, [(True, deadline.GRACE_S)])
 
 
 def understated(world: World) -> None:
@@ -324,7 +365,7 @@ def two_vaults_one_receipt(world: World) -> None:
 CHECKS: dict[str, Callable[[World], None]] = {
     check.__name__: check
     for check in (
-        answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault, understated,
-        hidden, deposit_is_sealed_for_all, charge_first, faults, two_vaults_one_receipt,
+        answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault,
+        repeated, understated, hidden, deposit_is_sealed_for_all, charge_first, faults, two_vaults_one_receipt,
     )
 }  # fmt: skip

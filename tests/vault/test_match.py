@@ -50,7 +50,12 @@ MUTANTS = [
     (ledger, "if told.targets < own.targets or told.most < own.most:", "if False:", "understated"),
     (ledger, "told.targets < total or", "", "understated"),
     (ledger, "or told.most < max(after.values(), default=0)", "", "understated"),
-    (exits, "with state.faults.contained(deadline, counts_late=allowed.counts_late):", "if True:", "faults"),
+    (exits, "with state.faults.contained(deadline, counts_late=again or allowed.counts_late):", "if True:", "faults"),
+    (exits, "executed = kept or way_of", "executed = way_of", "repeated"),
+    (exits, "GRACE_S if again else", "", "repeated"),
+    (exits, "counts_late=again or allowed", "counts_late=allowed", "repeated"),
+    (exits, "not state.executions.begin(asked.charge_id) or", "", "repeated"),
+    (exits, " or known is not None)", ")", "repeated"),
     (exits, "    state.faults.check()\n", "", "faults"),
 ]  # fmt: skip
 

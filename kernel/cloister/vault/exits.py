@@ -2,7 +2,8 @@
 
 It is authorised by a clause of the contract, charged (rho 0, its own counts) before anything runs, executed under a
 planned deadline, settled before it leaves. What an exit gives is exact and follows from plan and data, so a repeated
-request is executed again, at no charge, and must give what its settled receipt states.
+request costs nothing and must give what its settled receipt states. A repeated match is not executed again while this
+vault knows its answers; what is executed again (a delivery, or after a restart) is late like a release.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cloister.vault import deliver, match
 from cloister.vault.authorise import check_asker
 from cloister.vault.charge import charge
 from cloister.vault.config import Terms
-from cloister.vault.deadline import Deadline
+from cloister.vault.deadline import GRACE_S, Deadline
 from cloister.vault.faults import fault
 from cloister.vault.keys import derived
 from cloister.vault.outside import Allowed, Outside, Way
@@ -67,11 +68,15 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
         booked = charge(state.brokers, asked, context.analyst, terms, asked.leaves)
         if booked.settled:
             known = state.recall(asked, booked.settled)
-    deadline = Deadline(allowed.price.deadline_ms, allowed.grace_s)
-    with state.faults.contained(deadline, counts_late=allowed.counts_late):
+    kept = state.executions.get(asked.charge_id)
+    again = kept is None and (not state.executions.begin(asked.charge_id) or known is not None)
+    deadline = Deadline(allowed.price.deadline_ms, GRACE_S if again else allowed.grace_s)
+    with state.faults.contained(deadline, counts_late=again or allowed.counts_late):
         at(7)  # execute
         with deadline.stopping(state.engine.interrupt):
-            executed = way_of(plan).execute(state.engine, terms, asked)
+            executed = kept or way_of(plan).execute(state.engine, terms, asked)
+        if not allowed.counts_late:
+            state.executions.keep(asked.charge_id, executed)
         if known is None and booked is not None:
             at(9)  # sign
             sessions = state.sessions(asked)

@@ -4,9 +4,11 @@ What lets it out is a clause for exactly this table and column. What is special 
 
 * The plan is about persons, so no provider may read it: the commitment, the tags targets are booked by and the key of
   the deposit take the data keys of *all* tables of the contract, whichever is asked.
-* The answers are in no receipt. They are exact, so a settled match is looked up again: same data, same answers, free.
-* A late answer leaves ``GRACE_S`` after the planned time and is not counted with those of releases. It tells one bit
-  more, about the machine or the table, beside those that the match tells anyway; the contract limits how many.
+* The answers are in no receipt. They are exact, and the vault keeps them: a repetition is free and looks nothing up.
+  What it has forgotten (after a restart) is looked up again: same data, same answers.
+* The first answer, if it is late, leaves 1, 2, 4, ... or 64 times ``GRACE_S`` after the planned time and is not counted
+  with those of releases. When it leaves tells at most 3 bits, about the machine or the table; the contract limits how
+  many matches there are. A later one that is late is counted like a release.
 """
 
 from __future__ import annotations

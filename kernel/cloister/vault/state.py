@@ -18,6 +18,7 @@ from cloister.vault.capsules import open_capsule
 from cloister.vault.config import Terms
 from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
+from cloister.vault.executions import Executions
 from cloister.vault.faults import Faults
 from cloister.vault.keys import VaultKeys, exit_secret, load_secret, receipt_key
 from cloister.vault.question import Asked
@@ -57,6 +58,7 @@ class VaultState:
         self.brokers = Brokers(transport, terms, keys)
         self.memory = Memory()
         self.faults = Faults()
+        self.executions = Executions()
         self.engine = engine
         self.on_step = on_step
         self._loaded: set[str] = set()
