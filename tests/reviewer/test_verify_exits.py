@@ -24,7 +24,7 @@ PLAN, FILE = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 KEY = base64.b64encode(bytes(range(32))).decode()
 CLAUSES = Exits(
     (Receiver("bureau", KEY),),
-    (MatchTerms("clinic.visits", "sex", 10, 1, "female"),),
+    (MatchTerms("clinic.visits", "sex", 1200, 1, "female"),),
     (DeliverTerms(PLAN, "bureau", 1),),
 )
 DELIVERED = ExitStatement("deliver", 0, receiver="bureau", file=FILE, size=18_452, key="aGVsbG8=")
@@ -77,6 +77,49 @@ def test_a_match_verifies_and_its_targets_are_counted(targets: int, said: str) -
     report = check(Delivered(ExitStatement("match", 0, targets=targets)).notebook())
     assert not failures(report)
     assert f"matched: {said}, outside the formal guarantee" in report.to_text()
+
+
+def another(story: Delivered, statement: ExitStatement) -> Receipt:
+    """A second exit under the same clause, after the first."""
+    commitment = naming.commitment(bytes(32), b"another plan")
+    release = naming.release_key(
+        plan=commitment, rho=0, manifests=story.exit.manifests, cards=story.exit.cards,
+        env_digest=story.exit.env_digest, contract=story.world.digest, analyst=story.world.analyst.did,
+    )  # fmt: skip
+    charge = story.exit.charges[0]
+    charge = replace(charge, size=charge.size + 1, root="sha256:" + "7" * 64)
+    names = {"release": release, "plan_digest": commitment, "charge_id": naming.charge_id(release)}
+    return replace(story.exit, **names, charges=(charge,), exit=statement)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fails"),
+    [
+        (ExitStatement("match", 0, targets=600), ExitStatement("match", 0, targets=600), False),
+        (ExitStatement("match", 0, targets=600), ExitStatement("match", 0, targets=601), True),
+        (DELIVERED, DELIVERED, True),
+    ],
+)
+def test_exits_are_held_to_the_limits_of_their_clause(first: ExitStatement, second: ExitStatement, fails: bool) -> None:
+    story = Delivered(first)
+    receipts = [story.world.sign(one) for one in (story.count, story.means, story.exit, another(story, second))]
+    assert ((8, "receipt.limit") in failures(check(story.notebook(receipts=receipts)))) == fails
+
+
+def test_the_same_exit_twice_counts_once() -> None:
+    story = Delivered()
+    again = replace(story.exit, cause=replace(story.exit.cause, message="m2"))
+    receipts = [story.world.sign(one) for one in (story.count, story.means, story.exit, again)]
+    report = check(story.notebook(receipts=receipts))
+    assert report.counts.receipts == 4
+    assert (8, "receipt.limit") not in failures(report)
+
+
+def test_one_match_of_more_units_than_the_contract_allows() -> None:
+    """The receipt itself is refused (by the proxy too), not only the sum."""
+    story = Delivered(ExitStatement("match", 0, targets=1201))
+    found = [line.release for line in check(story.notebook()).findings if line.code == "receipt.limit"]
+    assert found == [story.exit.release]
 
 
 def test_a_chip_of_an_exit_promises_no_epsilon() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,7 +21,7 @@ def check_statement(receipt: Receipt, stated: ExitStatement, contract: Contract)
     """Check that the receipt of an exit names a clause of the contract, and shows neither plan nor values.
 
     Raises:
-        TrustError: ``receipt.exit``.
+        TrustError: ``receipt.exit``, or ``receipt.limit``: more units than the clause allows in all.
     """
     allowed = contract.outside
     clauses = allowed.matches if stated.name == "match" else allowed.deliveries
@@ -34,6 +35,8 @@ def check_statement(receipt: Receipt, stated: ExitStatement, contract: Contract)
         _check_delivery(stated, contract)
     elif stated.receiver or stated.file or stated.key or stated.size or not 1 <= stated.targets <= 2**53:
         raise TrustError("receipt.exit", "the receipt of a match states what only a delivery has")
+    elif stated.targets > allowed.matches[stated.clause].per_contract:
+        raise TrustError("receipt.limit", "a match of more units than its clause allows", clause="exits.matches")
 
 
 def _check_delivery(stated: ExitStatement, contract: Contract) -> None:
@@ -41,6 +44,27 @@ def _check_delivery(stated: ExitStatement, contract: Contract) -> None:
         raise TrustError("receipt.exit", "delivered to another receiver than the clause names", clause="exits")
     if not _DIGEST.fullmatch(stated.file) or not 0 < stated.size <= MAX_SIZE or not stated.key or stated.targets:
         raise TrustError("receipt.exit", "the receipt of a delivery does not say what was delivered")
+
+
+def beyond(receipts: Iterable[Receipt], contract: Contract) -> tuple[str, ...]:
+    """Return in words each clause of the contract that these receipts pass, each charge counted once.
+
+    The receipts passed ``check_statement``. Receipts that are not shown may count too, so none passed is no proof.
+    """
+    counted: dict[tuple[str, int], dict[str, int]] = {}
+    for receipt in receipts:
+        if receipt.exits is not None:
+            each = counted.setdefault((receipt.exits.name, receipt.exits.clause), {})
+            units = receipt.exits.targets if receipt.exits.name == "match" else 1
+            each[receipt.charge_id] = max(units, each.get(receipt.charge_id, 0))
+    passed = []
+    for (name, clause), each in sorted(counted.items()):
+        total, allowed = sum(each.values()), contract.outside
+        if name == "match" and total > (most := allowed.matches[clause].per_contract):
+            passed.append(f"matches of {total:,} units under exits.matches[{clause}], which allows {most:,}")
+        elif name == "deliver" and total > (most := allowed.deliveries[clause].times):
+            passed.append(f"{total:,} deliveries under exits.deliveries[{clause}], which allows {most:,}")
+    return tuple(passed)
 
 
 def check_charge(charge: Charge) -> None:

@@ -18,7 +18,7 @@ from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.errors import CloisterError
-from cloister.receipt import chain
+from cloister.receipt import chain, exits
 from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import population_ends, refined, shaped
 from cloister.receipt.receipt import Admission, Receipt
@@ -196,7 +196,9 @@ class _Verification:
             self.findings.add(7, "fail", "receipt.absent", "the bundle holds no receipt: there is nothing to verify")
 
     def check_exits(self, contract: Contract) -> None:
-        """Say what the formal guarantee does not cover: what the contract excludes, and what left by an exit."""
+        """Say what the formal guarantee does not cover, and hold what left by an exit to the limits of its clause."""
+        for text in exits.beyond(self.receipts.values(), contract):
+            self.findings.add(8, "fail", "receipt.limit", text)
         if contract.excluded:
             text = f"the formal guarantee excludes {' and '.join(contract.excluded)} under this contract"
             self.findings.add(2, "note", "contract.excludes", text)
