@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -105,6 +106,19 @@ def test_a_genuine_reply_to_somebody_elses_question_is_not_an_answer(quiet_world
     transport.after = swap
     with pytest.raises(TrustError) as stopped:
         release(state, context(quiet_world), numbered(3))
+    assert stopped.value.code == "broker.unexpected"
+
+
+@pytest.mark.parametrize(("path", "changes"), [("/v1/append", {}), ("/v1/settle", {"epoch": 10**6})])
+def test_settled_is_the_answer_to_a_deposit_of_this_session_only(quiet_world: World, path: str, changes: Any) -> None:
+    """Else a broker could grant a charge that this vault does not count, or one of another session."""
+    state, transport = quiet_world.state()
+    key = quiet_world.anna_home.identity()
+    transport.after = lambda at, body: (
+        reseal(msgspec.structs.replace(reply_of(body), status="settled", **changes), key) if at == path else body
+    )
+    with pytest.raises(TrustError) as stopped:
+        release(state, context(quiet_world), numbered(5))
     assert stopped.value.code == "broker.unexpected"
 
 

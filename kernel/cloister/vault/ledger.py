@@ -149,7 +149,9 @@ class Ledger:
             reply = self._believe(self._relay.post(self.broker.did, f"/v1/{op}", body))
             expected = (op, request.request, request.nonce, self.broker.did, self._key.did, population)
             got = (reply.op, reply.request, reply.nonce, reply.broker, reply.vault_id, reply.population)
-            if got != expected or (epoch is not None and reply.status == "ok" and reply.epoch != epoch):
+            granted = reply.status in {"ok", "settled"}
+            misplaced = reply.status == "settled" and op != "settle"  # it would be granted without being counted
+            if got != expected or misplaced or (epoch is not None and granted and reply.epoch != epoch):
                 raise TrustError(
                     "broker.unexpected",
                     "the broker's reply does not answer this request",
