@@ -156,7 +156,22 @@ def kept_by_the_vault(world: World) -> None:
             assert caught.value.code == code
 
 
-def says(world: World, transport: DirectTransport, told: tuple[Matched, ...]) -> None:
+def settled_beyond(world: World) -> None:
+    """A settled match whose clause was passed since is not looked up again."""
+    for document, spent in ((contract(world, MatchTerms(TABLE, "person", 1, 9)), False), (contract(world), True)):
+        state, _ = world.state(document)
+        bits(state, world, key(1))
+        again, transport = world.state(document)
+        looked: list[str] = []
+        again.engine.found = lambda *given, looked=looked: looked.append(given[0])  # type: ignore[method-assign]
+        says(world, transport, (Matched(0, 2, 1),), **({"analyst_spent": str(10**6)} if spent else {}))
+        with pytest.raises(CloisterError) as caught:
+            bits(again, world, key(1))
+        assert caught.value.code == ("limit.analyst" if spent else "limit.match")
+        assert not looked
+
+
+def says(world: World, transport: DirectTransport, told: tuple[Matched, ...], **figures: str) -> None:
     """Make the broker sign these counts from now on."""
     signing_key = world.anna_home.identity()
 
@@ -164,7 +179,7 @@ def says(world: World, transport: DirectTransport, told: tuple[Matched, ...]) ->
         if path != "/v1/append":
             return body
         reply = msgspec.json.decode(unverified_payload(msgspec.json.decode(body, type=Envelope)), type=LedgerReply)
-        altered = msgspec.structs.replace(reply, matched=told)
+        altered = msgspec.structs.replace(reply, matched=told, **figures)
         return canonical.encode(seal(REPLY_TYPE, canonical.encode(altered), signing_key))
 
     transport.after = alter
@@ -366,6 +381,6 @@ CHECKS: dict[str, Callable[[World], None]] = {
     check.__name__: check
     for check in (
         answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault,
-        repeated, understated, hidden, deposit_is_sealed_for_all, charge_first, faults, two_vaults_one_receipt,
+        repeated, settled_beyond, understated, hidden, deposit_is_sealed_for_all, charge_first, faults, two_vaults_one_receipt,
     )
 }  # fmt: skip

@@ -67,10 +67,12 @@ def charge(
         check_status(reply, account.broker)
         charges.append(_charge(entry, reply, due, question.price))
         time = max(time, reply.time)
-        if reply.sealed:
+        if reply.sealed and leaves is msgspec.UNSET:
             return Booked(tuple(charges), time, reply.sealed)
         check_charged(reply, account, terms, analyst)
         check_matched(reply, leaves, terms)
+        if reply.sealed:  # a settled exit is executed again, so it must be within the limits first
+            return Booked(tuple(charges), time, reply.sealed)
         if due.delta:
             check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")

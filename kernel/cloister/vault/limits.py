@@ -8,7 +8,7 @@ version, a provider of his own mind) still gets no release through:
 3. The sums never shrink, and are at least what this vault has had booked (``ledger.py``).
 
 A charge that was booked within the limits stays within them, so a retry passes; a settled release is recalled before
-step 2 is reached, and memory answers before step 1.
+step 2 is reached, and memory answers before step 1. A settled exit is executed again, so it is recalled after step 2.
 """
 
 from __future__ import annotations
