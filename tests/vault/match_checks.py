@@ -294,6 +294,17 @@ def commitment_hides(world: World, found: Any, document: Any) -> None:
     assert naming.commitment(b"", codec.canonical_exit(plan)) != receipt.plan_digest
 
 
+def hidden_from_other_analysts(world: World) -> None:
+    """Whoever asks the same cannot open another analyst's commitment, unless the contract shares releases."""
+    for share in (False, True):
+        state, _, _ = vault(world, share_releases=share)
+        mine, other = ask(state, world, key(3)), ask(state, world, key(3), analyst=world.other_analyst.did)
+        assert (mine.salt == other.salt) is share
+        assert (mine.settled.receipt.plan_digest == other.settled.receipt.plan_digest) is share
+        assert other.settled.recalled is share
+        assert mine.answers == other.answers == (True,)
+
+
 def deposit_is_sealed_for_all(world: World) -> None:
     """The deposit opens under the keys of all providers, and not under those of the table's own."""
     from cloister.contract import signing
@@ -381,6 +392,7 @@ CHECKS: dict[str, Callable[[World], None]] = {
     check.__name__: check
     for check in (
         answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault,
-        repeated, settled_beyond, understated, hidden, deposit_is_sealed_for_all, charge_first, faults, two_vaults_one_receipt,
+        repeated, settled_beyond, understated, hidden, hidden_from_other_analysts, deposit_is_sealed_for_all,
+        charge_first, faults, two_vaults_one_receipt,
     )
 }  # fmt: skip

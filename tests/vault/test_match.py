@@ -52,6 +52,8 @@ MUTANTS = [
     (ledger, "or told.most < max(after.values(), default=0)", "", "understated"),
     (exits, "with state.faults.contained(deadline, counts_late=again or allowed.counts_late):", "if True:", "faults"),
     (charge, "if reply.sealed and leaves is msgspec.UNSET:", "if reply.sealed:", "settled_beyond"),
+    (exits, '"" if terms.contract.share_releases else analyst', '""', "hidden_from_other_analysts"),
+    (exits, '"" if terms.contract.share_releases else analyst', "analyst", "hidden_from_other_analysts"),
     (exits, "executed = kept or way_of", "executed = way_of", "repeated"),
     (exits, "GRACE_S if again else", "", "repeated"),
     (exits, "counts_late=again or allowed", "counts_late=allowed", "repeated"),

@@ -118,9 +118,11 @@ def name_exit(plan: a.Exit, allowed: Allowed, secret: bytes, *, analyst: str, te
     """Return the exit with its names: like a release's, but from a salted commitment in place of the plan's digest.
 
     The salt is derived, not drawn: a retry must meet its own charge, and two vaults must call one question by one name.
-    To everybody without the data keys it is 32 random bytes.
+    To everybody without the data keys it is 32 random bytes; unless the contract shares releases, each analyst has one
+    of his own, or whoever asked the same would be told the salt that opens another's commitment.
     """
-    salt = derived(secret, "cloister/commitment-salt/v1", codec.exit_digest(plan))
+    asker = "" if terms.contract.share_releases else analyst
+    salt = derived(secret, "cloister/commitment-salt/v1", asker, codec.exit_digest(plan))
     commitment = naming.commitment(salt, codec.canonical_exit(plan))
     tags = way_of(plan).targets(plan, terms, secret)
     return Outside(
