@@ -69,7 +69,20 @@ def check_numbers() -> None:
     )
 
 
-CHECKS = {"exact": check_exact, "normalised": check_normalised, "numbers": check_numbers}
+def check_long_numbers() -> None:
+    least, most = -(2**63), 2**63 - 1
+    absent = [str(most + 1), str(least - 1), "9" * 19, "1" + "0" * 19, str(most - 1), "9223372036854775807.0"]
+    there = [str(most), str(least), "0" * 30 + "7", "0" * 5000 + "7", "+" + str(10**18), "000"]
+    found = ask(number_card(), [most, least, 7, 10**18, 0, None], [*there, *absent])
+    assert found == dict.fromkeys(there, True) | dict.fromkeys(absent, False)
+
+
+CHECKS = {
+    "exact": check_exact,
+    "normalised": check_normalised,
+    "numbers": check_numbers,
+    "long_numbers": check_long_numbers,
+}
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -79,6 +92,8 @@ def test_a_key_is_found_exactly_if_storage_has_its_unit(name: str) -> None:
 
 MUTANTS = [
     (targets, "0, MAX_TEXT", "0, 2 * MAX_TEXT", "exact"),
+    (targets, "if _LEAST <= value <= _MOST", "if True", "long_numbers"),
+    (targets, "int(whole[1] + whole[2])", "int(text)", "long_numbers"),
     (targets, 'pc.equal(pc.utf8_trim_whitespace(cut), "")', "pc.equal(cut, chr(1))", "nothing_there"),
     (targets, "material = salt + text if", "material = salt + key.encode() if", "normalised"),
     (lookup, ' and targets.possible[0]', "", "nothing_there"),
@@ -105,7 +120,7 @@ CHECKS["nothing_there"] = check_nothing_there
 
 @pytest.mark.parametrize(("module", "old", "new", "check"), MUTANTS)
 def test_every_line_of_it_is_needed(module: Any, old: str, new: str, check: str) -> None:
-    with mutated(module, old, new), pytest.raises((AssertionError, ValueError)):
+    with mutated(module, old, new), pytest.raises((AssertionError, ValueError, OverflowError)):
         CHECKS[check]()
 
 

@@ -234,7 +234,16 @@ def _text(key: Any) -> str | None:
             f"{key!r} is no unit key",
             next_step="write keys as text or whole numbers, like the table's own",
         )
-    if isinstance(key, numbers.Integral) or (isinstance(key, float) and key.is_integer()):
+    if isinstance(key, float | np.floating) and key.is_integer():
+        # A column of whole numbers with a missing one is of floats in pandas; from here on they are rounded.
+        if abs(key) >= 2 ** (np.finfo(type(key)).nmant + 1):
+            raise PlanError(
+                "api.match",
+                f"a key is a {type(key).__name__} too large to be exact; it may stand for another unit",
+                next_step='read such keys as text (dtype=str) or as whole numbers (dtype="Int64")',
+            )
+        return str(int(key))
+    if isinstance(key, numbers.Integral):
         return str(int(key))
     if not isinstance(key, str):
         return None

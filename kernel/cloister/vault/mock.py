@@ -6,6 +6,7 @@ shows looks like the confidential run. It holds no key and asks no broker.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ class MockVault:
     def __init__(self, terms: Terms, engine: Engine) -> None:
         self._terms = terms
         self._engine = engine
+        # Drawn, for a notebook shows the commitment: by a known secret, anyone could test guesses about the plan.
+        self._exit_secret = os.urandom(32)
         self._loaded: set[str] = set()
         self._lock = threading.Lock()
 
@@ -72,7 +75,7 @@ class MockVault:
         plan = codec.decode_exit(document)
         allowed = allow(plan, context, self._terms)
         self._open(allowed.grant)
-        asked = name_exit(plan, allowed, _MOCK_SECRET, analyst=context.analyst, terms=self._terms)
+        asked = name_exit(plan, allowed, self._exit_secret, analyst=context.analyst, terms=self._terms)
         executed = way_of(plan).execute(self._engine, self._terms, asked)
         found = describe_exits.rehearsal(asked, executed.result(executed.statement), self._terms)
         return Answered(found, rehearsals=(describe_exits.rehearsed(asked, executed.statement),))

@@ -24,7 +24,8 @@ from cloister.vault.load import salt_of_units
 
 _UNIT_BYTES = 16
 _TAG_BYTES = 16
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_WHOLE = re.compile(r"([+-]?)0*([0-9]{1,19})")
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _NO_UNIT = b"cloister/match/no-unit/v1"
 
 
@@ -69,8 +70,16 @@ def _texts(keys: Sequence[str]) -> pa.Array:
 
 
 def _integers(keys: Sequence[str]) -> pa.Array:
-    texts = (key.strip() for key in keys)
-    return pa.array([int(text) if _WHOLE.fullmatch(text) else None for text in texts], pa.int64())
+    return pa.array([_integer(key.strip()) for key in keys], pa.int64())
+
+
+def _integer(text: str) -> int | None:
+    whole = _WHOLE.fullmatch(text)
+    if not whole:
+        return None
+    # Python refuses to read more than 4300 digits, zeros included.
+    value = int(whole[1] + whole[2])
+    return value if _LEAST <= value <= _MOST else None
 
 
 # A key is text or a whole number (contract/card_lint.py).
