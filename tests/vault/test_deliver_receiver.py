@@ -236,8 +236,12 @@ def test_a_mock_delivery_says_mock_wherever_it_is_shown(made: Made, quiet_world:
     assert found.mock and "MOCK" in repr(found) and "mock" in found._repr_html_()
     assert "MOCK" in repr(ages(session).deliver.cost("age", step=0.5))
     file = found.save(tmp_path / "mock.delivery")
-    opened = opening.open_file(file, read_key(made.key), made.document)
+    opened = opening.open_file(file, read_key(made.key))
     assert opened.origin == opening.MOCK and opened.rows
+    # Who checks the origin gets no row of a rehearsal, and no file.
+    out = tmp_path / "scores.csv"
+    assert refusal("open", file, "--key", made.key, "--contract", made.contract, "--out", out) == "delivery.mock"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

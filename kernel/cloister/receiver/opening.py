@@ -41,7 +41,8 @@ def open_file(path: Path, private: bytes, contract: Envelope | None = None) -> O
 
     Raises:
         MalformedError: ``delivery.file``.
-        TrustError: ``delivery.key``, ``delivery.altered``, ``delivery.origin``, or a broken link of the chain.
+        TrustError: ``delivery.mock``, ``delivery.key``, ``delivery.altered``, ``delivery.origin``, or a broken link of
+            the chain.
         ContractError: ``delivery.contract``.
     """
     try:
@@ -50,6 +51,13 @@ def open_file(path: Path, private: bytes, contract: Envelope | None = None) -> O
         raise MalformedError("delivery.file", f"{path} cannot be read", next_step="check the path") from error
     found = delivery.read_delivery(data)
     if contract is not None:
+        if found.header.mode != "confidential":
+            # Anybody can write such a file: whoever asks where scores come from must not be given these.
+            raise TrustError(
+                "delivery.mock",
+                "this file calls itself a rehearsal: its scores were invented, and nobody vouches for them",
+                next_step="ask the analyst for the delivery of a confidential kernel; without --contract it opens",
+            )
         delivery.check_contract(found.header, signing.contract_digest(contract))
     rows = delivery.open_delivery(found, private)
     if found.header.mode == "mock":
