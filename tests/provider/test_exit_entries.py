@@ -58,6 +58,11 @@ def test_what_no_clause_allows_is_not_booked(book: Book, entry: Entry, status: s
     assert book.append(delivery("y"), plain).status == "exit.deliver"
 
 
+def test_who_is_no_analyst_of_the_contract_has_no_exits(book: Book) -> None:
+    stranger = replace(GRANTED, analyst=Fraction(0))
+    assert (book.append(delivery("x"), stranger).status, book.accounts.read_tip("people").size) == ("limit.analyst", 0)
+
+
 def test_a_clause_is_used_up_and_a_restart_forgets_nothing(book: Book, tmp_path: Path) -> None:
     assert book.append(delivery("one"), GRANTED).status == "ok"
     assert book.append(delivery("one", population="others"), GRANTED).status == "ok", "the same delivery"

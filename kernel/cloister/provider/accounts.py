@@ -355,13 +355,14 @@ def _refusal(after: Tip, entry: Entry, amount: Fraction, delta: Fraction, grante
 
 
 def _exit_refusal(entry: Entry, amount: Fraction, delta: Fraction, granted: Granted) -> str:
-    """Return why an entry may not be what it is: an exit under a clause and at no price, or noise that costs. Pure."""
+    """Return why an entry may not be what it is: an analyst's exit under a clause, free, or noise that costs. Pure."""
     if entry.exits is None:
         return "" if amount > 0 else "budget.exhausted"
     clauses = granted.exits.matches if entry.exits.name == "match" else granted.exits.deliveries
     if amount or delta or not 0 <= entry.exits.clause < len(clauses):
         return f"exit.{entry.exits.name}"
-    return ""
+    # At no price nothing passes the share of somebody who has none: who is no analyst of the contract is told here.
+    return "" if granted.analyst > 0 else "limit.analyst"
 
 
 def _charged(held: _Held, amount: Fraction, delta: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
