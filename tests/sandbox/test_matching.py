@@ -19,7 +19,7 @@ from vault_world import World, context
 
 import cloister as cl
 from cloister.contract.exits import MatchTerms
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, PlanError
 from cloister.plan import codec
 from cloister.plan.link import Request
 from cloister.receipt import naming
@@ -127,6 +127,37 @@ def test_a_number_that_may_be_rounded_is_no_key() -> None:
         assert caught.value.code == "api.match"
         assert "Int64" in caught.value.next_step
         assert str(int(rounded)) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([2**53 + 1, None]),
+        pd.Series([2**24 + 1], dtype="float32"),
+        np.array([2**24 + 1], dtype="float32"),
+        [1.0, 2.0**53],
+    ],
+)
+def test_ids_that_pandas_rounded_are_refused_and_nothing_is_asked(peer: Peer, keys: Any) -> None:
+    with pytest.raises(PlanError) as caught:
+        cl.match(PERSON, keys)
+    assert caught.value.code == "api.match"
+    assert "Int64" in caught.value.next_step
+    assert [op for op, _ in peer.asked] == ["describe"]
+
+
+def test_whole_numbers_of_any_size_are_asked_as_they_are() -> None:
+    wide = 2**53 + 1
+    for keys in (pd.Series([wide, None], dtype="Int64"), pd.Series([wide]), [wide], np.array([wide])):
+        assert api._text(api._given(keys)[0][0]) == str(wide)
+    assert api._text(np.float32(7)) == "7"
+
+
+def test_a_refusal_names_no_key() -> None:
+    with pytest.raises(PlanError) as caught:
+        api._text(b"secret-of-ada")
+    assert "secret" not in str(caught.value)
+    assert caught.value.reason == "a bytes is no unit key"
 
 
 def test_a_large_batch_travels_in_parts() -> None:

@@ -214,7 +214,8 @@ def _given(keys: Any) -> tuple[list[Any], pd.Index[Any] | None]:
     if keys is None or isinstance(keys, str | bytes | numbers.Number | np.generic) or keys is pd.NA:
         return [keys], None
     if isinstance(keys, pd.Series):
-        return keys.tolist(), keys.index
+        # Numbers keep the type they are stored in, which says how exact they are.
+        return list(keys.to_numpy()) if isinstance(keys.dtype, np.dtype) else keys.tolist(), keys.index
     if isinstance(keys, pd.Index | np.ndarray | list | tuple) and getattr(keys, "ndim", 1) == 1:
         listed = list(keys)
         return listed, pd.Index(listed, dtype=object)
@@ -231,7 +232,7 @@ def _text(key: Any) -> str | None:
     if isinstance(key, bool | np.bool_ | bytes):
         raise PlanError(
             "api.match",
-            f"{key!r} is no unit key",
+            f"a {type(key).__name__} is no unit key",
             next_step="write keys as text or whole numbers, like the table's own",
         )
     if isinstance(key, float | np.floating) and key.is_integer():
