@@ -126,10 +126,18 @@ def check_recount(path: Path) -> None:
     book = Book(path)
     outcomes(book, granted(), match("a", "1", "2"), match("b", "2", clause=1), match("c", "1", "3"))
     before = told(book)
-    for damage in ("DELETE FROM targets", "UPDATE targets SET times = 1 WHERE tag = '1'"):
+    for damage in (
+        "DELETE FROM targets",
+        "UPDATE targets SET times = 1 WHERE tag = '1'",
+        "UPDATE targets SET tag = '4' WHERE tag = '3'",
+        "UPDATE targets SET times = 3 - times WHERE tag IN ('1', '3')",
+        "DELETE FROM matched",
+        "UPDATE matched SET targets = 0",
+        "UPDATE matched SET most = 0",
+        "UPDATE matched SET targets = 5 - targets",
+    ):
         with book.accounts._engine.begin() as db:
             db.execute(sa.text(damage))
-            db.execute(sa.text("DELETE FROM matched"))
         book.accounts.recount()
         assert told(book) == before
         check_counts(book)
@@ -162,6 +170,8 @@ MUTANTS = [
     (matches, "tag: (known.get(tag, 0) + times,", "tag: (times,", "per_target"),
     (matches, "most = max(before.most, *(", "most = max(before.most, *(0 * ", "per_target"),
     (matches, "        _rebuild(db, every)", "        pass", "recount"),
+    (matches, "{tuple(row) for row in db.execute(schema.SELECT_ALL_MATCHED)}", "by_clause", "recount"),
+    (matches, "and by_target ==", "or by_target !=", "recount"),
 ]  # fmt: skip
 
 

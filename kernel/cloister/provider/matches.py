@@ -57,8 +57,20 @@ def recount(db: sa.Connection) -> None:
     """Bring the counts back to what the logs say, should they say anything else."""
     entries = (msgspec.json.decode(body, type=Entry) for body in db.scalars(schema.SELECT_EXITS).all())
     every = [one for one in map(asked, entries) if one is not None]
-    if db.scalar(schema.SELECT_ALL_TARGETS) != sum(len(one.tags) for one in every):
+    counts: dict[tuple[str, int], Counter[str]] = {}
+    for one in every:
+        counts.setdefault((one.contract, one.clause), Counter()).update(one.tags)
+    if not _counted(db, counts):
         _rebuild(db, every)
+
+
+def _counted(db: sa.Connection, counts: Mapping[tuple[str, int], Counter[str]]) -> bool:
+    """Return whether the tables hold these counts, every one of them, and no other."""
+    by_clause = {(*clause, tags.total(), max(tags.values(), default=0)) for clause, tags in counts.items()}
+    by_target = {(*clause, tag, times) for clause, tags in counts.items() for tag, times in tags.items()}
+    return by_clause == {tuple(row) for row in db.execute(schema.SELECT_ALL_MATCHED)} and by_target == {
+        tuple(row) for row in db.execute(schema.SELECT_ALL_TARGETS)
+    }
 
 
 def _rebuild(db: sa.Connection, every: Iterable[Asked]) -> None:

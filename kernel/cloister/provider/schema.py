@@ -130,10 +130,6 @@ UPDATE_ACCOUNT = sa.update(accounts).where(*_where(accounts, "population"))
 SELECT_BODY = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id"))
 SELECT_CHARGE = sa.select(entries.c.body).where(*_where(entries, "population", "charge_id", "contract"))
 SELECT_ENTRIES = sa.select(entries.c.body).where(*_where(entries, "population")).order_by(entries.c.position)
-SELECT_EXITS = sa.select(entries.c.body).where(
-    sa.func.instr(entries.c.body, sa.literal(b'"match":', sa.LargeBinary)) > 0
-)
-SELECT_TARGETS_ASKED = sa.select(sa.func.coalesce(sa.func.sum(matched.c.targets), 0))
 SELECT_SETTLED = sa.select(settlements.c.sealed).where(*_where(settlements, "population", "charge_id"))
 SELECT_SUMS = sa.select(sums.c.analyst, sums.c.spent).where(*_where(sums, "population", "contract"))
 UPDATE_SUM = sa.update(sums).where(*_where(sums, "population", "contract", "analyst"))
@@ -153,7 +149,8 @@ SELECT_TARGETS = sa.select(targets.c.tag, targets.c.times).where(
     *_where(targets, "contract", "clause"), targets.c.tag.in_(sa.bindparam("k_tags", expanding=True))
 )
 UPDATE_TARGET = sa.update(targets).where(*_where(targets, "contract", "clause", "tag"))
-SELECT_ALL_TARGETS = sa.select(sa.func.coalesce(sa.func.sum(targets.c.times), 0))
+SELECT_ALL_MATCHED = sa.select(matched.c.contract, matched.c.clause, matched.c.targets, matched.c.most)
+SELECT_ALL_TARGETS = sa.select(targets.c.contract, targets.c.clause, targets.c.tag, targets.c.times)
 # Finds no entry too few; what only looks like an exit is sorted out by who reads it.
 SELECT_EXITS = sa.select(entries.c.body).where(
     sa.func.instr(entries.c.body, sa.literal(b'"exit":', sa.LargeBinary)) > 0
