@@ -558,6 +558,7 @@ def test_the_plain_words_say_who_could_guess_whom_a_match_is_about():
     assert f"{table.broker} holds the keys of all tables and so can TEST GUESSES" in words.in_words(one_broker)
     two = replace(contract, tables=(table, replace(table, provider="another", broker="else")))
     assert "No single provider can tell which units were asked about" in words.in_words(two)
+    assert "one provider, broker or host together with one analyst" in words.in_words(two)
     assert "TEST GUESSES" not in words.in_words(two)
     assert "TEST GUESSES" not in words.in_words(replace(contract, exits=replace(EXITS, matches=())))
 

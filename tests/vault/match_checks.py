@@ -171,6 +171,23 @@ def settled_beyond(world: World) -> None:
         assert not looked
 
 
+def sent(world: World) -> None:
+    """A broker that drops requests does not get tags for guesses without end; what is sent again is not counted."""
+    state, transport, _ = vault(world, MatchTerms(TABLE, "person", 2, 9), MatchTerms(TABLE, "flagged", 2, 9))
+    posts: list[str] = []
+    transport.before = lambda path, body: posts.append(path) if path == "/v1/append" else body
+    for number in (1, 1, 1, 2, 3, 3):
+        refused(state, world, "broker.unavailable", inquiry(key(2 * number), key(2 * number + 1)))
+    assert "per_contract 2" in refused(state, world, "limit.match", inquiry(key(20), key(21), key(22))).clause
+    refused(state, world, "broker.unavailable", inquiry(key(8), key(9)))
+    assert len(posts) == 7
+    refused(state, world, "limit.match", inquiry(key(10)))
+    assert len(posts) == 7, "nothing was sent"
+    refused(state, world, "broker.unavailable", inquiry(key(10), column="flagged"))
+    transport.before = lambda _path, body: body
+    assert bits(state, world, key(2), key(3)) == (True, True)
+
+
 def says(world: World, transport: DirectTransport, told: tuple[Matched, ...], **figures: str) -> None:
     """Make the broker sign these counts from now on."""
     signing_key = world.anna_home.identity()
@@ -393,6 +410,6 @@ CHECKS: dict[str, Callable[[World], None]] = {
     for check in (
         answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault,
         repeated, settled_beyond, understated, hidden, hidden_from_other_analysts, deposit_is_sealed_for_all,
-        charge_first, faults, two_vaults_one_receipt,
+        charge_first, sent, faults, two_vaults_one_receipt,
     )
 }  # fmt: skip

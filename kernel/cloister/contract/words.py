@@ -89,7 +89,10 @@ def _who_can_guess(contract: Contract) -> str:
     providers, brokers = {table.provider for table in contract.tables}, {table.broker for table in contract.tables}
     alone = sorted({name for names in (providers, brokers) if len(names) == 1 for name in names})
     if not alone:
-        return "No single provider can tell which units were asked about; all of them together could test guesses."
+        return (
+            "No single provider can tell which units were asked about. All of them together could test guesses, and so "
+            "could one provider, broker or host together with one analyst: the vault names the units he asks about."
+        )
     held = "holds" if len(alone) == 1 else "each hold"
     return f"{_and(alone)} {held} the keys of all tables and so can TEST GUESSES about which units were asked about."
 

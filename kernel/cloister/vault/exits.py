@@ -65,6 +65,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     booked = None
     if known is None:
         at(6)  # charge
+        state.sent.note(asked.charge_id, asked.leaves, terms)
         booked = charge(state.brokers, asked, context.analyst, terms, asked.leaves)
         if booked.settled:
             known = state.recall(asked, booked.settled)

@@ -23,7 +23,10 @@ from cloister.contract.usage import Usage, Used, exceeded
 from cloister.receipt.ledger import ExitEntry, LedgerReply
 from cloister.vault.authorise import check_time
 from cloister.vault.config import Account, Terms
-from cloister.vault.statuses import analyst_error, budget_error, delta_error, limit_error, match_error
+from cloister.vault.statuses import analyst_error, budget_error, delta_error, limit_error, match_error, sent_error
+
+# Room for requests that a broker refuses or that are lost on the way.
+SENT_TIMES = 4
 
 
 def check_alone(usage: Usage, terms: Terms) -> None:
@@ -84,6 +87,33 @@ def _match_clause(leaves: ExitEntry | msgspec.UnsetType, terms: Terms) -> Iterat
     """Yield the clause an entry is booked under and its place, if it is an entry of a match."""
     if isinstance(leaves, ExitEntry) and leaves.name == "match":
         yield leaves.clause, terms.contract.outside.matches[leaves.clause]
+
+
+class SentTargets:
+    """How many targets this process has named to a broker, by clause, booked or not.
+
+    The tags go out before anything is booked. A broker (or the host before it) that drops the requests of an analyst it
+    is in league with would learn the tags of his guesses for nothing, so not only what is booked is limited.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[int, int] = {}
+        self._charges: set[str] = set()
+
+    def note(self, charge_id: str, leaves: ExitEntry, terms: Terms) -> None:
+        """Count a match that is about to be sent; one that was sent before says nothing new.
+
+        Raises:
+            BudgetError: ``limit.match``: more than ``SENT_TIMES`` times what the clause allows; nothing is sent.
+        """
+        for place, clause in _match_clause(leaves, terms):
+            if charge_id in self._charges:
+                return
+            sent = self._sent.get(place, 0) + len(leaves.targets)
+            if sent > (most := SENT_TIMES * clause.per_contract):
+                raise sent_error(most, clause)
+            self._sent[place] = sent
+            self._charges.add(charge_id)
 
 
 def check_delta(reply: LedgerReply, account: Account, terms: Terms, analyst: str) -> None:

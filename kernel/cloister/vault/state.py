@@ -21,6 +21,7 @@ from cloister.vault.engine import Engine
 from cloister.vault.executions import Executions
 from cloister.vault.faults import Faults
 from cloister.vault.keys import VaultKeys, exit_secret, load_secret, receipt_key
+from cloister.vault.limits import SentTargets
 from cloister.vault.question import Asked
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.session import BrokerSession, Transport
@@ -59,6 +60,7 @@ class VaultState:
         self.memory = Memory()
         self.faults = Faults()
         self.executions = Executions()
+        self.sent = SentTargets()
         self.engine = engine
         self.on_step = on_step
         self._loaded: set[str] = set()

@@ -161,6 +161,17 @@ def match_error(status: str, terms: MatchTerms) -> BudgetError:
     )
 
 
+def sent_error(most: int, terms: MatchTerms) -> BudgetError:
+    """Return the refusal of a match when more were sent, booked or not, than the vault sends."""
+    return BudgetError(
+        "limit.match",
+        f"this vault names at most {most:,} units to a broker, refused requests included; nothing was charged",
+        clause=f"exits.matches of {terms.column} in {terms.table}: per_contract {terms.per_contract:,}",
+        next_step="Ask about fewer units, or ask the data provider for a larger per_contract. "
+        "Repeating an earlier match is free.",
+    )
+
+
 def analyst_error(population: str, spent: Fraction, limit: Fraction) -> BudgetError:
     """Return the refusal of a release that is beyond the analyst's part of a population's budget."""
     return BudgetError(
