@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from vault_world import PATIENTS, World, context
 
 from cloister import cli
+from cloister.contract import signing
 from cloister.contract.exits import DeliverTerms, Exits, Receiver
 from cloister.contract.unit_keys import key_bytes, unit_hash, unit_salt
 from cloister.errors import CloisterError, PlanError
@@ -132,6 +133,9 @@ def test_the_receiver_gets_scores_with_his_own_keys(made: Made, tmp_path: Path) 
     assert list(csv.reader(io.StringIO(out.read_text()))) == [["patient", "score"], ["p0007", "7"], ["p0042", "42"]]
     for piece in ("delivered at", "2 of your 3 keys", f"{PATIENTS - 2} units match none", "outside the formal"):
         assert piece in found.output
+    digest, parties = signing.contract_digest(made.document), signing.read_unverified(made.document).parties
+    anchors = [digest, *(party.did for party in parties if party.role == "provider"), opening.COMPARE]
+    assert len(anchors) > 2 and all(anchor in found.output for anchor in anchors)
     everyone = run("open", made.file, "--key", made.key)
     assert everyone.exit_code == 0 and "origin NOT checked" in everyone.output
     assert "p0007" not in everyone.output

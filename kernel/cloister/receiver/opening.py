@@ -20,6 +20,7 @@ from cloister.receipt.receipt import Receipt
 from cloister.wire.envelope import Envelope
 
 UNCHECKED = "origin NOT checked: give --contract to see that an admitted vault delivered this"
+COMPARE = "compare with what the providers gave you"
 MOCK = "MOCK: invented scores of a rehearsal; nobody vouches for them"
 
 
@@ -81,7 +82,12 @@ def _origin(found: Delivery, document: Envelope) -> str:
     receiver = contract.outside.receiver(found.header.receiver)
     if approved != found.header.plan or receiver is None or receiver.key != found.header.to:
         raise _foreign("the contract approves another plan, or another key for this receiver")
-    return f"delivered at {receipt.time} under {contract.title!r} by {vault} ({receipt.assurance})"
+    # The contract came as a file too, and says itself who signed it: only its reader knows whom he deals with.
+    providers = ", ".join(f"{party.name!r} is {party.did}" for party in contract.parties if party.role == "provider")
+    return (
+        f"delivered at {receipt.time} under {contract.title!r} by {vault} ({receipt.assurance})\n"
+        f"the contract is {digest}; {providers}: {COMPARE}"
+    )
 
 
 def _names(receipt: Receipt, found: Delivery) -> bool:
