@@ -74,9 +74,7 @@ export function Chip(props: IProps): JSX.Element {
       {rehearsals?.map((item, index) => (
         <div className="cl-Chip-release" key={index}>
           <div className="cl-Chip-question">{item.question}</div>
-          <div className="cl-Chip-foot">
-            {item.costs.length > 0 ? words.t('would cost %1', prices(item.costs, words)) : words.t('price not known')}
-          </div>
+          <div className="cl-Chip-foot">{wouldCost(item, words)}</div>
         </div>
       ))}
     </div>
@@ -94,6 +92,13 @@ export function Unreadable(props: { reason: string; words: Words }): JSX.Element
       </div>
     </div>
   );
+}
+
+function wouldCost(item: IRehearsal, words: Words): string {
+  if (item.outside) {
+    return words.t('no privacy budget: the formal guarantee excludes it');
+  }
+  return item.costs.length > 0 ? words.t('would cost %1', prices(item.costs, words)) : words.t('price not known');
 }
 
 function Release(props: { item: IRelease; words: Words }): JSX.Element {

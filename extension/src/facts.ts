@@ -43,6 +43,8 @@ export interface IRelease {
 export interface IRehearsal {
   readonly question: string;
   readonly costs: Cost[];
+  /** Whether it is an exit: no budget pays for it, because the formal guarantee excludes it. */
+  readonly outside: boolean | null;
 }
 
 const row = record<IRow>({
@@ -68,7 +70,7 @@ const release = record<IRelease>({
   notes: maybe(list(text(), 64))
 });
 
-const rehearsal = record<IRehearsal>({ question: text(), costs: list(cost, 64) });
+const rehearsal = record<IRehearsal>({ question: text(), costs: list(cost, 64), outside: maybe(flag) });
 
 /**
  * Returns the releases of a chip.

@@ -391,7 +391,7 @@ def open_command(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        opening.write(output, text)
 
 
 @app.command()

@@ -12,10 +12,11 @@ from signed_world import Story, code_cell
 from test_verify import check, failures, proof
 
 from cloister.analyst.receipts import ReceiptBook
+from cloister.contract import signing
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.errors import TrustError
 from cloister.plan.link import Cause
-from cloister.receipt import chip, code, naming
+from cloister.receipt import chip, code, naming, rehearsal
 from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ComponentNoise, ExitStatement, Receipt
 
@@ -197,6 +198,16 @@ def test_only_an_exit_may_leave_an_account_as_it_was() -> None:
     story.exit = replace(story.exit, charges=(replace(story.exit.charges[0], spent=story.count.charges[0].spent),))
     assert before.spent != story.count.charges[0].spent
     assert failures(check(story.notebook()))
+
+
+def test_a_rehearsed_exit_has_no_price_and_says_that_it_is_outside_the_guarantee() -> None:
+    asked = msgspec.convert({"release": "r", "costs": [], "question": "match of 2 units"}, type=rehearsal.Rehearsal)
+    facts = rehearsal.rehearsal_facts(asked, signing.read_unverified(Delivered().world.contract))
+    data, metadata = rehearsal.display([facts])
+    for shown in (data["text/plain"], data["text/html"]):
+        assert "no privacy budget: the formal guarantee excludes it" in shown
+        assert "epsilon" not in shown and "not known" not in shown
+    assert metadata["cloister"]["rehearsals"][0]["outside"] is True
 
 
 def test_the_proxy_keeps_and_shows_a_delivery(tmp_path: Path) -> None:

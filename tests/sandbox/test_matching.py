@@ -225,6 +225,20 @@ def test_limits_are_told_by_their_clause(world: World) -> None:
     sessions.use(None)
 
 
+def test_a_match_that_stops_half_way_says_how_many_were_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MAX_TARGETS", 2)
+    peer_of(world, MatchTerms(vaults.TABLE, "person", 3, 1))
+    with pytest.raises(CloisterError) as caught:
+        cl.match(PERSON, [key(1), key(2), key(3), key(4)])
+    assert caught.value.code == "limit.match"
+    assert "2 of 4 units were asked before this and count" in caught.value.reason
+    assert cl.match(PERSON, [key(1), key(2)]).facts.recalled
+    with pytest.raises(CloisterError) as caught:
+        cl.match(PERSON, [key(5), key(6)])
+    assert "were asked before" not in caught.value.reason
+    sessions.use(None)
+
+
 def test_a_contract_without_a_clause_says_so(world: World) -> None:
     state, _ = world.state(world.sign(world.contract()))
     sessions.use(Session(Peer(ConfidentialVault(state).operations(), world)))
@@ -261,4 +275,5 @@ def test_a_mock_kernel_answers_from_invented_rows(world: World) -> None:
     rehearsed = peer.forwarded[0]
     assert "outside the formal guarantee" in rehearsed.question
     assert invented not in repr(rehearsed)
+    assert rehearsed.costs == ()
     sessions.use(None)

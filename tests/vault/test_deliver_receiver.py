@@ -141,6 +141,18 @@ def test_the_receiver_gets_scores_with_his_own_keys(made: Made, tmp_path: Path) 
     assert "p0007" not in everyone.output
 
 
+def test_scores_are_written_for_the_receiver_alone(made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    out.write_text("older")
+    out.chmod(0o644)
+    assert run("open", made.file, "--key", made.key, "--out", out).exit_code == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert out.read_text().startswith("unit,score\n")
+    for nowhere in (tmp_path / "no" / "folder.csv", tmp_path):
+        assert refusal("open", made.file, "--key", made.key, "--out", nowhere) == "receiver.out"
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_another_key_opens_nothing(made: Made, tmp_path: Path) -> None:
     create_key(tmp_path / "other.key")
     assert refusal("open", made.file, "--key", tmp_path / "other.key") == "delivery.key"

@@ -17,6 +17,8 @@ from cloister.receipt.facts import ReleaseFacts
 
 RELEASE_MIME = "application/vnd.cloister.release.v1+json"
 BODY = {"version": 1}
+_FREE, _EXCLUDED = "no privacy budget", "the formal guarantee excludes it"
+NO_BUDGET = f"{_FREE}: {_EXCLUDED}"
 METADATA_KEY = "cloister"
 State = Literal["confidential", "simulated", "seeded"]
 
@@ -98,7 +100,7 @@ def _footer(item: ReleaseFacts) -> str:
     signed = f"receipt {item.receipt.removeprefix('sha256:')[:12]}"
     if not item.costs:
         again = ", recalled" if item.recalled else ""
-        return f"no privacy budget{again}: the formal guarantee excludes it · {signed}"
+        return f"{_FREE}{again}: {_EXCLUDED} · {signed}"
     price = "; ".join(f"{cost.share} of {cost.population} (epsilon {cost.epsilon})" for cost in item.costs)
     cost = f"no charge, recalled; paid earlier: {price}" if item.recalled else f"cost {price}"
     return f"{cost} · ± is the standard error of the privacy noise · {signed}"

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from cloister.contract.terms import Contract
-from cloister.receipt.chip import METADATA_KEY
+from cloister.receipt.chip import METADATA_KEY, NO_BUDGET
 from cloister.receipt.facts import Cost, cost
 
 REHEARSAL_MIME = "application/vnd.cloister.rehearsal.v1+json"
@@ -43,12 +43,16 @@ class Rehearsal(msgspec.Struct, frozen=True):
     question: str = ""
 
 
-class RehearsalFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a chip shows of one rehearsed release; ``costs`` are as in a release chip, empty if not known."""
+class RehearsalFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a chip shows of one rehearsed release; ``costs`` are as in a release chip, empty if not known.
+
+    ``outside``: it would be an exit, which no budget pays for because the formal guarantee excludes it.
+    """
 
     release: str
     question: str
     costs: tuple[Cost, ...]
+    outside: bool = False
 
 
 def rehearsal_facts(rehearsal: Rehearsal, contract: Contract | None) -> RehearsalFacts:
@@ -59,7 +63,9 @@ def rehearsal_facts(rehearsal: Rehearsal, contract: Contract | None) -> Rehearsa
         for item in rehearsal.costs
         if item.population in budgets
     )
-    return RehearsalFacts(rehearsal.release, rehearsal.question or "a release", costs)
+    # Whatever has noise has a price on every account it touches.
+    outside = contract is not None and not rehearsal.costs
+    return RehearsalFacts(rehearsal.release, rehearsal.question or "a release", costs, outside)
 
 
 def display(rehearsals: Sequence[RehearsalFacts]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -76,6 +82,8 @@ def display(rehearsals: Sequence[RehearsalFacts]) -> tuple[dict[str, Any], dict[
 
 
 def _price(item: RehearsalFacts) -> str:
+    if item.outside:
+        return NO_BUDGET
     if not item.costs:
         return "its price is not known here"
     return "would cost " + "; ".join(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ import msgspec
 
 from cloister.contract import signing
 from cloister.contract.unit_keys import key_bytes, unit_hash, unit_salt
-from cloister.errors import ContractError, MalformedError, TrustError
+from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
 from cloister.plan.numbers import text_of
 from cloister.receipt import chain, delivery
 from cloister.receipt.delivery import Delivery, Header, Row
@@ -135,6 +137,27 @@ def join(opened: Opened, keys: Path) -> tuple[str, str]:
 def listed(opened: Opened) -> str:
     """Return the scores by unit hash as CSV."""
     return _csv([["unit", "score"], *([row.unit.hex(), _text(row)] for row in opened.rows)])
+
+
+def write(path: Path, text: str) -> None:
+    """Write scores to a file of the receiver's own (mode 0600), in place of one that is there.
+
+    Raises:
+        UnavailableError: ``receiver.out``.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            "receiver.out", f"{path} cannot be written: {error.strerror or error}", next_step="choose another file"
+        ) from error
 
 
 def _read(path: Path, width: int) -> Iterator[list[str]]:

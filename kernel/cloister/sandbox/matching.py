@@ -17,7 +17,7 @@ import pandas as pd
 
 from cloister.contract.exits import MAX_TARGETS, MatchTerms
 from cloister.contract.usage import Usage
-from cloister.errors import ContractError, MalformedError, PlanError
+from cloister.errors import CloisterError, ContractError, MalformedError, PlanError
 from cloister.plan import algebra
 from cloister.plan.codec import MAX_MATCH_BYTES
 from cloister.plan.grid import MAX_TEXT
@@ -145,9 +145,15 @@ class Match:
         given, index = _given(keys)
         texts = [_text(key) for key in given]
         answers: dict[str, bool] = {}
-        parts = []
-        for plan in _plans(terms, texts):
-            answered = _convert(session.exit("release", plan), Answered)
+        parts: list[tuple[algebra.Match, Answered]] = []
+        plans = list(_plans(terms, texts))
+        for plan in plans:
+            try:
+                answered = _convert(session.exit("release", plan), Answered)
+            except CloisterError as error:
+                if not parts:
+                    raise
+                raise _stopped(error, len(answers), sum(len(one.targets) for one in plans)) from error
             if len(answered.answers) != len(plan.targets) or set(answered.answers) - {"0", "1"}:
                 raise _wrong_reply()
             answers.update(zip(plan.targets, (letter == "1" for letter in answered.answers), strict=True))
@@ -265,6 +271,17 @@ def _plans(terms: MatchTerms, texts: Iterable[str | None]) -> Iterator[algebra.M
         size += taken
     if part:
         yield algebra.Match(terms.table, terms.column, tuple(part))
+
+
+def _stopped(error: CloisterError, asked: int, total: int) -> CloisterError:
+    """Return what stopped a match of several requests, with how many units the contract has counted before it."""
+    return type(error)(
+        error.code,
+        f"{error.reason}; {asked:,} of {total:,} units were asked before this and count",
+        clause=error.clause,
+        next_step=f"{error.next_step}; the first {asked:,} keys asked again, in one call, are recalled at no count",
+        nearest=error.nearest,
+    )
 
 
 def _convert(value: dict[str, Any], kind: Any) -> Any:

@@ -8,7 +8,7 @@ import msgspec
 
 from cloister.attest.encoding import b64
 from cloister.plan import algebra, codec
-from cloister.plan.link import Rehearsal, RehearsedCost
+from cloister.plan.link import Rehearsal
 from cloister.receipt import exits
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.config import Terms
@@ -60,5 +60,4 @@ def _outside(asked: Outside, terms: Terms) -> dict[str, Any]:
 
 def rehearsed(asked: Outside, statement: ExitStatement) -> Rehearsal:
     """Return what a mock exit tells the proxy."""
-    costs = tuple(RehearsedCost(account.budget.population, "0") for account in asked.accounts)
-    return Rehearsal(asked.release, asked.plan_digest, exits.question(statement), costs, asked.price.usage)
+    return Rehearsal(asked.release, asked.plan_digest, exits.question(statement), (), asked.price.usage)
