@@ -188,6 +188,21 @@ def sent(world: World) -> None:
     assert bits(state, world, key(2), key(3)) == (True, True)
 
 
+def keys_of_all_tables(world: World) -> None:
+    """A broker that sends another key for a table that is not read cannot make other tags; a session may change."""
+    state, _, _ = vault(world)
+    bits(state, world, key(1))
+    real = state.brokers.session
+
+    def other(broker: Any) -> Any:
+        session = real(broker)
+        other_keys = {name: bytes(32) for name in session.data_keys}
+        return session if broker.name == "anna-broker" else msgspec.structs.replace(session, data_keys=other_keys)
+
+    state.brokers.session = other  # type: ignore[method-assign]
+    refused(state, world, "capsule.key", inquiry(key(1)))
+
+
 def says(world: World, transport: DirectTransport, told: tuple[Matched, ...], **figures: str) -> None:
     """Make the broker sign these counts from now on."""
     signing_key = world.anna_home.identity()
@@ -410,6 +425,6 @@ CHECKS: dict[str, Callable[[World], None]] = {
     for check in (
         answers, per_contract, per_target, only_as_declared, malformed, limits_beside, kept_by_the_vault,
         repeated, settled_beyond, understated, hidden, hidden_from_other_analysts, deposit_is_sealed_for_all,
-        charge_first, sent, faults, two_vaults_one_receipt,
+        charge_first, sent, keys_of_all_tables, faults, two_vaults_one_receipt,
     )
 }  # fmt: skip

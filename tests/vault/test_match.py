@@ -12,7 +12,7 @@ from vault_world import World
 
 from cloister.errors import CloisterError
 from cloister.provider import matches
-from cloister.vault import charge, exits, ledger, limits, lookup, match, targets
+from cloister.vault import charge, exits, ledger, limits, lookup, match, state, targets
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ MUTANTS = [
     (exits, "        state.sent.note(asked.charge_id, asked.leaves, terms)\n", "", "sent"),
     (limits, "if charge_id in self._charges:", "if False:", "sent"),
     (limits, "self._sent[place] = sent", "pass", "sent"),
+    (state, "self._check_key(name, held[self.terms.tables[name].manifest])", "pass", "keys_of_all_tables"),
     (exits, "executed = kept or way_of", "executed = way_of", "repeated"),
     (exits, "GRACE_S if again else", "", "repeated"),
     (exits, "counts_late=again or allowed", "counts_late=allowed", "repeated"),

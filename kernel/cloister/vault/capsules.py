@@ -56,6 +56,16 @@ def open_capsule(directory: Path, terms: TableTerms, provider_did: str, card: Ca
     return pa.concat_tables([_side_by_side(ranges[span], card) for span in sorted(ranges)])
 
 
+def check_key(directory: Path, terms: TableTerms, provider_did: str, data_key: bytes) -> None:
+    """Check that a data key is the one its provider sealed the capsule under.
+
+    Raises:
+        TrustError: ``capsule.key``, or the manifest is not what provider and contract signed.
+        UnavailableError: ``capsule.missing``: the manifest cannot be read.
+    """
+    capsule.unwrap_keys(data_key, _manifest(directory, terms, provider_did))
+
+
 def _manifest(directory: Path, terms: TableTerms, provider_did: str) -> Manifest:
     body = _read(directory / MANIFEST_FILE, _MAX_MANIFEST)
     try:

@@ -14,7 +14,7 @@ from cloister.contract.card import Card
 from cloister.errors import UnavailableError
 from cloister.vault.authorise import Grant, check_time
 from cloister.vault.brokers import Brokers
-from cloister.vault.capsules import open_capsule
+from cloister.vault.capsules import check_key, open_capsule
 from cloister.vault.config import Terms
 from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
@@ -64,6 +64,7 @@ class VaultState:
         self.engine = engine
         self.on_step = on_step
         self._loaded: set[str] = set()
+        self._checked: set[tuple[str, bytes]] = set()
         self._loading = threading.Lock()
 
     def open(self, grant: Grant) -> None:
@@ -82,14 +83,12 @@ class VaultState:
 
     def _load(self, name: str, session: BrokerSession) -> None:
         terms, card = self.terms.tables[name], self.terms.cards[name]
-        directory = self.terms.capsules.get(terms.manifest)
-        if directory is None:
-            raise UnavailableError("capsule.missing", f"the enclave holds no capsule of {name}")
+        directory = self._directory(name)
         provider = self.terms.provider_dids[terms.provider]
         data_key = session.data_keys[terms.manifest]
         deadline = Deadline(load_ms(card))
         try:
-            table = open_capsule(Path(directory), terms, provider, card, data_key)
+            table = open_capsule(directory, terms, provider, card, data_key)
             self.engine.load(name, card, table, load_secret(data_key), self.terms.digest.encode())
         finally:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
@@ -104,16 +103,38 @@ class VaultState:
         return receipt_key(self._data_keys(question.grant), self.terms.digest, question.charge_id)
 
     def exit_secret(self, grant: Grant) -> bytes:
-        """Return the secret of the exits over a grant's tables (``keys.exit_secret``)."""
+        """Return the secret of the exits over a grant's tables (``keys.exit_secret``).
+
+        The keys of tables that are not read make it too: a broker that sent another one would give units other tags,
+        under which an honest broker's counts begin anew.
+
+        Raises:
+            TrustError: ``capsule.key``: a data key is not of its capsule.
+            UnavailableError: ``capsule.missing``.
+        """
         return exit_secret(self._data_keys(grant), self.terms.digest)
+
+    def _check_key(self, name: str, key: bytes) -> None:
+        terms = self.terms.tables[name]
+        if (terms.manifest, key) not in self._checked:
+            check_key(self._directory(name), terms, self.terms.provider_dids[terms.provider], key)
+            self._checked.add((terms.manifest, key))
+
+    def _directory(self, name: str) -> Path:
+        directory = self.terms.capsules.get(self.terms.tables[name].manifest)
+        if directory is None:
+            raise UnavailableError("capsule.missing", f"the enclave holds no capsule of {name}")
+        return Path(directory)
 
     def _sessions(self, grant: Grant) -> tuple[BrokerSession, ...]:
         brokers = {broker.did: broker for broker in map(self.terms.broker_of, grant.keyed)}
         return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
 
     def _data_keys(self, grant: Grant) -> list[bytes]:
-        """Return the data keys of a grant in the order of the manifests' digests."""
+        """Return the data keys of a grant, each checked, in the order of the manifests' digests."""
         held = {name: key for session in self._sessions(grant) for name, key in session.data_keys.items()}
+        for name in grant.keyed:
+            self._check_key(name, held[self.terms.tables[name].manifest])
         return [held[manifest] for manifest in sorted({self.terms.tables[name].manifest for name in grant.keyed})]
 
     def recall(self, question: Asked, sealed: str) -> Answer:
