@@ -127,3 +127,13 @@ def test_a_test_without_its_second_column_is_refused_with_a_form(visits: cl.Fram
             call()
         assert "it is called as" in caught.value.next_step
         assert isinstance(caught.value, TypeError)
+
+
+def test_a_label_may_be_that_of_a_companion_and_none_may_be_given_twice(visits: cl.Frame, vault: world.Vault) -> None:
+    found = visits.groupby("sex").agg(capped=("bmi", "mean"))
+    assert found.release.interval(population=True).shape[0]
+    before = len(vault.releases())
+    with pytest.raises(PlanError) as refused:
+        visits.groupby("sex").agg(**{"x": ("bmi", "sem"), "x.n": ("age", "mean")})
+    assert refused.value.code == "plan.name"
+    assert len(vault.releases()) == before, "refused before it is paid"

@@ -485,3 +485,9 @@ def test_a_hint_is_read_exactly() -> None:
 )
 def test_a_subquery_per_unit_is_the_plan_of_its_pandas_form(query, asked, visits: cl.Frame) -> None:
     assert cl.sql(query).release.plan_digest == asked(visits).release.plan_digest
+
+
+def test_distinct_on_is_not_read_as_distinct(visits: cl.Frame) -> None:
+    with pytest.raises(PlanError) as refused:
+        cl.sql("SELECT COUNT(*) AS n FROM (SELECT DISTINCT ON (patient_id) patient_id, age FROM visits) t")
+    assert refused.value.code == "sql.clause"

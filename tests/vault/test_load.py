@@ -16,6 +16,7 @@ from vault_fuzzing import make_card, make_rows, to_arrow
 
 from cloister.contract.card import Card, Column
 from cloister.errors import MalformedError
+from cloister.plan.components import LAST_BIT, clipped_bit
 from cloister.vault import stage
 from cloister.vault.load import Store
 
@@ -41,6 +42,18 @@ def test_storage_equals_a_plain_python_reference():
 
 def test_rows_are_ordered_and_capped_by_everything_that_tells_them_apart():
     check_order(range(200))
+
+
+def test_no_two_columns_share_a_flag():
+    """A shared bit would tell of a column that the plan does not use: beyond the last bit there is none."""
+    wide = card(*(Column(f"x{place}", "int", 1, "", low="0", high="9", step="1") for place in range(1, 70)))
+    bits = [bit for item in wide.columns if (bit := clipped_bit(wide, item.name)) is not None]
+    assert len(set(bits)) == len(bits) == LAST_BIT
+    for far, flagged in ((LAST_BIT - 1, 1 << LAST_BIT), (LAST_BIT, 0), (69, 0)):
+        content = {f"x{place}": [99 if place == far else 5] for place in range(1, 70)}
+        store = Store()
+        store.add("t", wide, [pa.table({"id": ["a"], **content})], b"k")
+        assert store.cursor().execute(f"SELECT flags FROM {store.tables['t']}").fetchone() == (flagged,)
 
 
 def test_rows_are_staged_the_same_in_blocks_of_any_size(monkeypatch):

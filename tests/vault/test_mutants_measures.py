@@ -39,7 +39,7 @@ MUTANTS = [
     (norms, "max(place, part.parts - place)", "place", check_quantile),
     (components, "worst = max(max(place, parts - place) for place in at)", "worst = max(at)", check_quantile),
     (components, "MAX_CANDIDATES - 1)) or 1", "MAX_CANDIDATES)) or 1", check_quantile),
-    (components, "return min(positions[column] + 1, LAST_BIT)", "return min(positions[column], LAST_BIT)", check_flags),
+    (components, "place = positions[column] + 1", "place = positions[column]", check_flags),
     (components, "masks[table] |= 1 << bit", "masks[table] = 1 << bit", check_flags),
     (components, "part.weight * self._share + (", "part.weight * self._share + 0 * (", check_sharing),
     (components, "kept = (terms[0], *self._nullable(terms[1:]))", "kept = terms[:1]", check_values),

@@ -22,6 +22,7 @@ from cloister.contract.card import OTHER, Card, Column
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.codec import MAX_MEASURES
+from cloister.plan.components import clipped_bit
 from cloister.plan.gaussian import threshold
 from cloister.plan.layout import layout
 from cloister.plan.numbers import rational
@@ -53,7 +54,11 @@ def terms(measure: a.Measure) -> tuple[a.Scalar, ...]:
 def uses(term: a.Scalar, schema: Schema, cards: Mapping[str, Card]) -> frozenset[tuple[str, str]]:
     """Return the columns, by table, that a term depends on and that storage may have limited values of."""
     found = scalar(term, schema).uses
-    return frozenset((table, name) for table, name in found if _limitable(cards[table].column(name)))
+    return frozenset(
+        (table, name)
+        for table, name in found
+        if _limitable(cards[table].column(name)) and clipped_bit(cards[table], name) is not None
+    )
 
 
 def companions(measures: Sequence[a.Measure], schema: Schema, cards: Mapping[str, Card]) -> tuple[a.Measure, ...]:

@@ -187,7 +187,11 @@ class Builder:
                 return MeasureLayout(name, "quantile", (self._quantile(measure),), levels=measure.at)
             case a.Clipped():
                 uses = usable(scalar(measure.of, self._schema)).uses
-                flags = [(table, clipped_bit(self._cards[table], column)) for table, column in uses]
+                flags = [
+                    (table, bit)
+                    for table, column in uses
+                    if (bit := clipped_bit(self._cards[table], column)) is not None
+                ]
                 return self._limited("clipped", name, flags, (measure.of,))
             case a.Capped():
                 flags = [(table, CAPPED_BIT) for table in self._schema.tables]
@@ -339,10 +343,14 @@ def _shares(measures: Sequence[a.Measure]) -> list[Fraction]:
     return [parts[type(item)] / sizes[type(item)] if type(item) in parts else rest for item in measures]
 
 
-def clipped_bit(card: Card, column: str) -> int:
-    """Return the bit of a table's flags that says that storage limited a value of ``column``."""
+def clipped_bit(card: Card, column: str) -> int | None:
+    """Return the bit of a table's flags that says that storage limited a value of ``column``.
+
+    None: the flags have no bit left for it. A shared bit would tell of columns that the plan does not use.
+    """
     positions = {item.name: index for index, item in enumerate(card.columns)}
-    return min(positions[column] + 1, LAST_BIT)
+    place = positions[column] + 1
+    return place if place <= LAST_BIT else None
 
 
 def moment_reach(grid: Grid) -> int:

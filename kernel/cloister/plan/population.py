@@ -78,7 +78,8 @@ def populations(
         shaped: The same, shaped.
     """
     frame = layout(plan, cards)
-    by_name = {part.name: part for part in shaped}
+    # The companions come last, and an analyst may call a measure like one of them.
+    by_name = {part.name: part for part in reversed(shaped)}
     rows = infer(plan.source, cards).rows_per_cell(plan.keys)
     found = {}
     for measure, made in zip(plan.measures, frame.measures, strict=True):

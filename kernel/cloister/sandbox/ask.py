@@ -37,7 +37,14 @@ class Ask(Generic[T]):
 
     def plan(self, rho: str) -> a.Plan:
         """Return the plan at a price, with the companions of its measures (``plan/companions.py``)."""
-        session = self.rows.session
+        session, shown = self.rows.session, [measure.name for measure in self.measures]
+        if len(set(shown)) != len(shown):
+            twice = next(name for name in shown if shown.count(name) > 1)
+            raise PlanError(
+                "plan.name",
+                f"two of the measures would be shown as {twice!r}",
+                next_step="give the columns other labels, or ask for them one at a time",
+            )
         asked = [self.measures[place] for place in naming.in_order(self.measures)]
         beside = companions.companions(asked, self.rows.schema, session.about.cards)
         plan = self._plan((*asked, *beside), rho)

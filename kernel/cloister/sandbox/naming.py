@@ -13,6 +13,8 @@ import msgspec
 
 from cloister.plan import algebra as a
 
+# Names of measures are at most 256 characters, with their number.
+_LONGEST = 200
 _ORDER = {kind: place for place, kind in enumerate(get_args(a.Measure))}
 
 
@@ -54,4 +56,5 @@ def _name(measure: a.Measure) -> str:
 
 
 def _joined(*terms: a.Scalar | None, word: str) -> str:
-    return " ".join([*(term.name for term in terms if isinstance(term, a.Col)), word])
+    names = [term.name for term in terms if isinstance(term, a.Col)]
+    return " ".join([*(name[: _LONGEST // len(names)] for name in names), word])

@@ -72,6 +72,8 @@ def distinct(select: exp.Select, frame: Frame, source: Source) -> Frame:
     Raises:
         PlanError: ``sql.distinct``: the columns do not hold the unit key.
     """
+    if asked := select.args.get("distinct"):
+        source.only(asked)
     columns = {part.alias_or_name: _plain(part.unalias(), frame, source) for part in select.expressions}
     _of_units(list(columns.values()), frame, select, source, code="sql.distinct")
     found = frame.drop_duplicates(list(columns.values()))
@@ -105,7 +107,7 @@ def _plain(node: exp.Expr, frame: Frame, source: Source) -> str:
 
 
 def _of_units(by: list[str], frame: Frame, node: exp.Expr, source: Source, code: str = "sql.staged") -> None:
-    keys = [name for name in by if is_key(frame._rows, frame._columns, name)]
+    keys = {name for name in by if is_key(frame._rows, frame._columns, name)}
     if len(keys) < len(frame._rows.key):
         raise source.refuse(
             node,

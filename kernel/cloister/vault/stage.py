@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cloister.contract.card import Card
+from cloister.plan.components import LAST_BIT
 from cloister.plan.grid import Grid
 from cloister.vault.canonical import canonical
 from cloister.vault.units import Units, Unsigned
@@ -101,7 +102,8 @@ class Stage:
             staged.values[block], staged.valid[block] = found.values, found.valid
             mixer.add(block, found.values, found.valid)
             rows.keep[block] &= ~found.dropped
-            rows.flags[block] |= found.limited.astype(rows.flags.dtype) << min(index + 1, 62)
+            if index < LAST_BIT:
+                rows.flags[block] |= found.limited.astype(rows.flags.dtype) << (index + 1)
 
 
 def _empty(grid: Grid, size: int) -> Integers:
