@@ -90,6 +90,7 @@ def served(make_world):
     for process in made:
         if process.process.poll() is None:
             process.close()
+        process.client.close()
 
 
 def test_a_session_and_a_charge_over_http(served):

@@ -43,4 +43,6 @@ def quiet() -> cl.Frame:
 def _strict() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Said when the collector finds a socket that a test of another room left open, in whatever runs just then.
+        warnings.simplefilter("ignore", ResourceWarning)
         yield

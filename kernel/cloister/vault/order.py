@@ -67,6 +67,6 @@ def _by_everything(connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Ro
     first = {"rank": pa.array(ranks.of_row[some]), "hashed": pa.array(rows.hashed[some])}
     connection.register("tied", pa.table({**first, **columns, "flags": rows.flags[some], "place": some}))
     order = ", ".join([*first, *columns, "flags"])
-    places = connection.sql(f"SELECT place FROM tied ORDER BY {order}").fetchnumpy()["place"]  # noqa: S608
+    places = connection.execute(f"SELECT place FROM tied ORDER BY {order}").fetchnumpy()["place"]  # noqa: S608
     connection.unregister("tied")
     return np.asarray(places, np.int64)
