@@ -36,6 +36,13 @@ def _without_provider() -> None:
     raise RefusedError("install.extra", "the provider's tools are not installed", next_step=EXTRA.format("provider"))
 
 
+def _mount_receiver() -> None:
+    from cloister.receiver import commands
+
+    app.command("receiver")(commands.receiver)
+    app.command("open")(commands.open_delivery)
+
+
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
@@ -62,6 +69,7 @@ def main() -> None:
     """Entry point: run a command; show a CloisterError as its words, never as a traceback."""
     try:
         _mount_provider()
+        _mount_receiver()
         app()
     except CloisterError as error:
         _refuse(error)
@@ -360,38 +368,6 @@ def sign(contract: Annotated[Path, typer.Argument(help="A contract that names yo
     contract.write_bytes(canonical.encode(signed))
     missing = signing.missing_signers(signed)
     out.print("still to sign: " + ", ".join(missing) if missing else "signed by everybody", markup=False)
-
-
-@app.command()
-def receiver(key: Annotated[Path, typer.Argument(help="Where to write your private key; it must not exist.")]) -> None:
-    """Make the key pair of a receiver of deliveries; the public key goes into a contract."""
-    from cloister.receiver.keys import create_key
-
-    out.print(create_key(key), markup=False, highlight=False, soft_wrap=True)
-    err.print(f"private key: {key}. Who has it opens your deliveries.", markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command("open")
-def open_command(
-    delivery: Annotated[Path, typer.Argument(help="A delivery, as the analyst sent it.")],
-    key: Annotated[Path, typer.Option(help="Your private key (`cloister receiver`).")],
-    contract: Annotated[Path | None, typer.Option(help="The signed contract: checks who delivered what.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="CSV of your own unit keys: scores come with these keys.")] = None,
-    output: Annotated[Path | None, typer.Option("--out", help="Write the CSV here; default: print it.")] = None,
-) -> None:
-    """Open scores that were delivered to you; with --keys joined to your own unit keys."""
-    from cloister.receiver import opening
-    from cloister.receiver.keys import read_key
-
-    document = None if contract is None else opening.read_contract(contract)
-    found = opening.open_file(delivery, read_key(key), document)
-    text, words = opening.join(found, keys) if keys else (opening.listed(found), f"{len(found.rows):,} units")
-    for line in (found.origin, words, "exact scores, outside the formal guarantee"):
-        err.print(spelt_out(line), markup=False, highlight=False, soft_wrap=True)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        opening.write(output, text)
 
 
 @app.command()

@@ -209,3 +209,7 @@ def check_flags() -> None:
         a.Clipped("x", X), a.Clipped("y", Y), a.Clipped("xy", a.Arithmetic("add", X, Y)), a.Capped("c"), rows=rows
     ).measures
     assert [round(7 * measure.values[0], 9) for measure in measures] == [1, 1, 2, 4]
+    # A limited value behind a null of the term is no share of it: of the first and third row nothing is there.
+    there = a.Only(X, a.Not(a.Compare("eq", Y, a.Number("3"))))
+    (shown,) = exact_shape(a.Clipped("there", there), rows=rows).measures
+    assert round(5 * shown.values[0], 9) == 1

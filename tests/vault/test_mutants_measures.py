@@ -50,6 +50,7 @@ MUTANTS = [
     (measures_sql, "moment_reach(part.grids[0]) ** 2 * found[1]", "moment_reach(part.grids[0]) * found[1]",
      check_values),
     (measures_sql, "<> 0", "= 0", check_flags),
+    (measures_sql, "[limited, *present]", "[limited]", check_flags),
     (noise, "below = np.cumsum(counts) - counts", "below = np.cumsum(counts)", check_quantile),
     (noise, "parts * above - most_above", "above - most_above", check_quantile),
     (noise, "zero_concentrated_divergence(), scale=scale)", "zero_concentrated_divergence(), scale=scale / 2)",

@@ -200,13 +200,18 @@ class Builder:
     def _limited(
         self, kind: Literal["clipped", "capped"], name: str, flags: Sequence[tuple[str, int]], of: tuple[a.Scalar, ...]
     ) -> MeasureLayout:
-        return MeasureLayout(name, kind, (self._flagged(kind, name, flags), self._count(name, of, _SHARE[1])))
+        return MeasureLayout(name, kind, (self._flagged(kind, name, flags, of), self._count(name, of, _SHARE[1])))
 
-    def _flagged(self, role: Literal["clipped", "capped"], name: str, flags: Sequence[tuple[str, int]]) -> int:
+    def _flagged(
+        self, role: Literal["clipped", "capped"], name: str, flags: Sequence[tuple[str, int]], of: tuple[a.Scalar, ...]
+    ) -> int:
+        # A share is of the rows that have a value: a limited value behind a null of the term biases nothing.
+        present = self._nullable(of)
+        grids = tuple(scalar(term, self._schema) for term in present)
         masks = dict.fromkeys(sorted({table for table, _ in flags}), 0)
         for table, bit in flags:
             masks[table] |= 1 << bit
-        part = Component(role, name, (), (), _ONE, _ZERO, 0, 1, _SHARE[0], flags=tuple(masks.items()))
+        part = Component(role, name, present, grids, _ONE, _ZERO, 0, 1, _SHARE[0], flags=tuple(masks.items()))
         return self._put(part, *(f"{table} {mask}" for table, mask in part.flags))
 
     def _variance(self, measure: a.Variance) -> MeasureLayout:

@@ -19,9 +19,14 @@ def totals(part: Component, rows: Iterable[Found]) -> list[int]:
     if part.role == "units":
         return [len({unit for unit, *_ in rows})]
     if part.role in ("clipped", "capped"):
-        return [sum(any(flags.get(table, 0) & mask for table, mask in part.flags) for *_, flags in rows)]
+        return [sum(_limited(part, values, flags) for _, values, flags in rows)]
     added = [contribution(part, values) for _, values, _ in rows]
     return [sum(column) for column in zip([0] * part.exact_width, *added, strict=True)]
+
+
+def _limited(part: Component, values: Mapping[str, Value], flags: Mapping[str, int]) -> bool:
+    present = all(evaluate(term, values) is not None for term in part.terms)
+    return present and any(flags.get(table, 0) & mask for table, mask in part.flags)
 
 
 def contribution(part: Component, values: Mapping[str, Value]) -> list[int]:

@@ -26,7 +26,9 @@ def sums(part: Component, index: int, source: Source, bind: Parameters, inner: l
         # A reference table has no flags: what is looked up is public or the provider's.
         masks = [(source.flags[table], mask) for table, mask in part.flags if table in source.flags]
         tests = [f"({flags} & {bind.integer(mask)}) <> 0" for flags, mask in masks]
-        return [f"count(*) FILTER (WHERE {' OR '.join(tests) or 'FALSE'})"]
+        limited = f"({' OR '.join(tests) or 'FALSE'})"
+        present = [f"{lower(term, scope, bind)[0]} IS NOT NULL" for term in part.terms]
+        return [f"count(*) FILTER (WHERE {' AND '.join([limited, *present])})"]
     found = [lower(term, scope, bind) for term in part.terms]
     nullable = [sql for sql, grid in found if grid.nullable]
     # Aggregates leave nulls out by themselves, and much faster than with a filter; a filter is for what pairs terms.

@@ -26,28 +26,12 @@ def write_receipt(
     sessions: tuple[BrokerSession, ...],
 ) -> Receipt:
     """Return what is stated about a release (all of it public once released)."""
-    return Receipt(
-        release=question.release,
+    return msgspec.structs.replace(
+        _stated(question, context, booked, terms, sessions),
         plan=question.document,
-        plan_digest=question.plan_digest,
         rho=str(question.price.rho),
-        mechanism="discrete-gaussian",
         noise=question.noise,
         raw=tuple(str(value) for value in drawn.raw),
-        contract=terms.digest,
-        manifests=question.manifests,
-        cards=question.cards,
-        env_digest=terms.env_digest,
-        admissions=tuple(sorted(session.admission_digest for session in sessions)),
-        charge_id=question.charge_id,
-        charges=booked.charges,
-        time=booked.time,
-        analyst=context.analyst,
-        purpose=context.purpose,
-        session=context.session,
-        transcript=context.transcript,
-        cause=context.cause,
-        assurance=terms.assurance,
         delta=msgspec.UNSET if drawn.labels is None else str(question.price.delta),
         labels=msgspec.UNSET if drawn.labels is None else drawn.labels,
     )
@@ -63,6 +47,13 @@ def write_exit(
     sessions: tuple[BrokerSession, ...],
 ) -> Receipt:
     """Return what is stated about an exit: neither plan nor values (``receipt/exits.py``)."""
+    return msgspec.structs.replace(_stated(asked, context, booked, terms, sessions), exit=statement)
+
+
+def _stated(
+    asked: Asked, context: Context, booked: Booked, terms: Terms, sessions: tuple[BrokerSession, ...]
+) -> Receipt:
+    """Return what every receipt states: who asked, in which session, under which contract, with which charges."""
     return Receipt(
         release=asked.release,
         plan={},
@@ -85,7 +76,6 @@ def write_exit(
         transcript=context.transcript,
         cause=context.cause,
         assurance=terms.assurance,
-        exit=statement,
     )
 
 
