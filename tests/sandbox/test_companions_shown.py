@@ -137,3 +137,13 @@ def test_a_label_may_be_that_of_a_companion_and_none_may_be_given_twice(visits: 
         visits.groupby("sex").agg(**{"x": ("bmi", "sem"), "x.n": ("age", "mean")})
     assert refused.value.code == "plan.name"
     assert len(vault.releases()) == before, "refused before it is paid"
+
+
+def test_missing_arguments_are_refused_in_our_words(visits: cl.Frame) -> None:
+    calls = {"cl.match": cl.match, "cl.match.cost": cl.match.cost, "deliver": visits.deliver,
+             "deliver.cost": visits.deliver.cost, "ttest": cl.stats.ttest}  # fmt: skip
+    for name, call in calls.items():
+        with pytest.raises(PlanError) as refused:
+            call()
+        assert refused.value.code == "api.arguments"
+        assert str(refused.value.next_step).startswith(f"it is called as {name}(")

@@ -7,7 +7,7 @@ import functools
 import inspect
 import numbers
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -22,6 +22,8 @@ from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +104,8 @@ class Terminal(Generic[T]):
         return self._asked(args, rest).cost(wish)
 
     def _asked(self, args: tuple[Any, ...], options: dict[str, Any]) -> Ask[T]:
-        try:
-            inspect.signature(self._build).bind(*args, **options)
-        except TypeError as error:
-            name = self.__name__  # type: ignore[attr-defined]
-            raise ArgumentsError(
-                "api.arguments",
-                f"{name}: {error}",
-                next_step=f"it is called as {name}{_plain(self.__signature__)}",
-            ) from None
+        name = self.__name__.lstrip("_")  # type: ignore[attr-defined]
+        _fit(name, inspect.signature(self._build), args, options, shown=self.__signature__)
         return self._build(*args, **options)
 
     def __repr__(self) -> str:
@@ -132,6 +127,34 @@ class terminal(Generic[T]):  # noqa: N801 (a decorator)
         if instance is None:
             return self
         return Terminal(self._method, instance)
+
+
+def checked(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a method refuse arguments that do not fit with an ``ArgumentsError``; ``name`` is what the analyst calls."""
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(method)
+        own = signature.replace(parameters=list(signature.parameters.values())[1:])
+
+        @functools.wraps(method)
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            _fit(name, own, args[1:], options, shown=own)
+            return method(*args, **options)
+
+        return call
+
+    return decorate
+
+
+def _fit(
+    name: str, signature: inspect.Signature, args: tuple[Any, ...], options: dict[str, Any], *, shown: inspect.Signature
+) -> None:
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        raise ArgumentsError(
+            "api.arguments", f"{name}: {error}", next_step=f"it is called as {name}{_plain(shown)}"
+        ) from None
 
 
 def _plain(signature: inspect.Signature) -> inspect.Signature:

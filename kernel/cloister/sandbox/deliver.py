@@ -20,6 +20,7 @@ from cloister.plan.typing import scalar
 from cloister.receipt import delivery
 from cloister.receipt.exits import OUTSIDE
 from cloister.sandbox import html, literals, rows
+from cloister.sandbox.ask import checked
 from cloister.sandbox.column import Column
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Deliver:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
 
+    @checked("deliver")
     def __call__(self, score: Any, *, step: Any, receiver: str | None = None) -> Delivered:
         """Deliver the scores of every unit of the rows.
 
@@ -52,12 +54,14 @@ class Deliver:
         file = delivery.to_file({name: reply.get(name) for name in ("header", "content", "receipt", "admissions")})
         return Delivered(plan, file, delivery.read_delivery(file), str(reply["salt"]), bool(reply["recalled"]))
 
+    @checked("deliver.cost")
     def cost(self, score: Any, *, step: Any, receiver: str | None = None) -> DeliveryCost:
         """Return what the delivery would use; free."""
         plan, session = self._plan(score, step, receiver)
         reply = session.exit("price", plan)
         return DeliveryCost(msgspec.convert(reply["usage"], Usage), int(reply["deadline_ms"]), session.about.mode)
 
+    @checked("deliver.proposal")
     def proposal(self, score: Any, *, step: Any, receiver: str | None = None) -> Proposal:
         """Return the plan and its digest: what the providers put into a clause of a new contract. Free."""
         return Proposal(self._plan(score, step, receiver)[0])

@@ -21,6 +21,7 @@ from cloister.errors import CloisterError, ContractError, MalformedError, PlanEr
 from cloister.plan import algebra
 from cloister.plan.codec import MAX_MATCH_BYTES
 from cloister.plan.grid import MAX_TEXT
+from cloister.sandbox.ask import checked
 from cloister.sandbox.session import Session, current
 
 OUTSIDE = "exact, outside the formal guarantee"
@@ -125,6 +126,7 @@ class MatchCost:
 class Match:
     """Call it to ask; ``.cost(...)`` says what that would use, and asks nothing."""
 
+    @checked("cl.match")
     def __call__(self, column: str, keys: Any) -> MatchedFlag | MatchedSeries:
         """Return for each key whether the match column holds for that unit.
 
@@ -166,6 +168,7 @@ class Match:
         series.facts = facts
         return series
 
+    @checked("cl.match.cost")
     def cost(self, column: str, keys: Any) -> MatchCost:
         """Return what a match would use of the contract; takes what the call takes.
 
