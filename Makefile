@@ -53,7 +53,7 @@ check: $(STAMP)
 
 # Two workers, whole files each: kernels, servers and worlds are shared within a file.
 test: check
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

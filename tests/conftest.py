@@ -14,7 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent / "proof"))
 
 from proof_counts import Counts
 
+# Files whose tests are few and long start first, so that at the end no worker waits for the other.
+_FIRST = ("repository/test_binder", "notebooks/", "crash/", "vault/test_fuzz.py", "provider/test_guide", "attacks/",
+          "replay/", "sandbox/test_stats", "repository/", "ui/", "e2e/")  # fmt: skip
 _counts = Counts()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((rank for rank, name in enumerate(_FIRST) if name in item.nodeid), len(_FIRST)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
