@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import sys
 from datetime import UTC, datetime
@@ -61,6 +62,14 @@ def _mount_provider() -> None:
     app.add_typer(commands.account_app, name="account")
 
 
+@functools.cache
+def whole() -> typer.Typer:
+    """The command with every zone's commands, which are imported only now."""
+    _mount_provider()
+    _mount_receiver()
+    return app
+
+
 out = Terminal(emoji=False)
 err = Terminal(stderr=True, emoji=False)
 
@@ -68,9 +77,7 @@ err = Terminal(stderr=True, emoji=False)
 def main() -> None:
     """Entry point: run a command; show a CloisterError as its words, never as a traceback."""
     try:
-        _mount_provider()
-        _mount_receiver()
-        app()
+        whole()()
     except CloisterError as error:
         _refuse(error)
     except ModuleNotFoundError as error:

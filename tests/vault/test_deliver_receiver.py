@@ -99,7 +99,7 @@ def made(quiet_world: World, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def run(*arguments: Any) -> Any:
-    return CliRunner().invoke(cli.app, [str(one) for one in arguments])
+    return CliRunner().invoke(cli.whole(), [str(one) for one in arguments])
 
 
 def refusal(*arguments: Any) -> str:
