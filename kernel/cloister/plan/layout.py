@@ -86,7 +86,7 @@ def layout(plan: a.Plan, cards: Mapping[str, Card]) -> Layout:
 
 def counted(plan: a.Plan, cards: Mapping[str, Card]) -> a.Relation:
     """Return the rows a release is taken of: of keys, one per unit and value, at most ``groups`` a unit."""
-    if isinstance(plan, a.VectorSum):
+    if not isinstance(plan, a.ThresholdKeys):
         return plan.source
     schema, source = infer(plan.source, cards), plan.source
     nullable = [a.Not(a.IsNull(a.Col(name))) for name in plan.keys if schema.grid(name).nullable]

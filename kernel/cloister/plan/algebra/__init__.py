@@ -7,7 +7,8 @@ function, no SQL, no callable in it. The tree has three levels:
   public inputs only;
 * scalars: row-wise expressions over columns; all are total and exact (``Curve``: to one step of its grid);
 * primitives that leave the vault: ``VectorSum`` (vectors of integers per cell of closed keys, each with noise),
-  ``ThresholdKeys`` (values that occur for many units), and, as a measure of a ``VectorSum``, ``Quantile`` (noisy max).
+  ``ThresholdKeys`` (values that occur for many units), ``Fit`` (a sequence of vector sums, each chosen by the noisy
+  ones before it), and, as a measure of a ``VectorSum``, ``Quantile`` (noisy max).
 
 Beside them stand two exits without noise, ``Match`` and ``Deliver``, that need a clause of their own
 (``plan/algebra/exits.py``).
@@ -22,6 +23,7 @@ code point by code point; a text is at most 256 code points, and what would be l
 from __future__ import annotations
 
 from cloister.plan.algebra.exits import Deliver, Exit, Match
+from cloister.plan.algebra.learners import Additive, KMeans, Learner, Logistic
 from cloister.plan.algebra.relations import (
     Align,
     Cap,
@@ -47,6 +49,7 @@ from cloister.plan.algebra.releases import (
     Clipped,
     Count,
     Covariance,
+    Fit,
     Gram,
     Mean,
     Measure,
@@ -101,6 +104,7 @@ from cloister.plan.algebra.scalars import (
 
 __all__ = [
     "Abs",
+    "Additive",
     "Align",
     "And",
     "Arithmetic",
@@ -126,12 +130,16 @@ __all__ = [
     "Exit",
     "Fill",
     "Filter",
+    "Fit",
     "Gram",
     "IsIn",
     "IsNull",
+    "KMeans",
     "Lag",
+    "Learner",
     "Length",
     "Letters",
+    "Logistic",
     "Lookup",
     "Match",
     "Matches",

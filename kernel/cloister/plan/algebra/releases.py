@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cloister.plan.algebra.learners import Learner
 from cloister.plan.algebra.relations import Relation
 from cloister.plan.algebra.scalars import Node, Scalar
 
@@ -136,4 +137,35 @@ class ThresholdKeys(Node, frozen=True, tag="threshold_keys"):
         return (Units("units"),)
 
 
-Plan = VectorSum | ThresholdKeys
+class Fit(Node, frozen=True, tag="fit"):
+    """A model: the learner's sequence of vector sums over the rows, each with noise, in one charge.
+
+    A number or bool among ``features`` is scaled to [-1, 1] by its grid, a category is one column per label. ``target``
+    is a condition or a category; clustering has none. Rows with a null in any of them are skipped.
+    """
+
+    source: Relation
+    features: tuple[Scalar, ...]
+    target: Scalar | None
+    learner: Learner
+    rho: str
+    draw: int = 0
+    version: Literal[1] = 1
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """A model has one cell."""
+        return ()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is released are steps of the learner, and no measures."""
+        return ()
+
+    @property
+    def terms(self) -> tuple[Scalar, ...]:
+        """The expressions a model is made of."""
+        return self.features if self.target is None else (*self.features, self.target)
+
+
+Plan = VectorSum | ThresholdKeys | Fit

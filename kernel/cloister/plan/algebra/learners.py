@@ -1,0 +1,53 @@
+"""Learners: what a ``Fit`` can train, with public parameters. Every default is independent of data.
+
+A learner says what is asked of the rows, never how: ``plan/learning`` derives its integer vector sums from plan and
+card, and the model from what was released.
+"""
+
+from __future__ import annotations
+
+from cloister.plan.algebra.scalars import Node
+
+
+class Logistic(Node, frozen=True, tag="logistic"):
+    """Logistic regression by preconditioned gradient descent; multinomial if the target has more than two classes.
+
+    Attributes:
+        steps: How many clipped gradients are released.
+        gram: The part of the price that a Gram of the features takes (the preconditioner); the gradients share the
+            rest evenly.
+        penalty: The ridge penalty per row on every weight but the intercept, features scaled to [-1, 1].
+    """
+
+    steps: int = 40
+    gram: str = "1/4"
+    penalty: str = "0"
+
+
+class Additive(Node, frozen=True, tag="additive"):
+    """An additive model of closed features (a weight per label), boosted feature by feature; for two classes.
+
+    Attributes:
+        rounds: How often every feature is visited.
+        rate: How much of a step is taken.
+    """
+
+    rounds: int = 10
+    rate: str = "1/2"
+
+
+class KMeans(Node, frozen=True, tag="kmeans"):
+    """Lloyd's algorithm from public initial centres; there is no target.
+
+    Attributes:
+        clusters: How many centres.
+        steps: How many times rows are assigned to the nearest centre.
+        seed: Of the initial centres, which depend on it and on the encoding alone.
+    """
+
+    clusters: int
+    steps: int = 8
+    seed: int = 0
+
+
+Learner = Logistic | Additive | KMeans

@@ -1,0 +1,53 @@
+"""Small linear systems in plain floats: the same result on every machine, for every input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Rows = list[list[float]]
+
+
+def symmetric(triangle: Sequence[int], size: int, unit: float) -> Rows:
+    """Return a matrix from its upper triangle, row by row, in multiples of ``unit``."""
+    rows = [[0.0] * size for _ in range(size)]
+    numbers = iter(triangle)
+    for i in range(size):
+        for j in range(i, size):
+            rows[i][j] = rows[j][i] = next(numbers) * unit
+    return rows
+
+
+def factor(matrix: Rows, least: float) -> Rows:
+    """Return the lower Cholesky factor; a pivot below ``least`` is raised to it, so there always is one."""
+    size = len(matrix)
+    lower = [[0.0] * size for _ in range(size)]
+    for i in range(size):
+        row = lower[i]
+        for j in range(i):
+            other, total = lower[j], matrix[i][j]
+            for k in range(j):
+                total -= row[k] * other[k]
+            row[j] = total / other[j]
+        total = matrix[i][i]
+        for k in range(i):
+            total -= row[k] * row[k]
+        row[i] = math.sqrt(total if total > least else least)
+    return lower
+
+
+def solve(lower: Rows, right: Sequence[float]) -> list[float]:
+    """Return ``x`` with ``L L' x = right``."""
+    size = len(lower)
+    found = list(right)
+    for i in range(size):
+        total, row = found[i], lower[i]
+        for k in range(i):
+            total -= row[k] * found[k]
+        found[i] = total / row[i]
+    for i in range(size - 1, -1, -1):
+        total = found[i]
+        for k in range(i + 1, size):
+            total -= lower[k][i] * found[k]
+        found[i] = total / lower[i][i]
+    return found
