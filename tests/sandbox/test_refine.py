@@ -159,3 +159,10 @@ def test_the_report_stands_beside_the_promise() -> None:
     promised, reported = (found[name] for name in found.columns if name.startswith("epsilon"))
     assert (reported < promised).all()
     assert any("report, not a promise" in name for name in found.columns)
+
+
+def test_as_precise_as_asked_though_what_is_combined_is_rounded(visits: cl.Frame) -> None:
+    for steps in range(9, 30, 3):
+        fine = visits.age.count(within=3 * steps).release.refine(within=steps)
+        assert fine.release.high - fine <= steps, steps
+        assert fine - fine.release.low <= steps, steps

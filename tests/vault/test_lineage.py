@@ -40,6 +40,7 @@ def card(name: str, population: str, rows: int, **changes: object) -> Card:
     return msgspec.structs.replace(made, **changes)
 
 
+WEIGHT = Column("z", "int", 3, "", low="0", high="9", step="1")
 CARDS = {"a": card("a", "A", 2), "b": card("b", "B", 3), "a2": card("a2", "A", 5)}
 A, B, A2 = a.Table("a"), a.Table("b"), a.Table("a2")
 INNER, LEFT = a.Align(A, B, "inner", (("x", "bx"),)), a.Align(A, B, "left", (("x", "bx"),))
@@ -210,3 +211,27 @@ def test_splits_with_one_salt_agree_across_tables_and_share_no_unit() -> None:
     assert count(part(A, 0)) + count(part(A, 1)) == 60
     assert count(a.Align(part(A, 0), part(B, 0), "inner", ())) == count(part(A, 0)) > 10
     assert count(a.Align(part(A, 0), part(B, 1), "inner", ())) == 0
+
+
+def test_which_rows_of_a_unit_are_kept_depends_on_nothing_the_plan_does_not_use() -> None:
+    """What was measured beside the kept column orders nothing: it is in no ``uses``, so no tier would stand for it."""
+    per_colour = a.PerUnit(
+        A2, (a.UnitMeasure("w", "max", a.Col("z")), a.UnitMeasure("m", "max", a.Col("x"))), ("c",)
+    )  # fmt: skip
+    kept = a.Cap(a.Select(per_colour, ("w", "m")), 1)
+    numbered = a.Filter(
+        a.Window(a.Select(per_colour, ("w", "m")), (), (a.RowNumber("k"),)), a.Compare("eq", a.Col("k"), a.Number("1"))
+    )
+    wide = {"a2": msgspec.structs.replace(CARDS["a2"], columns=(*CARDS["a2"].columns, WEIGHT))}
+    for relation in (kept, numbered):
+        plan = a.VectorSum(relation, (a.Sum("s", a.Col("m")),), "1")
+        found = analyse(plan, wide)
+        assert ("a2", "z") not in found.uses
+        sums = set()
+        for weights in ([0, 9], [9, 0]):
+            engine = Engine()
+            table = rows(id=["p", "p"], x=[1, 3], c=["red", "blue"]).append_column("z", pa.array(weights))
+            engine.load("a2", wide["a2"], table, b"k", b"contract")
+            sums.add(engine.run(found).values)
+            engine.close()
+        assert len(sums) == 1

@@ -22,6 +22,8 @@ from cloister.plan import algebra as a
 from cloister.plan.layout import layout
 
 MAX_CHAINS = 64
+ROUNDING = Fraction(1, 12)
+"""The variance of rounding a combined integer, in squared steps."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -80,7 +82,7 @@ def combine(
             for at in range(place, sizes[0], frame.width):
                 total = sum((w * one.raw[at] for w, one in zip(weights, answers, strict=True)), Fraction(0))
                 raw[at] = round(total / whole)
-        sigmas.append(math.sqrt(1 / whole + Fraction(1, 12)))
+        sigmas.append(math.sqrt(1 / whole + ROUNDING))
         start += part.width
     return tuple(raw), tuple(sigmas)
 

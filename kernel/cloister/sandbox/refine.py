@@ -7,6 +7,7 @@ as one release at the whole price, and what was paid before is not lost.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -17,6 +18,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan import combine, companions, shape
 from cloister.plan.layout import layout
+from cloister.plan.precision import RHO_GRID
 from cloister.sandbox import precision
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.cost import Cost, check_n
@@ -84,6 +86,8 @@ def difference(fact: Fact, wish: Precision) -> a.VectorSum:
     session, ask = fact.ask.rows.session, fact.ask
     account = session.tightest(ask.rows.tables)
     whole = Fraction(session.plan_of(ask, wish).rho)
+    if wish.within is not None:
+        whole = _with_rounding(fact, whole)
     paid = sum((Fraction(part.plan.rho) for part in fact.parts), Fraction(0))
     if whole <= paid:
         raise PlanError(
@@ -94,6 +98,18 @@ def difference(fact: Fact, wish: Precision) -> a.VectorSum:
         )
     plan: a.VectorSum = ask.plan(precision.text(whole - paid))
     return msgspec.structs.replace(plan, draw=len(fact.parts))
+
+
+def _with_rounding(fact: Fact, whole: Fraction) -> Fraction:
+    """Return the price at which the combined noise, and the rounding of what is combined, is that of ``whole`` alone.
+
+    Noise of variance v at ``whole`` has v - 1/12 left (``plan/combine.py``): the price is larger by v / (v - 1/12).
+    """
+    first = fact.parts[0]
+    least = min(Fraction(sigma) for sigma in first.answered.sigmas)
+    variance = least**2 * Fraction(first.plan.rho) / whole
+    wanted = whole * variance / max(variance - combine.ROUNDING, variance / 4)
+    return Fraction(math.ceil(wanted * RHO_GRID), RHO_GRID)
 
 
 def _combined(session: Any, fact: Fact, plan: a.Plan) -> Answer:

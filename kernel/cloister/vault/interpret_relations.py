@@ -18,7 +18,7 @@ _replace = msgspec.structs.replace
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row: its unit, the hashes that order it, natural values by column name, and ``flags`` by table."""
+    """A row: its unit, what orders it (hashes; keys after PerUnit), values by column name, ``flags`` by table."""
 
     unit: int
     order: tuple[int | None, ...]
@@ -153,7 +153,7 @@ def _per_unit(node: a.PerUnit, unit: list[Row], schema: Schema) -> list[Row]:
         for row in rows:
             for table, bits in row.flags.items():
                 flags[table] = flags.get(table, 0) | bits
-        found.append(Row(unit[0].unit, (), values, flags))
+        found.append(Row(unit[0].unit, tuple(int(key) for key in code), values, flags))
     return found
 
 

@@ -223,8 +223,10 @@ class Relations:
         flags = {table: self._select(f"bit_or({sql})", selected) for table, sql in source.flags.items()}
         closed = [f"{sql} IS NOT NULL" for sql, grid in by if grid.nullable]
         where = f" WHERE {' AND '.join(closed)}" if closed else ""
+        # Keys order the rows of a unit alone, kept or not: a choice of rows must not depend on what was measured.
+        order = tuple(self._select(wide(key), selected) for key in by)
         sql = f"SELECT {', '.join(selected)} FROM ({source.sql}){where} GROUP BY {', '.join(grouped)}"  # noqa: S608
-        return Source(sql, scope, (), flags)
+        return Source(sql, scope, order, flags)
 
     def _unit_measure(self, measure: a.UnitMeasure, source: Source, before: Typed) -> str:
         if measure.of is None:
