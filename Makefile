@@ -51,9 +51,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two workers, whole files each: kernels, servers and worlds are shared within a file.
+# Whole files to each worker: kernels, servers and worlds are shared within a file. Three, because tests that start
+# kernels and pages wait for them a third of the time.
 test: check
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
@@ -70,7 +71,8 @@ screenshots: $(STAMP)
 
 nightly: check
 	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 CLOISTER_REPLAY_PAIRS=500 CLOISTER_LINEAGE_SEEDS=400 \
-	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 $(BIN)/pytest -m "slow or not slow" --timeout 7200
+	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 CLOISTER_STUDIES=1000 \
+	$(BIN)/pytest -m "slow or not slow" --timeout 7200
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

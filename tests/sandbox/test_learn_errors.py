@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from cloister.sandbox import ridge
 from cloister.sandbox import session as sessions
 
 FEATURES = ["age", "smoker", "region"]
-DRAWS = 1_000
+DRAWS = int(os.environ.get("CLOISTER_STUDIES", "400"))
 NEEDED = 0.95 - 3 * math.sqrt(0.95 * 0.05 / DRAWS)
 
 
