@@ -8,7 +8,8 @@ Every component adds, for a row whose terms are all non-null, an integer of a pu
 * ``square``: ``2 z^2 - Z^2`` and ``product``: ``z z'``, where ``z`` in ``-Z..Z`` is the centred value (rounded to
   ``MOMENT_SCALE`` steps if its range is wider; this moves a variance by less than 2^-15 of the half range squared);
 * ``gram``: the upper triangle of ``z z'``, ``z = (1, z1, ...)`` in multiples of 2^-12;
-* ``quantile``: nothing is added up: the index of a public candidate is chosen by a noisy maximum.
+* ``quantile``: nothing is added up: the index of a public candidate is chosen by a noisy maximum;
+* ``step``: a vector sum of a learner (``plan/learning``), whose L2 norm for one row has a bound of its own.
 
 Measures of the same terms share components, so that mean, standard deviation and count of a column are one vector.
 Beside other measures all clipped shares together get 2 % of the price, and so do capped shares: the errors of the
@@ -62,7 +63,7 @@ _DRAWS_PER_CHOICE, _SCORES_PER_DRAW = 50, 8
 COMPANION = Fraction(1, 50)
 COUNTS_BESIDE_QUANTILES = Fraction(1, 10)
 
-Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile"]
+Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile", "step"]
 Kind = Literal[
     "count",
     "units",
@@ -87,7 +88,8 @@ class Component(msgspec.Struct, frozen=True):
     in the measure's unit (for ``centred``: the sum of ``value - offset``). ``weight`` is its part of the price; all
     weights add up to 1. A ``quantile`` chooses one of ``candidates``, ``offset + index * step``, for each of ``at``,
     numerators over ``parts``; a row moves the score of a candidate by at most ``max(at, parts - at)``. ``flags`` are
-    the bits of each table's flags that count a row.
+    the bits of each table's flags that count a row. ``squared`` bounds the squared L2 norm of what one row adds to a
+    ``step``; of the others it follows from width and reach.
     """
 
     role: Role
@@ -104,6 +106,7 @@ class Component(msgspec.Struct, frozen=True):
     at: tuple[int, ...] = ()
     parts: int = 1
     flags: tuple[tuple[str, int], ...] = ()
+    squared: int = 0
 
     @property
     def exact_width(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 import msgspec
 
@@ -17,8 +18,10 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.components import GRAM_SCALE, MOMENT_SCALE, Builder, Component, MeasureLayout
 from cloister.plan.grid import Grid
+from cloister.plan.learning import planned_fit
+from cloister.plan.learning.program import Planned
 from cloister.plan.numbers import days, iso, rational, text_of
-from cloister.plan.typing import Schema, infer, key
+from cloister.plan.typing import Schema, infer, key, scalar
 from cloister.wire import canonical
 
 __all__ = ["GRAM_SCALE", "MOMENT_SCALE", "Component", "Key", "Label", "Layout", "MeasureLayout", "layout"]
@@ -69,6 +72,8 @@ def layout(plan: a.Plan, cards: Mapping[str, Card]) -> Layout:
     schema = infer(plan.source, cards)
     if isinstance(plan, a.ThresholdKeys):
         return _found(plan, schema, cards)
+    if isinstance(plan, a.Fit):
+        return _steps(plan, schema)
     keys = tuple(_key(name, schema) for name in plan.keys)
     components, measures = Builder(schema, plan.measures, cards).build()
     cells = math.prod(len(found.labels) for found in keys)
@@ -106,6 +111,23 @@ def _found(plan: a.ThresholdKeys, schema: Schema, cards: Mapping[str, Card]) -> 
             )
     components, measures = Builder(schema, plan.measures, cards).build()
     return Layout(keys, components, measures, MAX_FOUND, 1, found=True)
+
+
+def _steps(plan: a.Fit, schema: Schema) -> Layout:
+    """One component per step of the learner: its integers are the transcript."""
+    found = planned_fit(plan, schema)
+    grids = tuple(scalar(term, schema) for term in plan.terms)
+    components = tuple(step_component(step, plan.terms, grids) for step in found.steps)
+    return Layout((), components, (), 1, sum(part.width for part in components))
+
+
+def step_component(step: Planned, terms: tuple[a.Scalar, ...], grids: tuple[Grid, ...]) -> Component:
+    """Return a step of a learner as a block of integers of one cell."""
+    far, one = step.reach.largest, Fraction(1)
+    return Component(
+        "step", step.name, terms, grids, one, Fraction(0), -far, far, step.share, step.reach.width,
+        squared=step.reach.squared,
+    )  # fmt: skip
 
 
 def label_of(code: bool | int | str, grid: Grid) -> str:

@@ -14,7 +14,14 @@ from cloister.plan.typing import Schema, infer, scalar
 def uses(plan: a.Plan, schema: Schema) -> Uses:
     """Return every (table, column) that rows, keys and measures of a plan depend on; ``schema`` is its rows'."""
     found = schema.uses.union(*(schema.grid(name).uses for name in plan.keys))
-    return found.union(*(scalar(term, schema).uses for measure in plan.measures for term in terms(measure)))
+    return found.union(*(scalar(term, schema).uses for term in asked(plan)))
+
+
+def asked(plan: a.Plan) -> tuple[a.Scalar, ...]:
+    """Return the expressions that what is released is made of."""
+    if isinstance(plan, a.Fit):
+        return plan.terms
+    return tuple(term for measure in plan.measures for term in terms(measure))
 
 
 def reads(plan: a.Plan, cards: Mapping[str, Card]) -> tuple[Uses, tuple[str, ...]]:

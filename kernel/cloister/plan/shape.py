@@ -92,6 +92,7 @@ def shape(
     if not all(math.isfinite(sigma) and sigma > 0 for sigma in sigmas):
         raise MalformedError("release.sigma", "a noise scale is not a positive number")
     shaped = (part for measure in frame.measures for part in _measure(frame, measure, raw, sigmas))
+    # A fit has no measures: its integers are the transcript that ``plan/learning`` makes a model of.
     return Shaped(frame.keys, tuple(shaped), None if labels is None else _found(frame.keys, labels))
 
 

@@ -219,6 +219,8 @@ def question(plan: algebra.Plan) -> str:
     chosen = any(isinstance(node, algebra.Filter) for node in nodes)
     if isinstance(plan, algebra.ThresholdKeys):
         return f"{tables}{' (selected rows)' if chosen else ''}: values of {', '.join(plan.keys)} of many units"
+    if isinstance(plan, algebra.Fit):
+        return f"{tables}{' (selected rows)' if chosen else ''}: {_fitted(plan)}"
     beside = _beside(plan)
     asked = ", ".join(_measure(measure) for measure in plan.measures if type(measure).__name__.lower() not in beside)
     by = f" by {', '.join(plan.keys)}" if plan.keys else ""
@@ -262,6 +264,17 @@ def _measure(measure: algebra.Measure) -> str:
         case algebra.Variance(root=True):
             kind = "standard deviation"
     return f"{kind} of {measure.of.name}" if isinstance(measure.of, algebra.Col) else kind
+
+
+def _fitted(plan: algebra.Fit) -> str:
+    words = {algebra.Logistic: "logistic regression", algebra.Additive: "additive model", algebra.KMeans: "k-means"}
+    of = (
+        ""
+        if plan.target is None
+        else f" of {_name(plan.target) if isinstance(plan.target, algebra.Col) else 'a condition'}"
+    )
+    many = len(plan.features)
+    return f"{words[type(plan.learner)]}{of} on {many} feature{'s' if many > 1 else ''}"
 
 
 def _name(term: algebra.Scalar) -> str:

@@ -86,6 +86,8 @@ def analyse(plan: a.Plan, cards: Mapping[str, Card], accounts: Mapping[str, str]
             )
     uses = reads.uses(plan, schema)
     operations: set[Operation] = {"model" if isinstance(item, a.Gram) else "aggregate" for item in plan.measures}
+    if isinstance(plan, a.Fit):
+        operations = {"model"}
     return Analysis(
         plan=plan,
         cards={name: cards[name] for name in schema.tables},

@@ -53,7 +53,8 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
         PlanError: ``plan.table``: a table the contract does not name.
     """
     check_asker(context, terms)
-    operation = "model" if any(isinstance(measure, algebra.Gram) for measure in plan.measures) else "aggregate"
+    fitted = isinstance(plan, algebra.Fit) or any(isinstance(measure, algebra.Gram) for measure in plan.measures)
+    operation = "model" if fitted else "aggregate"
     if operation not in terms.contract.operations:
         raise ContractError(
             "contract.operation",

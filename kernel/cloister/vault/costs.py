@@ -14,10 +14,11 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import MAX_TEXT, Grid, merged_domain, moved_codes
 from cloister.plan.layout import Layout
-from cloister.plan.reads import terms
+from cloister.plan.reads import asked
 from cloister.plan.rules import children, combine
 from cloister.plan.texts import TextNode
 from cloister.plan.typing import Schema, Typed
+from cloister.vault.fit_costs import learning_ms
 
 MAX_ROW_OPERATIONS = 10**12
 MAX_OPERATIONS = 5_000
@@ -30,7 +31,8 @@ _TEXT_OPERATIONS = dict.fromkeys(get_args(TextNode), MAX_TEXT // _LETTERS_PER_OP
 class Cost(msgspec.Struct, frozen=True):
     """Work bounds from plan and card alone: rows, what is done with each, and the integers that leave.
 
-    ``sorts`` counts passes that order all rows, ``products`` the sums of products (Gram) per row.
+    ``sorts`` counts passes that order all rows, ``products`` the sums of products (Gram) per row; ``learning_ms`` is
+    the time the steps of a fit take.
     """
 
     rows: int
@@ -38,6 +40,7 @@ class Cost(msgspec.Struct, frozen=True):
     sorts: int
     integers: int
     products: int = 0
+    learning_ms: float = 0.0
 
 
 def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
@@ -48,7 +51,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     """
     products = sum(part.width for part in frame.components if part.role == "gram")
     operations = len(frame.components)
-    operations += sum(_nodes(term) for measure in plan.measures for term in terms(measure))
+    operations += sum(_nodes(term) for term in asked(plan))
     sorts = 0
     # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
     # at every mention: filters count with all their columns written out.
@@ -64,7 +67,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     operations += sum(
         _branches(term, found.sources[0].schema)[1] for found in nodes if found.sources for term in _terms(found.node)
     )
-    operations += sum(_branches(term, relation.schema)[1] for measure in plan.measures for term in terms(measure))
+    operations += sum(_branches(term, relation.schema)[1] for term in asked(plan))
     rows = sum(_scanned(found, cards) for found in nodes)
     if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
         raise PlanError(
@@ -78,7 +81,8 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    return Cost(rows, operations, sorts, _draws(frame, relation.schema), products)
+    learning = learning_ms(plan, relation.schema) if isinstance(plan, a.Fit) else 0.0
+    return Cost(rows, operations, sorts, _draws(frame, relation.schema), products, learning)
 
 
 def _draws(frame: Layout, schema: Schema) -> int:

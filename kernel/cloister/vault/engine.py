@@ -6,11 +6,13 @@ engine becomes one constant fault: texts of the engine can hold data.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from cloister.contract.card import Card
@@ -45,6 +47,7 @@ class Engine:
     def __init__(self, threads: int = THREADS, memory_limit: str | None = None) -> None:
         self._store = Store(threads, memory_limit)
         self._cursor = self._store.cursor()
+        self._stopped = threading.Event()
 
     def load(
         self, name: str, card: Card, parts: pa.Table | Iterable[pa.Table], secret: bytes, shared: bytes = b""
@@ -89,6 +92,33 @@ class Engine:
         except (duckdb.Error, MemoryError, RuntimeError):
             raise FaultError("vault.engine", "the release could not be computed") from None
 
+    def arrays(self, compiled: Callable[[Mapping[str, str]], tuple[str, dict[str, int | str]]]) -> dict[str, Any]:
+        """Return the columns of a query without nulls as numpy arrays, by name.
+
+        Raises:
+            FaultError: As ``run``.
+        """
+        sql, parameters = compiled(self._store.tables)
+        try:
+            return {
+                name: np.ma.getdata(found) for name, found in self._cursor.execute(sql, parameters).fetchnumpy().items()
+            }
+        except (duckdb.Error, MemoryError, RuntimeError):
+            raise FaultError("vault.engine", "the release could not be computed") from None
+
+    def begin(self) -> None:
+        """Forget an earlier interrupt: what follows is a new run."""
+        self._stopped.clear()
+
+    def check(self) -> None:
+        """Stop here if the run was interrupted: for work outside the database.
+
+        Raises:
+            FaultError: ``interrupt`` was called since ``begin``.
+        """
+        if self._stopped.is_set():
+            raise FaultError("vault.engine", "the release could not be computed")
+
     def found(self, name: str, holds: str, targets: Targets) -> tuple[bool, ...]:
         """Return for each target of a match whether a row of that unit fulfils ``holds`` (``lookup.condition``).
 
@@ -105,6 +135,7 @@ class Engine:
 
         Safe from any thread. Without a running query it does nothing, so a watchdog repeats it until ``run`` ends.
         """
+        self._stopped.set()
         self._cursor.interrupt()
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def contribution(part: Component, values: Mapping[str, Value]) -> list[int]:
     numbers = [Fraction(number(value)) for value in found]
     match part.role:
         case "gram":
-            scaled = [GRAM_SCALE, *(_scaled(x, grid, GRAM_SCALE) for x, grid in zip(numbers, part.grids, strict=True))]
+            scaled = [GRAM_SCALE, *(scaled(x, grid, GRAM_SCALE) for x, grid in zip(numbers, part.grids, strict=True))]
             return [x * y for x, y in combinations_with_replacement(scaled, 2)]
         case "square":
             return [2 * _moment(numbers[0], part.grids[0]) ** 2 - part.hi]
@@ -56,10 +56,11 @@ def contribution(part: Component, values: Mapping[str, Value]) -> list[int]:
 
 def _moment(value: Fraction, grid: Grid) -> int:
     reach = grid.hi - grid.lo
-    return _scaled(value, grid, reach if reach < MOMENT_SCALE else MOMENT_SCALE)
+    return scaled(value, grid, reach if reach < MOMENT_SCALE else MOMENT_SCALE)
 
 
-def _scaled(value: Fraction, grid: Grid, scale: int) -> int:
+def scaled(value: Fraction, grid: Grid, scale: int) -> int:
+    """Return a value scaled to [-1, 1] by its bounds, in multiples of 1 / ``scale``, rounded half up."""
     half = (grid.hi - grid.lo) * grid.step / 2
     if half == 0:
         return 0

@@ -61,7 +61,7 @@ def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Param
     for position, term in enumerate(part.terms):
         lowered = lower(term, scope, bind)
         name = f"g{index}_{position}"
-        inner.append(f"{_scaled(lowered, part.grids[position], GRAM_SCALE, bind)} AS {name}")
+        inner.append(f"{scaled(lowered, part.grids[position], GRAM_SCALE, bind)} AS {name}")
         names.append(name)
         if lowered[1].nullable:
             nullable.append(name)
@@ -73,7 +73,7 @@ def _gram(part: Component, index: int, scope: Mapping[str, Lowered], bind: Param
     return sums
 
 
-def _scaled(lowered: Lowered, grid: Grid, scale: int, bind: Parameters) -> str:
+def scaled(lowered: Lowered, grid: Grid, scale: int, bind: Parameters) -> str:
     """Return a term scaled to [-1, 1] in multiples of 1 / ``scale``, rounded half up on integers.
 
     Floor division is taken of a number that is never negative, so it does not matter how the engine rounds.
@@ -89,7 +89,7 @@ def _moment(lowered: Lowered, grid: Grid, bind: Parameters) -> str:
     """Return the centred value that squares and products are made of: exact if its range is narrow enough."""
     reach, top = grid.hi - grid.lo, moment_reach(grid)
     if top < reach:
-        return _scaled(lowered, grid, top, bind)
+        return scaled(lowered, grid, top, bind)
     return f"({bind.integer(2)} * ({wide(lowered)} - {bind.integer(grid.lo)}) - {bind.integer(reach)})"
 
 

@@ -23,6 +23,7 @@ from cloister.vault.authorise import Grant
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
 from cloister.vault.exits import allow, name_exit, way_of
+from cloister.vault.fit import execute
 from cloister.vault.question import plan_of, prepare
 from cloister.vault.service import Answered, Operation
 from cloister.vault.thresholds import draw
@@ -67,7 +68,7 @@ class MockVault:
             return self._leave(context, document)
         question = prepare(document, context, self._terms)
         self._open(question.grant)
-        drawn = draw(self._engine.run(question.analysis), question.price)
+        drawn = draw(execute(self._engine, question.analysis, question.price), question.price)
         found = describe.rehearsal(question, drawn.raw, self._terms, drawn.labels)
         return Answered(found, rehearsals=(describe.rehearsed(question),))
 

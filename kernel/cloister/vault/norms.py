@@ -5,7 +5,8 @@ most g cells, each moving an integer by at most M. Only min(r, gk) rows count, w
 
     L1 = r M,   L2 = M sqrt(q k^2 + (r - q k)^2) with q = floor(r / k),   Linf = min(r, k) M
 
-for a component of one integer; in a block (Gram, quantiles) the reaches add up in L1, and their squares in L2. With
+for a component of one integer; in a block (Gram, quantiles) the reaches add up in L1, and their squares in L2; a step
+of a learner has an L2 norm of its own (``plan/learning/queries.py``), given whatever earlier steps answered. With
 ``replace`` up to r rows vanish and up to r others appear. If before and after are vectors a and b, then L1 <= 2 r M; a
 row adds between lo- = min(lo, 0) and hi+ = max(hi, 0), so one integer moves by at most min(r, k) (hi+ - lo-); and
 |a - b|^2 <= |a|^2 + |b|^2 if both have the same sign everywhere (lo >= 0 or hi <= 0), else at most 2 |a|^2 + 2 |b|^2.
@@ -21,6 +22,7 @@ and levels the D^2 add up to L2^2.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -80,6 +82,9 @@ def _replaced(part: Component, added: Bound, rows: int, per_cell: int, cells: in
 
 def _reaches(part: Component) -> tuple[int, int]:
     """Return the sum of the reaches of a block's integers, and the sum of their squares."""
+    if part.role == "step":
+        # By Cauchy and Schwarz: L1 <= sqrt(width) L2, rounded up.
+        return math.isqrt(part.width * part.squared) + 1, part.squared
     if part.role == "quantile":
         each = [max(place, part.parts - place) for place in part.at]
         return sum(each), sum(number**2 for number in each)

@@ -147,6 +147,7 @@ def deadline_ms(cost: Cost) -> int:
         + cost.rows * cost.products * _MS_PER_PRODUCT
         + cost.rows * cost.sorts * _MS_PER_SORTED_ROW
         + cost.integers * _MS_PER_INTEGER
+        + cost.learning_ms
     )
     for step in LADDER_MS:
         if step > 2 * predicted:

@@ -15,6 +15,7 @@ from cloister.vault.analyse import analyse
 from cloister.vault.authorise import authorise, check_reads
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
+from cloister.vault.fit import execute
 from cloister.vault.price import price
 from cloister.vault.question import name_question
 from cloister.vault.recall import Answer
@@ -54,7 +55,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     with state.faults.contained(deadline):
         at(7)  # execute
         with deadline.stopping(state.engine.interrupt):
-            exact = state.engine.run(analysis)
+            exact = execute(state.engine, analysis, cost)
         at(8)  # noise
         drawn = draw(exact, cost)
         at(9)  # sign

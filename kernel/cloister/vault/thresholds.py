@@ -25,14 +25,16 @@ class Drawn(msgspec.Struct, frozen=True):
     labels: Labels | None = None
 
 
-def draw(exact: Exact, price: Price) -> Drawn:
-    """Return what may leave.
+def draw(exact: Exact | Drawn, price: Price) -> Drawn:
+    """Return what may leave: what was drawn between the steps of a fit leaves as it is.
 
     Of more than ``MAX_FOUND`` values those with the largest noisy counts leave. Their order is that of their texts.
 
     Raises:
         FaultError: Noise and shapes do not fit; no value has been produced.
     """
+    if isinstance(exact, Drawn):
+        return exact
     noisy = add_noise(exact, price.sigmas)
     if exact.labels is None:
         return Drawn(noisy)

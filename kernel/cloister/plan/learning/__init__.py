@@ -14,7 +14,7 @@ import msgspec
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.learning import logistic
-from cloister.plan.learning.encoding import Encoding, encoding
+from cloister.plan.learning.encoding import Encoding, encoding_of
 from cloister.plan.learning.program import Planned, Program, planned
 from cloister.plan.typing import Schema
 
@@ -33,7 +33,7 @@ def planned_fit(plan: a.Fit, schema: Schema) -> PlannedFit:
     Raises:
         PlanError: Features, target or parameters do not fit, or the fit is too large.
     """
-    coded = encoding(plan, schema)
+    coded = encoding_of(plan, schema)
     found = program(plan.learner, coded)
     return PlannedFit(coded, found, planned(found.steps, coded))
 

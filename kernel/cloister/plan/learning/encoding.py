@@ -1,8 +1,8 @@
 """Encoding: which integers a row gives a learner, from plan and card alone.
 
 Column 0 is the constant ``SCALE`` (the intercept). A number or bool is one column, scaled to -SCALE..SCALE by the
-bounds of its grid and rounded half up, as in a Gram. A category is a block of one column per label, ``SCALE`` at the row's
-label and 0 elsewhere. So every block adds at most ``SCALE^2`` to the squared length of a row.
+bounds of its grid and rounded half up, as in a Gram. A category is a block of one column per label, ``SCALE`` at the
+row's label and 0 elsewhere. So every block adds at most ``SCALE^2`` to the squared length of a row.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Encoding(msgspec.Struct, frozen=True):
         )
 
 
-def encoding(plan: a.Fit, schema: Schema) -> Encoding:
+def encoding_of(plan: a.Fit, schema: Schema) -> Encoding:
     """Return the encoding of the rows of ``plan.source``, whose schema is ``schema``.
 
     Raises:

@@ -2,9 +2,10 @@
 
 A learner is a sequence of vector sums inside one charge. Before anything runs, ``steps`` says of every step its form
 (so its width and reach) and its part of the price: this is what is analysed, priced and charged. ``run`` is a
-generator: it yields the query of a step, is sent that step's noisy integers, and returns the model after the last one. It may
-depend on learner, encoding, noise levels and what it was sent, and on nothing else. The vault runs it with the rows;
-notebook, reviewer and replay run it with the *transcript*, the noisy integers of a receipt, and get the same model.
+generator: it yields the query of a step, is sent that step's noisy integers, and returns the model after the last one.
+It may depend on learner, encoding, noise levels and what it was sent, and on nothing else. The vault runs it with the
+rows; notebook, reviewer and replay run it with the *transcript*, the noisy integers of a receipt, and get the same
+model.
 
 Deterministic everywhere: integers, ``Fraction``, or floats with ``+ - * / sqrt`` in a fixed order (IEEE 754 rounds
 these correctly); no ``sum`` of floats, no ``exp`` or ``log`` of a C library, no BLAS, no set order.

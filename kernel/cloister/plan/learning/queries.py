@@ -118,6 +118,24 @@ def reach(form: Form, coded: Encoding) -> Reach:
             return Reach(form.clusters * coded.width, SCALE**2 * coded.parts, SCALE)
 
 
+def check_query(query: Query, coded: Encoding) -> None:
+    """Check that a query's integers have the shape and the limits of its form, so that scores are exact.
+
+    Raises:
+        ValueError: They have not: a defect of the learner.
+    """
+    match query:
+        case Gram():
+            return
+        case Gradient():
+            rows, shape, most = query.weights, (query.form.outputs, coded.width), MAX_WEIGHT
+        case Nearest():
+            rows, shape, most = query.centres, (query.form.clusters, coded.width - 1), SCALE
+    inside = all(len(row) == shape[1] and all(-most <= value <= most for value in row) for row in rows)
+    if len(rows) != shape[0] or not inside:
+        raise ValueError("the integers of a query are within its limits")
+
+
 def _gradient(form: GradientForm, coded: Encoding) -> Reach:
     single = form.outputs == 1
     usable = 1 <= form.clip <= RESIDUAL if single else form.clip == RESIDUAL
