@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 Rows = list[list[float]]
 
+# Beyond anything a sensible system has; products of such numbers are still finite.
+_MOST = 1e100
+
 
 def symmetric(triangle: Sequence[int], size: int, unit: float) -> Rows:
     """Return a matrix from its upper triangle, row by row, in multiples of ``unit``."""
@@ -19,16 +22,21 @@ def symmetric(triangle: Sequence[int], size: int, unit: float) -> Rows:
 
 
 def factor(matrix: Rows, least: float) -> Rows:
-    """Return the lower Cholesky factor; a pivot below ``least`` is raised to it, so there always is one."""
+    """Return the lower Cholesky factor; a pivot below ``least`` is raised to it, so there always is one.
+
+    An entry ``L_ij`` is kept within the root of ``A_ii``, where it is if the matrix is positive definite: of others no
+    entry grows without bounds.
+    """
     size = len(matrix)
     lower = [[0.0] * size for _ in range(size)]
     for i in range(size):
         row = lower[i]
+        most = math.sqrt(matrix[i][i] if matrix[i][i] > least else least)
         for j in range(i):
             other, total = lower[j], matrix[i][j]
             for k in range(j):
                 total -= row[k] * other[k]
-            row[j] = total / other[j]
+            row[j] = min(max(total / other[j], -most), most)
         total = matrix[i][i]
         for k in range(i):
             total -= row[k] * row[k]
@@ -44,10 +52,14 @@ def solve(lower: Rows, right: Sequence[float]) -> list[float]:
         total, row = found[i], lower[i]
         for k in range(i):
             total -= row[k] * found[k]
-        found[i] = total / row[i]
+        found[i] = _limited(total / row[i])
     for i in range(size - 1, -1, -1):
         total = found[i]
         for k in range(i + 1, size):
             total -= lower[k][i] * found[k]
-        found[i] = total / lower[i][i]
+        found[i] = _limited(total / lower[i][i])
     return found
+
+
+def _limited(value: float) -> float:
+    return min(max(value, -_MOST), _MOST)
