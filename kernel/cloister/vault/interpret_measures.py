@@ -43,8 +43,8 @@ def contribution(part: Component, values: Mapping[str, Value]) -> list[int]:
     numbers = [Fraction(number(value)) for value in found]
     match part.role:
         case "gram":
-            scaled = [GRAM_SCALE, *(scaled(x, grid, GRAM_SCALE) for x, grid in zip(numbers, part.grids, strict=True))]
-            return [x * y for x, y in combinations_with_replacement(scaled, 2)]
+            terms = [GRAM_SCALE, *(scaled(x, grid, GRAM_SCALE) for x, grid in zip(numbers, part.grids, strict=True))]
+            return [x * y for x, y in combinations_with_replacement(terms, 2)]
         case "square":
             return [2 * _moment(numbers[0], part.grids[0]) ** 2 - part.hi]
         case "product":
