@@ -149,7 +149,13 @@ class World:
         parts = 2 if isinstance(measures[0], a.Mean) else 1
         noise = tuple(ComponentNoise(sigma.hex(), str(1 / (2 * Fraction(sigma) ** 2))) for _ in range(parts))
         rho = str(sum(Fraction(item.rho) for item in noise))
-        plan = a.VectorSum(TABLE, measures, rho, keys)
+        return self.released(source, a.VectorSum(TABLE, measures, rho, keys), noise, raw, **changes)
+
+    def released(
+        self, source: str, plan: a.Plan, noise: tuple[ComponentNoise, ...], raw: tuple[int, ...], **changes: Any
+    ) -> Receipt:
+        """Return the receipt of a plan that asks for what its noise costs."""
+        rho = plan.rho
         card = signing.payload_digest(self.card)
         digest = codec.digest(plan)
         release = naming.release_key(

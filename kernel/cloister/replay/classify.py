@@ -17,6 +17,7 @@ import msgspec
 from cloister.contract.words import in_words
 from cloister.receipt.chain import cards_of
 from cloister.receipt.facts import facts, shaped
+from cloister.receipt.models import model_numbers
 from cloister.replay import figures, perturb
 from cloister.replay.figures import Figure
 from cloister.reviewer.notebook import CodeCell, chips, printed
@@ -49,6 +50,8 @@ class Known(NamedTuple):
 def known(examined: Examined) -> Known:
     """Return what a verified notebook's numbers can be explained by."""
     shapes, moved, prices, labels = [], [], [], set()
+    models: list[float] = []
+    models_moved: list[float] = []
     contract = examined.contract
     for receipt in examined.receipts.values():
         if receipt.exits is not None:
@@ -56,7 +59,10 @@ def known(examined: Examined) -> Known:
         cards = cards_of(receipt, examined.cards)
         found = shaped(receipt, cards)
         shapes.append(found)
-        moved.append(shaped(msgspec.structs.replace(receipt, raw=perturb.moved(receipt, cards)), cards))
+        other = msgspec.structs.replace(receipt, raw=perturb.moved(receipt, cards))
+        moved.append(shaped(other, cards))
+        models += model_numbers(receipt, cards)
+        models_moved += model_numbers(other, cards)
         labels |= {float(label) for key in found.keys for label in key.labels if isinstance(label, int | float)}
         if contract is not None:
             said = facts(receipt, contract, cards, session="")
@@ -65,8 +71,8 @@ def known(examined: Examined) -> Known:
     public = documents + (in_words(contract) if contract is not None else "")
     code = " ".join(cell.source for cell in examined.cells)
     return Known(
-        Released(shapes, prices),
-        Released(moved, prices),
+        Released(shapes, [*prices, *models]),
+        Released(moved, [*prices, *models_moved]),
         frozenset(map(value_of, numbers_in(public, len(public)))) | labels,
         frozenset(map(value_of, numbers_in(code, len(code)))),
     )

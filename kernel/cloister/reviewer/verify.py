@@ -21,6 +21,7 @@ from cloister.errors import CloisterError
 from cloister.receipt import chain, exits
 from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import population_ends, refined, shaped
+from cloister.receipt.models import model_numbers
 from cloister.receipt.receipt import Admission, Receipt
 from cloister.reviewer import accounts, imitations, report, shown
 from cloister.reviewer.evidence import Seen, check_exchange
@@ -314,7 +315,8 @@ class _Verification:
         released_by = [r for r in self.receipts.values() if r.exits is None]
         alone = [shaped(r, chain.cards_of(r, self.cards)) for r in released_by]
         ends = [end for r in released_by for end in population_ends(r, chain.cards_of(r, self.cards))]
-        released = Released([*alone, *(found for _, found in combined)], ends)
+        models = [value for r in released_by for value in model_numbers(r, chain.cards_of(r, self.cards))]
+        released = Released([*alone, *(found for _, found in combined)], [*ends, *models])
         if combined:
             text = f"{len(combined)} refined answers rest on several receipts each; their numbers are computed again"
             self.findings.add(13, "ok", "number.refined", text)
