@@ -101,10 +101,10 @@ def demo_up() -> None:
 
 @demo_app.command("down")
 def demo_down() -> None:
-    """Stop them; budgets and keys stay."""
+    """Stop them, and the cases that run; budgets and keys stay."""
     from cloister.demo import pair
 
-    pair.down(cloister_home())
+    pair.down_all(cloister_home())
 
 
 @demo_app.command("status")
@@ -134,6 +134,25 @@ def demo_reset(
     parties.reset(home)
     parties.build_world(home)
     out.print(f"demo parties built anew in {home / 'demo'}; every budget is full")
+
+
+@demo_app.command("case")
+def demo_case(
+    name: Annotated[str, typer.Argument(help="One of credit, ckd, fraud, ocean, carbon.")],
+    reset: Annotated[bool, typer.Option("--reset", help="Build it anew: new keys, full budgets.")] = False,
+) -> None:
+    """Start a case: its own providers, brokers, contract and simulated enclave, and the kernel for its notebook."""
+    from cloister.analyst.kernelspecs import install_kernelspecs
+    from cloister.demo import cases, pair, parties
+
+    home, scene = cloister_home(), cases.scene(name)
+    if reset or parties.is_stale(home, name):
+        pair.down(home, name)
+        parties.reset(home, scene=scene)
+    pair.up(home, name)
+    kernel, _ = install_kernelspecs(parties.entry_of(scene), scene.title)
+    out.print(f"{scene.title}: invented data, simulated enclave; providers: {', '.join(scene.providers)}")
+    out.print(f"open notebooks/cases/{name}.ipynb, or any notebook, with the kernel {kernel}")
 
 
 @app.command()

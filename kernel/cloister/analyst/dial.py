@@ -33,7 +33,9 @@ from cloister.wire.frames import Frame, Kind
 from cloister.wire.identity import SigningKey
 
 DEMO_ENTRY = "demo"
+CASE_ENTRY = "case-"
 DEMO_ENDPOINT = "demo:"
+"""Of the embedded demo; of a case its name follows: ``demo:credit``."""
 CONNECT_TIMEOUT_S = 10.0
 OFFER_TIMEOUT_S = 30.0
 PING_TIMEOUT_S = 60.0
@@ -104,8 +106,8 @@ class EnclaveSession:
             try:
                 appraisal = judge.first(channel, await ask_offer(socket, channel))
             except TrustError as error:
-                if entry.endpoint == DEMO_ENDPOINT:
-                    _demo_advice(error)
+                if entry.endpoint.startswith(DEMO_ENDPOINT):
+                    _demo_advice(error, entry.endpoint.removeprefix(DEMO_ENDPOINT))
                 raise
             # 5. Only now: who asks, signed over this very channel.
             isolation = await _enter(socket, channel, key, session=judge.session, purpose=purpose, mode=mode)
@@ -228,21 +230,22 @@ def _event(frame: Frame | None) -> dict[str, Any]:
 
 
 async def _load(store: TrustStore, name: str) -> TrustEntry:
-    if name == DEMO_ENTRY and name not in store.names():
-        await _start_demo()
+    if (name == DEMO_ENTRY or name.startswith(CASE_ENTRY)) and name not in store.names():
+        await _start_demo(name.removeprefix(CASE_ENTRY) if name != DEMO_ENTRY else "")
     return store.load(name)
 
 
 async def _connect(endpoint: str) -> ClientConnection:
-    if endpoint != DEMO_ENDPOINT:
+    if not endpoint.startswith(DEMO_ENDPOINT):
         return await _connect_url(endpoint)
-    url = _demo_url()
+    case = endpoint.removeprefix(DEMO_ENDPOINT)
+    url = _demo_url(case)
     if url:
         # A pair that just went away leaves its address behind for a moment.
         with contextlib.suppress(UnavailableError):
             return await _connect_url(url)
-    await _start_demo()
-    return await _connect_url(_demo_url())
+    await _start_demo(case)
+    return await _connect_url(_demo_url(case))
 
 
 async def _connect_url(url: str) -> ClientConnection:
@@ -266,30 +269,33 @@ async def _connect_url(url: str) -> ClientConnection:
         ) from error
 
 
-def _demo_url() -> str:
+def _demo_url(case: str) -> str:
+    folder = cloister_home() / "demo"
     try:
-        state = json.loads((cloister_home() / "demo" / "pair.json").read_bytes())
+        state = json.loads((folder / "cases" / case if case else folder).joinpath("pair.json").read_bytes())
         return str(state["agent"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
-def _demo_advice(error: TrustError) -> None:
+def _demo_advice(error: TrustError, case: str) -> None:
     """Name the everyday cause of other code in the embedded demo, whose policy approves what was installed then."""
     if error.code == "appraisal.env_digest":
+        anew = f"cloister demo case {case} --reset" if case else "cloister demo reset"
         error.next_step = (
-            "if you updated or changed Cloister yourself: `cloister demo reset` (new parties, full budgets); if you "
+            f"if you updated or changed Cloister yourself: `{anew}` (new parties, full budgets); if you "
             "did not, somebody else changed its files: do not use it"
         )
 
 
-async def _start_demo() -> None:
+async def _start_demo(case: str = "") -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # this process runs in the notebook's folder
         "-m",
         "cloister.demo",
         "up",
+        *([case] if case else []),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

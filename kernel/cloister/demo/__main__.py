@@ -1,4 +1,4 @@
-"""``python -m cloister.demo up|down|build|reset|status|supervise``: the embedded pair, for shells and processes."""
+"""``python -m cloister.demo up|down|build|reset|status|supervise [CASE]``: the embedded pair, for processes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from cloister.home import cloister_home
 def main(arguments: list[str]) -> int:
     """Run one command; print JSON on success, the error's words otherwise."""
     home = cloister_home()
-    command = arguments[0] if len(arguments) == 1 else ""
+    command, case = (*arguments, "")[:2] if 1 <= len(arguments) <= 2 else ("", "")
     try:
         if command == "up":
-            print(json.dumps(pair.up(home)))
+            print(json.dumps(pair.up(home, case)))
         elif command == "down":
-            pair.down(home)
+            pair.down(home, case)
         elif command in ("build", "reset"):
-            from cloister.demo import parties  # noqa: PLC0415 (loads engines the other commands need not load)
+            from cloister.demo import cases, parties  # noqa: PLC0415 (loads engines the other commands need not load)
 
+            scene = cases.scene(case) if case else parties.DEMO
             if command == "reset":
-                pair.down(home)
-            (parties.reset if command == "reset" else parties.build_world)(home)
+                pair.down(home, case)
+            (parties.reset if command == "reset" else parties.build_world)(home, scene=scene)
         elif command == "status":
-            print(json.dumps(pair.running(home)))
+            print(json.dumps(pair.running(home, case)))
         elif command == "supervise":
-            return pair.supervise(home)
+            return pair.supervise(home, case)
         else:
             print(__doc__, file=sys.stderr)
             return 2

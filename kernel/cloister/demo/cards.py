@@ -16,17 +16,37 @@ PURPOSE = "teaching"
 _RETENTION = "deleted by `cloister demo reset`"
 
 
-def _number(
-    name: str, low: str, high: str, step: str, text: str, *, tier: Tier = 2, measure: str = "", nullable: bool = False
+def number(
+    name: str,
+    low: str,
+    high: str,
+    step: str,
+    text: str,
+    *,
+    tier: Tier = 2,
+    measure: str = "",
+    nullable: bool = False,
+    personal: bool = True,
 ) -> Column:
+    """Return a column of numbers: whole ones where bounds and step are."""
     kind: Literal["int", "decimal"] = "int" if "." not in low + high + step else "decimal"
     return Column(
-        name, kind, tier, text, low=low, high=high, step=step, unit_of_measure=measure, nullable=nullable, personal=True
+        name,
+        kind,
+        tier,
+        text,
+        low=low,
+        high=high,
+        step=step,
+        unit_of_measure=measure,
+        nullable=nullable,
+        personal=personal,
     )
 
 
-def _category(name: str, domain: tuple[str, ...], text: str, *, tier: Tier = 2) -> Column:
-    return Column(name, "string", tier, text, domain=domain, personal=True)
+def category(name: str, domain: tuple[str, ...], text: str, *, tier: Tier = 2, personal: bool = True) -> Column:
+    """Return a column of categories, open to all as its domain."""
+    return Column(name, "string", tier, text, domain=domain, personal=personal)
 
 
 VISITS = Card(
@@ -43,11 +63,11 @@ VISITS = Card(
     columns=(
         Column("patient_id", "string", 2, "Patient number; joins rows of one patient", personal=True),
         Column("date", "date", 2, "Day of the visit", low="2022-01-01", high="2024-12-31"),
-        _number("age", "0", "110", "1", "Age at the first visit", measure="years"),
-        _category("sex", generators.SEXES, "Sex as registered"),
-        _category("region", generators.REGIONS, "Region of residence"),
-        _number("bmi", "10.0", "60.0", "0.1", "Body mass index", measure="kg/m2", nullable=True),
-        _number("cost", "0", "2000", "1", "Amount billed; the price list ends at 2,000", measure="EUR"),
+        number("age", "0", "110", "1", "Age at the first visit", measure="years"),
+        category("sex", generators.SEXES, "Sex as registered"),
+        category("region", generators.REGIONS, "Region of residence"),
+        number("bmi", "10.0", "60.0", "0.1", "Body mass index", measure="kg/m2", nullable=True),
+        number("cost", "0", "2000", "1", "Amount billed; the price list ends at 2,000", measure="EUR"),
     ),
     source="Seeded generator cloister.demo.generators.visits",
     retention=_RETENTION,
@@ -69,17 +89,17 @@ DIABETES = Card(
     grade="demonstration",
     columns=(
         Column("subject", "int", 2, "Number of the patient in the study", low="1", high="512", step="1", personal=True),
-        _number("age", "18", "90", "1", "Age", measure="years"),
-        _number("sex", "1", "2", "1", "Sex, coded 1 and 2 as in the study"),
-        _number("bmi", "10.0", "60.0", "0.1", "Body mass index", measure="kg/m2"),
-        _number("bp", "50.00", "150.00", "0.01", "Mean blood pressure", measure="mmHg"),
-        _number("s1", "50", "400", "1", "Total serum cholesterol", measure="mg/dl"),
-        _number("s2", "20.0", "300.0", "0.1", "Low-density lipoproteins", measure="mg/dl"),
-        _number("s3", "10.0", "120.0", "0.5", "High-density lipoproteins", measure="mg/dl"),
-        _number("s4", "1.00", "12.00", "0.01", "Total cholesterol / HDL"),
-        _number("s5", "2.0000", "8.0000", "0.0001", "Log of serum triglycerides"),
-        _number("s6", "40", "200", "1", "Blood sugar", measure="mg/dl"),
-        _number("target", "0", "400", "1", "Disease progression after one year"),
+        number("age", "18", "90", "1", "Age", measure="years"),
+        number("sex", "1", "2", "1", "Sex, coded 1 and 2 as in the study"),
+        number("bmi", "10.0", "60.0", "0.1", "Body mass index", measure="kg/m2"),
+        number("bp", "50.00", "150.00", "0.01", "Mean blood pressure", measure="mmHg"),
+        number("s1", "50", "400", "1", "Total serum cholesterol", measure="mg/dl"),
+        number("s2", "20.0", "300.0", "0.1", "Low-density lipoproteins", measure="mg/dl"),
+        number("s3", "10.0", "120.0", "0.5", "High-density lipoproteins", measure="mg/dl"),
+        number("s4", "1.00", "12.00", "0.01", "Total cholesterol / HDL"),
+        number("s5", "2.0000", "8.0000", "0.0001", "Log of serum triglycerides"),
+        number("s6", "40", "200", "1", "Blood sugar", measure="mg/dl"),
+        number("target", "0", "400", "1", "Disease progression after one year"),
     ),
     source="scikit-learn load_diabetes(scaled=False); Efron, Hastie, Johnstone, Tibshirani (2004)",
     retention=_RETENTION,
@@ -100,15 +120,15 @@ FAIR = Card(
     grade="demonstration",
     columns=(
         Column("respondent", "int", 2, "Number of the answer sheet", low="1", high="8192", step="1", personal=True),
-        _number("rate_marriage", "1", "5", "1", "How she rates the marriage, 1 very poor .. 5 very good"),
-        _number("age", "15.0", "60.0", "0.5", "Age, midpoints of classes", measure="years"),
-        _number("yrs_married", "0.0", "30.0", "0.5", "Years married, midpoints of classes", measure="years"),
-        _number("children", "0.0", "10.0", "0.5", "Number of children, 5.5 means more than five"),
-        _number("religious", "1", "4", "1", "How religious, 1 not .. 4 strongly", tier=3),
-        _number("educ", "9", "20", "1", "Years of schooling: 9 grade school .. 20 advanced degree", measure="years"),
-        _category("occupation", generators.OCCUPATIONS, "Her occupation (six classes of the codebook)"),
-        _category("occupation_husb", generators.OCCUPATIONS, "Husband's occupation (same classes)"),
-        _number("affairs", "0.00", "60.00", "0.01", "Time spent in extramarital affairs (Fair's measure)", tier=3),
+        number("rate_marriage", "1", "5", "1", "How she rates the marriage, 1 very poor .. 5 very good"),
+        number("age", "15.0", "60.0", "0.5", "Age, midpoints of classes", measure="years"),
+        number("yrs_married", "0.0", "30.0", "0.5", "Years married, midpoints of classes", measure="years"),
+        number("children", "0.0", "10.0", "0.5", "Number of children, 5.5 means more than five"),
+        number("religious", "1", "4", "1", "How religious, 1 not .. 4 strongly", tier=3),
+        number("educ", "9", "20", "1", "Years of schooling: 9 grade school .. 20 advanced degree", measure="years"),
+        category("occupation", generators.OCCUPATIONS, "Her occupation (six classes of the codebook)"),
+        category("occupation_husb", generators.OCCUPATIONS, "Husband's occupation (same classes)"),
+        number("affairs", "0.00", "60.00", "0.01", "Time spent in extramarital affairs (Fair's measure)", tier=3),
     ),
     source="statsmodels.datasets.fair; R. C. Fair, A Theory of Extramarital Affairs, JPE 86 (1978)",
     retention=_RETENTION,
@@ -128,13 +148,13 @@ CUSTOMERS = Card(
     grade="demonstration",
     columns=(
         Column("customer_id", "int", 2, "Customer number", low="1", high="999999", step="1", personal=True),
-        _number("age", "18", "110", "1", "Age", measure="years"),
-        _number("income", "0", "200000", "100", "Yearly income before tax", measure="EUR"),
-        _category("region", generators.REGIONS, "Region of residence"),
-        _category("segment", generators.SEGMENTS, "Kind of account"),
-        _number("balance", "-20000", "200000", "10", "Balance at the end of the year", measure="EUR"),
-        _number("products", "1", "8", "1", "Products held"),
-        _number("tenure", "0", "60", "1", "Years as a customer", measure="years"),
+        number("age", "18", "110", "1", "Age", measure="years"),
+        number("income", "0", "200000", "100", "Yearly income before tax", measure="EUR"),
+        category("region", generators.REGIONS, "Region of residence"),
+        category("segment", generators.SEGMENTS, "Kind of account"),
+        number("balance", "-20000", "200000", "10", "Balance at the end of the year", measure="EUR"),
+        number("products", "1", "8", "1", "Products held"),
+        number("tenure", "0", "60", "1", "Years as a customer", measure="years"),
         Column("digital", "bool", 2, "Uses the app", personal=True),
         Column("churned", "bool", 2, "Left within the year", personal=True),
     ),

@@ -1,4 +1,7 @@
-"""Where the demo world is and what it pins. Light: the background pair reads it without loading any engine."""
+"""Where an embedded demo is and what it pins. Light: the background pair reads it without loading any engine.
+
+The demo itself stands in ``CLOISTER_HOME/demo``, a case beside it in ``CLOISTER_HOME/demo/cases/NAME``.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,10 @@ from cloister.wire.envelope import Envelope
 
 
 class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the parts of a built world are, and what they pin."""
+    """Where the parts of a built world are, and what they pin. ``brokers`` are homes by did, in contract order."""
 
     root: Path
-    broker_home: Path
-    broker_dids: tuple[str, ...]
+    brokers: dict[str, Path]
     provider_dids: dict[str, str]
     analyst_did: str
     contract: Path
@@ -28,6 +30,11 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy_digest: str
     version: int = 1
 
+    @property
+    def broker_home(self) -> Path:
+        """The home of the first broker, which in the demo is the only one."""
+        return next(iter(self.brokers.values()))
+
     def contract_envelope(self) -> Envelope:
         """Return the signed contract."""
         return msgspec.json.decode(self.contract.read_bytes(), type=Envelope)
@@ -37,24 +44,34 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(msgspec.json.decode(path.read_bytes(), type=Envelope) for path in self.cards)
 
 
-def load_world(home: Path) -> World | None:
-    """Return the world built under ``home``, or None if there is none.
+def load_world(home: Path, case: str = "") -> World | None:
+    """Return the world of the demo, or of a case, built under ``home``; None if there is none.
 
     Raises:
         MalformedError: ``demo.world``: its description cannot be read.
     """
-    path = world_folder(home) / "world.json"
+    path = world_folder(home, case) / "world.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=World, dec_hook=_path)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise MalformedError("demo.world", f"{path} cannot be read", next_step="cloister demo reset") from error
+        raise MalformedError("demo.world", f"{path} cannot be read", next_step=reset_command(case)) from error
 
 
-def world_folder(home: Path) -> Path:
+def demo_folder(home: Path, case: str = "") -> Path:
+    """Return the folder of the demo, or of a case."""
+    return home.absolute() / "demo" / "cases" / case if case else home.absolute() / "demo"
+
+
+def world_folder(home: Path, case: str = "") -> Path:
     """Return where the world is (or will be)."""
-    return home.absolute() / "demo" / "world"
+    return demo_folder(home, case) / "world"
+
+
+def reset_command(case: str = "") -> str:
+    """Return the command that builds this world anew."""
+    return f"cloister demo case {case} --reset" if case else "cloister demo reset"
 
 
 def _path(kind: type[Any], value: Any) -> Any:
