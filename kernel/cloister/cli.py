@@ -151,8 +151,9 @@ def demo_case(
         parties.reset(home, scene=scene)
     pair.up(home, name)
     kernel, _ = install_kernelspecs(parties.entry_of(scene), scene.title)
-    out.print(f"{scene.title}: invented data, simulated enclave; providers: {', '.join(scene.providers)}")
-    out.print(f"open notebooks/cases/{name}.ipynb, or any notebook, with the kernel {kernel}")
+    who = ", ".join(scene.providers)
+    out.print(f"{scene.title}: invented data, simulated enclave; providers: {who}", soft_wrap=True)
+    out.print(f"open notebooks/cases/{name}.ipynb, or any notebook, with the kernel {kernel}", soft_wrap=True)
 
 
 @app.command()

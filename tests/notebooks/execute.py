@@ -2,8 +2,9 @@
 
     python tests/notebooks/execute.py [NOTEBOOK ...] [--output DIR]
 
-Without names: every notebook of ``notebooks/``, in place. Cell ids and tags stay; execution times, widget states and
-the machine's Python version are not written. A fresh demo per notebook: what its budget shows is its own spending.
+Without names: every notebook of ``notebooks/`` and ``notebooks/cases/``, in place. Cell ids and tags stay; execution
+times, widget states and the machine's Python version are not written. A fresh demo per notebook: what its budget shows
+is its own spending.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
+CASES = NOTEBOOKS / "cases"
 CLI = (sys.executable, "-c", "from cloister.cli import main; main()")
 TIMEOUT_S = 600
 # How wide this terminal is must not show in a notebook: lines break where a pseudo terminal of 80 columns breaks them.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+CASE = "cloister-case-"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -52,6 +55,8 @@ def execute(path: Path, target: Path, home: Path) -> None:
     """
     kernel = kernel_of(path)
     if kernel.startswith("cloister") and kernel != "cloister-replay":
+        if kernel.startswith(CASE):
+            _command(home, "demo", "case", kernel.removeprefix(CASE))
         mode = ["--mock"] if kernel.endswith("-mock") else []
         base = kernel.removesuffix("-mock")
         _command(home, "run", str(path), "--output", str(target), "--kernel", base, "--allow-simulated", *mode)
@@ -93,16 +98,26 @@ def fresh(path: Path, target: Path) -> None:
 
 
 def _command(home: Path, *arguments: str) -> None:
-    env = {**ENVIRONMENT, "CLOISTER_HOME": str(home), "CLOISTER_DEMO_IDLE_S": "20"}
+    # The kernels of cases are installed where they end with the home.
+    env = {
+        **ENVIRONMENT,
+        "CLOISTER_HOME": str(home),
+        "CLOISTER_DEMO_IDLE_S": "20",
+        "JUPYTER_DATA_DIR": str(home / "jupyter"),
+    }
     done = subprocess.run([*CLI, *arguments], env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise ExecutionError(f"cloister {' '.join(arguments)}: {done.stderr or done.stdout}")
 
 
+def _all() -> list[Path]:
+    return [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(CASES.glob("*.ipynb"))]
+
+
 def main() -> None:
     """Execute what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(NOTEBOOKS.glob("*.ipynb")))
+    parser.add_argument("notebooks", nargs="*", type=Path, default=_all())
     parser.add_argument("--output", type=Path, help="a folder; default: in place")
     options = parser.parse_args()
     for path in options.notebooks:

@@ -4,8 +4,8 @@ Everything is what a real party would do, with the same functions: providers sea
 contract; the broker gets the data keys, the contract and a policy that admits exactly this install; the analyst signs
 and decides to trust. Only the holders of the keys are one person, which is why all of it is demonstration grade.
 
-    CLOISTER_HOME/demo/world/             providers/  capsules/  brokers/  contract.json  enclave.json  world.json
-    CLOISTER_HOME/demo/cases/NAME/world/  the same for a case
+    CLOISTER_HOME/demo/world/             providers/  capsules/  broker/  contract.json  enclave.json  world.json
+    CLOISTER_HOME/demo/cases/NAME/world/  the same for a case, or brokers/ if there are several
     CLOISTER_HOME/trust/demo/             the analyst's decision; trust/case-NAME/ for a case
 """
 
@@ -138,7 +138,8 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
     policy = write_policy(
         "demo", tees=("simulator",), simulated=True, env_digests=(env_digest,), instances=(simulator,)
     )
-    brokers = {name: BrokerHome.create(work / "brokers" / name, policy) for name in dict.fromkeys(_keepers(scene))}
+    places = {name: f"brokers/{name}" if scene.brokers == "each" else "broker" for name in _keepers(scene)}
+    brokers = {name: BrokerHome.create(work / place, policy) for name, place in places.items()}
     for card, keeper in zip(scene.cards, _keepers(scene), strict=True):
         brokers[keeper].add_capsule(card, sealed[card.name])
     # 3. The contract, signed by every party.
@@ -185,7 +186,7 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
     _write(work / "enclave.json", {"contracts": [served]})
     world = World(
         root=root,
-        brokers={broker.identity().did: root / "brokers" / name for name, broker in brokers.items()},
+        brokers={broker.identity().did: root / places[name] for name, broker in brokers.items()},
         provider_dids={name: key.did for name, key in providers.items()},
         analyst_did=analyst.did,
         contract=root / "contract.json",
