@@ -34,11 +34,11 @@ def planned_fit(plan: a.Fit, schema: Schema) -> PlannedFit:
         PlanError: Features, target or parameters do not fit, or the fit is too large.
     """
     coded = encoding_of(plan, schema)
-    found = program(plan.learner, coded)
+    found = program_of(plan.learner, coded)
     return PlannedFit(coded, found, planned(found.steps, coded))
 
 
-def program(learner: a.Learner, coded: Encoding) -> Program:
+def program_of(learner: a.Learner, coded: Encoding) -> Program:
     """Return the program of a learner on rows of an encoding.
 
     Raises:
