@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _ANALYST_API = (
     "CloisterError",
+    "align",
     "budget",
     "case",
     "concat",
@@ -23,6 +24,7 @@ _ANALYST_API = (
     "cut",
     "gram",
     "match",
+    "match_report",
     "parse",
     "ratio",
     "recode",

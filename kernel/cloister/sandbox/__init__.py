@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from cloister.errors import CloisterError
+from cloister.sandbox.align import align
 from cloister.sandbox.budget import Budget
 from cloister.sandbox.catalogue import ContractView, Tables, open_table
 from cloister.sandbox.crosstabs import crosstab
@@ -22,6 +23,7 @@ from cloister.sandbox.cuts import cut
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.functions import case, parse, recode, where
 from cloister.sandbox.gram import Gram, gram
+from cloister.sandbox.match_report import match_report
 from cloister.sandbox.matching import Match
 from cloister.sandbox.numeric import ratio
 from cloister.sandbox.ratios import ratio_of_sums, weighted_mean
@@ -36,6 +38,7 @@ __all__ = [
     "Frame",
     "Gram",
     "Release",
+    "align",
     "budget",
     "case",
     "concat",
@@ -44,6 +47,7 @@ __all__ = [
     "cut",
     "gram",
     "match",
+    "match_report",
     "parse",
     "ratio",
     "ratio_of_sums",

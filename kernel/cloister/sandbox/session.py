@@ -23,7 +23,7 @@ from cloister.plan.combine import Answered
 from cloister.plan.layout import Layout, layout
 from cloister.plan.reads import reads
 from cloister.plan.shape import shape
-from cloister.plan.typing import NO_UNIT, Schema, infer
+from cloister.plan.typing import NO_UNIT, Schema, sources, step
 from cloister.sandbox import cost, labels, precision
 from cloister.sandbox.answer import Answer, Fact, Part
 from cloister.sandbox.link import Link
@@ -175,7 +175,9 @@ class Session:
         if relation not in self._schemas:
             if len(self._schemas) >= _MOST_SCHEMAS:
                 self._schemas.clear()
-            self._schemas[relation] = infer(relation, self.about.cards)
+            # Sources are mostly known: a chain of alignments is typed once, not once more with every step.
+            parts = [self.schema(source) for source in sources(relation)]
+            self._schemas[relation] = step(relation, *parts, cards=self.about.cards)
         return self._schemas[relation]
 
     def budget(self) -> dict[str, Any]:

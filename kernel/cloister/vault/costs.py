@@ -1,4 +1,8 @@
-"""Costs: how much work a plan is at most, from plan and card alone; what is too much is refused."""
+"""Costs: how much work a plan is at most, from plan and card alone; what is too much is refused.
+
+Every relation counts with the rows that reach it, not with those of all tables: what is done with each of twenty
+tables grows with their number, not with its square.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +28,29 @@ MAX_ROW_OPERATIONS = 10**12
 MAX_OPERATIONS = 5_000
 MAX_PRODUCTS = 5_000
 MAX_SORTS = 32
+MAX_HELD = 64
+# Of matching a row with a table that is held by unit, against ordering or holding the row.
+_MATCHED_ROWS = 8
 _LETTERS_PER_OPERATION = 32
 _TEXT_OPERATIONS = dict.fromkeys(get_args(TextNode), MAX_TEXT // _LETTERS_PER_OPERATION)
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Work bounds from plan and card alone: rows, what is done with each, and the integers that leave.
+    """Work bounds from plan and card alone: rows, what is done with them, and the integers that leave.
 
-    ``sorts`` counts passes that order all rows, ``products`` the sums of products (Gram) per row; ``learning_ms`` is
+    ``rows`` are those of all tables and what alignments make more. ``row_operations`` are operations on single rows,
+    ``sorted_rows`` the rows of every pass that orders, holds or matches rows, ``products`` the products of rows that
+    are summed (Gram). ``operations`` and ``sorts`` are sizes of the query: how many there are of each; ``learning_ms`` is
     the time the steps of a fit take.
     """
 
     rows: int
-    operations_per_row: int
-    sorts: int
+    row_operations: int
+    sorted_rows: int
     integers: int
     products: int = 0
+    operations: int = 0
+    sorts: int = 0
     learning_ms: float = 0.0
 
 
@@ -49,40 +60,49 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     Raises:
         PlanError: ``plan.cost``.
     """
-    products = sum(part.width for part in frame.components if part.role == "gram")
-    operations = len(frame.components)
-    operations += sum(_nodes(term) for term in asked(plan))
-    sorts = 0
+    width = sum(part.width for part in frame.components if part.role == "gram")
+    sorts = held = sorted_rows = 0
     # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
     # at every mention: filters count with all their columns written out.
     written_out: dict[str, int] = {}
     nodes = relation.every()
+    # The most rows a relation is computed on: an engine may move what is above an alignment below it.
+    at: dict[int, int] = {}
+    steps: list[tuple[int, int]] = []
     for found in nodes:
+        most = max(found.schema.limit, _scanned(found, cards), *(at[id(source)] for source in found.sources), 0)
+        at[id(found)] = most
         known = written_out if isinstance(found.node, a.Filter) else {}
-        operations += sum(_nodes(term, known) for term in _terms(found.node))
+        operations = sum(_nodes(term, known) for term in _terms(found.node))
         if isinstance(found.node, a.Derive):
             written_out |= {name: _nodes(expression, written_out) for name, expression in found.node.columns}
-        sorts += _sorts(found)
-    operations += sum(1 + written_out.get(name, 0) for name in plan.keys)
-    operations += sum(
-        _branches(term, found.sources[0].schema)[1] for found in nodes if found.sources for term in _terms(found.node)
-    )
-    operations += sum(_branches(term, relation.schema)[1] for term in asked(plan))
-    rows = sum(_scanned(found, cards) for found in nodes)
-    if operations > MAX_OPERATIONS or products > MAX_PRODUCTS or sorts > MAX_SORTS:
+        if found.sources:
+            operations += sum(_branches(term, found.sources[0].schema)[1] for term in _terms(found.node))
+        steps.append((operations, most))
+        passes = _sorts(found)
+        sorts, held = sorts + passes, held + isinstance(found.node, a.Align | a.PerUnit)
+        sorted_rows += _matched(found, cards) + passes * _below(found)
+    last = len(frame.components)
+    last += sum(_nodes(term) + _branches(term, relation.schema)[1] for term in asked(plan))
+    last += sum(1 + written_out.get(name, 0) for name in plan.keys)
+    steps.append((last, at[id(relation)]))
+    operations, row_operations = sum(count for count, _ in steps), sum(count * rows for count, rows in steps)
+    if operations > MAX_OPERATIONS or width > MAX_PRODUCTS or sorts > MAX_SORTS or held > MAX_HELD:
         raise PlanError(
             "plan.cost",
             "the plan is too large to be computed in one query",
             next_step="use shorter expressions, fewer clips inside clips, fewer caps, alignments or smaller Grams",
         )
-    if rows * (operations + products + 40 * sorts) > MAX_ROW_OPERATIONS:
+    rows, products = sum(_scanned(found, cards) for found in nodes), width * at[id(relation)]
+    if row_operations + rows + products + 40 * sorted_rows > MAX_ROW_OPERATIONS:
         raise PlanError(
             "plan.cost",
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
     learning = learning_ms(plan, relation.schema) if isinstance(plan, a.Fit) else 0.0
-    return Cost(rows, operations, sorts, _draws(frame, relation.schema), products, learning)
+    draws = _draws(frame, relation.schema)
+    return Cost(rows, row_operations + rows, sorted_rows, draws, products, operations, sorts, learning)
 
 
 def _draws(frame: Layout, schema: Schema) -> int:
@@ -110,7 +130,7 @@ def _terms(node: a.Relation) -> tuple[a.Scalar, ...]:
 
 
 def _sorts(found: Typed) -> int:
-    """Return how many times a relation orders, hashes or matches all its rows."""
+    """Return how many times a relation orders all its rows."""
     width = 1 + len(found.schema.columns) // 100
     match found.node:
         case a.Cap():
@@ -118,12 +138,30 @@ def _sorts(found: Typed) -> int:
             return (1 if found.node.groups is None else 4) * width
         case a.Window():
             return width * len(found.node.functions)
-        case a.Align() | a.PerUnit():
-            return 1
         case a.Split():
             return 2
         case _:
             return 0
+
+
+def _matched(found: Typed, cards: Mapping[str, Card]) -> int:
+    """Return the rows a relation holds by unit or matches.
+
+    Each side of an alignment is held once; rows that were aligned before only look up the next table.
+    """
+    if isinstance(found.node, a.PerUnit):
+        return _below(found)
+    if not isinstance(found.node, a.Align):
+        return 0
+    left, right = found.sources
+    rows = left.schema.limit
+    rows = -(-rows // _MATCHED_ROWS) if isinstance(left.node, a.Align) else rows
+    return rows + right.schema.limit + _scanned(found, cards)
+
+
+def _below(found: Typed) -> int:
+    """Return the most rows of the (first) source of a relation."""
+    return found.sources[0].schema.limit if found.sources else 0
 
 
 def _scanned(found: Typed, cards: Mapping[str, Card]) -> int:

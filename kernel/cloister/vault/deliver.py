@@ -57,9 +57,8 @@ class Deliver:
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
         check_reads(analysis.uses, grant)
         rows = schema.limit // _ROWS_PER_INTEGER
-        cost = msgspec.structs.replace(
-            analysis.cost, sorts=analysis.cost.sorts + 1, integers=analysis.cost.integers + rows
-        )
+        work = analysis.cost
+        cost = msgspec.structs.replace(work, sorted_rows=work.sorted_rows + schema.limit, integers=work.integers + rows)
         planned = deadline_ms(cost)
         return Allowed(grant, clause, analysis, Price(_ZERO, _ZERO, (), 0, planned, usage(analysis, planned)))
 

@@ -143,9 +143,9 @@ def deadline_ms(cost: Cost) -> int:
     """
     predicted = (
         _FIXED_MS
-        + cost.rows * cost.operations_per_row * _MS_PER_ROW_OPERATION
-        + cost.rows * cost.products * _MS_PER_PRODUCT
-        + cost.rows * cost.sorts * _MS_PER_SORTED_ROW
+        + cost.row_operations * _MS_PER_ROW_OPERATION
+        + cost.products * _MS_PER_PRODUCT
+        + cost.sorted_rows * _MS_PER_SORTED_ROW
         + cost.integers * _MS_PER_INTEGER
         + cost.learning_ms
     )
