@@ -47,11 +47,11 @@ def _mount_receiver() -> None:
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import commands
+        from cloister.provider import commands, unit_keys_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
-        for name in ("identity", "seal", "card", "contract", "broker", "account"):
+        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys"):
             app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
         return
     app.command("identity")(commands.identity)
@@ -60,6 +60,7 @@ def _mount_provider() -> None:
     app.add_typer(commands.contract_app, name="contract")
     app.add_typer(commands.broker_app, name="broker")
     app.add_typer(commands.account_app, name="account")
+    app.add_typer(unit_keys_commands.app, name="unit-keys")
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +100,20 @@ def test_a_series_keeps_its_index_and_doubles_are_asked_once(peer: Peer) -> None
     assert found.tolist() == [True, False, False, True, False, False]
     assert peer.asked[-1][1]["targets"] == (key(1), key(999)) or peer.asked[-1][1]["targets"] == [key(1), key(999)]
     assert mine[found]["person"].tolist() == [key(1), key(1)]
+
+
+def test_plain_keys_are_refused_where_keys_are_hashed_and_it_is_said_how_to_hash_them(peer: Peer) -> None:
+    cards = sessions.current().about.cards
+    cards[vaults.TABLE] = msgspec.structs.replace(cards[vaults.TABLE], hashed="sha256:" + "0" * 64)
+    asked = len(peer.asked)
+    for ask in (cl.match, cl.match.cost):
+        for keys in (key(3), ["0" * 32, key(3)]):
+            with pytest.raises(PlanError) as refused:
+                ask(PERSON, keys)
+            assert refused.value.code == "match.hashed"
+            assert "cloister unit-keys hash" in refused.value.next_step
+    assert len(peer.asked) == asked
+    assert cl.match.cost(PERSON, ["0" * 32, None]).targets == 1
 
 
 def test_keys_that_no_row_can_have_are_false_and_nothing_is_asked(peer: Peer, world: World) -> None:

@@ -39,7 +39,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``unit`` is the protected entity ("patient"), ``key`` its key columns, ``normaliser`` how key text is made
     comparable, ``population`` the account that releases are charged to, ``rows_per_unit`` the most rows one
-    unit may keep, ``row_limit`` a declared size class (never the actual size).
+    unit may keep, ``row_limit`` a declared size class (never the actual size). ``hashed``, where it is there, says that
+    the key columns were sealed as hashes under a secret salt, of which it is the public id (``unit_keys``).
     """
 
     name: str
@@ -58,6 +59,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purposes: tuple[str, ...]
     order: str | None = None
     version: Literal[1] = 1
+    # Written only where keys are hashed: the cards of all others keep their digests.
+    hashed: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def salt_id(self) -> str:
+        """The id of the salt its keys were hashed under at seal, or ``""``."""
+        return self.hashed if isinstance(self.hashed, str) else ""
 
     def column(self, name: str) -> Column | None:
         """Return the column called ``name``, if declared."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from cloister.contract import findings
 from cloister.contract.card import OTHER, Card, Column
 from cloister.contract.findings import Finding, error, exact, iso_date, twice, warning
@@ -53,6 +55,8 @@ def _card_key(card: Card) -> Iterator[Finding]:
         )
     if card.unit == "none" and card.key:
         yield error("card.key", "key", "a table without unit has no key", "name the unit, or drop the key")
+    if card.hashed is not msgspec.UNSET:
+        yield from _hashed(card)
     for name in twice(card.key):
         yield error("card.key", "key", f"{name!r} is named twice", "once is enough")
     for name in card.key:
@@ -68,6 +72,17 @@ def _card_key(card: Card) -> Iterator[Finding]:
                 "a unit key with a domain could be grouped by, which would release single units",
                 "remove the domain; a key only aligns rows of one unit",
             )
+
+
+def _hashed(card: Card) -> Iterator[Finding]:
+    if not findings.is_digest(card.salt_id):
+        yield error("card.hashed", "hashed", "not the id of a salt", "`cloister unit-keys salt FILE` prints it")
+    if card.unit == "none" or not card.key:
+        yield error("card.hashed", "hashed", "a table without unit has no keys to hash", "leave it out")
+    for name in card.key:
+        column = card.column(name)
+        if column is not None and column.type != "string":
+            yield error("card.hashed", f"columns.{name}", "a hashed key is text", "declare the column as string")
 
 
 def _column(card: Card, column: Column) -> Iterator[Finding]:

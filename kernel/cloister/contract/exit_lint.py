@@ -54,6 +54,13 @@ def exits_against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterat
             yield error("contract.exits", clause, "the table protects no unit, so none can be asked about", "drop it")
         elif len(card.key) > 1:
             yield error("contract.exits", clause, "a unit is named by several columns, a target by one text", "drop it")
+        if card.salt_id:
+            yield warning(
+                "contract.exits",
+                clause,
+                "its keys are sealed as hashes: who asks needs keys hashed under the same salt",
+                "give the asker the salt file, or hash the keys for him with `cloister unit-keys hash`",
+            )
         if column is None:
             yield error("contract.exits", clause, f"the card declares no match column {match.column!r}", "see the card")
         elif match.column in card.key:

@@ -264,6 +264,21 @@ def _against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterator[Fi
             if purpose not in card.purposes:
                 yield error("contract.purposes", clause, f"its card does not allow {purpose!r}", "drop the purpose")
         yield from _tier_rules(contract, card, clause)
+    yield from _hashed_keys(cards)
+
+
+def _hashed_keys(cards: Mapping[str, Card]) -> Iterator[Finding]:
+    """Yield a warning for units that are told apart only by how their keys were sealed."""
+    first: dict[str, Card] = {}
+    for card in cards.values():
+        other = first.setdefault(card.unit, card)
+        if card.unit != "none" and other.salt_id != card.salt_id:
+            yield warning(
+                "contract.keys",
+                f"tables.{card.name}",
+                f"{other.name} and {card.name} cannot be aligned: their keys are not hashed under one salt",
+                "seal both with the same salt file, or neither with one",
+            )
 
 
 def _tier_rules(contract: Contract, card: Card, clause: str) -> Iterator[Finding]:

@@ -28,12 +28,16 @@ def rows(card: Card, n: int, seed: int) -> dict[str, list[Any]]:
         unit += 1
         units.extend([unit] * min(rng.randint(1, max(1, card.rows_per_unit)), n - len(units)))
     return {
-        column.name: _key(column, units) if column.name in card.key and card.unit != "none" else _values(column, n, rng)
+        column.name: _key(card, column, units)
+        if column.name in card.key and card.unit != "none"
+        else _values(column, n, rng)
         for column in card.columns
     }
 
 
-def _key(column: Column, units: list[int]) -> list[Any]:
+def _key(card: Card, column: Column, units: list[int]) -> list[Any]:
+    if card.salt_id:
+        return [f"{unit:032x}" for unit in units]
     if column.type in ("int", "decimal"):
         return list(units)
     if column.type == "date":

@@ -344,6 +344,13 @@ def _split(node: a.Split, source: Schema) -> Schema:
 
 
 def _same_unit(what: str, left: Schema, right: Schema) -> None:
+    if msgspec.structs.replace(left.unit, hashed=right.unit.hashed) == right.unit != left.unit:
+        raise PlanError(
+            "plan.keys",
+            f"{left.tables[0]} and {right.tables[0]} cannot be {what}: {_sealed(left, right)}",
+            clause="card.hashed",
+            next_step="the providers seal both tables with one salt file, or neither with one",
+        )
     if left.unit != right.unit:
         raise PlanError(
             "plan.unit",
@@ -352,6 +359,13 @@ def _same_unit(what: str, left: Schema, right: Schema) -> None:
             clause="card.unit, card.key, card.normaliser",
             next_step=f"tables are {what} on the unit key, if they protect the same unit and normalise its key alike",
         )
+
+
+def _sealed(left: Schema, right: Schema) -> str:
+    if left.unit.hashed and right.unit.hashed:
+        return "their keys were hashed under different salts, so nothing says which are equal"
+    hashed, other = (left, right) if left.unit.hashed else (right, left)
+    return f"the keys of {hashed.tables[0]} were hashed when it was sealed, those of {other.tables[0]} were not"
 
 
 def _usable(what: str, name: str, source: Schema) -> bool:

@@ -27,11 +27,15 @@ NO_UNIT = "none"
 
 
 class UnitType(msgspec.Struct, frozen=True):
-    """What is protected and how its keys are compared: relations of one unit type can be aligned and stacked."""
+    """What is protected and how its keys are compared: relations of one unit type can be aligned and stacked.
+
+    ``hashed`` is the id of the salt its keys were hashed under before they were sealed, if they were.
+    """
 
     name: str
     key: tuple[str, ...]
     normaliser: str
+    hashed: str = ""
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -156,7 +160,7 @@ def table_schema(node: a.Relation, cards: Mapping[str, Card]) -> Schema:
     kinds = tuple(found.type for name in card.key if (found := card.column(name)) is not None)
     return Schema(
         (node.name,),
-        UnitType(card.unit, kinds, card.normaliser),
+        UnitType(card.unit, kinds, card.normaliser, card.salt_id),
         columns,
         {name: f"{node.name}\x00{name}" for name in columns},
         rows=max(1, card.rows_per_unit),

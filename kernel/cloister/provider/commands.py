@@ -22,7 +22,7 @@ from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
-from cloister.provider import accounts, cards, contracts, reports
+from cloister.provider import accounts, cards, contracts, hashed_keys, reports
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
@@ -57,13 +57,17 @@ def seal(  # noqa: PLR0917 (a command line)
         list[str] | None,
         typer.Option("--from", help="A capsule it was made from: DIR, or DIR=column,column if only these were used."),
     ] = None,
+    salt: Annotated[
+        Path | None, typer.Option("--hash-keys", help="Seal unit keys as hashes under the salt in this file.")
+    ] = None,
 ) -> None:
     """Encrypt a table under its card, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
     home.identity()
     document = _card(card)
     made_from = [read_parent(text) for text in parents or ()]
-    done = sealing.seal(document, data, output, load_identity(key), parents=made_from)
+    shared = None if salt is None else hashed_keys.read_salt(salt)
+    done = sealing.seal(document, data, output, load_identity(key), parents=made_from, salt=shared)
     home.add_capsule(document, done)
     _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}\ncard {done.card_digest}")
     _say("For your eyes only (nothing of this leaves your machine):")

@@ -29,7 +29,7 @@ from pyarrow.parquet.encryption import create_encryption_properties
 from cloister.contract import capsule, lint, signing
 from cloister.contract.card import Card
 from cloister.errors import ContractError, RefusedError
-from cloister.provider import tables
+from cloister.provider import hashed_keys, tables
 from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, Parent, check_rights
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
@@ -48,7 +48,13 @@ class Sealed(NamedTuple):
 
 
 def seal(
-    card: Card, data: Any, out_dir: str | Path, provider_key: identity.SigningKey, *, parents: Sequence[Parent] = ()
+    card: Card,
+    data: Any,
+    out_dir: str | Path,
+    provider_key: identity.SigningKey,
+    *,
+    parents: Sequence[Parent] = (),
+    salt: hashed_keys.Salt | None = None,
 ) -> Sealed:
     """Seal a table under its card.
 
@@ -58,19 +64,24 @@ def seal(
         out_dir: The capsule's directory; it must not exist yet.
         provider_key: Signs card and manifest.
         parents: The capsules this table was derived from; the manifest names them.
+        salt: The salt of hashed keys, if the card says that keys are hashed.
 
     Raises:
         ContractError: The card has errors, or allows more than the parents' cards together (``seal.rights``).
-        RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class).
+        RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class), ``seal.salt``
+            (keys are to be hashed and there is no salt, or the other way round, or another one).
         MalformedError: ``seal.format``, ``seal.type``: the data cannot be read as the card says.
     """
     for finding in lint.errors_of(lint.card_findings(card)):
         raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
     check_rights(card, parents)
+    hashed_keys.check_salt(card, salt)
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
     table, report = tables.prepare(card, tables.read(data, card))
+    if salt is not None:
+        table = hashed_keys.hash_keys(card, table, salt)
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     work.mkdir(parents=True, mode=0o700)
     try:

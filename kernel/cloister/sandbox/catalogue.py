@@ -81,7 +81,7 @@ class Tables:
         lines = [f"{len(self)} tables under contract {self._session.about.contract.name}{mock}"]
         for card in self._session.about.cards.values():
             lines.append(
-                f"  {card.name}  [{_tiers(card)}]  {card.title}: {len(card.columns)} columns, unit {card.unit}"
+                f"  {card.name}  [{_tiers(card)}]  {card.title}: {len(card.columns)} columns, unit {_unit(card)}"
             )
             lines.append(f"    {', '.join(column.name for column in card.columns)}")
         return "\n".join(lines)
@@ -92,13 +92,18 @@ class Tables:
                 html.strong(card.name),
                 html.tier(max(column.tier for column in card.columns)),
                 html.paragraph(html.text(card.title)) + html.note(card.description),
-                html.text(f"{card.unit}, {_rows(card.rows_per_unit)} each"),
+                html.text(f"{_unit(card)}, {_rows(card.rows_per_unit)} each"),
                 html.text(", ".join(column.name for column in card.columns)),
             ]
             for card in self._session.about.cards.values()
         ]
         mark = html.mark(self._session.about.mode, self._session.about.assurance)
         return html.block(mark, html.table(["table", "highest tier", "what it is", "unit", "columns"], rows))
+
+
+def _unit(card: Card) -> str:
+    """Return what a table protects; tables whose keys were hashed align under one salt only."""
+    return f"{card.unit} (keys hashed, salt {card.salt_id[7:15]})" if card.salt_id else card.unit
 
 
 def _rows(most: int) -> str:

@@ -107,7 +107,7 @@ def _match_report(*tables: Any, pairs: bool | None = None) -> Ask[MatchReport]:
             nearest=("cl.match_report(*tables, pairs=False)", "cl.match_report(tables[0], tables[1])"),
         )
     rows = frames[0]._rows.on(_membership(frames, names), "units in each of " + ", ".join(names))
-    groups = [(name,) for name in names]
+    groups: list[tuple[str, ...]] = [(name,) for name in names]
     groups += itertools.combinations(names, 2) if wanted and len(names) > 2 else []
     groups.append(tuple(names))
     measures = tuple(a.Sum(_label(group, names), _in_all(group)) for group in groups)

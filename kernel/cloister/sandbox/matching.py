@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cloister.contract.exits import MAX_TARGETS, MatchTerms
+from cloister.contract.unit_keys import is_hashed, plain_keys
 from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, ContractError, MalformedError, PlanError
 from cloister.plan import algebra
@@ -145,7 +146,7 @@ class Match:
         session = current()
         terms = _terms(session, column)
         given, index = _given(keys)
-        texts = [_text(key) for key in given]
+        texts = _texts(session, terms, given)
         answers: dict[str, bool] = {}
         parts: list[tuple[algebra.Match, Answered]] = []
         plans = list(_plans(terms, texts))
@@ -178,7 +179,7 @@ class Match:
         session = current()
         terms = _terms(session, column)
         given, _ = _given(keys)
-        plans = list(_plans(terms, [_text(key) for key in given]))
+        plans = list(_plans(terms, _texts(session, terms, given)))
         priced = [_convert(session.exit("price", plan), _Priced) for plan in plans]
         total = Usage(*(sum(getattr(one.usage, name) for one in priced) for name in Usage.__struct_fields__))
         return MatchCost(
@@ -234,6 +235,18 @@ def _given(keys: Any) -> tuple[list[Any], pd.Index[Any] | None]:
         next_step="the keys are your own; rows of the providers cannot be asked about",
         nearest=('cl.match("list.person", ["A1", "B2"])', 'cl.match("list.person", mine["person"])'),
     )
+
+
+def _texts(session: Session, terms: MatchTerms, keys: Iterable[Any]) -> list[str | None]:
+    """Return keys as they are sent.
+
+    Raises:
+        PlanError: ``match.hashed``: plain keys, and the table has hashed ones.
+    """
+    texts = [_text(key) for key in keys]
+    if session.card(terms.table).salt_id and not all(is_hashed(text) for text in texts if text is not None):
+        raise plain_keys(terms.table)
+    return texts
 
 
 def _text(key: Any) -> str | None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cloister.contract.card import OTHER, Card, Column
+from cloister.contract.unit_keys import HASH_BYTES
 from cloister.errors import MalformedError
 from cloister.plan.grid import MAX_TEXT, Grid, column_step
 from cloister.plan.numbers import rational
@@ -88,6 +89,10 @@ def free_text(column: Column, raw: pa.ChunkedArray) -> pa.Array:
 def key_bytes(card: Card, table: pa.Table) -> pa.Array:
     """Return the normalised unit key of each row as bytes; null where any part of the key is null."""
     parts = [_key_text(card, column(card, name), flat(table[name])) for name in card.key]
+    if card.salt_id:
+        # What is no hash was not sealed as the card says: it is nobody's key.
+        form = f"^[0-9a-f]{{{2 * HASH_BYTES}}}$"
+        parts = [pc.if_else(pc.match_substring_regex(part, form), part, pa.scalar(None, part.type)) for part in parts]
     if len(parts) == 1:
         return parts[0]
     framed = []

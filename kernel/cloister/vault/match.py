@@ -17,6 +17,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cloister.contract.unit_keys import is_hashed, plain_keys
 from cloister.plan import algebra as a
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import analyse
@@ -42,9 +43,11 @@ class Match:
 
         Raises:
             ContractError: ``exit.match``, or the table's grade is outside the contract.
-            PlanError: ``plan.cost``.
+            PlanError: ``plan.cost``; ``match.hashed``: plain keys, and the table has hashed ones.
         """
         clause = _clause(plan, terms)
+        if terms.cards[plan.table].salt_id and not all(map(is_hashed, plan.targets)):
+            raise plain_keys(plan.table)
         probe = a.VectorSum(a.Table(plan.table), (a.Units("units"),), "1")
         grant = granted(probe, terms, "match")._replace(keyed_by=tuple(sorted(terms.tables)))
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
