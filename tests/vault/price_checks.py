@@ -118,10 +118,12 @@ def check_price(rounds: int = 150) -> None:
 
 def check_deadline() -> None:
     cost = analysis_module.Cost
-    ladder = [price_module.deadline_ms(cost(rows, 5, 0, 10)) for rows in (1, 10**6, 10**7, 10**8, 10**9)]
+    ladder = [price_module.deadline_ms(cost(rows, 5 * rows, 0, 10)) for rows in (1, 10**6, 10**7, 10**8, 10**9)]
     assert ladder == sorted(ladder)
     assert ladder[0] == price_module.LADDER_MS[0] < ladder[-1]
-    assert price_module.deadline_ms(cost(10**7, 5, 1, 10)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
-    assert price_module.deadline_ms(cost(10**7, 5, 0, 10, 60)) > price_module.deadline_ms(cost(10**7, 5, 0, 10))
-    assert analysed(a.Gram("g", (a.Col("x"), a.Col("y")))).cost.products == 6
-    assert price_module.deadline_ms(cost(10, 5, 0, 400_000)) > 2 * 0.03 * 400_000
+    plain = price_module.deadline_ms(cost(10**7, 5 * 10**7, 0, 10))
+    assert price_module.deadline_ms(cost(10**7, 5 * 10**7, 10**7, 10)) > plain
+    assert price_module.deadline_ms(cost(10**7, 5 * 10**7, 0, 10, 60 * 10**7)) > plain
+    gram = analysed(a.Gram("g", (a.Col("x"), a.Col("y")))).cost
+    assert gram.products == 6 * gram.rows
+    assert price_module.deadline_ms(cost(10, 50, 0, 400_000)) > 2 * 0.03 * 400_000
