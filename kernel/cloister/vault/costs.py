@@ -40,8 +40,8 @@ class Cost(msgspec.Struct, frozen=True):
 
     ``rows`` are those of all tables and what alignments make more. ``row_operations`` are operations on single rows,
     ``sorted_rows`` the rows of every pass that orders, holds or matches rows, ``products`` the products of rows that
-    are summed (Gram). ``operations`` and ``sorts`` are sizes of the query: how many there are of each; ``learning_ms`` is
-    the time the steps of a fit take.
+    are summed (Gram). ``operations`` and ``sorts`` are sizes of the query: how many there are of each. ``learning_ms``
+    is the time the steps of a fit take.
     """
 
     rows: int
