@@ -28,11 +28,14 @@ class OneHot(msgspec.Struct, frozen=True):
 
 
 class FitRows(msgspec.Struct, frozen=True):
-    """Encoded rows: ``numbers[:, i]`` is column ``columns[i]`` in -SCALE..SCALE; ``labels`` are the classes."""
+    """Encoded rows: ``numbers[:, i]`` is column ``columns[i]`` in -SCALE..SCALE; ``labels`` are the classes.
+
+    The numbers are small integers; those of a chunk of rows are the same as doubles.
+    """
 
     count: int
     columns: tuple[int, ...]
-    numbers: Small
+    numbers: Small | npt.NDArray[np.float64]
     hots: tuple[OneHot, ...]
     labels: Small
 

@@ -19,7 +19,8 @@ from cloister.plan.learning.queries import RESIDUAL, SCORE_SHIFT, Gradient, Grad
 from cloister.vault.fit_rows import FitRows
 
 CHUNK = 2**16
-_DENSE = 2**23
+_LEAST = 2**12
+_CACHED = 2**18
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -30,7 +31,9 @@ def sums(rows: FitRows, query: Query, coded: Encoding, check: Callable[[], None]
     Raises:
         FaultError: As ``check``.
     """
-    size = max(1, min(CHUNK, _DENSE // coded.width)) if isinstance(query, Gram) else CHUNK
+    # What a chunk needs more than once stays in the processor's cache.
+    columns = coded.width if isinstance(query, Gram) else len(rows.columns)
+    size = min(CHUNK, max(_LEAST, _CACHED // max(columns, 1)))
     total: Integers | None = None
     for first in range(0, max(rows.count, 1), size):
         check()
@@ -42,7 +45,9 @@ def sums(rows: FitRows, query: Query, coded: Encoding, check: Callable[[], None]
 
 def _part(rows: FitRows, first: int, stop: int) -> FitRows:
     hots = tuple(type(hot)(hot.start, hot.width, hot.codes[first:stop]) for hot in rows.hots)
-    return FitRows(stop - first, rows.columns, rows.numbers[first:stop], hots, rows.labels[first:stop])
+    # Made doubles once: they are needed for the scores and for the sums.
+    numbers = rows.numbers[first:stop].astype(np.float64)
+    return FitRows(stop - first, rows.columns, numbers, hots, rows.labels[first:stop])
 
 
 def _chunk(rows: FitRows, query: Query, coded: Encoding) -> Integers:
@@ -70,7 +75,7 @@ def _gram(rows: FitRows, coded: Encoding) -> Integers:
 def _scores(rows: FitRows, weights: Sequence[Sequence[int]]) -> Floats:
     """Return ``w z`` for every row and every vector of weights."""
     table = np.array(weights, np.float64)
-    found = rows.numbers.astype(np.float64) @ table[:, list(rows.columns)].T + SCALE * table[:, 0]
+    found = rows.numbers @ table[:, list(rows.columns)].T + SCALE * table[:, 0]
     for hot in rows.hots:
         labels = np.ascontiguousarray(SCALE * table[:, hot.start : hot.start + hot.width].T)
         found += labels[hot.codes]
@@ -109,8 +114,8 @@ def _lengths(rows: FitRows) -> Integers:
 
     The root of a whole number below 2^52 is a whole double exactly if the number is a square, so ``ceil`` is right.
     """
-    squared = (rows.numbers.astype(np.int64) ** 2).sum(axis=1) + SCALE**2 * (1 + len(rows.hots))
-    found: Integers = np.ceil(np.sqrt(squared.astype(np.float64))).astype(np.int64)
+    squared = (rows.numbers**2).sum(axis=1) + SCALE**2 * (1 + len(rows.hots))
+    found: Integers = np.ceil(np.sqrt(squared)).astype(np.int64)
     return found
 
 
@@ -124,7 +129,7 @@ def _columns(rows: FitRows, factors: Floats, first: int, stop: int) -> Integers:
     if inside:
         places = [rows.columns[index] - first for index in inside]
         chosen = rows.numbers if len(inside) == len(rows.columns) else rows.numbers[:, inside]
-        found[:, places] = (factors.T @ chosen.astype(np.float64)).astype(np.int64)
+        found[:, places] = (factors.T @ chosen).astype(np.int64)
     for hot in rows.hots:
         low, high = max(hot.start, first), min(hot.start + hot.width, stop)
         if low < high:
