@@ -401,7 +401,8 @@ BAD_CARDS = {
     "key could be released": (column(name="patient", domain=("P1",)), "card.key-released"),
     "date as key": (replace(CARD, key=("day",)), "card.key"),
     "no key": (replace(CARD, key=()), "card.key"),
-    "key without unit": (replace(CARD, unit="none"), "card.key"),
+    "key of a reference table without a domain": (replace(CARD, unit="none"), "card.domain"),
+    "reference table looked up by measurements": (replace(CARD, unit="none", key=("bmi",)), "card.key"),
     "unknown key": (replace(CARD, key=("nobody",)), "card.key"),
     "key twice": (replace(CARD, key=("patient", "patient")), "card.key"),
     "unknown order": (replace(CARD, order="nothing"), "card.order"),
@@ -427,6 +428,7 @@ def test_a_card_that_cannot_be_enforced(name):
 
 def test_a_good_card_has_no_findings():
     assert lint.card_findings(CARD) == ()
+    assert lint.card_findings(replace(CARD, columns=CARD.columns[1:], unit="none", key=("sex", "day"))) == ()
 
 
 @pytest.mark.parametrize("change", [{"name": "bmi", "tier": 4}, {"personal": True, "tier": 1}])

@@ -19,8 +19,11 @@ from cloister.contract import capsule
 from cloister.contract.capsule import MANIFEST_TYPE, Manifest
 from cloister.contract.card import Column
 from cloister.errors import CloisterError, ContractError, MalformedError, RefusedError, SignatureError, TrustError
+from cloister.plan import algebra as a
 from cloister.provider import seal as sealing
 from cloister.provider.seal import seal
+from cloister.vault.analyse import analyse
+from cloister.vault.engine import Engine
 from cloister.wire import canonical, envelope
 from cloister.wire.identity import SigningKey
 
@@ -51,9 +54,9 @@ def read_part(manifest, part, ciphertext, keys):
     return pa.table(columns)
 
 
-def read_capsule(one):
+def read_capsule(one, card=CARD):
     manifest = manifest_of(one, pinned=one.manifest_digest)
-    capsule.check_card(manifest, CARD, one.card_digest)
+    capsule.check_card(manifest, card, one.card_digest)
     keys = capsule.unwrap_keys(one.data_key, manifest)
     out = {}
     for part in manifest.parts:
@@ -160,6 +163,24 @@ def test_an_existing_capsule_is_never_overwritten(tmp_path, sealed):
     with pytest.raises(RefusedError, match=r"seal\.exists"):
         seal(CARD, data(), sealed.directory, KEY)
     assert read_capsule(sealed)["age"][0] == 30
+
+
+def test_a_reference_table_is_sealed_and_looked_up_by_its_key(tmp_path):
+    columns = (CARD.column("sex"), Column("share", "int", 1, "Share", low="0", high="100", step="1"))
+    card = msgspec.structs.replace(CARD, unit="none", key=("sex",), columns=columns, rows_per_unit=1)
+    frame = pd.DataFrame({"sex": ["f", "m", "m", "x"], "share": [51, 49, 12, 3]})
+    one = seal(card, frame, tmp_path / "reference", KEY)
+    assert one.report.rows_over_limit == 1
+    assert one.report.columns["sex"].unknown_category == 1
+    engine, codes = Engine(), msgspec.structs.replace(card, name="codes")
+    people = pa.table({name: pa.array(data()[name].tolist()) for name in ("patient", "sex")})
+    narrow = msgspec.structs.replace(CARD, columns=(CARD.column("patient"), CARD.column("sex")))
+    engine.load(CARD.name, narrow, people, b"k")
+    engine.load("codes", codes, pa.table(read_capsule(one, card)), b"k")
+    looked = a.Lookup(a.Table(CARD.name), ("sex",), a.Reference("codes", ("sex",), ("share",)), ("share",))
+    plan = a.VectorSum(looked, (a.Count("n", a.Col("share")), a.Count("rows")), "1", ("sex",))
+    found = engine.run(analyse(plan, {CARD.name: narrow, "codes": codes})).values
+    assert sum(found[::2]) == sum(found[1::2]) == len(data())
 
 
 # What the provider is told ---------------------------------------------------------------------------

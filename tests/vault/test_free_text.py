@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 
+import pyarrow as pa
 import pytest
 from vault_fuzzing import TABLE, Bench, make_card, make_rows, neighbour, to_arrow, violations
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.vault.analyse import analyse
+from cloister.vault.canonical import flat
 from cloister.vault.interpret import interpret
 
 ROWS = a.Table(TABLE)
@@ -77,3 +79,10 @@ def test_free_text_is_no_key_and_a_unit_key_is_no_text(plan, code):
     with pytest.raises(PlanError) as refusal:
         analyse(plan, {TABLE: make_card(random.Random(0))})
     assert refusal.value.code == code
+
+
+def test_texts_of_all_parts_together_may_be_longer_than_32_bits_count() -> None:
+    """A column of parts is one array: with 32-bit offsets, two GiB of text would not load."""
+    parts = pa.chunked_array([["a"], [None, "b"]], pa.string())
+    assert flat(parts).type == pa.large_string()
+    assert flat(parts).to_pylist() == ["a", None, "b"]

@@ -37,7 +37,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table as its provider declares it.
 
-    ``unit`` is the protected entity ("patient"), ``key`` its key columns, ``normaliser`` how key text is made
+    ``unit`` is the protected entity ("patient"; ``"none"``: a reference table),
+    ``key`` its key columns (what a reference table is looked up by), ``normaliser`` how key text is made
     comparable, ``population`` the account that releases are charged to, ``rows_per_unit`` the most rows one
     unit may keep, ``row_limit`` a declared size class (never the actual size). ``hashed``, where it is there, says that
     the key columns were sealed as hashes under a secret salt, of which it is the public id (``unit_keys``).
@@ -70,3 +71,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def column(self, name: str) -> Column | None:
         """Return the column called ``name``, if declared."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def identifies(self, name: str) -> bool:
+        """Whether a column is (part of) the key of a protected unit; the key of a reference table identifies nobody."""
+        return self.unit != "none" and name in self.key

@@ -53,8 +53,6 @@ def _card_key(card: Card) -> Iterator[Finding]:
         yield error(
             "card.key", "key", f"no key column for the unit {card.unit!r}", "name the column that identifies it"
         )
-    if card.unit == "none" and card.key:
-        yield error("card.key", "key", "a table without unit has no key", "name the unit, or drop the key")
     if card.hashed is not msgspec.UNSET:
         yield from _hashed(card)
     for name in twice(card.key):
@@ -63,6 +61,16 @@ def _card_key(card: Card) -> Iterator[Finding]:
         column = card.column(name)
         if column is None:
             yield error("card.key", "key", f"no column {name!r}", "declare the key column")
+        elif card.unit == "none":
+            # The key of a reference table is what others look up: a column like any other, declared below.
+            if column.type in ("string", "bool", "int", "date"):
+                continue
+            yield error(
+                "card.key",
+                f"columns.{name}",
+                "a reference table is looked up by a category, a condition, a whole number or a date",
+                "look up by another column",
+            )
         elif column.type not in ("string", "int"):
             yield error("card.key", f"columns.{name}", "a key is text or a whole number", "declare it as string or int")
         elif column.domain is not None:
@@ -93,7 +101,7 @@ def _column(card: Card, column: Column) -> Iterator[Finding]:
         yield warning("card.empty", f"{clause}.description", "no description", "say what the column means")
     if column.personal and column.tier == 1:
         yield warning("card.tier", f"{clause}.tier", "personal information in tier 1 (public)", "tier 2 or above")
-    if column.tier >= 4 and column.name not in card.key:
+    if column.tier >= 4 and not card.identifies(column.name):
         yield warning(
             "card.tier",
             f"{clause}.tier",
@@ -101,13 +109,13 @@ def _column(card: Card, column: Column) -> Iterator[Finding]:
             "drop the column, or lower its tier with a reason the contract approves",
         )
     if column.type in ("int", "decimal"):
-        yield from _number(clause, column, is_key=column.name in card.key)
+        yield from _number(clause, column, is_key=card.identifies(column.name))
     elif column.type == "date":
         yield from _date(clause, column)
     elif any(value is not None for value in (column.low, column.high, column.step)):
         yield error("card.bounds", clause, f"a {column.type} has no bounds", "remove low, high and step")
     if column.type == "string":
-        yield from _text(clause, column, is_key=column.name in card.key)
+        yield from _text(clause, column, is_key=card.identifies(column.name))
     elif column.domain is not None:
         yield error("card.domain", f"{clause}.domain", f"a {column.type} has no domain", "remove it, or declare text")
 

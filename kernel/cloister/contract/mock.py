@@ -28,9 +28,7 @@ def rows(card: Card, n: int, seed: int) -> dict[str, list[Any]]:
         unit += 1
         units.extend([unit] * min(rng.randint(1, max(1, card.rows_per_unit)), n - len(units)))
     return {
-        column.name: _key(card, column, units)
-        if column.name in card.key and card.unit != "none"
-        else _values(column, n, rng)
+        column.name: _key(card, column, units) if card.identifies(column.name) else _values(column, n, rng)
         for column in card.columns
     }
 

@@ -103,7 +103,9 @@ def prepare(card: Card, table: pa.Table) -> tuple[pa.Table, Report]:
         )
     arrays, reports = {}, {}
     for column in card.columns:
-        arrays[column.name], reports[column.name] = _conform(column, table.column(column.name), column.name in card.key)
+        arrays[column.name], reports[column.name] = _conform(
+            column, table.column(column.name), card.identifies(column.name)
+        )
     conformed = pa.table(arrays)
     left_out = tuple(name for name in table.column_names if card.column(name) is None)
     null_keys, over = _units(card, conformed)

@@ -17,7 +17,6 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import Grid, of_column
 from cloister.plan.rules import children, combine
-from cloister.plan.typing import NO_UNIT
 from cloister.sandbox import literals
 
 MAX_NODES = 4_000
@@ -46,9 +45,7 @@ class Term:
 
 def of_card(card: Card, column: CardColumn) -> Term:
     """Return the term of a declared column."""
-    return Term(
-        a.Col(column.name), of_column(card.name, column, is_key=column.name in card.key and card.unit != NO_UNIT)
-    )
+    return Term(a.Col(column.name), of_column(card.name, column, is_key=card.identifies(column.name)))
 
 
 def node(scalar: a.Scalar, *parts: Term) -> Term:

@@ -111,7 +111,9 @@ def column(card: Card, name: str) -> Column:
 
 
 def flat(raw: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array of plain values."""
+    """Return a column as one array of plain values; texts with 64-bit offsets, for all together may exceed 2 GiB."""
+    if pa.types.is_string(raw.type):
+        raw = pc.cast(raw, pa.large_string())
     array = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], raw.type)

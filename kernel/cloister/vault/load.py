@@ -148,8 +148,7 @@ def _stored(units: Units, ranks: Ranks, rows: Rows, kept: Kept) -> pa.Table:
 
 def stored_grids(name: str, card: Card) -> dict[int, Grid]:
     """Return the grids of the columns that storage holds, by position in the card (opaque columns are not stored)."""
-    opaque = card.key if card.unit != NO_UNIT else ()
-    grids = {index: of_column(name, item, is_key=item.name in opaque) for index, item in enumerate(card.columns)}
+    grids = {index: of_column(name, item, is_key=card.identifies(item.name)) for index, item in enumerate(card.columns)}
     for key in card.key:
         column(card, key)
     return {index: grid for index, grid in grids.items() if grid.kind != "opaque"}
