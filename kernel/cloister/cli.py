@@ -380,6 +380,24 @@ def doctor() -> None:
 
 
 @app.command()
+def algorithms(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every field of the registry.")] = False,
+) -> None:
+    """List the algorithms that models are made by: name@version, what it is, what may leave, digest of its code."""
+    from cloister.contract import algorithms as registry
+
+    listed = registry.listing()
+    if as_json:
+        out.print_json(json.dumps(listed))
+        return
+    for found in listed:
+        out.print(f"{found['label']}: {found['makes']}", markup=False, highlight=False, soft_wrap=True)
+        for name in ("operation", "program", "outputs", "code"):
+            value = found[name] if isinstance(found[name], str) else ", ".join(found[name])
+            out.print(f"    {name}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def sign(contract: Annotated[Path, typer.Argument(help="A contract that names you as an analyst.")]) -> None:
     """Add your signature as an analyst, with the key of this machine (`cloister status` shows your did)."""
     from cloister.analyst.trust import TrustStore, read_contract

@@ -8,7 +8,7 @@ from fractions import Fraction
 import msgspec
 import pytest
 
-from cloister.contract import lint, signing, states, words
+from cloister.contract import algorithms, lint, signing, states, words
 from cloister.contract.card import Card, Column
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.contract.states import Decision
@@ -503,6 +503,7 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "not_before": "2026-02-01T00:00:00Z",
         "not_after": "2026-12-01T00:00:00Z",
         "exits": EXITS,
+        "algorithms": ("PCA@1",),
     }
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():
@@ -600,3 +601,69 @@ def test_exit_clauses_are_linted(exits, code):
     errors = lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))
     assert code in [finding.code for finding in errors]
     assert not lint.errors_of(lint.contract_findings(replace(CONTRACT, exits=EXITS), {"clinic.visits": CARD}))
+
+
+def test_a_list_of_algorithms_is_in_the_digest_and_a_contract_without_one_keeps_its_own():
+    assert b"algorithms" not in canonical.encode(CONTRACT)
+    listed = replace(CONTRACT, algorithms=("PCA@1",))
+    assert canonical.digest(listed) != canonical.digest(CONTRACT)
+    assert msgspec.convert(msgspec.to_builtins(listed), Contract).listed == ("PCA@1",)
+    assert CONTRACT.listed is None
+    assert words.difference(CONTRACT, listed) == ("algorithms: (none) -> PCA@1",)
+    assert words.difference(listed, replace(listed, algorithms=("LinearRegression@1",))) == (
+        "algorithms[0]: PCA@1 -> LinearRegression@1",
+    )
+
+
+def test_the_words_say_which_algorithms_and_what_their_releases_allow_as_well():
+    text = words.in_words(replace(CONTRACT, algorithms=("PCA@1",)))
+    assert "Algorithms, and no others:\n  - PCA@1: principal components" in text
+    assert "What LinearRegression@1 would compute from the same releases can be computed too." in text
+    both = words.in_words(replace(CONTRACT, algorithms=("PCA@1", "LinearRegression@1")))
+    assert "can be computed too" not in both
+    assert "Algorithms" not in words.in_words(CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("listed", "code", "level"),
+    [
+        ((), "contract.algorithms", "error"),
+        (("PCA",), "contract.algorithms", "error"),
+        (("PCA@2",), "contract.algorithms", "error"),
+        (("*",), "contract.algorithms", "error"),
+        (("PCA@1", "PCA@1"), "contract.duplicate", "error"),
+        (("PCA@1",), "contract.algorithms", "warning"),
+        (("CategoricalNB@1",), None, ""),
+    ],
+)
+def test_a_list_of_algorithms_is_linted(listed, code, level):
+    """The contract allows aggregates only, so an algorithm of the operation *model* is listed in vain."""
+    found = lint.contract_findings(replace(CONTRACT, algorithms=listed))
+    assert [(one.code, one.level) for one in found if one.clause == "algorithms"][:1] == (
+        [(code, level)] if code else []
+    )
+    allowed = replace(CONTRACT, operations=("aggregate", "model"), algorithms=("PCA@1",))
+    assert not [one for one in lint.contract_findings(allowed) if one.clause == "algorithms"]
+
+
+def test_every_algorithm_names_code_that_is_there_and_its_digest_follows_the_code(monkeypatch):
+    labels = [found.label for found in algorithms.REGISTRY]
+    assert len(set(labels)) == len(labels)
+    for found in algorithms.REGISTRY:
+        for source in found.sources:
+            read = list(algorithms._read(source))
+            assert read, f"{found.label}: {source}"
+            assert all(path.endswith(".py") for path, _ in read)
+        assert algorithms.code(found).startswith("sha256:")
+    pca = algorithms.by_name("PCA")
+    before, nb = algorithms.code(pca), algorithms.code(algorithms.by_name("CategoricalNB"))
+    original = algorithms._read
+
+    def changed(source):
+        return [(path, data + b" " if path == "sandbox/learn/pca.py" else data) for path, data in original(source)]
+
+    monkeypatch.setattr(algorithms, "_read", changed)
+    algorithms.code.cache_clear()
+    assert algorithms.code(pca) != before
+    assert algorithms.code(algorithms.by_name("CategoricalNB")) == nb
+    algorithms.code.cache_clear()

@@ -68,13 +68,14 @@ def test_json_goes_round(model: LinearRegression, frame: cl.Frame, tmp_path: Pat
 def test_json_says_where_the_numbers_come_from(model: LinearRegression) -> None:
     found = json.loads(model.to_json())
     facts = model.release
-    assert (found["format"], found["version"], found["kind"]) == ("cloister.model", 1, "LinearRegression")
+    assert (found["format"], found["version"], found["kind"]) == ("cloister.model", 2, "LinearRegression")
     assert found["provenance"]["receipt"] == canonical.digest(facts.receipt)
     assert found["provenance"]["plan"] == facts.plan_digest
     assert found["provenance"]["contract"].startswith("sha256:")
     assert found["privacy"]["rho"] == str(facts.rho)
     assert found["features"][0] == {
         "name": "age", "kind": "number", "low": "0", "high": "110", "step": "1", "levels": [], "fill": None,
+        "edges": [],
     }  # fmt: skip
     assert found["features"][3]["fill"] == "35"
     assert found["training"]["missing"] == "indicator"
@@ -138,8 +139,11 @@ def sealed(text: str, change: dict[str, Any]) -> str:
         ({"intercept": {"name": "intercept", "value": 1.5, "stderr": "1", "sampling": "1"}}, "model.malformed"),
         ({"features": []}, "model.malformed"),
         ({"target": {"name": "cost", "low": "3", "high": "2"}}, "model.malformed"),
-        ({"version": 2}, "model.version"),
-        ({"kind": "LogisticRegression"}, "model.version"),
+        ({"version": 1}, "model.version"),
+        ({"kind": "LogisticRegression"}, "model.malformed"),
+        ({"kind": "Forest"}, "model.version"),
+        ({"notes": ...}, "model.malformed"),
+        ({"algorithm": {"name": "x", "version": "1", "code": ""}}, "model.malformed"),
         ({"format": "other"}, "model.malformed"),
     ],
 )  # fmt: skip
@@ -153,13 +157,58 @@ def test_what_does_not_fit_is_refused_whatever_its_digest(model: LinearRegressio
 @pytest.mark.parametrize(
     "features",
     [
-        {"name": "age", "kind": "number", "low": "9", "high": "1", "step": "1", "levels": [], "fill": None},
-        {"name": "age", "kind": "number", "low": "0", "high": "1", "step": "0", "levels": [], "fill": None},
-        {"name": "age", "kind": "number", "low": "0", "high": "1", "step": "1", "levels": ["a", "b"], "fill": None},
-        {"name": "age", "kind": "number", "low": "0", "high": "1", "step": "1", "levels": [], "fill": "x"},
-        {"name": "age", "kind": "category", "low": "0", "high": "1", "step": "1", "levels": ["a", "a"], "fill": None},
-        {"name": "age", "kind": "category", "low": "0", "high": "1", "step": "1", "levels": [], "fill": None},
-        {"name": "age", "kind": "date", "low": "0", "high": "1", "step": "1", "levels": [], "fill": None},
+        {
+            "name": "age",
+            "kind": "number",
+            "low": "9",
+            "high": "1",
+            "step": "1",
+            "levels": [],
+            "fill": None,
+            "edges": [],
+        },
+        {
+            "name": "age",
+            "kind": "number",
+            "low": "0",
+            "high": "1",
+            "step": "0",
+            "levels": [],
+            "fill": None,
+            "edges": [],
+        },
+        {
+            "name": "age",
+            "kind": "number",
+            "low": "0",
+            "high": "1",
+            "step": "1",
+            "levels": ["a", "b"],
+            "fill": None,
+            "edges": [],
+        },
+        {"name": "age", "kind": "number", "low": "0", "high": "1", "step": "1", "levels": [], "fill": "x", "edges": []},
+        {
+            "name": "age",
+            "kind": "category",
+            "low": "0",
+            "high": "1",
+            "step": "1",
+            "levels": ["a", "a"],
+            "fill": None,
+            "edges": [],
+        },
+        {
+            "name": "age",
+            "kind": "category",
+            "low": "0",
+            "high": "1",
+            "step": "1",
+            "levels": [],
+            "fill": None,
+            "edges": [],
+        },
+        {"name": "age", "kind": "date", "low": "0", "high": "1", "step": "1", "levels": [], "fill": None, "edges": []},
     ],
 )
 def test_features_that_make_no_sense_are_refused(model: LinearRegression, features: Any) -> None:
@@ -181,7 +230,7 @@ def test_features_that_make_no_sense_are_refused(model: LinearRegression, featur
         b"\xff\xfe",
         "\ud800",
         "[" * 100_000,
-        " " * (2**20 + 1),
+        " " * (2**23 + 1),
         b"\x80\x04K\x01.",
     ],
 )

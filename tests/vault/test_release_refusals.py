@@ -120,6 +120,40 @@ def test_only_named_analysts_for_named_purposes_and_operations(quiet_world: Worl
     assert not release(quiet_world.state()[0], context(quiet_world), gram).recalled
 
 
+def test_a_contract_that_lists_algorithms_lets_no_others_run(quiet_world: World) -> None:
+    """Whatever a cell names it: the vault knows a program by what it asks of the rows. Aggregates are not concerned."""
+    gram = plan(a.Gram("g", (a.Col("age"), a.Col("cost"))), rho="1/10")
+    counts = quiet_world.state(quiet_world.sign(quiet_world.contract(algorithms=("CategoricalNB@1",))))[0]
+    error = refused(quiet_world, gram, counts)
+    assert (error.code, error.clause, error.nearest) == ("contract.algorithm", "algorithms", ("CategoricalNB@1",))
+    assert "a Gram matrix" in error.reason
+    with pytest.raises(ContractError) as priced:
+        ConfidentialVault(counts).operations()["price"](context(quiet_world), Request(1, "price", gram))
+    assert priced.value.to_dict() == error.to_dict()
+    assert not release(counts, context(quiet_world), numbered(1)).recalled
+    listed = quiet_world.state(quiet_world.sign(quiet_world.contract(algorithms=("PCA@1",))))[0]
+    assert not release(listed, context(quiet_world), gram).recalled
+
+
+@pytest.mark.parametrize(
+    ("learner", "target", "words"),
+    [
+        (a.Logistic(), a.Compare("ge", a.Col("age"), a.Number("10")), "logistic"),
+        (a.Additive(), a.Compare("ge", a.Col("age"), a.Number("10")), "additive"),
+        (a.KMeans(2), None, "clusters"),
+    ],
+)
+def test_a_fit_is_a_program_of_its_own(quiet_world: World, learner: a.Learner, target: Any, words: str) -> None:
+    state = quiet_world.state(quiet_world.sign(quiet_world.contract(algorithms=("PCA@1",))))[0]
+    fit = a.Fit(a.Table("st_anna.visits"), (a.Col("cost"),), target, learner, "1/10")
+    with pytest.raises(ContractError, match=words) as caught:
+        authorise(fit, context(quiet_world), state.terms)
+    assert caught.value.code == "contract.algorithm"
+    only_aggregates = quiet_world.state(quiet_world.sign(quiet_world.contract(operations=("aggregate",))))[0]
+    with pytest.raises(ContractError, match=r"contract\.operation"):
+        authorise(fit, context(quiet_world), only_aggregates.terms)
+
+
 def test_the_price_of_a_refused_plan_is_the_same_refusal(quiet_world: World) -> None:
     state, transport = quiet_world.state()
     operations = ConfidentialVault(state).operations()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from cloister.contract import findings
+from cloister.contract import algorithms, findings
 from cloister.contract.card import Card
 from cloister.contract.card_lint import card_findings
 from cloister.contract.exit_lint import exit_findings, exits_against_cards
@@ -42,6 +42,7 @@ def contract_findings(contract: Contract, cards: Mapping[str, Card] | None = Non
         *_tables(contract),
     ]
     found += [*_budgets(contract), *_shares(contract), *_frame(contract), *exit_findings(contract)]
+    found += _algorithms(contract)
     if cards is not None:
         found += [*_against_cards(contract, cards), *exits_against_cards(contract, cards)]
     return tuple(found)
@@ -60,6 +61,30 @@ def _wildcards(contract: Contract) -> Iterator[Finding]:
         text = "x" if clause == "title" and value.strip() else value
         if findings.is_wildcard(text):
             yield error("contract.wildcard", clause, f"{value!r} names nobody in particular", "name each one")
+
+
+def _algorithms(contract: Contract) -> Iterator[Finding]:
+    listed = contract.listed
+    if listed is None:
+        return
+    clause = "algorithms"
+    if not listed:
+        yield error("contract.algorithms", clause, "an empty clause", "leave it out, or the operation model")
+    for label in twice(listed):
+        yield error("contract.duplicate", clause, f"{label!r} stands twice", "each algorithm once")
+    known = {found.label: found for found in algorithms.REGISTRY}
+    for label in dict.fromkeys(listed):
+        if label not in known:
+            yield error(
+                "contract.algorithms", clause, f"{label!r} is no algorithm", "`cloister algorithms` prints name@version"
+            )
+        elif known[label].operation not in contract.operations:
+            yield warning(
+                "contract.algorithms",
+                clause,
+                f"{label} needs the operation {known[label].operation}, which is not allowed",
+                "allow it, or leave the algorithm out",
+            )
 
 
 def _parties(contract: Contract) -> Iterator[Finding]:

@@ -89,7 +89,9 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Regime ``dp`` is what the guarantee is about. ``screened`` stands outside it: its releases would follow disclosure
     rules instead of noise. This version has no such rules and refuses every plan under it. ``exits`` is written only
-    where there are any: what leaves through them is outside the guarantee too.
+    where there are any: what leaves through them is outside the guarantee too. ``algorithms`` is written only where the
+    parties list which may run (``name@version``, ``contract/algorithms.py``); without it every one may that the
+    operations allow.
     """
 
     name: str
@@ -112,6 +114,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     not_after: str
     version: Literal[1] = 1
     exits: Exits | msgspec.UnsetType = msgspec.UNSET
+    algorithms: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def listed(self) -> tuple[str, ...] | None:
+        """The algorithms that may run; None where the contract has no such clause."""
+        return self.algorithms if isinstance(self.algorithms, tuple) else None
 
     @property
     def outside(self) -> Exits:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cloister.contract import algorithms
 from cloister.contract.findings import exact
 from cloister.contract.terms import Contract
 
@@ -42,6 +43,7 @@ def _lines(contract: Contract) -> Iterator[str]:
     yield f"For: {_and(contract.purposes)}. Nothing else."
     allowed = _and([_OPERATIONS[operation] for operation in contract.operations])
     yield f"Allowed: {allowed}. Rows never leave the enclave."
+    yield from _algorithms(contract)
     if contract.regime == "screened":
         yield "Regime SCREENED: the formal guarantee excludes what is released under this contract."
     yield from _exits(contract)
@@ -61,6 +63,19 @@ def _lines(contract: Contract) -> Iterator[str]:
     if contract.accept_simulated:
         yield "A SIMULATED enclave is accepted, for demonstration data: it hides nothing from the owner of its machine."
     yield f"Valid from {contract.not_before} until {contract.not_after}. A provider can stop it at any time."
+
+
+def _algorithms(contract: Contract) -> Iterator[str]:
+    listed = contract.listed
+    if listed is None:
+        return
+    makes = {found.label: found.makes for found in algorithms.REGISTRY}
+    yield "Algorithms, and no others:"
+    for label in listed:
+        yield f"  - {label}: {makes.get(label, 'not known to this version')}"
+    beside = [found.label for found in algorithms.beside(listed)]
+    if beside:
+        yield f"  What {_and(beside)} would compute from the same releases can be computed too."
 
 
 def _exits(contract: Contract) -> Iterator[str]:
@@ -141,6 +156,8 @@ def _differences(path: str, before: object, after: object) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return "(none)" if value is None else str(value)
 
 

@@ -56,6 +56,7 @@ class Terms(msgspec.Struct, frozen=True):
     delta_keys: str = "0"
     regime: Literal["dp", "screened"] = "dp"
     exits: Exits = Exits()
+    algorithms: tuple[str, ...] | None = None
 
 
 def draft(
@@ -118,6 +119,7 @@ def draft(
         not_before=terms.not_before,
         not_after=terms.not_after,
         exits=terms.exits if terms.exits != Exits() else msgspec.UNSET,
+        algorithms=terms.algorithms if terms.algorithms is not None else msgspec.UNSET,
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cloister.contract import signing
+from cloister.contract import algorithms, signing
 from cloister.contract.card import Card, Column
+from cloister.contract.terms import Contract
 from cloister.errors import ContractError, PlanError
-from cloister.plan import algebra
+from cloister.plan import algebra, programs
 from cloister.plan.grid import Uses
 from cloister.plan.link import Context
 from cloister.vault.config import Terms
@@ -48,13 +49,13 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
     """Return what the plan may read.
 
     Raises:
-        ContractError: Analyst, purpose, operation, tier, grade or placement is outside the contract, or its regime is
-            screened.
+        ContractError: Analyst, purpose, operation, algorithm, tier, grade or placement is outside the contract, or its
+            regime is screened.
         PlanError: ``plan.table``: a table the contract does not name.
     """
     check_asker(context, terms)
-    fitted = isinstance(plan, algebra.Fit) or any(isinstance(measure, algebra.Gram) for measure in plan.measures)
-    operation = "model" if fitted else "aggregate"
+    program = programs.program_of(plan)
+    operation = "aggregate" if program is None else "model"
     if operation not in terms.contract.operations:
         raise ContractError(
             "contract.operation",
@@ -62,7 +63,19 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
             clause="operations",
             next_step=_ASK_PROVIDER,
         )
+    check_algorithm(program, terms.contract)
     return granted(plan, terms, operation)
+
+
+def check_algorithm(program: programs.Program | None, contract: Contract) -> None:
+    """Check that the contract lists an algorithm that asks this of the rows, if it lists any.
+
+    Raises:
+        ContractError: ``contract.algorithm``.
+    """
+    listed = contract.listed
+    if program is not None and listed is not None and program not in algorithms.programs(listed):
+        raise algorithms.not_listed(f"an algorithm that asks for {programs.WORDS[program]}", listed)
 
 
 def check_asker(context: Context, terms: Terms) -> None:

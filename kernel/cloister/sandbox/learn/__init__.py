@@ -1,6 +1,6 @@
 """Models that leave: fitted from releases, shown with their errors, exported as data.
 
-``LinearRegression`` works today. Everything else of scikit-learn's vocabulary is refused with the nearest form.
+Everything else of scikit-learn's vocabulary is refused with the nearest form.
 """
 
 from __future__ import annotations
@@ -8,13 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from cloister.errors import PlanError
+from cloister.sandbox.learn.categorical import CategoricalNB
+from cloister.sandbox.learn.gaussian import GaussianNB
 from cloister.sandbox.learn.linear import LinearRegression
+from cloister.sandbox.learn.loading import load
+from cloister.sandbox.learn.pca import PCA
+from cloister.sandbox.learn.scorecard import Scorecard
 
-__all__ = ["LinearRegression"]
+__all__ = ["PCA", "CategoricalNB", "GaussianNB", "LinearRegression", "Scorecard", "load"]
 
 _NEAREST = (
     'LinearRegression().fit(visits[["age", "region"]], visits.cost)',
     'LinearRegression().fit(visits[["age"]], visits.region == "north")  # the probability of a condition',
+    'GaussianNB().fit(visits[["age", "cost"]], visits.smoker)',
 )
 
 

@@ -28,23 +28,39 @@ def ask(rows: Rows, columns: Sequence[Term], present: Callable[[Gram], T]) -> As
     return Ask(found.rows, found.measures, lambda answer: present(found.present(answer)))
 
 
-def check_handles(X: Any, y: Any) -> None:  # noqa: N803 (scikit-learn's names)
-    """Refuse anything but a handle of features and a column.
+def check_handles(X: Any, y: Any, form: str = FORM) -> None:  # noqa: N803 (scikit-learn's names)
+    """Refuse anything but a handle of features and a column; ``form`` is a call that works.
 
     Raises:
         PlanError: Rows that are here already, or something else.
     """
     if isinstance(X, Frame) and isinstance(y, Column):
         return
-    if isinstance(X, pd.DataFrame | pd.Series | np.ndarray) or isinstance(y, pd.DataFrame | pd.Series | np.ndarray):
+    _refuse_here(form, X, y)
+    raise PlanError(
+        "api.learn.handles", "fit takes a handle of features and a column of the same rows", nearest=(form,)
+    )
+
+
+def check_frame(X: Any, form: str) -> None:  # noqa: N803
+    """Refuse anything but a handle of features, where there is no target.
+
+    Raises:
+        PlanError: Rows that are here already, or something else.
+    """
+    if isinstance(X, Frame):
+        return
+    _refuse_here(form, X)
+    raise PlanError("api.learn.handles", "fit takes a handle of features", nearest=(form,))
+
+
+def _refuse_here(form: str, *given: Any) -> None:
+    if any(isinstance(part, pd.DataFrame | pd.Series | np.ndarray) for part in given):
         raise PlanError(
             "api.learn.handles",
             "this model is fitted where the rows are; these rows are here already",
-            nearest=(FORM, "sklearn.linear_model.Ridge().fit(X, y)  # ordinary rows, ordinary scikit-learn"),
+            nearest=(form, "sklearn.linear_model.Ridge().fit(X, y)  # ordinary rows, ordinary scikit-learn"),
         )
-    raise PlanError(
-        "api.learn.handles", "fit takes a handle of features and a column of the same rows", nearest=(FORM,)
-    )
 
 
 def check_target(y: Column) -> None:

@@ -21,9 +21,10 @@ from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import asking, fitting, views
-from cloister.sandbox.learn import document as docs
+from cloister.sandbox.learn import asking, fitting, origin
 from cloister.sandbox.learn import features as enc
+from cloister.sandbox.learn import kinds as k
+from cloister.sandbox.learn.encoding import on_handle
 from cloister.sandbox.learn.model import FittedModel
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import same
@@ -62,21 +63,6 @@ class LinearRegression(FittedModel):
         self.share = share
         self.missing = missing
 
-    # scikit-learn's words for parameters ---------------------------------------------------------------
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 (the signature of scikit-learn)
-        """Return the parameters of the constructor."""
-        return {name: getattr(self, name) for name in ("alpha", "epsilon", "share", "missing")}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change parameters; what was fitted stays until the next ``fit``."""
-        for name, value in params.items():
-            if name not in self.get_params():
-                known = ", ".join(self.get_params())
-                raise PlanError("api.learn.parameter", f"no parameter {name!r}", next_step=f"parameters: {known}")
-            setattr(self, name, value)
-        return self
-
     # Asking --------------------------------------------------------------------------------------------
 
     def fit(self, X: Frame, y: Column) -> Self:  # noqa: N803 (scikit-learn's names)
@@ -95,11 +81,12 @@ class LinearRegression(FittedModel):
         found = self._ask(X, y).cost(Precision(self.epsilon, self.share) if own else Precision(epsilon, share))
         return dataclasses.replace(found, errors={"every entry of the Gram": max(found.errors.values())})
 
-    def _ask(self, X: Any, y: Any) -> Ask[tuple[docs.Document, Fact]]:  # noqa: N803
+    def _ask(self, X: Any, y: Any) -> Ask[tuple[k.LinearRegression, Fact]]:  # noqa: N803
         alpha, missing = _alpha(self.alpha), self.missing
         if missing not in enc.MISSING:
             raise PlanError("api.learn.parameter", f"missing= is one of {', '.join(map(repr, enc.MISSING))}")
         asking.check_handles(X, y)
+        origin.check_allowed("LinearRegression", X._rows)
         if y._term.scalar in {term.scalar for term in X._columns.values()}:
             raise PlanError(
                 "api.learn.target", f"{y.name} is the target and a feature", next_step="leave it out of the features"
@@ -111,33 +98,10 @@ class LinearRegression(FittedModel):
             if missing == "refuse":
                 raise enc.missing_error(rows, y.name or "the target", y._term)
             rows = rows.where(terms.negation(terms.is_null(y._term)))
-        encoded = enc.on_handle(Frame(rows, X._columns), features)
+        encoded = on_handle(Frame(rows, X._columns), features)
         target = (y.name or "target", y._term)
         made = fitting.Made(rows, features, target, alpha, missing)
         return asking.ask(rows, [*encoded.values(), y._term], lambda gram: (fitting.fit(gram, made), gram.fact))
-
-    # Python --------------------------------------------------------------------------------------------
-
-    def __copy__(self) -> Self:
-        new = type(self)(**self.get_params())
-        new._document, new._fact = self._document, self._fact
-        return new
-
-    def __deepcopy__(self, _memo: Any) -> Self:
-        return self.__copy__()
-
-    def __repr__(self) -> str:
-        params = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items() if value != _DEFAULT[name])
-        head = f"{type(self).__name__}({params})"
-        return head if self._document is None else f"{head}\n{views.text(self._document, self._lines())}"
-
-    def _repr_html_(self) -> str:
-        if self._document is None:
-            return f"<code>{views.escape(repr(self))}</code>"
-        return views.html_of(self._document, self._lines())
-
-
-_DEFAULT = LinearRegression().get_params()
 
 
 def _alpha(value: Any) -> float | None:
