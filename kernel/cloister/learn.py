@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["PCA", "CategoricalNB", "GaussianNB", "LinearRegression", "Scorecard", "load"]  # noqa: F822 (resolved lazily)
+__all__ = ["PCA", "CategoricalNB", "GaussianNB", "LinearRegression", "Scorecard", "contribution", "load"]  # noqa: F822 (resolved lazily)
 
 
 def __getattr__(name: str) -> Any:
