@@ -26,6 +26,7 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import asking
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn.coalitions import MOST_PLAYERS, Game, divide
+from cloister.sandbox.learn.encoding import on_handle
 from cloister.sandbox.plot import Plot
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.stacking import concat
@@ -244,7 +245,7 @@ def _encoded(frame: Frame, features: Sequence[str], target: str) -> tuple[Rows, 
     rows, described = enc.describe(frame[list(features)], "drop")
     if enc.gappy(rows, y._term):
         rows = rows.where(terms.negation(terms.is_null(y._term)))
-    found = enc.on_handle(Frame(rows, frame[list(features)]._columns), described)
+    found = on_handle(Frame(rows, frame[list(features)]._columns), described)
     return rows, [*found.values(), y._term], [column.feature.name for column in enc.columns(described)]
 
 
