@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloister.plan.learning.encoding import SCALE, Encoding
-from cloister.plan.learning.link import LAST, exponential, sigmoid
+from cloister.plan.learning.link import LAST, exponential, weighed
 from cloister.plan.learning.queries import RESIDUAL, SCORE_SHIFT, Gradient, GradientForm, Gram, Nearest, Query
 from cloister.vault.fit_rows import FitRows
 
@@ -95,10 +95,9 @@ def _gradient(rows: FitRows, query: Gradient) -> Integers:
 
 
 def _one(rounded: Integers, rows: FitRows, form: GradientForm) -> Integers:
-    table = np.array(sigmoid(), np.int64)
-    found = table[np.clip(rounded, -LAST, LAST) + LAST] - RESIDUAL * rows.labels.astype(np.int64)[:, None]
-    limited: Integers = np.clip(found, -form.clip, form.clip)
-    return limited
+    tables = np.array(weighed(form.clip), np.int64)
+    found: Integers = tables[rows.labels.astype(np.int64)[:, None], np.clip(rounded, -LAST, LAST) + LAST]
+    return found
 
 
 def _several(rounded: Integers, rows: FitRows) -> Integers:

@@ -61,9 +61,7 @@ def _gradient(query: Gradient, row: tuple[int, ...], label: int) -> list[int]:
     form = query.form
     unit = Fraction(LINK_STEPS, SCALE * WEIGHT_SCALE)
     scores = [sum(w * x for w, x in zip(weights, row, strict=True)) * unit for weights in query.weights]
-    found = residuals([math.floor(score + Fraction(1, 2)) for score in scores], label)
-    if form.outputs == 1:
-        found = [min(max(found[0], -form.clip), form.clip)]
+    found = residuals([math.floor(score + Fraction(1, 2)) for score in scores], label, form.clip)
     squared = sum(value * value for value in row)
     length = math.isqrt(squared - 1) + 1
     if form.cap and length > form.cap:

@@ -28,13 +28,30 @@ def exponential() -> tuple[int, ...]:
     return tuple(_rounded(EXP_SCALE * power) for power in _powers())
 
 
-def residuals(scores: Sequence[int], label: int) -> list[int]:
-    """Return the residuals of one row before they are limited, from its rounded scores (multiples of 1 / LINK_STEPS).
+@lru_cache(maxsize=8)
+def weighed(clip: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the residual of a row of class 0, and of class 1, for every entry of ``sigmoid``.
 
-    One score: probability less whether ``label`` is 1. More: probabilities, rounded down, less 1 at ``label``.
+    With ``p`` its probability of class 1: ``p min(1, clip / m)`` and ``-(1 - p) min(1, clip / m)``, ``m = max(p, 1 - p)``,
+    in multiples of 1 / ``RESIDUAL`` and rounded half up. Both have the same factor, which depends on the score alone: so
+    their mean is zero where ``p`` is right, and the score stays a log odds, which cutting residuals off would spoil.
+    """
+    zero, one = [], []
+    for p in sigmoid():
+        most = max(p, RESIDUAL - p)
+        limit = min(clip, most)
+        zero.append((2 * p * limit + most) // (2 * most))
+        one.append(-((2 * (RESIDUAL - p) * limit + most) // (2 * most)))
+    return tuple(zero), tuple(one)
+
+
+def residuals(scores: Sequence[int], label: int, clip: int = RESIDUAL) -> list[int]:
+    """Return the residuals of one row, from its rounded scores (multiples of 1 / LINK_STEPS).
+
+    One score: by ``weighed``. More: probabilities, rounded down, less 1 at ``label``.
     """
     if len(scores) == 1:
-        return [sigmoid()[min(max(scores[0], -LAST), LAST) + LAST] - RESIDUAL * label]
+        return [weighed(clip)[label][min(max(scores[0], -LAST), LAST) + LAST]]
     best, powers = max(scores), exponential()
     found = [powers[min(best - score, LAST)] for score in scores]
     whole = sum(found)

@@ -5,9 +5,9 @@ A query is a form with integers that may depend on earlier noisy answers; nothin
 ``z`` the encoded row (``SCALE`` at the constant) and all numbers integers:
 
 * ``gram``: the upper triangle of ``sum z z'``, row by row;
-* ``gradient``, one output: ``sum r z`` with ``r = sigmoid(w z) - y`` in multiples of 1 / ``RESIDUAL``, limited to
-  +-``clip``. The score ``w z`` is rounded to a multiple of 1 / ``LINK_STEPS``, limited to +-``LINK_END`` and looked up
-  in a public table (``link.py``);
+* ``gradient``, one output: ``sum r z`` with ``r = (p - y) min(1, clip / max(p, 1 - p))``, ``p = sigmoid(w z)``, in
+  multiples of 1 / ``RESIDUAL``: at most ``clip`` whatever the class. The score ``w z`` is rounded to a multiple of
+  1 / ``LINK_STEPS``, limited to +-``LINK_END`` and looked up in a public table for each class (``link.py``);
 * ``gradient``, K outputs: ``sum r_k z`` for each class k, with ``r = softmax(w_1 z, ..., w_K z) - e_y`` where every
   probability is rounded down;
 * ``nearest``: for each centre ``sum z`` over the rows it is nearest to (the first, of equally near ones). The first
