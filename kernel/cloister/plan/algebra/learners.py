@@ -25,15 +25,19 @@ class Logistic(Node, frozen=True, tag="logistic"):
 
 
 class Additive(Node, frozen=True, tag="additive"):
-    """An additive model of closed features (a weight per label), boosted feature by feature; for two classes.
+    """An additive model: a weight per label of every feature, boosted feature by feature.
 
     Attributes:
-        rounds: How often every feature is visited.
-        rate: How much of a step is taken.
+        rounds: How often every feature is visited, at most (a fit has a largest number of steps).
+        smoothing: How alike the weights of neighbouring bins are: a difference of 1 / ``smoothing`` between two of them
+            weighs as much as the noise in a sum.
+        shrinkage: How small weights of rare labels are: the square of the noise over the square of a weight as expected
+            before the rows are seen.
     """
 
-    rounds: int = 10
-    rate: str = "1/2"
+    rounds: int = 15
+    smoothing: str = "2"
+    shrinkage: str = "3"
 
 
 class KMeans(Node, frozen=True, tag="kmeans"):

@@ -13,7 +13,7 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.learning import logistic
+from cloister.plan.learning import additive, logistic
 from cloister.plan.learning.encoding import Encoding, encoding_of
 from cloister.plan.learning.program import Planned, Program, planned
 from cloister.plan.typing import Schema
@@ -47,7 +47,9 @@ def program_of(learner: a.Learner, coded: Encoding) -> Program:
     match learner:
         case a.Logistic():
             return logistic.program(learner, coded)
-        case a.Additive() | a.KMeans():
+        case a.Additive():
+            return additive.program(learner, coded)
+        case a.KMeans():
             raise PlanError(
                 "plan.learner", "this learner is not in this version", next_step="use a logistic regression"
             )

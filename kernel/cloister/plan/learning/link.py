@@ -58,6 +58,11 @@ def residuals(scores: Sequence[int], label: int, clip: int = RESIDUAL) -> list[i
     return [RESIDUAL * power // whole - RESIDUAL * (index == label) for index, power in enumerate(found)]
 
 
+def log(value: float) -> float:
+    """Return the natural logarithm of a number above zero."""
+    return float(_DIGITS.ln(Decimal(value)))
+
+
 def _powers() -> list[Decimal]:
     """Return ``exp(-i / LINK_STEPS)`` for ``i`` from 0 to ``LAST``."""
     return [_DIGITS.exp(_DIGITS.divide(Decimal(-index), Decimal(LINK_STEPS))) for index in range(LAST + 1)]

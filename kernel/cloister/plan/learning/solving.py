@@ -63,3 +63,22 @@ def solve(lower: Rows, right: Sequence[float]) -> list[float]:
 
 def _limited(value: float) -> float:
     return min(max(value, -_MOST), _MOST)
+
+
+def banded(diagonal: Sequence[float], between: Sequence[float], right: Sequence[float]) -> list[float]:
+    """Return ``x`` with ``A x = right``, ``A`` symmetric, tridiagonal and positive definite (Thomas algorithm).
+
+    Args:
+        diagonal: The diagonal of ``A``.
+        between: The entries beside it, one fewer.
+        right: The right hand side.
+    """
+    pivots, found = list(diagonal), list(right)
+    for index, value in enumerate(between):
+        part = value / pivots[index]
+        pivots[index + 1] -= part * value
+        found[index + 1] -= part * found[index]
+    found[-1] /= pivots[-1]
+    for index in range(len(between) - 1, -1, -1):
+        found[index] = (found[index] - between[index] * found[index + 1]) / pivots[index]
+    return found

@@ -1,0 +1,205 @@
+"""Additive model: a weight per label of every feature, fitted feature by feature (an explainable boosting machine).
+
+First two small steps: how many rows have each label, and how many have each class. Then, round by round, one feature at
+a time releases the residuals summed per label, a query in which a row counts once instead of once per feature, so every
+sum has less noise than in a gradient of all features at once.
+
+The update of a feature is the step of a Kalman filter. Around the model its sums are ``h n_j`` times what weight ``j``
+lacks, plus noise of known size: ``n_j`` is the noisy number of rows, ``h`` the curvature at the noisy share of the
+classes. A prior makes weights of rare labels small and those of neighbouring bins alike, in proportion to the noise; it
+vanishes as epsilon grows. So early steps are as short as the noise demands, and the last weights are a mean over all
+rounds, in which later rounds count more. The defaults are constants: nothing is tuned on the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import msgspec
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.learning.encoding import SCALE, Block, Encoding
+from cloister.plan.learning.link import log
+from cloister.plan.learning.program import MAX_STEPS, Linear, Run, Step
+from cloister.plan.learning.queries import (
+    RESIDUAL,
+    WEIGHT_SCALE,
+    Gradient,
+    GradientForm,
+    Nearest,
+    NearestForm,
+)
+from cloister.plan.learning.solving import banded
+from cloister.plan.learning.weights import limited, whole
+from cloister.plan.numbers import rational
+
+COUNTS, CLASSES = Fraction(3, 100), Fraction(2, 100)
+# How much more the later rounds count: weights of rounds grow like t^FORGET.
+FORGET = 0.7
+MAX_MOVE = 2.0
+LEAST_RATE = 0.001
+
+
+class _Feature(msgspec.Struct, frozen=True):
+    """The columns ``start`` to ``stop - 1``; the first ``ordered`` of them are neighbouring bins."""
+
+    start: int
+    stop: int
+    ordered: int
+
+
+class AdditiveProgram(msgspec.Struct, frozen=True):
+    """Counts, classes, then ``rounds`` visits of every feature."""
+
+    learner: a.Additive
+    coded: Encoding
+
+    @property
+    def outputs(self) -> int:
+        """How many scores there are: one for two classes, else one per class."""
+        return 1 if len(self.coded.classes) == 2 else len(self.coded.classes)
+
+    @property
+    def clip(self) -> int:
+        """The largest residual: one half, at which both classes of a rare label count alike."""
+        return RESIDUAL // 2 if self.outputs == 1 else RESIDUAL
+
+    @property
+    def features(self) -> tuple[_Feature, ...]:
+        """What a round visits: the features, and the constant unless a feature with labels makes it superfluous."""
+        found = tuple(_Feature(block.start, block.start + block.width, _ordered(block)) for block in self.coded.blocks)
+        return found if any(block.labels for block in self.coded.blocks) else (_Feature(0, 1, 0), *found)
+
+    @property
+    def rounds(self) -> int:
+        """As many rounds as asked for and as a fit may have steps."""
+        return max(1, min(self.learner.rounds, (MAX_STEPS - 2) // len(self.features)))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Small shares for counts and classes, and equal parts of the rest."""
+        each = (1 - COUNTS - CLASSES) / (self.rounds * len(self.features))
+        visits = (
+            Step(f"round {number + 1}, feature {position + 1}", self._form(feature), each)
+            for number in range(self.rounds)
+            for position, feature in enumerate(self.features)
+        )
+        return (Step("counts", NearestForm(1), COUNTS), Step("classes", self._form(_Feature(0, 1, 0)), CLASSES), *visits)
+
+    def _form(self, feature: _Feature) -> GradientForm:
+        return GradientForm(self.outputs, feature.start, feature.stop, self.clip)
+
+    def run(self, noise: Sequence[float]) -> Run:
+        """Return the run of the program."""
+        size, unit = self.coded.width, RESIDUAL * SCALE
+        found = yield Nearest(NearestForm(1), ((0,) * (size - 1),))
+        least = max(noise[0] / SCALE, 1.0)
+        counts = [max(value / SCALE, least) for value in found]
+        weights = [[0.0] * size for _ in range(self.outputs)]
+        found = yield Gradient(self._form(_Feature(0, 1, 0)), _wholes(weights))
+        rates = self._rates([value / unit for value in found], counts[0], noise[1] / unit)
+        for row, rate in zip(weights, rates, strict=True):
+            row[0] = log(rate / (1.0 - rate)) if self.outputs == 1 else log(rate)
+        errors = [[0.0] * size for _ in range(self.outputs)]
+        position = 2
+        for number in range(self.rounds):
+            for feature in self.features:
+                # The noise of a feature's sums over all rounds taken together.
+                level = noise[position] / unit / math.sqrt(self.rounds)
+                found = yield Gradient(self._form(feature), _wholes(weights))
+                position += 1
+                wide = feature.stop - feature.start
+                for output, row in enumerate(weights):
+                    sums = [value / unit for value in found[output * wide : (output + 1) * wide]]
+                    held = self._curvature(feature, counts, rates[output])
+                    moves = self._step(feature, sums, held, level, number)
+                    for index, move in enumerate(moves):
+                        row[feature.start + index] = limited(
+                            row[feature.start + index] - min(max(move, -MAX_MOVE), MAX_MOVE)
+                        )
+                        errors[output][feature.start + index] = self._error(held[index], level)
+        for row in weights:
+            self._centre(row, counts)
+        return Linear(_wholes(weights), WEIGHT_SCALE, tuple(map(tuple, errors)))
+
+    def _rates(self, sums: Sequence[float], rows: float, noise: float) -> list[float]:
+        """Return the share of class 1, or of every class, from the residuals of a model without weights."""
+        if self.outputs == 1:
+            found = [0.5 - sums[0] / rows]
+        else:
+            found = [1.0 / self.outputs - value / rows for value in sums]
+        least = max(LEAST_RATE, min(2.0 * noise / rows, 1.0 / (2 * self.outputs)))
+        return [min(max(value, least), 1.0 - least) for value in found]
+
+    def _curvature(self, feature: _Feature, counts: Sequence[float], rate: float) -> list[float]:
+        """Return how much the sum of a label changes with its weight."""
+        each = min(rate, 1.0 - rate) * self.clip / RESIDUAL if self.outputs == 1 else rate * (1.0 - rate)
+        # A number is at most 1 in size, and most rows of a well chosen range are not at its ends.
+        whole_block = feature.stop - feature.start == 1
+        return [each * (counts[0] if whole_block else count) for count in counts[feature.start : feature.stop]]
+
+    def _step(
+        self, feature: _Feature, sums: Sequence[float], held: Sequence[float], level: float, number: int
+    ) -> list[float]:
+        weight, before = float(self.rounds), number + 1 + FORGET
+        diagonal = [before * value + weight * self._prior(value, level) for value in held]
+        between = [0.0] * (len(held) - 1)
+        tie = weight * float(rational(self.learner.smoothing)) * level
+        for index in range(feature.ordered - 1):
+            diagonal[index] += tie
+            diagonal[index + 1] += tie
+            between[index] = -tie
+        return [(1 + FORGET) * value for value in banded(diagonal, between, sums)]
+
+    def _prior(self, held: float, level: float) -> float:
+        """Return the penalty at which a weight is the better estimate: noise^2 over curvature, and one row's worth."""
+        return 1.0 + float(rational(self.learner.shrinkage)) * level * level / held
+
+    def _error(self, held: float, level: float) -> float:
+        return level * (1 + FORGET) / math.sqrt(1 + 2 * FORGET) / (held + self._prior(held, level))
+
+    def _centre(self, row: list[float], counts: Sequence[float]) -> None:
+        """Move the mean of every block of labels to the constant: predictions stay, weights can be read."""
+        for block in self.coded.blocks:
+            if not block.labels:
+                continue
+            columns = range(block.start, block.start + block.width)
+            mean = math.fsum(row[at] * counts[at] for at in columns) / math.fsum(counts[at] for at in columns)
+            for at in columns:
+                row[at] = limited(row[at] - mean)
+            row[0] = limited(row[0] + mean)
+
+
+def program(learner: a.Additive, coded: Encoding) -> AdditiveProgram:
+    """Return the program of an additive model.
+
+    Raises:
+        PlanError: ``plan.learner``: a parameter is out of its range, or there is no target.
+    """
+    if not coded.classes:
+        raise PlanError("plan.learner", "an additive model needs a target", next_step="pass y to fit(X, y)")
+    numbers = (rational(learner.smoothing), rational(learner.shrinkage))
+    if not 1 <= learner.rounds < MAX_STEPS or any(not 0 <= number <= 1_000 for number in numbers):
+        raise PlanError(
+            "plan.learner",
+            "the parameters of the additive model are out of their range",
+            clause=f"1 to {MAX_STEPS - 1} rounds; smoothing and shrinkage from 0 to 1,000",
+            next_step="leave them at their defaults",
+        )
+    return AdditiveProgram(learner, coded)
+
+
+def _ordered(block: Block) -> int:
+    """Return how many labels are neighbouring bins of a number, in order."""
+    if isinstance(block.term, a.Cut):
+        return block.width
+    if isinstance(block.term, a.Fill) and isinstance(block.term.term, a.Cut):
+        return len(block.term.term.edges) - 1
+    return 0
+
+
+def _wholes(weights: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(whole(value) for value in row) for row in weights)
