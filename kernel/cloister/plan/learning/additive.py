@@ -7,8 +7,8 @@ sum has less noise than in a gradient of all features at once.
 The update of a feature is the step of a Kalman filter. Around the model its sums are ``h n_j`` times what weight ``j``
 lacks, plus noise of known size: ``n_j`` is the noisy number of rows, ``h`` the curvature at the noisy share of the
 classes. A prior makes weights of rare labels small and those of neighbouring bins alike, in proportion to the noise; it
-vanishes as epsilon grows. So early steps are as short as the noise demands, and the last weights are a mean over all
-rounds, in which later rounds count more. The defaults are constants: nothing is tuned on the rows.
+vanishes as epsilon grows. So early steps are as short as the noise demands, and the last weights are a mean over as
+many rounds as the noise needs, in which later rounds count more. The defaults are constants: nothing is tuned on the rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.learning.encoding import SCALE, Block, Encoding
-from cloister.plan.learning.link import log
+from cloister.plan.learning.link import exp, log
 from cloister.plan.learning.program import MAX_STEPS, Linear, Run, Step
 from cloister.plan.learning.queries import (
     RESIDUAL,
@@ -38,9 +38,11 @@ from cloister.plan.numbers import rational
 
 COUNTS, CLASSES = Fraction(3, 100), Fraction(2, 100)
 # How much more the later rounds count: weights of rounds grow like t^FORGET.
-FORGET = 0.7
+FORGET = 0.3
+# Rounds are averaged until the noise of a weight is this small (in log odds), and no longer: newer rounds are nearer.
+FINE = 0.1
 MAX_MOVE = 2.0
-LEAST_RATE = 0.001
+LEAST_RATE, LEAST_CURVATURE = 0.001, 0.1
 
 
 class _Feature(msgspec.Struct, frozen=True):
@@ -87,7 +89,11 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
             for number in range(self.rounds)
             for position, feature in enumerate(self.features)
         )
-        return (Step("counts", NearestForm(1), COUNTS), Step("classes", self._form(_Feature(0, 1, 0)), CLASSES), *visits)
+        return (
+            Step("counts", NearestForm(1), COUNTS),
+            Step("classes", self._form(_Feature(0, 1, 0)), CLASSES),
+            *visits,
+        )
 
     def _form(self, feature: _Feature) -> GradientForm:
         return GradientForm(self.outputs, feature.start, feature.stop, self.clip)
@@ -103,7 +109,6 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
         rates = self._rates([value / unit for value in found], counts[0], noise[1] / unit)
         for row, rate in zip(weights, rates, strict=True):
             row[0] = log(rate / (1.0 - rate)) if self.outputs == 1 else log(rate)
-        errors = [[0.0] * size for _ in range(self.outputs)]
         position = 2
         for number in range(self.rounds):
             for feature in self.features:
@@ -114,38 +119,51 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
                 wide = feature.stop - feature.start
                 for output, row in enumerate(weights):
                     sums = [value / unit for value in found[output * wide : (output + 1) * wide]]
-                    held = self._curvature(feature, counts, rates[output])
+                    held = self._curvature(feature, counts, rates[output], row)
                     moves = self._step(feature, sums, held, level, number)
                     for index, move in enumerate(moves):
                         row[feature.start + index] = limited(
                             row[feature.start + index] - min(max(move, -MAX_MOVE), MAX_MOVE)
                         )
-                        errors[output][feature.start + index] = self._error(held[index], level)
+        errors = tuple(self._errors(counts, rate, row, noise) for rate, row in zip(rates, weights, strict=True))
         for row in weights:
             self._centre(row, counts)
-        return Linear(_wholes(weights), WEIGHT_SCALE, tuple(map(tuple, errors)))
+        return Linear(_wholes(weights), WEIGHT_SCALE, errors)
 
     def _rates(self, sums: Sequence[float], rows: float, noise: float) -> list[float]:
         """Return the share of class 1, or of every class, from the residuals of a model without weights."""
-        if self.outputs == 1:
-            found = [0.5 - sums[0] / rows]
-        else:
-            found = [1.0 / self.outputs - value / rows for value in sums]
-        least = max(LEAST_RATE, min(2.0 * noise / rows, 1.0 / (2 * self.outputs)))
+        even = 1.0 / max(self.outputs, 2)
+        found = [even - value / rows for value in sums]
+        least = max(LEAST_RATE, min(2.0 * noise / rows, even / 2))
         return [min(max(value, least), 1.0 - least) for value in found]
 
-    def _curvature(self, feature: _Feature, counts: Sequence[float], rate: float) -> list[float]:
-        """Return how much the sum of a label changes with its weight."""
-        each = min(rate, 1.0 - rate) * self.clip / RESIDUAL if self.outputs == 1 else rate * (1.0 - rate)
-        # A number is at most 1 in size, and most rows of a well chosen range are not at its ends.
-        whole_block = feature.stop - feature.start == 1
-        return [each * (counts[0] if whole_block else count) for count in counts[feature.start : feature.stop]]
+    def _curvature(
+        self, feature: _Feature, counts: Sequence[float], rate: float, weights: Sequence[float], *, own: bool = False
+    ) -> list[float]:
+        """Return how much the sum of a label changes with its weight, as far as counts, share and weights tell.
+
+        Half way (geometrically) between what it is at the overall share and at that of the label by itself (``own``).
+        """
+        overall, odds = min(rate, 1.0 - rate), rate / (1.0 - rate)
+        found = []
+        for column in range(feature.start, feature.stop):
+            here = odds * exp(weights[column]) if feature.start else odds
+            share = min(here, 1.0) / (1.0 + here)
+            share = share if own else math.sqrt(overall * share)
+            share = max(share, LEAST_CURVATURE * overall)
+            each = share * self.clip / RESIDUAL if self.outputs == 1 else share * (1.0 - share)
+            # A number's square is at most 1: counted as if it were, a step is never too long.
+            found.append(each * (counts[0] if feature.stop - feature.start == 1 else counts[column]))
+        return found
 
     def _step(
         self, feature: _Feature, sums: Sequence[float], held: Sequence[float], level: float, number: int
     ) -> list[float]:
-        weight, before = float(self.rounds), number + 1 + FORGET
-        diagonal = [before * value + weight * self._prior(value, level) for value in held]
+        weight = float(self.rounds)
+        before = [min(number + 1.0, self._averaged(value, level)) + FORGET for value in held]
+        diagonal = [
+            count * value + weight * self._prior(value, level) for count, value in zip(before, held, strict=True)
+        ]
         between = [0.0] * (len(held) - 1)
         tie = weight * float(rational(self.learner.smoothing)) * level
         for index in range(feature.ordered - 1):
@@ -158,8 +176,22 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
         """Return the penalty at which a weight is the better estimate: noise^2 over curvature, and one row's worth."""
         return 1.0 + float(rational(self.learner.shrinkage)) * level * level / held
 
-    def _error(self, held: float, level: float) -> float:
-        return level * (1 + FORGET) / math.sqrt(1 + 2 * FORGET) / (held + self._prior(held, level))
+    def _averaged(self, held: float, level: float) -> float:
+        """Return over how many rounds a weight is averaged."""
+        return 1.0 + self.rounds * (level / (FINE * held)) ** 2
+
+    def _errors(
+        self, counts: Sequence[float], rate: float, weights: Sequence[float], noise: Sequence[float]
+    ) -> tuple[float, ...]:
+        """Return the standard errors of weights from the noise in their own sums, without that of other features."""
+        found = [0.0] * len(weights)
+        for position, feature in enumerate(self.features):
+            level = noise[2 + position] / (RESIDUAL * SCALE) / math.sqrt(self.rounds)
+            held = self._curvature(feature, counts, rate, weights, own=True)
+            for index, value in enumerate(held):
+                wide = math.sqrt(self.rounds / min(float(self.rounds), self._averaged(value, level)))
+                found[feature.start + index] = level * wide / (value + self._prior(value, level))
+        return tuple(found)
 
     def _centre(self, row: list[float], counts: Sequence[float]) -> None:
         """Move the mean of every block of labels to the constant: predictions stay, weights can be read."""

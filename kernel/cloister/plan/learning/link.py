@@ -32,9 +32,10 @@ def exponential() -> tuple[int, ...]:
 def weighed(clip: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the residual of a row of class 0, and of class 1, for every entry of ``sigmoid``.
 
-    With ``p`` its probability of class 1: ``p min(1, clip / m)`` and ``-(1 - p) min(1, clip / m)``, ``m = max(p, 1 - p)``,
-    in multiples of 1 / ``RESIDUAL`` and rounded half up. Both have the same factor, which depends on the score alone: so
-    their mean is zero where ``p`` is right, and the score stays a log odds, which cutting residuals off would spoil.
+    With ``p`` the probability of class 1 and ``m = max(p, 1 - p)``: ``p min(1, clip / m)`` and
+    ``-(1 - p) min(1, clip / m)``, in multiples of 1 / ``RESIDUAL``, rounded half up. Both have the same factor, which
+    depends on the score alone: so their mean is zero where ``p`` is right, and the score is a log odds. Residuals that
+    were cut off would have the same reach, but not this.
     """
     zero, one = [], []
     for p in sigmoid():
@@ -61,6 +62,11 @@ def residuals(scores: Sequence[int], label: int, clip: int = RESIDUAL) -> list[i
 def log(value: float) -> float:
     """Return the natural logarithm of a number above zero."""
     return float(_DIGITS.ln(Decimal(value)))
+
+
+def exp(value: float) -> float:
+    """Return the exponential of a number within a few hundred of zero."""
+    return float(_DIGITS.exp(Decimal(value)))
 
 
 def _powers() -> list[Decimal]:

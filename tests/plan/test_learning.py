@@ -1,0 +1,159 @@
+"""Learners on rows whose effects are planted, and on rows and answers that make no sense: a fit always ends."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.learning import link, program, solving
+from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL
+
+MIXED = encoding((BINS, 6), (LABELS, 3), (NUMBER, 1))
+EFFECTS = ((-2.0, -1.0, -0.3, 0.3, 1.0, 2.0), (0.8, -0.8, 0.0))
+
+
+def planted(count: int = 6_000, seed: int = 1):
+    """Rows of bins, labels and a number, and a class that follows their effects."""
+    source = np.random.default_rng(seed)
+    bins, labels, number = source.integers(0, 6, count), source.integers(0, 3, count), source.uniform(-1, 1, count)
+    score = np.array(EFFECTS[0])[bins] + np.array(EFFECTS[1])[labels] - 1.5 * number - 0.5
+    return [list(bins), list(labels), list(number)], list((source.random(count) < 1 / (1 + np.exp(-score))).astype(int))
+
+
+def weights(model, output: int = 0) -> np.ndarray:
+    return np.array(model.weights[output]) / model.scale
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    return values - values.mean()
+
+
+@pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])
+def test_planted_effects_come_back_without_noise(learner) -> None:
+    columns, labels = planted()
+    found = weights(trained(learner, MIXED, rows(MIXED, columns, labels)))
+    assert centred(found[1:7]) == pytest.approx(centred(np.array(EFFECTS[0])), abs=0.25)
+    assert centred(found[7:10]) == pytest.approx(centred(np.array(EFFECTS[1])), abs=0.25)
+    assert found[10] == pytest.approx(-1.5, abs=0.25)
+
+
+@pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])
+def test_three_classes_are_told_apart(learner) -> None:
+    coded = encoding((LABELS, 3), (LABELS, 2), classes=("a", "b", "c"))
+    source = random.Random(2)
+    truth = [source.randrange(3) for _ in range(3_000)]
+    seen = [label if source.random() < 0.8 else source.randrange(3) for label in truth]
+    model = trained(learner, coded, rows(coded, [seen, [source.randrange(2) for _ in truth]], truth))
+    for label in range(3):
+        scores = [weights(model, output)[1 + label] + weights(model, output)[0] for output in range(3)]
+        assert scores.index(max(scores)) == label
+
+
+def test_effects_come_back_from_noisy_answers_within_the_errors_it_states() -> None:
+    columns, labels = planted(20_000)
+    data = rows(MIXED, columns, labels)
+    quiet = trained(a.Additive(), MIXED, data, 0.01)
+    loud = trained(a.Additive(), MIXED, data, 0.01, noisy(3))
+    off = (weights(loud) - weights(quiet))[1:] / np.array(loud.errors[0])[1:]
+    assert 0.2 < math.sqrt(float((off**2).mean())) < 2
+
+
+def test_a_rare_class_is_learnt_too() -> None:
+    source = random.Random(4)
+    codes = [source.randrange(4) for _ in range(20_000)]
+    coded = encoding((LABELS, 4))
+    labels = [int(source.random() < (0.001, 0.002, 0.005, 0.01)[code]) for code in codes]
+    found = weights(trained(a.Additive(), coded, rows(coded, [codes], labels)))
+    rates = 1 / (1 + np.exp(-(found[0] + found[1:])))
+    seen = [np.mean([label for label, code in zip(labels, codes, strict=True) if code == each]) for each in range(4)]
+    assert rates == pytest.approx(seen, rel=0.35)
+
+
+ODD = {
+    "nothing": ([[], [], []], []),
+    "one class": ([[0, 1, 2], [0, 1, 2], [0.1, 0.2, 0.3]], [1, 1, 1]),
+    "constant": ([[3] * 50, [1] * 50, [1.0] * 50], [0, 1] * 25),
+}
+
+
+@pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("rho", [1e6, 1.0, 1e-9], ids=["quiet", "noisy", "loud"])
+def test_a_fit_ends_whatever_the_rows_and_the_noise(learner, case: str, rho: float) -> None:
+    columns, labels = ODD[case]
+    model = trained(learner, MIXED, rows(MIXED, columns, labels), rho, noisy(5))
+    assert all(abs(weight) <= MAX_WEIGHT for weight in model.weights[0])
+    assert all(math.isfinite(error) for error in (model.errors or ((),))[0])
+
+
+@pytest.mark.parametrize("extreme", [2**62, -(2**62)])
+@pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])
+def test_a_fit_ends_on_the_largest_answers(learner, extreme: int) -> None:
+    model = trained(learner, MIXED, rows(MIXED, [[0], [0], [0.0]], [1]), 1.0, lambda _value, _sigma: extreme)
+    assert all(abs(weight) <= MAX_WEIGHT for weight in model.weights[0])
+
+
+def test_neighbouring_bins_are_alike_where_there_is_noise_and_labels_are_not_tied() -> None:
+    codes = [label for label in range(6) for _ in range(400)]
+    truth = [int(label % 2 and index % 3 > 0) for index, label in enumerate(codes)]
+    spreads = []
+    for kind in (BINS, LABELS):
+        coded = encoding((kind, 6))
+        spreads.append(np.ptp(weights(trained(a.Additive(), coded, rows(coded, [codes], truth), 1e-4))[1:]))
+    assert spreads[0] < 0.7 * spreads[1]
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        a.Additive(rounds=0),
+        a.Additive(rounds=1_000),
+        a.Additive(smoothing="-1"),
+        a.Additive(shrinkage="1001"),
+        a.Logistic(steps=0),
+        a.Logistic(gram="1"),
+        a.Logistic(penalty="-1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(learner) -> None:
+    with pytest.raises(PlanError) as caught:
+        program(learner, MIXED)
+    assert caught.value.code == "plan.learner"
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()])
+def test_a_classifier_needs_a_target(learner) -> None:
+    with pytest.raises(PlanError, match="target"):
+        program(learner, encoding((LABELS, 2), classes=()))
+
+
+def test_many_features_are_visited_in_as_many_rounds_as_a_fit_has_steps_for() -> None:
+    coded = encoding(*[(LABELS, 2)] * 200)
+    steps = program(a.Additive(), coded).steps
+    assert len(steps) == 2 + 2 * 200
+    assert sum((step.share for step in steps), Fraction(0)) == 1
+
+
+def test_a_limited_residual_has_mean_zero_where_the_score_is_right() -> None:
+    for clip in (1, 700, RESIDUAL // 2, RESIDUAL):
+        zero, one = link.weighed(clip)
+        for p, r0, r1 in zip(link.sigmoid(), zero, one, strict=True):
+            assert 0 <= r0 <= clip
+            assert 0 <= -r1 <= clip
+            assert abs((RESIDUAL - p) * r0 + p * r1) <= RESIDUAL / 2
+    assert link.weighed(RESIDUAL)[0] == link.sigmoid()
+
+
+def test_banded_systems_are_solved() -> None:
+    diagonal, between, right = [4.0, 5.0, 6.0, 3.0], [-1.0, 2.0, -0.5], [1.0, 2.0, 3.0, 4.0]
+    matrix = np.diag(diagonal) + np.diag(between, 1) + np.diag(between, -1)
+    assert matrix @ solving.banded(diagonal, between, right) == pytest.approx(np.array(right))
+    assert solving.banded([2.0], [], [4.0]) == [2.0]
