@@ -10,7 +10,7 @@ import numpy as np
 
 from cloister.plan import algebra as a
 from cloister.plan.grid import Grid
-from cloister.plan.learning import program
+from cloister.plan.learning import program_of as program
 from cloister.plan.learning.encoding import SCALE, Block, Encoding
 from cloister.plan.learning.program import Model, drive, planned
 from cloister.plan.learning.queries import Query, check_query

@@ -12,7 +12,8 @@ from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.learning import link, program, solving
+from cloister.plan.learning import link, solving
+from cloister.plan.learning import program_of as program
 from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL
 
 MIXED = encoding((BINS, 6), (LABELS, 3), (NUMBER, 1))

@@ -8,7 +8,7 @@ The update of a feature is the step of a Kalman filter. Around the model its sum
 lacks, plus noise of known size: ``n_j`` is the noisy number of rows, ``h`` the curvature at the noisy share of the
 classes. A prior makes weights of rare labels small and those of neighbouring bins alike, in proportion to the noise; it
 vanishes as epsilon grows. So early steps are as short as the noise demands, and the last weights are a mean over as
-many rounds as the noise needs, in which later rounds count more. The defaults are constants: nothing is tuned on the rows.
+many rounds as the noise needs, in which later rounds count more. The defaults are constants: no rows tune them.
 """
 
 from __future__ import annotations
