@@ -47,7 +47,7 @@ def run_pair(bench: Bench, seed: int, *, plans: int = PLANS_PER_PAIR, reference:
     return problems
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(max(1800, TRIALS))
 def test_no_plan_moves_more_than_its_analysis_claims(bench, record_property):
     record_property("trials", TRIALS)
     for seed in range(TRIALS // PLANS_PER_PAIR):
