@@ -36,6 +36,9 @@ class Model(Generic[D]):
     _document: D | None = None
     _fact: Fact | None = None
 
+    def __init__(self) -> None:
+        """A model without parameters, as one read from a file is."""
+
     # scikit-learn's words for parameters ---------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 (the signature of scikit-learn)
