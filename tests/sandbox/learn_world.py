@@ -56,10 +56,17 @@ class Clinic(world.Vault):
         name = json.dumps(plan, sort_keys=True)
         if name not in self._exact:
             question = prepare(plan, self.context, self.terms)
-            self._exact[name] = question, self._engine.run(question.analysis).values
-        question, values = self._exact[name]
-        (sigma,) = question.price.sigmas
-        return describe.rehearsal(question, self._sampler.add(values, sigma), self.terms)
+            exact = self._engine.run(question.analysis)
+            self._exact[name] = question, exact.values, exact.widths
+        question, values, widths = self._exact[name]
+        each = [sigma for width, sigma in zip(widths, question.price.sigmas, strict=True) for _ in range(width)]
+        sigmas = each * (len(values) // len(each))
+        noisy = list(values)
+        for sigma in dict.fromkeys(sigmas):
+            places = [place for place, other in enumerate(sigmas) if other == sigma]
+            for place, value in zip(places, self._sampler.add([values[place] for place in places], sigma), strict=True):
+                noisy[place] = value
+        return describe.rehearsal(question, noisy, self.terms)
 
 
 def visits(**options: Any) -> tuple[cl.Frame, Clinic]:

@@ -55,7 +55,8 @@ def label(frame: Frame, document: k.Document, classes: k.Classes | None, name: s
 
 def probabilities(frame: Frame, document: k.Document, classes: k.Classes) -> Frame:
     """Return the probability of every class, one column each."""
-    rows, outputs = _against(frame, document, scores_of(document))
+    # A limit repeats its term: of a column that costs little.
+    rows, outputs = _against(frame, document, scores_of(document), stored=True)
     one = terms.literal(1, None)
     found = {}
     for label_, mine in zip(classes.labels, outputs, strict=True):
@@ -69,10 +70,10 @@ def probabilities(frame: Frame, document: k.Document, classes: k.Classes) -> Fra
     return Frame(rows, found)
 
 
-def _scores(frame: Frame, document: k.Document, found: Scores) -> tuple[Rows, list[Term]]:
+def _scores(frame: Frame, document: k.Document, found: Scores, *, stored: bool = False) -> tuple[Rows, list[Term]]:
     outputs = found.on_terms(list(on_handle(frame, document.features).values()))
     rows = frame._rows
-    if len(outputs) <= 2:
+    if len(outputs) <= 2 and not stored:
         return rows, outputs
     # Scores are compared with each other again and again: each becomes a column, computed once.
     names = [widen.name_of("score", output.scalar) for output in outputs]
@@ -82,9 +83,9 @@ def _scores(frame: Frame, document: k.Document, found: Scores) -> tuple[Rows, li
     return rows, [rows.term(name) for name in names]
 
 
-def _against(frame: Frame, document: k.Document, found: Scores) -> tuple[Rows, list[Term]]:
+def _against(frame: Frame, document: k.Document, found: Scores, *, stored: bool = False) -> tuple[Rows, list[Term]]:
     """Return a score for each class: of log odds, 0 for the first."""
-    rows, outputs = _scores(frame, document, found)
+    rows, outputs = _scores(frame, document, found, stored=stored)
     return rows, [terms.literal(0, None), *outputs] if found.rule == "log odds" else outputs
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 
 from cloister.contract.card import OTHER
 from cloister.errors import PlanError
-from cloister.sandbox import literals
+from cloister.sandbox import literals, terms
+from cloister.sandbox.column import Column
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import features as enc
@@ -105,10 +106,9 @@ class Scorecard(Model[k.Scorecard]):
         """
         document = self._fitted
         if isinstance(X, Frame):
-            from cloister.sandbox.column import Column  # noqa: PLC0415
-
             (term,) = scores_of(document).on_terms(list(on_handle(X, document.features).values()))
-            return Column(X._rows, term, "score")
+            # Of several levels of a feature a row has one: what the expression alone cannot know.
+            return Column(X._rows, terms.clip(term, *self.range_), "score")
         found = scores_of(document).on_array(self.encode(X).to_numpy())[:, 0]
         return found if np.isnan(found).any() else found.astype(np.int64)
 
