@@ -8,7 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["PCA", "CategoricalNB", "GaussianNB", "LinearRegression", "Scorecard", "contribution", "load"]  # noqa: F822 (resolved lazily)
+__all__ = [  # noqa: F822 (resolved lazily)
+    "PCA",
+    "CategoricalNB",
+    "GaussianNB",
+    "LinearRegression",
+    "LogisticRegression",
+    "Scorecard",
+    "contribution",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,14 +16,16 @@ import pyarrow as pa
 
 from cloister.contract.card import OTHER, Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.plan import algebra
 from cloister.plan.link import Cause, Context
 from cloister.sandbox.session import Session
 from cloister.vault import describe, noise
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine, Exact
+from cloister.vault.fit import fit
 from cloister.vault.mock import mock_table
 from cloister.vault.noise import scores
-from cloister.vault.question import prepare
+from cloister.vault.question import Question, prepare
 
 ANALYST = "did:key:zAnalyst"
 DIGEST = "sha256:" + "0" * 64
@@ -176,6 +178,10 @@ class Vault:
                 self._engine = Engine(1)
                 for name, card in CARDS.items():
                     self._engine.load(name, card, table(card), bytes(32))
+            if isinstance(question.plan, algebra.Fit):
+                question, raw = self._fitted(question, self._engine)
+                self._known[question.release] = describe.rehearsal(question, raw, self.terms)
+                return self._known[question.release]
             exact = self._engine.run(question.analysis)
             raw = repeatable(exact, question.price.sigmas, question.release) if self.noise else noiseless(exact)
             result = describe.rehearsal(question, raw, self.terms)
@@ -183,6 +189,17 @@ class Vault:
                 result["receipt"] = {"payloadType": "test", "payload": "", "signatures": []}
             self._known[question.release] = result
             return result
+
+    def _fitted(self, question: Question, engine: Engine) -> tuple[Question, list[int]]:
+        """Return the transcript of a fit, with noise that is drawn anew, or with a scale at which there is none."""
+        if not self.noise:
+            parts = tuple(msgspec.structs.replace(part, sigma=0.01) for part in question.price.components)
+            noise = tuple(msgspec.structs.replace(part, sigma=(0.01).hex()) for part in question.noise)
+            price = msgspec.structs.replace(question.price, components=parts)
+            question = msgspec.structs.replace(question, price=price, noise=noise)
+        plan = question.plan
+        assert isinstance(plan, algebra.Fit)
+        return question, fit(engine, question.analysis, plan, question.price).raw
 
 
 def repeatable(exact: Exact, sigmas: tuple[float, ...], name: str) -> list[int]:

@@ -96,6 +96,14 @@ REGISTRY: tuple[Algorithm, ...] = (
         "sandbox/learn/categorical.py",
     ),
     _entry(
+        "LogisticRegression",
+        "logistic",
+        "logistic regression of a condition or category, from a noisy Gram and clipped noisy gradients",
+        "sandbox/learn/fits.py",
+        "sandbox/learn/logistic.py",
+        "sandbox/learn/rounding.py",
+    ),
+    _entry(
         "Scorecard",
         "logistic",
         "points table of a logistic or additive model; makes no release of its own",

@@ -16,6 +16,7 @@ from cloister.sandbox.answer import Shown
 from cloister.sandbox.precision import Charged, Reach
 
 WITHOUT_N = 1_000
+OF_A_STEP = "every sum of a step, in rows"
 _SPREAD = 0.4
 """A standard deviation of a fifth of the range, in half ranges."""
 # Measures that divide by how many rows there are.
@@ -94,6 +95,10 @@ def expected_errors(layout: Layout, stderr: list[float], n: float | None) -> dic
     """
     rows = n or WITHOUT_N
     found: dict[str, float] = {}
+    steps = [(part, error) for part, error in zip(layout.components, stderr, strict=True) if part.role == "step"]
+    if steps:
+        # What one row adds at most is a row: the only unit that all steps have.
+        found[OF_A_STEP] = max(error / part.hi for part, error in steps)
     for measure in layout.measures:
         if measure.kind in LIMITED:
             continue

@@ -276,6 +276,8 @@ class Session:
         def reach_at(rho: Fraction) -> precision.Reach:
             plan = ask.plan(precision.text(rho))
             found = layout(ask.as_asked(plan), self.about.cards)
+            if isinstance(plan, algebra.Fit):
+                raise no_width()
             if any(measure.kind == "quantile" for measure in found.measures):
                 raise rank_only()
             if cost.needs_n(found) and wish.n is None:
@@ -300,6 +302,17 @@ class Session:
 
     def _priced(self, plan: algebra.Plan) -> Priced:
         return _convert(self._peer.request("price", codec.encode(plan)), Priced)
+
+
+def no_width() -> CloisterError:
+    """Return the refusal of ``within=`` for a model."""
+    from cloister.errors import PlanError  # noqa: PLC0415 (only on a mistake)
+
+    return PlanError(
+        "api.within",
+        "how far the noise moves a model depends on the data",
+        nearest=("LogisticRegression(epsilon=1)", "LogisticRegression(share=0.05)"),
+    )
 
 
 def rank_only() -> CloisterError:

@@ -13,10 +13,20 @@ from cloister.sandbox.learn.contributions import contribution
 from cloister.sandbox.learn.gaussian import GaussianNB
 from cloister.sandbox.learn.linear import LinearRegression
 from cloister.sandbox.learn.loading import load
+from cloister.sandbox.learn.logistic import LogisticRegression
 from cloister.sandbox.learn.pca import PCA
 from cloister.sandbox.learn.scorecard import Scorecard
 
-__all__ = ["PCA", "CategoricalNB", "GaussianNB", "LinearRegression", "Scorecard", "contribution", "load"]
+__all__ = [
+    "PCA",
+    "CategoricalNB",
+    "GaussianNB",
+    "LinearRegression",
+    "LogisticRegression",
+    "Scorecard",
+    "contribution",
+    "load",
+]
 
 _NEAREST = (
     'LinearRegression().fit(visits[["age", "region"]], visits.cost)',

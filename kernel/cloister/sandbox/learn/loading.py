@@ -11,13 +11,14 @@ from cloister.sandbox.learn.categorical import CategoricalNB
 from cloister.sandbox.learn.clusters import KMeansModel
 from cloister.sandbox.learn.gaussian import GaussianNB
 from cloister.sandbox.learn.linear import LinearRegression
-from cloister.sandbox.learn.logistic_model import AdditiveModel, LogisticModel
+from cloister.sandbox.learn.logistic import LogisticRegression
+from cloister.sandbox.learn.logistic_model import AdditiveModel
 from cloister.sandbox.learn.pca import PCA
 from cloister.sandbox.learn.scorecard import Scorecard
 
 CLASSES: tuple[type[Model[Any]], ...] = (
     LinearRegression,
-    LogisticModel,
+    LogisticRegression,
     AdditiveModel,
     GaussianNB,
     CategoricalNB,

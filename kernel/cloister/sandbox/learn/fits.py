@@ -1,0 +1,99 @@
+"""What a learner with steps asks the vault: a ``Fit``, and the model its transcript makes.
+
+The model is computed here from the released integers, by the same program the vault ran; a verifier does the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeVar, cast
+
+from cloister.plan import algebra as a
+from cloister.plan.gaussian import deviation
+from cloister.plan.learning import PlannedFit, planned_fit
+from cloister.plan.learning.encoding import SCALE
+from cloister.plan.learning.program import Model, model
+from cloister.plan.typing import infer
+from cloister.sandbox import literals
+from cloister.sandbox.answer import Answer, Fact
+from cloister.sandbox.ask import Ask
+from cloister.sandbox.learn import kinds as k
+from cloister.sandbox.learn.features import Feature, columns
+from cloister.sandbox.learn.rounding import near, to_step
+from cloister.sandbox.rows import Rows
+from cloister.sandbox.terms import Term
+
+T = TypeVar("T")
+CLOSE = 1e-4
+"""How far rounding its weights may move a score."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitAsk(Ask[T]):
+    """A question for a model; it has neither measures nor keys."""
+
+    features: tuple[Term, ...] = ()
+    target: Term | None = None
+    learner: a.Learner = dataclasses.field(default_factory=a.Logistic)
+
+    def plan(self, rho: str) -> a.Fit:
+        """Return the plan at a price."""
+        wanted = tuple(term.scalar for term in self.features)
+        target = None if self.target is None else self.target.scalar
+        source, _ = self.rows.asked({}, *wanted, *([] if target is None else [target]))
+        return a.Fit(source, wanted, target, self.learner, rho)
+
+    def as_asked(self, plan: Any) -> Any:
+        """Return the plan: nothing in it has a name."""
+        return plan
+
+
+class Fitted(NamedTuple):
+    """A released fit: how its rows were encoded, its model, and the facts of the release."""
+
+    planned: PlannedFit
+    model: Model
+    fact: Fact
+    raw: tuple[int, ...]
+    sigmas: tuple[float, ...]
+
+    @property
+    def rows(self) -> k.Weight:
+        """The noisy number of rows, where the first step is a Gram."""
+        unit = SCALE * SCALE
+        error = deviation(self.sigmas[0]) / unit
+        return k.Weight("rows", literals.text_of(near(self.raw[0] / unit, error)), repr(error))
+
+
+def ask(
+    rows: Rows, features: Sequence[Term], target: Term | None, learner: a.Learner, present: Callable[[Fitted], T]
+) -> Ask[T]:
+    """Return the question for a model; ``present`` makes of it what is wanted."""
+
+    def presented(answer: Answer) -> T:
+        plan = cast(a.Fit, answer.plan)
+        planned = planned_fit(plan, infer(plan.source, answer.cards))
+        found = model(planned.program, planned.steps, answer.sigmas, answer.raw)
+        return present(Fitted(planned, found, answer.fact, answer.raw, answer.sigmas))
+
+    return FitAsk(rows, (), presented, features=tuple(features), target=target, learner=learner)
+
+
+def rounded(features: tuple[Feature, ...], scores: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
+    """Return scores (intercept, then a weight per encoded column) with few digits, so that a plan can hold them."""
+    encoded = list(columns(features))
+    steps = [Fraction(1), *(column.step for column in encoded)]
+    reaches = [1.0, *(float(column.reach) for column in encoded)]
+    finest = max(reach / float(step) for reach, step in zip(reaches, steps, strict=True))
+    return [to_step(row, CLOSE / max(finest, 1.0), steps, reaches) for row in scores]
+
+
+def weights(names: Sequence[str], values: Sequence[Fraction], errors: Sequence[float]) -> tuple[k.Weight, ...]:
+    """Return numbers as a document holds them; errors that are not known are left out."""
+    known: Sequence[float | None] = errors or [None] * len(values)
+    return tuple(
+        k.Weight(name, literals.text_of(value), "" if error is None else repr(error))
+        for name, value, error in zip(names, values, known, strict=True)
+    )

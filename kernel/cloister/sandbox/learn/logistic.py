@@ -1,0 +1,180 @@
+"""``LogisticRegression``: scikit-learn's words on handles, from a noisy Gram and clipped noisy gradients.
+
+    model = LogisticRegression(epsilon=1).fit(visits[["age", "region"]], visits.smoker)
+    visits[model.predict_proba(visits)["smoker=true"] > 0.5].cost.mean()
+
+Fitting is one release with one charge, whose steps are planned before it runs (``plan/learning/logistic.py``); the same
+question asked again is recalled and free. A category has one column per label; the weights of two labels mean something
+by their difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from fractions import Fraction
+from typing import Any, ClassVar, Self, cast
+
+import msgspec
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.learning.encoding import MAX_COLUMNS
+from cloister.plan.learning.natural import scores
+from cloister.plan.learning.program import Linear
+from cloister.plan.numbers import text_of
+from cloister.sandbox import terms
+from cloister.sandbox.answer import Fact
+from cloister.sandbox.ask import Ask
+from cloister.sandbox.column import Column
+from cloister.sandbox.cost import Cost
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import features as enc
+from cloister.sandbox.learn import fits, origin, targets
+from cloister.sandbox.learn import kinds as k
+from cloister.sandbox.learn.logistic_model import LogisticModel
+from cloister.sandbox.precision import Precision
+from cloister.sandbox.terms import Term
+
+Logistic = k.LogisticRegression | k.MultinomialLogistic
+SURE = 3.0
+"""Standard errors of the number of rows there must be, for any weight to say something."""
+
+
+class LogisticRegression(LogisticModel):
+    """Logistic regression of a condition or category on numbers, conditions and categories.
+
+    Args:
+        penalty: Ridge penalty per row on every weight but the constant, features scaled to [-1, 1].
+        steps: How many gradients are released; by default as many as is best whatever the data.
+        epsilon: Privacy price of the fit; or
+        share: the price as a share of your total. With neither, the contract's default share.
+        missing: ``"refuse"`` features that may be missing, ``"drop"`` such rows, or mark them by an ``"indicator"``.
+
+    Attributes:
+        classes_: The labels of the target, ``False`` and ``True`` of a condition.
+        coef_: Weights by encoded column (``get_feature_names_out()``), in the features' own units.
+        intercept_: The constants.
+        n_: The noisy number of rows.
+        reliable_: False where there may be no rows at all.
+    """
+
+    form: ClassVar[str] = 'LogisticRegression(epsilon=1).fit(visits[["age", "region"]], visits.smoker)'
+
+    def __init__(
+        self,
+        *,
+        penalty: float = 0.0,
+        steps: int | None = None,
+        epsilon: float | None = None,
+        share: float | None = None,
+        missing: enc.Missing = "refuse",
+    ) -> None:
+        self.penalty = penalty
+        self.steps = steps
+        self.epsilon = epsilon
+        self.share = share
+        self.missing = missing
+
+    def fit(self, X: Frame, y: Column) -> Self:  # noqa: N803 (scikit-learn's names)
+        """Release the steps of the fit, all in one charge, and compute the model from them.
+
+        Raises:
+            PlanError: Not handles, of different rows, or columns a model cannot use. Nothing was charged.
+        """
+        self._document, self._fact = self._ask(X, y).release(Precision(self.epsilon, self.share))
+        return self
+
+    def cost(self, X: Frame, y: Column, *, epsilon: Any = None, share: Any = None) -> Cost:  # noqa: N803
+        """Return what fitting would cost, and the noise in a sum of a step (in rows); nothing is spent."""
+        own = epsilon is None and share is None
+        return self._ask(X, y).cost(Precision(self.epsilon, self.share) if own else Precision(epsilon, share))
+
+    def _ask(self, X: Any, y: Any) -> Ask[tuple[Logistic, Fact]]:  # noqa: N803
+        learner = _learner(self.penalty, self.steps)
+        rows, features, classes = targets.checked(
+            "LogisticRegression", X, y, self.missing, self.form, every=True, most=MAX_COLUMNS - 1
+        )
+        # One column for a condition: half the length of two.
+        features = tuple(
+            msgspec.structs.replace(feature, kind="condition") if feature.kind == "flag" else feature
+            for feature in features
+        )
+        encoded = blocks(Frame(rows, X._columns), features)
+
+        def present(found: fits.Fitted) -> tuple[Logistic, Fact]:
+            noise = found.rows.stderr
+            head = origin.head(
+                "LogisticRegression",
+                rows,
+                features,
+                found.fact,
+                missing=self.missing,
+                parameters={"steps": learner.steps, "penalty": learner.penalty},
+                noise=float(noise),
+                noisy="every entry of the Gram, in rows; the gradients have theirs in the receipt",
+            )
+            return document(found, classes, head), found.fact
+
+        return fits.ask(rows, encoded, y._term, learner, present)
+
+
+def blocks(frame: Frame, features: tuple[enc.Feature, ...]) -> list[Term]:
+    """Return what a fit encodes, so that its columns are those of ``features``.
+
+    A gap of a category is one more label; of a number or condition it is filled, and a condition of its own marks it.
+    """
+    found: list[Term] = []
+    for feature in features:
+        term = frame._columns[feature.name]
+        if feature.fill is None:
+            found.append(term)
+        elif feature.kind == "levels":
+            found.append(_filled(term, a.Text(_new_label(term.grid.domain))))
+        else:
+            value = a.Boolean(False) if feature.kind == "condition" else a.Number(feature.fill)
+            found += [_filled(term, value), terms.is_null(term)]
+    return found
+
+
+def _filled(term: Term, value: a.Scalar) -> Term:
+    plain = dataclasses.replace(term, labels=())
+    return terms.node(a.Fill(term.scalar, value), plain, terms.node(value))
+
+
+def _new_label(domain: tuple[str, ...]) -> str:
+    label = "(missing)"
+    while label in domain:
+        label += "'"
+    return label
+
+
+def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Logistic:
+    """Return a fitted model as a document."""
+    names = [column.name for column in enc.columns(head["features"])]
+    rows = found.rows
+    exact = scores(cast(Linear, found.model), found.planned.coded)
+    short = fits.rounded(head["features"], [[score.intercept, *score.weights] for score in exact])
+    parts = [
+        fits.weights(["intercept", *names], values, score.errors) for values, score in zip(short, exact, strict=True)
+    ]
+    reliable = float(Fraction(rows.value)) >= SURE * float(rows.stderr)
+    if len(parts) == 1:
+        (first, *rest) = parts[0]
+        return k.LogisticRegression(
+            **head, classes=classes, n=rows, intercept=first, weights=tuple(rest), reliable=reliable
+        )
+    outputs = tuple(k.Output(label, part[0], part[1:]) for label, part in zip(classes.labels, parts, strict=True))
+    return k.MultinomialLogistic(**head, classes=classes, n=rows, outputs=outputs, reliable=reliable)
+
+
+def _learner(penalty: Any, steps: Any) -> a.Logistic:
+    if isinstance(penalty, bool) or not isinstance(penalty, numbers.Real) or not 0 <= float(penalty) < math.inf:
+        raise PlanError("api.learn.parameter", "penalty= is a number from 0 on")
+    found = a.Logistic(penalty=text_of(Fraction(str(penalty))))
+    if steps is None:
+        return found
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise PlanError("api.learn.parameter", "steps= is a number of gradients, 1 or more")
+    return msgspec.structs.replace(found, steps=steps)
