@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from fractions import Fraction
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from cloister import cli
 from cloister.contract import algorithms, lint, signing, states, words
 from cloister.contract.card import Card, Column
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
@@ -667,3 +670,14 @@ def test_every_algorithm_names_code_that_is_there_and_its_digest_follows_the_cod
     assert algorithms.code(pca) != before
     assert algorithms.code(algorithms.by_name("CategoricalNB")) == nb
     algorithms.code.cache_clear()
+
+
+def test_the_command_prints_the_registry():
+    shown = CliRunner().invoke(cli.app, ["algorithms"])
+    assert shown.exit_code == 0
+    for found in algorithms.REGISTRY:
+        for text in (found.label, found.makes, found.operation, algorithms.code(found)):
+            assert text in shown.output
+    listed = json.loads(CliRunner().invoke(cli.app, ["algorithms", "--json"]).output)
+    assert [one["label"] for one in listed] == [found.label for found in algorithms.REGISTRY]
+    assert set(listed[0]) >= {"name", "version", "operation", "outputs", "code"}

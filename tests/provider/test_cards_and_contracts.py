@@ -113,6 +113,23 @@ def test_a_draft_limits_what_the_declared_sizes_suggest(world):
     assert draft(world, terms=terms).limits == Limits(7, 0, 140, 2)
 
 
+def test_a_draft_lists_the_algorithms_its_terms_list(world):
+    terms = msgspec.convert(
+        {
+            "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z", "placement": "colocated",
+            "tenancy": "shared", "accept_simulated": True, "operations": ["aggregate", "model"],
+            "algorithms": ["PCA@1"],
+        },
+        contracts.Terms,
+    )  # fmt: skip
+    assert draft(world, terms=terms).listed == ("PCA@1",)
+    assert draft(world).listed is None
+    with pytest.raises(ContractError) as caught:
+        draft(world, terms=msgspec.structs.replace(terms, algorithms=("PCA@9",)))
+    assert (caught.value.code, caught.value.clause) == ("contract.algorithms", "algorithms")
+    assert "cloister algorithms" in caught.value.next_step
+
+
 def test_a_draft_shares_the_budget_between_analysts(world):
     people = [Party(name, SigningKey.generate().did, "analyst") for name in ("ana", "bob", "cem")]
     contract = draft(world, parties=(Party("clinic", world.provider.did, "provider"), *people))
