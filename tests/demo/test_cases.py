@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.demo import cases, parties
-from cloister.demo.cases import carbon, ckd, credit, fraud, ocean
+from cloister.demo.cases import carbon, ckd, credit, curves, fraud, ocean
 from cloister.demo.scene import Scene
 from cloister.errors import RefusedError
 from cloister.provider.home import BrokerHome
@@ -150,6 +150,19 @@ def test_carbon(effect: float) -> None:
     right = (whole.rating == whole.rating_by_power).mean()
     assert right < 0.5 if effect else right == 1
     assert pd.crosstab(whole.kind, whole.rating).to_numpy().min() <= 2, "there are tiny groups"
+
+
+def test_a_ranking_from_counts_is_that_of_the_scores() -> None:
+    rng = np.random.default_rng(5)
+    outcome = rng.random(4_000) < 0.2
+    score = rng.integers(0, 30, 4_000) + 6 * outcome
+    counts = pd.crosstab(score, outcome)
+    found = curves.ranking(counts)
+    assert found.auc == pytest.approx(roc_auc_score(outcome, score), abs=1e-12)
+    assert found.low < found.auc < found.high < found.low + 0.06
+    fpr, tpr, _ = roc_curve(outcome, score, drop_intermediate=False)
+    assert found.ks == pytest.approx(np.max(tpr - fpr), abs=1e-12)
+    np.testing.assert_allclose(curves.roc(counts).to_numpy(), np.column_stack([fpr, tpr]), atol=1e-12)
 
 
 def test_a_case_is_a_world_of_its_own_with_a_broker_for_each_provider(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def ranking(counts: pd.DataFrame) -> Ranking:
     The interval is simulated: counts are drawn anew around the released ones with their noise and with the sampling
     error of a count (Poisson), always from the same seed, so that a replay shows the same digits.
     """
-    shown = counts[[False, True]].to_numpy(dtype=float)
+    shown = _both(counts)
     release: Any = getattr(counts, "release", None)
-    noise = np.zeros_like(shown) if release is None else release.stderr[[False, True]].to_numpy(dtype=float)
+    noise = np.zeros_like(shown) if release is None else _both(release.stderr)
     rng = np.random.default_rng(_SEED)
     again = rng.poisson(shown, (_DRAWS, *shown.shape)) + rng.normal(0.0, 1.0, (_DRAWS, *shown.shape)) * noise
     low, high = np.quantile([_auc(drawn) for drawn in again], [0.025, 0.975])
@@ -49,9 +49,14 @@ def ranking(counts: pd.DataFrame) -> Ranking:
 
 def roc(counts: pd.DataFrame) -> pd.DataFrame:
     """Return the ROC curve of released counts by band: false and true positive rates from (0, 0) to (1, 1)."""
-    shown = counts[[False, True]].to_numpy(dtype=float)[::-1]
+    shown = _both(counts)[::-1]
     rates = np.vstack([[0.0, 0.0], np.cumsum(shown, axis=0) / shown.sum(axis=0)])
     return pd.DataFrame(rates, columns=["false positives", "true positives"])
+
+
+def _both(table: pd.DataFrame) -> np.ndarray:
+    """Return the columns False and True; a list of the two would choose rows."""
+    return np.column_stack([table[outcome].to_numpy(dtype=float) for outcome in (False, True)])
 
 
 def _auc(counts: np.ndarray) -> float:

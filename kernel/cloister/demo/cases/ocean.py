@@ -112,10 +112,15 @@ def everything(effect: float = 1.0, seed: int = SEED, days: int = DAYS) -> dict[
     here, at = near.ravel() * len(later) + np.repeat(np.arange(len(later)), NEAR), cells.ravel()
     blown = rng.gamma(4.0, 2.0, len(platforms))
     blown[here] = wind[np.repeat(later - 1, NEAR), at]
-    platforms.loc[here, "cell"] = at + 1
     sea = np.repeat(platform_sea, len(later))
     sea[here] = station_sea[at]
+    # Where both are, they measure the same water, and the platform's thermometer is a little less steady.
+    water = _water(rng, sea, np.tile(month[later - 1], PLATFORMS))
+    same = stations.water.to_numpy().reshape(STATIONS, days)[at, np.repeat(later - 1, NEAR)]
+    water[here] = np.round(np.clip(same + rng.normal(0, 0.3, len(here)), -2, 36), 1)
+    platforms.loc[here, "cell"] = at + 1
     platforms["sea"] = np.array(SEAS)[sea]
+    platforms["water"] = water
     platforms["wind"] = draws.values(PLATFORMS_CARD, "wind", blown / 40)
     platforms["pressure"] = draws.values(
         PLATFORMS_CARD, "pressure", (1_030 - blown + rng.normal(0, 6, len(sea)) - 960) / 90
@@ -142,17 +147,21 @@ def _frame(
 ) -> pd.DataFrame:
     """Return one row per cell and day, cells in turn, with the temperature of the water."""
     sea, when = np.repeat(seas, len(day)), np.tile(month, len(cells))
-    warm = _SEA_WARMTH[sea] - _SEA_SWING[sea] * np.cos(2 * np.pi * (when - 2) / 12)
-    water = np.clip(warm + rng.normal(0, 1.5, len(sea)), -2, 36)
     return pd.DataFrame(
         {
             "cell": np.repeat(cells, len(day)),
             "day": np.tile(day, len(cells)),
             "month": when,
             "sea": np.array(SEAS)[sea],
-            "water": np.round(water, 1),
+            "water": _water(rng, sea, when),
         }
     )
+
+
+def _water(rng: np.random.Generator, sea: np.ndarray, month: np.ndarray) -> np.ndarray:
+    """Return temperatures of the water: coldest in February, by sea."""
+    warm = _SEA_WARMTH[sea] - _SEA_SWING[sea] * np.cos(2 * np.pi * (month - 2) / 12)
+    return np.round(np.clip(warm + rng.normal(0, 1.5, len(sea)), -2, 36), 1)
 
 
 def stations(effect: float = 1.0, seed: int = SEED, days: int = DAYS) -> pd.DataFrame:
