@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import execute
 import pytest
 from test_nbval import CONFIG, nbval, not_compared
+
+from cloister.demo import cases, parties
 
 CASES = tuple(sorted(execute.CASES.glob("*.ipynb")))
 LIVE_IN_CI = "carbon"
@@ -41,6 +44,30 @@ def test_a_case_runs_live(path: Path, tmp_path: Path) -> None:
     assert executed["metadata"]["cloister"]["bundle"]["receipts"]
     shown = [output for cell in executed["cells"] for output in cell.get("outputs", ())]
     assert any("simulated" in "".join(output.get("data", {}).get("text/plain", "")).lower() for output in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["credit", "carbon"])
+def test_without_the_effect_joint_and_single_tie(name: str, tmp_path: Path) -> None:
+    """The same notebook on a world whose generators were told that the effect is 0."""
+    scene = cases.scene(name)
+    tables = {table: partial(make, effect=0.0) for table, make in scene.tables.items()}
+    parties.build_world(tmp_path, scene=scene, tables=tables)
+    try:
+        execute.execute(execute.CASES / f"{name}.ipynb", tmp_path / "executed.ipynb", tmp_path)
+    finally:
+        execute._command(tmp_path, "demo", "down")
+    printed = {
+        cell["id"]: "".join(
+            "".join(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in cell["outputs"]
+        )
+        for cell in json.loads((tmp_path / "executed.ipynb").read_text("utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    }
+    if name == "credit":
+        assert "the intervals overlap" in printed["verdict"]
+    else:
+        assert float(printed["effect"].split(" ", 1)[0]) > 0.95
 
 
 def test_outputs_that_are_not_compared_are_counted() -> None:
