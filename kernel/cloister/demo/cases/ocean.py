@@ -161,7 +161,7 @@ def _frame(
 def _water(rng: np.random.Generator, sea: np.ndarray, month: np.ndarray) -> np.ndarray:
     """Return temperatures of the water: coldest in February, by sea."""
     warm = _SEA_WARMTH[sea] - _SEA_SWING[sea] * np.cos(2 * np.pi * (month - 2) / 12)
-    return np.round(np.clip(warm + rng.normal(0, 1.5, len(sea)), -2, 36), 1)
+    return np.asarray(np.round(np.clip(warm + rng.normal(0, 1.5, len(sea)), -2, 36), 1))
 
 
 def stations(effect: float = 1.0, seed: int = SEED, days: int = DAYS) -> pd.DataFrame:
