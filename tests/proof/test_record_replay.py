@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pytest
+from fit_checks import FitPlanner
 from mutants import mutated
 from replay_world import Record, divergence, overspent, run
 from vault_fuzzing import Planner, make_card, make_rows, neighbour, to_arrow
@@ -21,10 +22,11 @@ from vault_world import PURPOSE, World
 from cloister.contract.card import Card
 from cloister.plan import algebra as a
 from cloister.plan import codec
-from cloister.vault import engine, release, thresholds
+from cloister.vault import engine, fit, release, thresholds
 
 PAIRS = int(os.environ.get("CLOISTER_REPLAY_PAIRS", "12"))
 PLANS = 5
+FITS = max(2, PAIRS // 4)
 TABLE = "fuzz.rows"
 SCRIPT = (
     a.VectorSum(a.Table(TABLE), (a.Count("n"),), "1/100"),
@@ -87,6 +89,34 @@ def test_neighbours_cannot_be_told_apart_by_anything_but_the_noise(tmp_path, rec
     assert replies > plans / 2, "most plans must get as far as an answer"
     record_property("plans", plans)
     record_property("events compared", events)
+
+
+def test_fits_of_neighbours_ask_and_cost_the_same(tmp_path):
+    """Random fits: with the noise fixed every step asks the same, and all steps together are paid for."""
+    answered = 0
+    for seed in range(FITS):
+        pair = Pair(tmp_path / str(seed), seed)
+        planner = FitPlanner(pair.card, pair.rng)
+        record = pair.check([planner.fit()[0] for _ in range(2)])
+        answered += sum(event[0] == "reply" for event in record.seen)
+        assert sum(event[0] == "noise" for event in record.seen) % 3 == 0  # a Gram and two gradients
+    assert answered >= FITS
+
+
+def test_a_step_that_is_paid_for_in_part_is_caught(tmp_path):
+    """One unit is all there is: what its rows add to every step is the distance."""
+    pair = Pair(tmp_path, 5, 1)
+    asked = a.Fit(
+        a.Table(TABLE),
+        (a.Col("x"), a.Col("e")),
+        a.Compare("eq", a.Col("e"), a.Text("black")),
+        a.Logistic(steps=2),
+        "1/100",
+    )
+    pair.check([asked])
+    with mutated(fit, "(price.sigmas[index],)", "(price.sigmas[index] / 8,)"):
+        first, second = pair.records([asked])
+    assert overspent(first, second)
 
 
 def test_the_record_holds_the_whole_path(tmp_path):

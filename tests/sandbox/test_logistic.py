@@ -16,6 +16,7 @@ from cloister.learn import LogisticRegression
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.sandbox import session as sessions
+from cloister.sandbox.precision import Precision
 
 FEATURES = ["age", "smoker", "region"]
 
@@ -106,6 +107,17 @@ def test_a_fit_is_one_charge_and_free_the_second_time(
     again = LogisticRegression(epsilon=20).fit(frame[FEATURES], frame.cost > 600)
     assert again.release.recalled
     assert again.coef_.tolist() == model.coef_.tolist()
+
+
+def test_how_precise_a_model_is_cannot_be_asked_or_refined(
+    noisy: tuple[cl.Frame, learn_world.Clinic], model: LogisticRegression
+) -> None:
+    frame, _ = noisy
+    question = LogisticRegression()._ask(frame[FEATURES], frame.cost > 600)
+    with pytest.raises(PlanError, match=r"api\.within"):
+        question.cost(Precision(within=0.1))
+    with pytest.raises(PlanError, match=r"api\.refine"):
+        model.release.refine(epsilon=30)
 
 
 def test_noise_leaves_the_effect(model: LogisticRegression) -> None:

@@ -17,13 +17,19 @@ from cloister.plan import codec
 from cloister.plan.learning import planned_fit
 from cloister.plan.learning.program import drive, model, planned
 from cloister.plan.learning.queries import Gradient, GradientForm, Gram
+from cloister.plan.link import Request
+from cloister.plan.typing import infer
 from cloister.receipt import chain
 from cloister.receipt.facts import facts, question, shaped
 from cloister.vault import interpret_fit
 from cloister.vault.analyse import analyse
+from cloister.vault.config import open_config
+from cloister.vault.engine import Engine
 from cloister.vault.fit import fit
+from cloister.vault.mock import MockVault
 from cloister.vault.price import price
 from cloister.vault.release import release
+from cloister.wire import canonical
 
 TRIALS = int(os.environ.get("CLOISTER_FUZZ_TRIALS", "2000"))
 FEATURES = (a.Col("age"), a.Col("sex"), a.Compare("ge", a.Col("cost"), a.Number("10")))
@@ -161,6 +167,27 @@ def test_a_program_that_strays_from_its_plan_is_stopped_before_it_touches_a_row(
                 straying, planned(straying.steps, coded), [1.0], lambda index, query, asked=asked: asked.append(query)
             )
         assert asked in ([], [Gram()])
+
+
+def test_the_mock_vault_rehearses_a_fit_on_the_same_path(quiet_world: World) -> None:
+    terms = open_config(canonical.encode(quiet_world.config(mode="mock", capsules={})))
+    mock = MockVault(terms, Engine(1)).operations()
+    request = Request(1, "release", codec.encode(plan()))
+    answered = mock["release"](context(quiet_world), request)
+    priced = mock["price"](context(quiet_world), Request(2, "price", codec.encode(plan()))).result
+    known = planned_fit(plan(), infer(plan().source, terms.cards))
+    assert len(answered.result["raw"]) == sum(step.reach.width for step in known.steps)
+    assert answered.result["receipt"] is None
+    assert [part["sigma"] for part in answered.result["noise"]] == [part["sigma"] for part in priced["components"]]
+    assert [part["measure"] for part in priced["components"]] == [step.name for step in known.steps]
+    assert priced["usage"]["models"] == 1
+
+
+def test_a_contract_without_models_allows_no_fit(quiet_world: World) -> None:
+    state, _ = quiet_world.state(quiet_world.sign(quiet_world.contract(operations=("aggregate",))))
+    with pytest.raises(CloisterError) as refused:
+        release(state, context(quiet_world), codec.encode(plan()))
+    assert refused.value.code == "contract.operation"
 
 
 def test_an_interrupted_fit_stops_between_chunks(opened, quiet_world: World, monkeypatch) -> None:

@@ -9,6 +9,7 @@ reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -94,14 +95,19 @@ def _gradient(rows: FitRows, query: Gradient) -> Integers:
     return _columns(rows, residuals.astype(np.float64), form.first, form.stop)
 
 
+@lru_cache(maxsize=8)
+def _table(values: tuple[int, ...] | tuple[tuple[int, ...], ...]) -> Integers:
+    return np.array(values, np.int64)
+
+
 def _one(rounded: Integers, rows: FitRows, form: GradientForm) -> Integers:
-    tables = np.array(weighed(form.clip), np.int64)
+    tables = _table(weighed(form.clip))
     found: Integers = tables[rows.labels.astype(np.int64)[:, None], np.clip(rounded, -LAST, LAST) + LAST]
     return found
 
 
 def _several(rounded: Integers, rows: FitRows) -> Integers:
-    table = np.array(exponential(), np.int64)
+    table = _table(exponential())
     powers = table[np.minimum(rounded.max(axis=1, keepdims=True) - rounded, LAST)]
     found: Integers = RESIDUAL * powers // powers.sum(axis=1, keepdims=True)
     found[np.arange(rows.count), rows.labels] -= RESIDUAL
