@@ -89,8 +89,8 @@ def _write(db: sa.Connection, asked: Asked, before: Matched, after: Mapping[str,
         db.execute(schema.INSERT[schema.matched], {**scope, **values})
     if known := [{**bound, "k_tag": tag, "times": times} for tag, (times, old) in after.items() if old]:
         db.execute(schema.UPDATE_TARGET, known)
-    if new := [{**scope, "tag": tag, "times": times} for tag, (times, old) in after.items() if not old]:
-        db.execute(schema.INSERT[schema.targets], new)
+    if new := [(*scope.values(), tag, times) for tag, (times, old) in after.items() if not old]:
+        db.exec_driver_sql(schema.INSERT_TARGETS, new)
 
 
 def _of_clause(db: sa.Connection, asked: Asked) -> Matched:

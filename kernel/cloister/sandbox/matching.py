@@ -251,6 +251,8 @@ def _texts(session: Session, terms: MatchTerms, keys: Iterable[Any]) -> list[str
 
 def _text(key: Any) -> str | None:
     """Return a key as it is sent, or None for one that no row can have: nothing is asked about it."""
+    if isinstance(key, str):
+        return _stored(key)
     if isinstance(key, bool | np.bool_ | bytes):
         raise PlanError(
             "api.match",
@@ -268,10 +270,13 @@ def _text(key: Any) -> str | None:
         return str(int(key))
     if isinstance(key, numbers.Integral):
         return str(int(key))
-    if not isinstance(key, str):
-        return None
+    return None
+
+
+def _stored(key: str) -> str | None:
     # Longer keys are stored cut there; a lone surrogate is no text that could be stored.
-    return key[:MAX_TEXT] if key.strip() and not any("\ud800" <= letter <= "\udfff" for letter in key) else None
+    stored = key.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in key)
+    return key[:MAX_TEXT] if key.strip() and stored else None
 
 
 def _plans(terms: MatchTerms, texts: Iterable[str | None]) -> Iterator[algebra.Match]:

@@ -17,7 +17,7 @@ from cloister.plan.grid import of_column
 from cloister.vault.targets import Targets
 
 # Finer than the ladder of releases: one target is to be answered while a clerk waits.
-LADDER_MS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000)
+LADDER_MS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000)
 _FIXED_MS = 3.0
 _MS_PER_ROW = 1.2e-5
 _MS_PER_TARGET = 1e-2
