@@ -158,6 +158,56 @@ def test_columns_of_one_name_take_the_suffixes_given(asked):
     assert list(both.columns) == ["person", "score", "group", "score_b", "group_b", "score_c", "group_c"]
 
 
+@pytest.mark.parametrize("providers", [5, MANY])
+def test_any_number_of_tables_are_stacked_and_each_account_pays_as_if_asked_alone(providers, asked):
+    asked(providers)
+    frames, names = tables(providers), [f"p{number:02d}" for number in range(providers)]
+    stacked = cl.concat(frames, keys=names, names=["provider"])
+    assert stacked.groupby("provider").size().to_dict() == {name: len(members(int(name[1:]))) for name in names}
+    everyone = pd.concat([plain(number) for number in range(providers)])
+    assert int(stacked.score.sum()) == everyone.score.sum()
+    assert int(stacked.person.nunique()) == everyone.person.nunique()
+    alone, together = frames[0].score.sum.cost(share=0.01), stacked.score.sum.cost(share=0.01)
+    assert [paid.population for paid in together.accounts] == [f"{name}.members" for name in names]
+    assert {paid.rho for paid in together.accounts} == {alone.rho}
+    assert together.errors == alone.errors
+
+
+def changed(number: int, **columns: Column | None) -> Card:
+    """Return a provider's card with columns replaced, and all of them in the opposite order."""
+    own = {column.name: columns.get(column.name, column) for column in card(number).columns}
+    return card(number, columns=tuple(column for column in own.values() if column is not None)[::-1])
+
+
+def test_cards_of_another_order_domain_or_bounds_stack_and_other_kinds_are_refused(monkeypatch):
+    odd = (
+        card(0),
+        changed(1, group=Column("group", "string", 2, "Group", domain=("b", "c"))),
+        changed(2, score=Column("score", "int", 2, "Score", low="0", high="50", step="5")),
+        changed(3, score=None, group=None),
+        changed(4, score=Column("score", "string", 2, "Score", domain=("low", "high"))),
+    )
+    monkeypatch.setattr(world, "CARDS", {found.name: found for found in odd[:4]})
+    monkeypatch.setattr(world, "table", lambda known: pa.Table.from_pandas(members(int(known.name[1:3]))))
+    session, vault = world.session(noise=False, epsilon="1000")
+    first, second, third, fourth = (cl.Frame.of_table(session, found.name) for found in odd[:4])
+    sizes = cl.concat([first, second]).groupby("group").size()
+    assert sizes.to_dict() == {
+        "a": (members(0).group == "a").sum(), "b": sum((members(n).group == "b").sum() for n in (0, 1)),
+        "(other)": (members(1).group == "a").sum(), "c": 0,
+    }  # fmt: skip
+    clipped = members(2).score.clip(0, 50)
+    assert abs(int(cl.concat([first, third]).score.sum()) - members(0).score.sum() - clipped.sum()) <= 3 * len(clipped)
+    assert int(cl.concat([first, fourth]).score.count()) == len(members(0))
+    vault.terms.cards[odd[4].name] = odd[4]
+    session.about.cards[odd[4].name] = odd[4]
+    with pytest.raises(PlanError) as refused:
+        cl.concat([first, cl.Frame.of_table(session, odd[4].name)])
+    assert refused.value.code == "plan.stack"
+    assert "a number in p00.members and a category in p04.members" in refused.value.reason
+    assert any(".rename(" in form for form in refused.value.nearest)
+
+
 def want_units(group: tuple[int, ...]) -> int:
     return len(set.intersection(*(set(plain(number).person) for number in group)))
 

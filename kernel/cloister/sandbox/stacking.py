@@ -103,12 +103,42 @@ def _is_key(frame: Frame, name: str) -> bool:
 
 
 def _like(frames: Sequence[Frame], name: str) -> Term:
-    """Return a term of the column where it is there; all that have it must agree in kind."""
-    found = [frame._columns[name] for frame in frames if name in frame._columns]
-    for other in found[1:]:
-        if {found[0].grid.kind, other.grid.kind} != {"opaque"}:
-            union(f"concat of {name}", found[0].grid, other.grid)
-    return found[0]
+    """Return a term of the column where it is there; all that have it must agree in kind.
+
+    Cards may list columns in another order, and differ in bounds, steps and domains: the stack holds the values of all.
+    """
+    first, *others = [frame for frame in frames if name in frame._columns]
+    like = first._columns[name]
+    for other in others:
+        if {like.grid.kind, (grid := other._columns[name].grid).kind} == {"opaque"}:
+            continue
+        try:
+            union(f"concat of {name}", like.grid, grid)
+        except PlanError as error:
+            raise _mismatch(name, first, other) from error
+    return like
+
+
+_KINDS = {"bool": "a condition", "number": "a number", "category": "a category", "date": "a date", "text": "open text"}
+
+
+def _mismatch(name: str, first: Frame, other: Frame) -> PlanError:
+    kinds = [_KINDS.get(frame._columns[name].grid.kind, "a unit key") for frame in (first, other)]
+    tables = [frame._rows.card.name for frame in (first, other)]
+    differ = f"{kinds[0]} in {tables[0]} and {kinds[1]} in {tables[1]}"
+    if kinds[0] == kinds[1]:
+        differ = f"of steps that have no common grid in {tables[0]} and {tables[1]}"
+    own = f"cl.table({tables[1]!r})"
+    return PlanError(
+        "plan.stack",
+        f"the column {name!r} is {differ}",
+        clause="card.columns",
+        next_step="bring it into one kind (cl.cut, cl.recode, cl.parse), give it another name there, or leave it out",
+        nearest=(
+            f"{own}.rename(columns={{{name!r}: {name + '_2'!r}}})  # missing in the other",
+            f"{own}.drop(columns={name!r})",
+        ),
+    )
 
 
 def _source(frame: Frame, likes: dict[str, Term]) -> a.Select:
