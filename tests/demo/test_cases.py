@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
@@ -14,12 +15,13 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from cloister.analyst.dial import EnclaveSession
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.demo import cases, parties
 from cloister.demo.cases import carbon, ckd, credit, curves, fraud, ocean
 from cloister.demo.scene import Scene
-from cloister.errors import RefusedError
+from cloister.errors import RefusedError, UnavailableError
 from cloister.provider.home import BrokerHome
 
 DAYS = 150
@@ -193,3 +195,13 @@ def test_an_unknown_case_is_refused_with_those_there_are() -> None:
         cases.scene("../world")
     assert caught.value.code == "demo.case"
     assert caught.value.nearest == tuple(f"cloister demo case {name}" for name in cases.NAMES)
+
+
+def test_a_kernel_of_an_unknown_case_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case starts with its first kernel; what it is called came from a kernelspec, and may be anything."""
+    monkeypatch.setenv("CLOISTER_HOME", str(tmp_path))
+    with pytest.raises(UnavailableError, match=r"there is no case '\.\./world'"):
+        asyncio.run(
+            EnclaveSession.open("case-../world", mode="confidential", store=parties.TrustStore(tmp_path / "trust"))
+        )
+    assert not list(tmp_path.rglob("pair.log"))
