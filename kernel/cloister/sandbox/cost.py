@@ -69,7 +69,8 @@ class Cost:
     @property
     def uses(self) -> str:
         """What it uses of the limits beside privacy, in words."""
-        model = " and a model" if self.usage.models else ""
+        models = self.usage.models
+        model = "" if not models else " and a model" if models == 1 else f" and {models:,} models"
         return f"{self.usage.rows:,} rows scanned, {self.usage.compute / 10:,.1f} s of computing{model} (planned)"
 
     def __repr__(self) -> str:

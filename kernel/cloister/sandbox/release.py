@@ -296,11 +296,11 @@ class NotReleasedError(CloisterError, AttributeError):
     """Also an ``AttributeError``: ``hasattr(table, "release")`` tells released tables from others."""
 
 
-def number(parts: Mapping[str, np.ndarray], fact: Fact) -> ReleasedFloat | ReleasedInt:
+def number(parts: Mapping[str, np.ndarray], fact: Fact, derived: str = "") -> ReleasedFloat | ReleasedInt:
     """Return one released number with its release."""
     value = parts["value"][0]
     found = ReleasedInt(value) if np.issubdtype(parts["value"].dtype, np.integer) else ReleasedFloat(value)
-    found.release = _made({name: part[0].item() for name, part in parts.items()}, fact)
+    found.release = _made({name: part[0].item() for name, part in parts.items()}, fact, derived)
     return found
 
 

@@ -5,6 +5,8 @@ Everything else of scikit-learn's vocabulary is refused with the nearest form.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 from cloister.errors import PlanError
@@ -23,10 +25,28 @@ __all__ = [
     "GaussianNB",
     "LinearRegression",
     "LogisticRegression",
+    "Pipeline",
     "Scorecard",
     "contribution",
+    "cross_validate",
+    "evaluate",
     "load",
+    "make_pipeline",
+    "metrics",
+    "model_selection",
+    "preprocessing",
+    "search",
+    "train_test_split",
 ]
+
+_FROM_ROOMS = {
+    "evaluate": "metrics",
+    "cross_validate": "model_selection",
+    "search": "model_selection",
+    "train_test_split": "model_selection",
+    "Pipeline": "preprocessing",
+    "make_pipeline": "preprocessing",
+}
 
 _NEAREST = (
     'LinearRegression().fit(visits[["age", "region"]], visits.cost)',
@@ -48,6 +68,10 @@ def refused(name: str) -> PlanError:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
+    if name in _FROM_ROOMS:
+        return getattr(importlib.import_module(f"{__name__}.{_FROM_ROOMS[name]}"), name)
+    if importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
     raise refused(name)
 
 

@@ -14,9 +14,18 @@ __all__ = [  # noqa: F822 (resolved lazily)
     "GaussianNB",
     "LinearRegression",
     "LogisticRegression",
+    "Pipeline",
     "Scorecard",
     "contribution",
+    "cross_validate",
+    "evaluate",
     "load",
+    "make_pipeline",
+    "metrics",
+    "model_selection",
+    "preprocessing",
+    "search",
+    "train_test_split",
 ]
 
 

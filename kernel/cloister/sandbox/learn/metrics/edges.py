@@ -1,0 +1,164 @@
+"""Public edges of the bins a score is counted in: chosen from the score's public range, never from data.
+
+A score with a range within [0, 1] is taken for a probability: its edges are ``sin^2(pi k / 2 bins)``, which are narrow
+near 0 and 1, where rare events have their scores, and hold 0.5. Any other score gets bins of equal width. So does one
+that is a long expression, such as a model's prediction: it is rounded down to a multiple of a public width, which
+mentions the expression once, where a cut mentions it at every edge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.plan.rules import children
+from cloister.sandbox import literals, terms
+from cloister.sandbox.terms import Term
+
+BINS = 64
+MOST = 500
+FORM = "metrics.roc_auc(y, score, bins=64)"
+_DIGITS = 10**6
+_LONGEST = 1_500
+_NICE = (Fraction(1), Fraction(2), Fraction(5, 2), Fraction(5), Fraction(10))
+
+
+@dataclasses.dataclass(frozen=True)
+class Edges:
+    """Ascending edges; bin i is ``[values[i], values[i + 1])``, the last one closed at ``high``.
+
+    Attributes:
+        values: Exact edges; the last lies above the largest possible score.
+        low: The smallest possible score.
+        high: The largest possible score.
+        width: The width of all bins, if the score is rounded to it; else the score is cut at the edges.
+    """
+
+    values: tuple[Fraction, ...]
+    low: Fraction
+    high: Fraction
+    width: Fraction | None = None
+
+    @property
+    def bins(self) -> int:
+        """How many bins there are."""
+        return len(self.values) - 1
+
+    @property
+    def lows(self) -> np.ndarray:
+        """The lower edge of each bin."""
+        return np.array([float(max(edge, self.low)) for edge in self.values[:-1]])
+
+    @property
+    def highs(self) -> np.ndarray:
+        """The upper edge of each bin."""
+        return np.array([float(min(edge, self.high)) for edge in self.values[1:]])
+
+    @property
+    def middles(self) -> np.ndarray:
+        """The middle of each bin: what stands for a score in it."""
+        return np.asarray((self.lows + self.highs) / 2)
+
+    @property
+    def probability(self) -> bool:
+        """Whether every score lies within [0, 1]."""
+        return self.low >= 0 and self.high <= 1
+
+    def nearest(self, threshold: float) -> int:
+        """Return how many bins lie below the edge nearest to a threshold."""
+        return int(np.abs(self.lows - threshold).argmin())
+
+    def bin_of(self, term: Term) -> Term:
+        """Return the bin of a score as a closed key."""
+        if self.width is None:
+            return terms.cut(term, self.values, None)
+        return terms.node(a.Round(term.scalar, literals.text_of(self.width), "floor"), term)
+
+
+def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
+    """Return the edges for a score, or for scores of one meaning from several handles.
+
+    Args:
+        scores: Numbers or conditions.
+        bins: How many bins at most over the public range, or edges inside it (both ends are added).
+
+    Raises:
+        PlanError: Not a number, or not 1 to 500 bins with ascending edges.
+    """
+    for term in scores:
+        if term.grid.kind not in {"number", "bool"}:
+            raise PlanError(
+                "api.metrics.score",
+                f"a score is a number with bounds, and this is a {term.grid.kind}",
+                nearest=("metrics.roc_auc(visits.smoker, model.predict(visits))",),
+            )
+    low = min(term.grid.lo * term.grid.step for term in scores)
+    high = max(term.grid.hi * term.grid.step for term in scores)
+    step = max(term.grid.step for term in scores)
+    counted = isinstance(bins, int | np.integer)
+    if counted:
+        if isinstance(bins, bool) or not 1 <= int(bins) <= MOST:
+            raise _count()
+        long = max(_weight(term.scalar) for term in scores) * (int(bins) + 1) > _LONGEST
+        inner = None if long else _inner(low, high, int(bins))
+    else:
+        inner = _given(bins)
+    if inner is None:
+        return _rounded(low, high, step, int(bins))
+    found = sorted({Fraction(math.ceil(edge / step)) * step for edge in inner})
+    found = [edge for edge in found if low < edge <= high]
+    if len(found) >= MOST:
+        raise _count()
+    return Edges((low, *found, high + step), low, high)
+
+
+def _inner(low: Fraction, high: Fraction, count: int) -> list[Fraction]:
+    if low >= 0 and high <= 1:
+        shares = [math.sin(math.pi * place / (2 * count)) ** 2 for place in range(1, count)]
+        return [Fraction(round(share * _DIGITS), _DIGITS) for share in shares]
+    return [low + (high - low) * Fraction(place, count) for place in range(1, count)]
+
+
+def _rounded(low: Fraction, high: Fraction, step: Fraction, count: int) -> Edges:
+    """Return bins of the smallest width 1, 2, 2.5 or 5 times a power of ten that needs no more than ``count`` + 1."""
+    least = max((high - low) / count, step)
+    power = Fraction(10) ** math.floor(math.log10(float(least)))
+    width = next(power * factor for factor in _NICE if power * factor >= least)
+    first, last = low // width, high // width
+    return Edges(tuple(width * place for place in range(first, last + 2)), low, high, width)
+
+
+def _given(bins: Any) -> list[Fraction]:
+    if not isinstance(bins, Iterable) or isinstance(bins, str):
+        raise _count()
+    found = [literals.fraction(edge) for edge in bins]
+    if found != sorted(set(found)):
+        raise _count()
+    return found
+
+
+def _weight(scalar: a.Scalar) -> int:
+    """Return about how many operations an expression is as the vault counts them: some nodes repeat their term."""
+    inside = sum(map(_weight, children(scalar)))
+    match scalar:
+        case a.Clip():
+            return 1 + 4 * inside
+        case a.Cut():
+            return 1 + len(scalar.edges) * inside
+        case a.Quotient():
+            return 8 + 10 * inside
+        case a.Curve() | a.Recode() | a.Parse() | a.Round():
+            return 1 + 2 * inside
+        case _:
+            return 1 + inside
+
+
+def _count() -> PlanError:
+    return PlanError("api.metrics.bins", f"1 to {MOST} bins, or so many ascending edges", nearest=(FORM,))

@@ -1,0 +1,185 @@
+"""Drop-feature importance: how much worse a model is without one of its features."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.sandbox import html, render, terms
+from cloister.sandbox.answer import Fact
+from cloister.sandbox.column import Column
+from cloister.sandbox.cost import Cost
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import asking, prices
+from cloister.sandbox.learn.metrics.report import Report, _evaluate
+from cloister.sandbox.learn.tables import release_of, table
+from cloister.sandbox.precision import NORMAL_95, Precision
+from cloister.sandbox.release import Release
+from cloister.sandbox.terms import Term
+
+_FORM = "metrics.drop_importance(model, visits, visits.smoker, share=0.2)"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Importance:
+    """How much a figure falls without each feature.
+
+    Attributes:
+        metric: The figure.
+        table: Fall, standard error and interval of every feature, the largest first.
+        fact: Price and receipts of all evaluations.
+    """
+
+    metric: str
+    table: pd.DataFrame
+    fact: Fact
+
+    @property
+    def release(self) -> Release:
+        """The facts of the releases, with the falls as values."""
+        text = f"fall of {self.metric} if a feature is held at the middle of its public range (or its first level)"
+        return release_of(self.table, self.fact, f"{text}; the model is not trained anew")
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the falls as bars with the 95 % interval of the noise."""
+        return self.release.plot.barh(**options)
+
+    def __repr__(self) -> str:
+        return "\n".join([self.metric, self.table.to_string(float_format="{:.3g}".format), *render.facts(self.release)])
+
+    def _repr_html_(self) -> str:
+        head = html.paragraph(html.strong(f"fall of {self.metric}"), html.mark(self.fact.mode, self.fact.assurance))
+        body = self.table.to_html(float_format="{:.3g}".format)
+        return html.block(head, body, *map(html.note, render.facts(self.release)))
+
+
+class DropImportance:
+    """``metrics.drop_importance``: call it, or ask ``.cost()`` first."""
+
+    def __call__(
+        self,
+        model: Any,
+        X: Frame,  # noqa: N803 (scikit-learn's names)
+        y: Column,
+        *,
+        features: Any = None,
+        metric: str | None = None,
+        epsilon: Any = None,
+        share: Any = None,
+    ) -> Importance:
+        """Release how much a figure falls if a feature is held constant: one evaluation per feature, and one whole.
+
+        The trained model stays; a feature is held at the middle of its public range, a condition at False, a category
+        at its first level. Features that say the same stand in for each other: both may then seem unimportant.
+
+        Args:
+            model: A fitted model.
+            X: The handle with its features.
+            y: The target.
+            features: Which to hold; by default all columns of ``X``.
+            metric: The figure; AUC of a condition, R2 of a number by default.
+            epsilon: Privacy price of all evaluations together; or
+            share: the same as a share of your total. One of them must be said.
+
+        Raises:
+            PlanError: Nothing was said about the price, or no such feature. Nothing was charged.
+        """
+        asks, name = self._asks(model, X, y, features, metric)
+        parts = self._parts(asks, X, epsilon, share)
+        for ask, part in zip(asks.values(), parts, strict=True):
+            ask.cost(Precision(share=part))
+        reports = {
+            feature: ask.release(Precision(share=part))
+            for (feature, ask), part in zip(asks.items(), parts, strict=True)
+        }
+        return _fallen(reports, name)
+
+    def cost(
+        self,
+        model: Any,
+        X: Frame,  # noqa: N803
+        y: Column,
+        *,
+        features: Any = None,
+        metric: str | None = None,
+        epsilon: Any = None,
+        share: Any = None,
+    ) -> Cost:
+        """Return what all evaluations cost together; nothing is spent."""
+        asks, _ = self._asks(model, X, y, features, metric)
+        parts = self._parts(asks, X, epsilon, share)
+        costs = [ask.cost(Precision(share=part)) for ask, part in zip(asks.values(), parts, strict=True)]
+        return prices.together(X._rows.session, costs)
+
+    def _asks(self, model: Any, X: Any, y: Any, features: Any, metric: str | None) -> tuple[dict[str, Any], str]:  # noqa: N803
+        asking.check_handles(X, y)
+        from cloister.sandbox.learn.model_selection.trials import metric_of  # noqa: PLC0415 (it builds on evaluation)
+
+        used = getattr(model, "feature_names_in_", None)
+        known = list(X) if used is None else [name for name in X if name in set(used)]
+        names = known if features is None else [features] if isinstance(features, str) else list(features)
+        asks: dict[str, Any] = {"": _evaluate(model, X, y)}
+        for name in names:
+            held = X.assign(**{X._need(name): Column(X._rows, constant(X._columns[name]), name)})
+            asks[name] = _evaluate(model, held, y)
+        return asks, metric_of(y, metric)
+
+    def _parts(self, asks: dict[str, Any], X: Frame, epsilon: Any, share: Any) -> list[float]:  # noqa: N803
+        if epsilon is None and share is None:
+            whole = prices.together(X._rows.session, [ask.cost(Precision()) for ask in asks.values()])
+            raise prices.must_say(f"importance of {len(asks) - 1} features is {len(asks)} evaluations", whole, _FORM)
+        return prices.divided(X._rows, epsilon, share, [Fraction(1, len(asks))] * len(asks))
+
+    def __repr__(self) -> str:
+        return "<drop_importance: call it to release, or .cost() for the price of all evaluations>"
+
+
+def constant(term: Term) -> Term:
+    """Return a public value of the kind of a column, within its range and of its type.
+
+    Raises:
+        PlanError: ``api.metrics.importance``: it is no feature.
+    """
+    grid = term.grid
+    if grid.kind == "bool":
+        value = terms.literal(False, None)
+    elif grid.kind == "number":
+        value = terms.literal((grid.lo + grid.hi) // 2 * grid.step, grid)
+    elif grid.kind == "category":
+        value = terms.literal(grid.domain[0], grid)
+    else:
+        raise PlanError("api.metrics.importance", "a date or text is no feature", nearest=(_FORM,))
+    # A choice between the value and the column that never falls on the column: range and domain stay those of it.
+    held = terms.case(terms.literal(False, None), term, value)
+    return dataclasses.replace(held, labels=term.labels)
+
+
+def _fallen(reports: dict[str, Report], metric: str) -> Importance:
+    from cloister.sandbox.learn.model_selection.trials import LESS, figure_of  # noqa: PLC0415
+
+    whole = figure_of(reports[""], metric).release
+    sign = -1 if metric in LESS else 1
+    lines = {}
+    for name, report in reports.items():
+        held = figure_of(report, metric).release
+        if not name:
+            continue
+        fall, error = sign * (whole.value - held.value), float(np.hypot(whole.stderr, held.stderr))
+        lines[name] = {
+            "value": fall,
+            "stderr": error,
+            "low": fall - NORMAL_95 * error,
+            "high": fall + NORMAL_95 * error,
+            "unreliable": whole.unreliable or held.unreliable,
+        }
+    found = table(lines, "feature").sort_values("value", ascending=False)
+
+    return Importance(metric, found, prices.joined([report.fact for report in reports.values()]))
+
+
+drop_importance = DropImportance()

@@ -1,0 +1,279 @@
+"""``evaluate(model, X, y)``: every figure of a model's predictions from one release, at one price.
+
+report = evaluate(model, test[features], test.default, share=0.05)
+report.roc_auc                  # a number with .release
+report.table()                  # all figures with errors, intervals and what binning may hide
+report.plot()                   # ROC, precision-recall, calibration, distributions, with bands of the noise
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from cloister.errors import PlanError
+from cloister.plan import algebra as a
+from cloister.sandbox import html, plot, render, terms
+from cloister.sandbox.answer import Answer, Fact
+from cloister.sandbox.ask import Ask, Terminal
+from cloister.sandbox.column import Column
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.gram import MEASURE
+from cloister.sandbox.gram import ask as gram_of
+from cloister.sandbox.learn import asking, views
+from cloister.sandbox.learn.metrics import counts as counting
+from cloister.sandbox.learn.metrics import curves, figures, spec
+from cloister.sandbox.learn.metrics.counts import Counts
+from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of
+from cloister.sandbox.learn.metrics.regression import residual
+from cloister.sandbox.learn.metrics.scores import shown
+from cloister.sandbox.learn.tables import line, release_of, table
+from cloister.sandbox.release import Release
+
+_FORM = "evaluate(model, visits, visits.smoker, share=0.05)"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report:
+    """Figures of one model on one handle, each a released number (``report.roc_auc``), all from one release.
+
+    Attributes:
+        name: What was predicted.
+        figures: Released numbers by name.
+        binning: How far each may lie from that of the unbinned score.
+        fact: Price, receipt and mode.
+        counts: The counts behind them; None for a predicted number.
+        by: The figures in every group, if groups were asked: (group, figure) by value, error and interval.
+    """
+
+    name: str
+    figures: dict[str, Any]
+    binning: dict[str, float]
+    fact: Fact
+    counts: Counts | None = None
+    by: pd.DataFrame | None = None
+
+    @property
+    def release(self) -> Release:
+        """Price, receipt and mode, with the figures as values."""
+        return release_of(self.table(), self.fact, self._note())
+
+    @property
+    def mode(self) -> str:
+        """``confidential`` or ``mock``."""
+        return self.fact.mode
+
+    @property
+    def assurance(self) -> str:
+        """What vouches for the enclave."""
+        return self.fact.assurance
+
+    def table(self) -> pd.DataFrame:
+        """Return all figures: value, standard error and 95 % interval of the noise, and what binning may hide."""
+        lines = {name: line(found) | {"binning": self.binning.get(name, 0.0)} for name, found in self.figures.items()}
+        return table(lines, "figure")
+
+    @property
+    def roc(self) -> curves.Curve:
+        """The ROC curve."""
+        return curves.roc(self._counted())
+
+    @property
+    def precision_recall(self) -> curves.Curve:
+        """The precision-recall curve."""
+        return curves.precision_recall(self._counted())
+
+    @property
+    def distribution(self) -> curves.Curve:
+        """Both classes' distributions over the score."""
+        return curves.ks_curve(self._counted())
+
+    @property
+    def calibration(self) -> curves.Curve:
+        """Predicted and observed rates.
+
+        Raises:
+            PlanError: The score is no probability.
+        """
+        return curves.calibration(self._counted())
+
+    def confusion_matrix(self, threshold: float = 0.5) -> pd.DataFrame:
+        """Return true by predicted label at the edge nearest to a threshold, from the same release."""
+        held = self._counted().whole
+        cells = figures.matrix(held.values[0], held.edges.nearest(threshold)).reshape(2, 2)
+        labels = [False, True]
+        return pd.DataFrame(
+            cells.round().astype(int), pd.Index(labels, name="true"), pd.Index(labels, name="predicted")
+        )
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw ROC, precision-recall, distributions and, of a probability, calibration; returns the axes."""
+        drawn = [self.roc, self.precision_recall, self.distribution]
+        if "brier" in self.figures:
+            drawn.append(self.calibration)
+        targets = plot.axes(ax, len(drawn))
+        for curve, target in zip(drawn, targets, strict=True):
+            curve.plot(ax=target)
+        return targets
+
+    def _counted(self) -> Counts:
+        if self.counts is None:
+            raise PlanError("api.metrics.curve", "a predicted number has no such curve", nearest=(_FORM,))
+        return self.counts
+
+    def _note(self) -> str:
+        if self.counts is None:
+            return "R2 and mean absolute error of predictions, from one release"
+        return f"figures of a score counted in {self.counts.edges.bins} public bins per class; one release for all"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self.figures:
+            raise AttributeError(f"this report has no {name!r}; it has {', '.join(self.figures)}")
+        return self.figures[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.figures})
+
+    def _lines(self) -> pd.DataFrame:
+        rows = []
+        for name, found in self.figures.items():
+            held, hidden = found.release, self.binning.get(name, 0.0)
+            value, error, low, high = (
+                render.number(part, held.stderr) for part in (held.value, held.stderr, held.low, held.high)
+            )
+            doubt = "unreliable" if held.unreliable else ""
+            rows.append([name, value, f"± {error}", f"[{low}, {high}]", f"± {hidden:.2g}" if hidden else "", doubt])
+        return pd.DataFrame(rows, columns=["", "value", "privacy noise", "95 % interval", "binning", " "])
+
+    def __repr__(self) -> str:
+        body = self._lines().set_index("").to_string()
+        return "\n".join([f"evaluation of {self.name}", body, *render.facts(self.release)])
+
+    def _repr_html_(self) -> str:
+        lines = self._lines()
+        rows = [[html.text(cell) for cell in line] for line in lines.itertuples(index=False)]
+        head = html.paragraph(html.strong(f"evaluation of {self.name}"), html.mark(self.mode, self.assurance))
+        return html.block(head, html.table(list(lines.columns), rows), *map(html.note, render.facts(self.release)))
+
+
+def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> Column:  # noqa: N803 (scikit-learn's names)
+    """Return a model's score of being positive as a column: its probability, else its decision, else its prediction.
+
+    Raises:
+        PlanError: ``api.learn.model``: it predicts nothing of a handle.
+    """
+    for name in ("predict_proba", "decision_function", "predict"):
+        method = getattr(model, name, None)
+        if not callable(method):
+            continue
+        found = method(X)
+        if isinstance(found, Frame):
+            names = list(found)
+            wanted = [label for label in names if str(pos_label) in {label, label.rpartition("=")[2]}]
+            found = found[wanted[0] if pos_label is not None and wanted else names[-1]]
+        if isinstance(found, Column):
+            if name == "predict" and found._term.grid.kind == "number" and y._term.grid.kind == "bool":
+                # A linear model of a condition predicts its probability, and may leave [0, 1].
+                return Column(found._rows, terms.clip(found._term, 0, 1), found.name)
+            return found
+    raise PlanError(
+        "api.learn.model",
+        f"a {type(model).__name__} does not predict a column of a handle",
+        nearest=(_FORM,),
+        next_step="evaluate models of cloister.learn; any other score: metrics.roc_auc(y, score)",
+    )
+
+
+def _evaluate(
+    model: Any,
+    X: Frame,  # noqa: N803 (scikit-learn's names)
+    y: Column,
+    *,
+    bins: Any = BINS,
+    by: Any = None,
+    threshold: float = 0.5,
+    pos_label: Any = None,
+) -> Ask[Report]:
+    """Release everything there is to say about a model on a handle, at one price.
+
+    Of a condition: AUC, Gini, KS, average precision, accuracy, precision and recall at a threshold, and of a
+    probability log loss and Brier score, with curves. Of a number: R2 and mean absolute error.
+
+    Args:
+        model: A fitted model.
+        X: The handle with its features.
+        y: The target, of the same rows.
+        bins: Public bins of the score, or their edges.
+        by: Closed columns: the figures in each of their groups too (of a condition).
+        threshold: From which score on a row counts as positive.
+        pos_label: The value of a closed ``y`` that is positive.
+
+    Raises:
+        PlanError: Not handles of the same rows, or a target that cannot be evaluated. Nothing was charged.
+    """
+    asking.check_handles(X, y)
+    if pos_label is None and y._term.grid.kind == "number" and y._term.grid.points > 2:
+        return _of_numbers(model.predict(X), y)
+    score = score_of(model, X, y, pos_label)
+    return evaluation(y, score, bins=bins, by=by, threshold=threshold, pos_label=pos_label)
+
+
+def evaluation(
+    y: Column, score: Column, *, bins: Any = BINS, by: Any = None, threshold: float = 0.5, pos_label: Any = None
+) -> counting.CountsAsk[Report]:
+    """Return the question for the report of a score."""
+    counting.checked(y, score, pos_label)
+    made = specs(edges_of(score._term, bins=bins), threshold)
+
+    def present(found: Counts) -> Report:
+        return of_counts(found, made, y.name or "the target")
+
+    asked = tuple((figure.name, figure.value) for figure in made if figure.name in {"roc_auc", "ks"})
+    return counting.ask(y, score, present, figures=asked, bins=bins, by=by, pos_label=pos_label)
+
+
+def specs(edges: Edges, threshold: float) -> list[spec.Figure]:
+    """Return the figures of a score; log loss and Brier score of a probability only."""
+    found = [spec.roc_auc(), spec.gini(), spec.ks(), spec.average_precision()]
+    if edges.low <= threshold <= edges.high:
+        found += [made(edges, threshold) for made in (spec.accuracy, spec.precision, spec.recall)]
+    if edges.probability:
+        found += [spec.log_loss(edges), spec.brier(edges)]
+    return found
+
+
+def of_counts(found: Counts, made: list[spec.Figure], name: str) -> Report:
+    """Return the report that released counts hold."""
+    whole = found.whole
+    groups = None
+    if found.groups is not None:
+        parts = {figure.name: pd.DataFrame(figure.parts(found), index=found.groups) for figure in made}
+        groups = pd.concat(parts, names=["figure"]).swaplevel(0, -1).sort_index(level=0, sort_remaining=False)
+    return Report(
+        name,
+        {figure.name: shown(figure, whole) for figure in made},
+        {figure.name: figure.hidden(whole) for figure in made},
+        found.fact,
+        found,
+        groups,
+    )
+
+
+def _of_numbers(prediction: Column, y: Column) -> Ask[Report]:
+    grid = y._term.grid
+    # What lies outside of the target's bounds is wrong for certain; held to them, the noise is that of their width.
+    held = Column(prediction._rows, terms.clip(prediction._term, grid.lo * grid.step, grid.hi * grid.step), None)
+    rows, rest = residual(y, held, None)
+    gram = gram_of(Frame(rows, {"rest": rest, "target": y._term}))
+    error = a.Mean("mean_absolute_error", terms.absolute(rest).scalar)
+
+    def present(answer: Answer) -> Report:
+        found = {"r2": views.score(gram.present(answer)), error.name: answer.scalar(error.name)}
+        return Report(y.name or "the target", found, {}, answer.fact)
+
+    return Ask(rows, (*gram.measures, error), present, shown=(error.name, MEASURE))
+
+
+evaluate: Terminal[Report] = Terminal(_evaluate)

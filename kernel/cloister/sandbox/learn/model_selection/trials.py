@@ -1,0 +1,155 @@
+"""Trainings with an evaluation each: what ``cross_validate`` and ``search`` are made of, and what they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from cloister.errors import PlanError
+from cloister.sandbox.answer import Fact
+from cloister.sandbox.column import Column
+from cloister.sandbox.cost import Cost
+from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import prices
+from cloister.sandbox.learn.metrics.edges import BINS
+from cloister.sandbox.learn.metrics.report import Report, _evaluate, evaluation
+from cloister.sandbox.learn.preprocessing.pipeline import repriced
+from cloister.sandbox.precision import Precision
+
+FIT_PART = Fraction(3, 4)
+_OF_CONDITIONS = ("roc_auc", "gini", "ks", "average_precision", "accuracy", "log_loss", "brier")
+_OF_NUMBERS = ("r2", "mean_absolute_error")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training and where it is evaluated; ``fit`` and ``test`` are shares of the analyst's total."""
+
+    name: str
+    model: Any
+    train: tuple[Frame, Column]
+    test: tuple[Frame, Column]
+    fit: float = 0.0
+    evaluation: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A trained model with its evaluation."""
+
+    name: str
+    model: Any
+    report: Report
+
+
+def priced(trials: Sequence[Trial], epsilon: Any, share: Any, what: str, form: str) -> list[Trial]:
+    """Return trials with a price each: three quarters of the whole for the trainings, the rest for the evaluations.
+
+    Raises:
+        PlanError: ``api.learn.price``: no price was said. A loop of releases spends nothing by itself.
+    """
+    if epsilon is None and share is None:
+        own = [trial.model.cost(*trial.train) for trial in trials]
+        costs = [*own, *(_stand_in(trial, Precision()) for trial in trials)]
+        raise prices.must_say(what, prices.together(trials[0].train[0]._rows.session, costs), form)
+    each = [FIT_PART / len(trials), (1 - FIT_PART) / len(trials)]
+    parts = prices.divided(trials[0].train[0]._rows, epsilon, share, each)
+    return [dataclasses.replace(trial, fit=parts[0], evaluation=parts[1]) for trial in trials]
+
+
+def cost(trials: Sequence[Trial]) -> Cost:
+    """Return what trials cost together, with the expected errors of a fold's or candidate's figures at 1,000 rows."""
+    costs = []
+    for trial in trials:
+        costs.append(dataclasses.replace(repriced(trial.model, trial.fit).cost(*trial.train), errors={}))
+        costs.append(_stand_in(trial, Precision(share=trial.evaluation)))
+    return prices.together(trials[0].train[0]._rows.session, costs)
+
+
+def run(trials: Sequence[Trial], bins: Any = BINS) -> list[Tried]:
+    """Train and evaluate, after everything was typed and priced once.
+
+    Raises:
+        CloisterError: Any refusal. What was released before it was charged; asked again, it is recalled.
+    """
+    cost(trials)
+    found = []
+    for trial in trials:
+        model = repriced(trial.model, trial.fit).fit(*trial.train)
+        found.append(Tried(trial.name, model, report(model, *trial.test, share=trial.evaluation, bins=bins)))
+    return found
+
+
+def report(model: Any, X: Frame, y: Column, *, share: float, bins: Any = BINS) -> Report:  # noqa: N803
+    """Release the evaluation of a model."""
+    return _evaluate(model, X, y, bins=bins).release(Precision(share=share))
+
+
+def figure_of(found: Report, metric: str) -> Any:
+    """Return one figure of a report.
+
+    Raises:
+        PlanError: ``api.metrics.figure``: it has no such figure.
+    """
+    if metric not in found.figures:
+        raise PlanError(
+            "api.metrics.figure",
+            f"an evaluation of {found.name} has no {metric!r}",
+            next_step=f"it has {', '.join(found.figures)}",
+        )
+    return found.figures[metric]
+
+
+def metric_of(y: Column, metric: str | None) -> str:
+    """Return which figure is compared: AUC of a condition, R2 of a number, unless another is named.
+
+    Raises:
+        PlanError: ``api.metrics.figure``.
+    """
+    binary = y._term.grid.kind == "bool" or y._term.grid.points == 2
+    known = _OF_CONDITIONS if binary else _OF_NUMBERS
+    if metric is not None and metric not in known:
+        raise PlanError(
+            "api.metrics.figure", f"{y.name} is not evaluated by {metric!r}", next_step=f"one of {', '.join(known)}"
+        )
+    return metric or known[0]
+
+
+LESS = frozenset({"log_loss", "brier", "mean_absolute_error"})
+"""Figures of which less is better."""
+
+
+def facts(tried: Sequence[Tried]) -> Fact:
+    """Return price and receipts of all releases: trainings and evaluations."""
+    own = [found.model for found in tried]
+    return prices.joined(
+        [*(fact for model in own for fact in _facts_of(model)), *(found.report.fact for found in tried)]
+    )
+
+
+def _facts_of(model: Any) -> list[Fact]:
+    steps = [step.fact for step in getattr(model, "charged", []) if hasattr(step, "fact")]
+    inner = getattr(model, "model", model)
+    return [*steps, inner.release.fact]
+
+
+def _stand_in(trial: Trial, wish: Precision) -> Cost:
+    """Return what an evaluation costs before there is a model: that of any score in as many bins."""
+    X, y = trial.test  # noqa: N806
+    if y._term.grid.kind == "number" and y._term.grid.points > 2:
+        return dataclasses.replace(_evaluate(_Itself(y), X, y).cost(wish), errors={})
+    numbers = [name for name, term in X._columns.items() if term.grid.kind == "number" and term.grid.points >= BINS]
+    score = Column(X._rows, X._columns[numbers[0]], "score") if numbers else y
+    return evaluation(y, score).cost(wish)
+
+
+class _Itself:
+    """A model that predicts half of the target: what its evaluation costs does not depend on what it predicts."""
+
+    def __init__(self, y: Column) -> None:
+        self._y = y
+
+    def predict(self, _X: Any) -> Any:  # noqa: N803
+        return self._y / 2
