@@ -23,7 +23,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import WITHOUT_N, Cost
 from cloister.sandbox.group import keys_of
 from cloister.sandbox.learn.metrics import noise
-from cloister.sandbox.learn.metrics.edges import Edges, edges_of
+from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
@@ -128,7 +128,7 @@ def ask(
     present: Callable[[Counts], T],
     *,
     figures: tuple[tuple[str, noise.Statistic], ...],
-    bins: Any = 64,
+    bins: Any = BINS,
     by: Any = None,
     pos_label: Any = None,
 ) -> CountsAsk[T]:

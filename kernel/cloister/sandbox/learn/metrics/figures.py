@@ -118,12 +118,13 @@ def observed(counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(joined[..., 1] / np.maximum(joined.sum(axis=-1), LEAST), 0.0, 1.0))
 
 
-def stability(counts: np.ndarray) -> np.ndarray:
-    """Return the population stability index of two distributions over the same bins.
+def divergence(counts: np.ndarray, least: float = 0.5) -> np.ndarray:
+    """Return ``sum (a - b) ln(a / b)`` over the shares of two distributions, columns of counts (..., bins, 2).
 
-    ``sum (a - b) ln(a / b)`` over the shares; an empty bin counts as half a row, which is the usual convention.
+    It is the population stability index of two times, and the information value of two classes. A count below ``least``
+    is taken for it: half a row is the usual convention, one standard deviation of the noise keeps noise from ruling.
     """
-    held = np.maximum(counts, 0.5)
+    held = np.maximum(counts, least)
     shares = held / held.sum(axis=-2, keepdims=True)
     first, second = shares[..., 0], shares[..., 1]
     return np.asarray(((first - second) * np.log(first / second)).sum(axis=-1))

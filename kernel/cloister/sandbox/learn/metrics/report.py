@@ -174,8 +174,7 @@ def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> Column: 
             wanted = [label for label in names if str(pos_label) in {label, label.rpartition("=")[2]}]
             found = found[wanted[0] if pos_label is not None and wanted else names[-1]]
         if isinstance(found, Column):
-            if name == "predict" and found._term.grid.kind == "number" and y._term.grid.kind == "bool":
-                # A linear model of a condition predicts its probability, and may leave [0, 1].
+            if name == "predict" and _of_rate(model):
                 return Column(found._rows, terms.clip(found._term, 0, 1), found.name)
             return found
     raise PlanError(
@@ -184,6 +183,12 @@ def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> Column: 
         nearest=(_FORM,),
         next_step="evaluate models of cloister.learn; any other score: metrics.roc_auc(y, score)",
     )
+
+
+def _of_rate(model: Any) -> bool:
+    """Whether a model of numbers was fitted on a condition: it predicts a probability, and may leave [0, 1]."""
+    target = getattr(getattr(getattr(model, "model", model), "document", None), "target", None)
+    return (getattr(target, "low", None), getattr(target, "high", None)) == ("0", "1")
 
 
 def _evaluate(

@@ -32,8 +32,8 @@ class Psi:
         """Release the population stability index of two columns: two releases, one for each.
 
         ``sum (p - q) ln(p / q)`` over the shares in public bins (or values of a closed column); under 0.1 is usually
-        called stable, over 0.25 shifted. An empty bin counts as half a row. Noise alone makes the index larger than it
-        is; the interval allows for that.
+        called stable, over 0.25 shifted. A count below one standard deviation of its noise (or half a row) is taken for
+        that. Noise alone makes the index larger than it is; the interval allows for that.
 
         Args:
             first: A column, such as the score at development.
@@ -92,11 +92,16 @@ def _index(answers: list[Answer], edges: Edges | None) -> Any:
         sigmas.append(sigma)
         tables.append(noise.drawn(raw, sigma, stream=stream))
     both, drawn = np.stack(counts, axis=-1), np.stack(tables, axis=-1)
-    spread = noise.spread(figures.stability, both, drawn, (0.0, _LIMIT))
+    least = max(0.5, *sigmas)
+
+    def index(values: np.ndarray) -> np.ndarray:
+        return figures.divergence(values, least)
+
+    spread = noise.spread(index, both, drawn, (0.0, _LIMIT))
     doubtful = any(
         values.sum() < 3 * noise.total_error(sigma, len(values)) for values, sigma in zip(counts, sigmas, strict=True)
     )
-    value = float(figures.stability(both))
+    value = float(index(both))
     parts = {
         "value": np.nan if doubtful else value,
         "stderr": float(spread.stderr),

@@ -128,7 +128,7 @@ class CrossValidate:
     def cost(
         self,
         model: Any,
-        X: Frame,
+        X: Frame,  # noqa: N803
         y: Column,
         *,
         folds: int = 5,
@@ -152,7 +152,7 @@ class Searching:
     def __call__(
         self,
         candidates: Any,
-        X: Frame,
+        X: Frame,  # noqa: N803 (scikit-learn's names)
         y: Column,
         *,
         test_size: float = 0.25,
@@ -187,7 +187,7 @@ class Searching:
     def cost(
         self,
         candidates: Any,
-        X: Frame,
+        X: Frame,  # noqa: N803
         y: Column,
         *,
         test_size: float = 0.25,

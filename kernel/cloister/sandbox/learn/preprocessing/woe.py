@@ -19,7 +19,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import prices
-from cloister.sandbox.learn.metrics import noise
+from cloister.sandbox.learn.metrics import figures, noise
 from cloister.sandbox.learn.metrics.counts import positive, raw_counts
 from cloister.sandbox.learn.preprocessing import operations as ops
 from cloister.sandbox.learn.preprocessing.steps import Step, check_handle
@@ -143,13 +143,6 @@ def weights_of(counts: np.ndarray, sigma: float) -> np.ndarray:
     return np.asarray(np.clip(np.log(shares[..., 1] / shares[..., 0]), -REACH, REACH))
 
 
-def information(counts: np.ndarray) -> np.ndarray:
-    """Return the information value: ``sum (p - q) ln(p / q)`` over the levels."""
-    held = np.maximum(counts, _LEAST)
-    shares = held / held.sum(axis=-2, keepdims=True)
-    return np.asarray(((shares[..., 1] - shares[..., 0]) * np.log(shares[..., 1] / shares[..., 0])).sum(axis=-1))
-
-
 def _weighed(name: str, term: Term, answer: Answer) -> tuple[ops.Weigh, pd.DataFrame, dict[str, Any]]:
     counts, sigma = raw_counts(answer)
     counts = counts.reshape(-1, 2)
@@ -173,9 +166,10 @@ def _weighed(name: str, term: Term, answer: Answer) -> tuple[ops.Weigh, pd.DataF
         },
         index=pd.MultiIndex.from_product([[name], levels], names=["column", "level"]),
     )
-    far = noise.spread(information, counts, tables, (0.0, np.inf))
+    least = max(_LEAST, sigma)
+    far = noise.spread(lambda c: figures.divergence(c, least), counts, tables, (0.0, np.inf))
     line = {
-        "iv": np.nan if empty else float(information(counts)),
+        "iv": np.nan if empty else float(figures.divergence(counts, least)),
         "stderr": float(far.stderr),
         "low": 0.0 if empty else float(far.low),
         "high": np.inf if empty else float(far.high),
