@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = [  # noqa: F822 (resolved lazily)
+__all__ = [
     "PCA",
     "CategoricalNB",
     "GaussianNB",

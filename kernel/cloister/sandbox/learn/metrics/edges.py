@@ -3,7 +3,8 @@
 A score with a range within [0, 1] is taken for a probability: its edges are ``sin^2(pi k / 2 bins)``, which are narrow
 near 0 and 1, where rare events have their scores, and hold 0.5. Any other score gets bins of equal width. So does one
 that is a long expression, such as a model's prediction: it is rounded down to a multiple of a public width, which
-mentions the expression once, where a cut mentions it at every edge.
+mentions the expression once, where a cut mentions it at every edge. Log odds of a classifier are limited to +-6 and
+shown as the probabilities they stand for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ BINS = 40
 """Noise in these figures grows with the root of the number of bins, what binning hides falls with its square."""
 MOST = 500
 FORM = "metrics.roc_auc(y, score, bins=40)"
+LOG_ODDS = Fraction(6)
+_LOG_ODDS_BINS = 48
 _DIGITS = 10**6
 _LONGEST = 1_500
 _NICE = (Fraction(1), Fraction(2), Fraction(5, 2), Fraction(5), Fraction(10))
@@ -40,12 +43,14 @@ class Edges:
         low: The smallest possible score.
         high: The largest possible score.
         width: The width of all bins, if the score is rounded to it; else the score is cut at the edges.
+        log_odds: The score is one of log odds; what is shown of it are probabilities.
     """
 
     values: tuple[Fraction, ...]
     low: Fraction
     high: Fraction
     width: Fraction | None = None
+    log_odds: bool = False
 
     @property
     def bins(self) -> int:
@@ -55,12 +60,12 @@ class Edges:
     @property
     def lows(self) -> np.ndarray:
         """The lower edge of each bin."""
-        return np.array([float(max(edge, self.low)) for edge in self.values[:-1]])
+        return self._shown([float(max(edge, self.low)) for edge in self.values[:-1]])
 
     @property
     def highs(self) -> np.ndarray:
         """The upper edge of each bin."""
-        return np.array([float(min(edge, self.high)) for edge in self.values[1:]])
+        return self._shown([float(min(edge, self.high)) for edge in self.values[1:]])
 
     @property
     def middles(self) -> np.ndarray:
@@ -70,7 +75,7 @@ class Edges:
     @property
     def probability(self) -> bool:
         """Whether every score lies within [0, 1]."""
-        return self.low >= 0 and self.high <= 1
+        return self.log_odds or (self.low >= 0 and self.high <= 1)
 
     def nearest(self, threshold: float) -> int:
         """Return how many bins lie below the edge nearest to a threshold."""
@@ -78,9 +83,20 @@ class Edges:
 
     def bin_of(self, term: Term) -> Term:
         """Return the bin of a score as a closed key."""
+        if self.log_odds:
+            term = terms.clip(term, self.low, self.high)
         if self.width is None:
             return terms.cut(term, self.values, None)
         return terms.node(a.Round(term.scalar, literals.text_of(self.width), "floor"), term)
+
+    def _shown(self, edges: list[float]) -> np.ndarray:
+        if not self.log_odds:
+            return np.array(edges)
+        shares = 1 / (1 + np.exp(-np.array(edges)))
+        # Scores beyond the limits are counted at them.
+        return np.where(
+            np.array(edges) <= float(self.low), 0.0, np.where(np.array(edges) >= float(self.high), 1.0, shares)
+        )
 
 
 def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
@@ -93,6 +109,8 @@ def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
     Raises:
         PlanError: Not a number, or not 1 to 500 bins with ascending edges.
     """
+    if isinstance(bins, Edges):
+        return bins
     for term in scores:
         if term.grid.kind not in {"number", "bool"}:
             raise PlanError(
@@ -118,6 +136,21 @@ def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
     if len(found) >= MOST:
         raise _count()
     return Edges((low, *found, high + step), low, high)
+
+
+def log_odds_edges(bins: Any = BINS) -> Edges:
+    """Return the edges for log odds: bins of equal width between -6 and 6.
+
+    Raises:
+        PlanError: Not 1 to 500 bins.
+    """
+    if isinstance(bins, Edges):
+        return bins
+    if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= int(bins) <= MOST:
+        raise _count()
+    count = _LOG_ODDS_BINS if bins == BINS else int(bins)
+    found = _rounded(-LOG_ODDS, LOG_ODDS, Fraction(1, 10**6), count)
+    return dataclasses.replace(found, log_odds=True)
 
 
 def _inner(low: Fraction, high: Fraction, count: int) -> list[Fraction]:

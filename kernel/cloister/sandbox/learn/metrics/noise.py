@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,9 +37,19 @@ class Spread:
 
 def drawn(counts: np.ndarray, sigma: float, *, draws: int = DRAWS, stream: str = "") -> np.ndarray:
     """Return the released counts with fresh noise, ``draws`` times; another ``stream`` is independent of the first."""
+    held = np.ascontiguousarray(counts, dtype=float)
+    return _drawn(held.tobytes(), held.shape, sigma, draws, stream)
+
+
+@lru_cache(maxsize=8)
+def _drawn(data: bytes, shape: tuple[int, ...], sigma: float, draws: int, stream: str) -> np.ndarray:
+    # All figures of one release are computed from the same draws.
+    counts = np.frombuffer(data).reshape(shape)
     seed = hashlib.sha256(f"{counts.tolist()}/{sigma!r}/{stream}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(seed[:16], "big"))
-    return np.asarray(counts + _gaussian(rng, sigma, (draws, *counts.shape)))
+    found = np.asarray(counts + _gaussian(rng, sigma, (draws, *shape)))
+    found.setflags(write=False)
+    return found
 
 
 def _gaussian(rng: np.random.Generator, sigma: float, shape: tuple[int, ...]) -> np.ndarray:

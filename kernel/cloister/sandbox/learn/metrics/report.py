@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.sandbox import html, plot, render, terms
+from cloister.sandbox import html, plot, release, render, terms
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
@@ -23,14 +24,17 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import MEASURE
 from cloister.sandbox.gram import ask as gram_of
 from cloister.sandbox.learn import asking, views
+from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.metrics import counts as counting
-from cloister.sandbox.learn.metrics import curves, figures, spec
+from cloister.sandbox.learn.metrics import curves, figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
-from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of
+from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of, log_odds_edges
+from cloister.sandbox.learn.metrics.labels import labels
 from cloister.sandbox.learn.metrics.regression import residual
 from cloister.sandbox.learn.metrics.scores import shown
 from cloister.sandbox.learn.tables import line, release_of, table
 from cloister.sandbox.release import Release
+from cloister.sandbox.rows import same
 
 _FORM = "evaluate(model, visits, visits.smoker, share=0.05)"
 
@@ -54,6 +58,8 @@ class Report:
     fact: Fact
     counts: Counts | None = None
     by: pd.DataFrame | None = None
+    matrix: pd.DataFrame | None = None
+    """The confusion matrix of predicted labels."""
 
     @property
     def release(self) -> Release:
@@ -100,7 +106,9 @@ class Report:
         return curves.calibration(self._counted())
 
     def confusion_matrix(self, threshold: float = 0.5) -> pd.DataFrame:
-        """Return true by predicted label at the edge nearest to a threshold, from the same release."""
+        """Return true by predicted label, of a score at the edge nearest to a threshold, from the same release."""
+        if self.matrix is not None:
+            return self.matrix
         held = self._counted().whole
         cells = figures.matrix(held.values[0], held.edges.nearest(threshold)).reshape(2, 2)
         labels = [False, True]
@@ -125,7 +133,7 @@ class Report:
 
     def _note(self) -> str:
         if self.counts is None:
-            return "R2 and mean absolute error of predictions, from one release"
+            return "figures of predictions, from one release"
         return f"figures of a score counted in {self.counts.edges.bins} public bins per class; one release for all"
 
     def __getattr__(self, name: str) -> Any:
@@ -158,25 +166,30 @@ class Report:
         return html.block(head, html.table(list(lines.columns), rows), *map(html.note, render.facts(self.release)))
 
 
-def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> Column:  # noqa: N803 (scikit-learn's names)
-    """Return a model's score of being positive as a column: its probability, else its decision, else its prediction.
+def score_of(model: Any, X: Frame, pos_label: Any = None) -> tuple[Column, bool]:  # noqa: N803 (scikit-learn's names)
+    """Return a model's score of being positive as a column, and whether it is one of log odds.
+
+    Of a classifier of two classes the log odds (a shorter expression than the probability), else the probability, else
+    the decision or the prediction.
 
     Raises:
         PlanError: ``api.learn.model``: it predicts nothing of a handle.
     """
+    inner = getattr(model, "model", model)
+    if isinstance(inner, Classifier) and len(inner.classes_) == 2:
+        found = model.decision_function(X)
+        return (-found if pos_label is not None and pos_label == inner.classes_[0] else found), True
     for name in ("predict_proba", "decision_function", "predict"):
         method = getattr(model, name, None)
-        if not callable(method):
-            continue
-        found = method(X)
+        found = method(X) if callable(method) else None
         if isinstance(found, Frame):
             names = list(found)
             wanted = [label for label in names if str(pos_label) in {label, label.rpartition("=")[2]}]
             found = found[wanted[0] if pos_label is not None and wanted else names[-1]]
         if isinstance(found, Column):
             if name == "predict" and _of_rate(model):
-                return Column(found._rows, terms.clip(found._term, 0, 1), found.name)
-            return found
+                return Column(found._rows, terms.clip(found._term, 0, 1), found.name), False
+            return found, False
     raise PlanError(
         "api.learn.model",
         f"a {type(model).__name__} does not predict a column of a handle",
@@ -204,7 +217,8 @@ def _evaluate(
     """Release everything there is to say about a model on a handle, at one price.
 
     Of a condition: AUC, Gini, KS, average precision, accuracy, precision and recall at a threshold, and of a
-    probability log loss and Brier score, with curves. Of a number: R2 and mean absolute error.
+    probability log loss and Brier score, with curves. Of a closed column: accuracy and confusion matrix. Of a number:
+    R2 and mean absolute error.
 
     Args:
         model: A fitted model.
@@ -221,7 +235,10 @@ def _evaluate(
     asking.check_handles(X, y)
     if pos_label is None and y._term.grid.kind == "number" and y._term.grid.points > 2:
         return _of_numbers(model.predict(X), y)
-    score = score_of(model, X, y, pos_label)
+    if pos_label is None and y._term.grid.kind == "category":
+        return _of_labels(model.predict(X), y)
+    score, log_odds = score_of(model, X, pos_label)
+    bins = log_odds_edges(bins) if log_odds else bins
     return evaluation(y, score, bins=bins, by=by, threshold=threshold, pos_label=pos_label)
 
 
@@ -279,6 +296,34 @@ def _of_numbers(prediction: Column, y: Column) -> Ask[Report]:
         return Report(y.name or "the target", found, {}, answer.fact)
 
     return Ask(rows, (*gram.measures, error), present, shown=(error.name, MEASURE))
+
+
+def _of_labels(prediction: Column, y: Column) -> Ask[Report]:
+    true, found = labels(y, prediction)
+    keys = {"true": true._term, "predicted": found._term}
+    if keys["true"].grid.kind != keys["predicted"].grid.kind:
+        raise PlanError("api.metrics.target", "the model predicts something else than this target", nearest=(_FORM,))
+
+    def present(answer: Answer) -> Report:
+        raw, sigma = counting.raw_counts(answer)
+        rows, columns = answer.level(0), answer.level(1)
+        hits = np.array([[one == two for two in columns] for one in rows])
+        cells = raw.reshape(hits.shape)
+
+        def right(values: np.ndarray) -> np.ndarray:
+            whole = np.maximum(values.sum(axis=(-1, -2)), figures.LEAST)
+            return np.asarray(np.clip((values * hits).sum(axis=(-1, -2)) / whole, 0.0, 1.0))
+
+        spread = noise.spread(right, cells, noise.drawn(cells, sigma), (0.0, 1.0))
+        doubt = bool(cells.sum() < 3 * noise.total_error(sigma, cells.size))
+        parts = {"value": np.nan if doubt else float(right(cells)), "stderr": float(spread.stderr)}
+        parts |= {"low": 0.0 if doubt else float(spread.low), "high": 1.0 if doubt else float(spread.high)}
+        arrays = {name: np.array([part]) for name, part in parts.items()} | {"unreliable": np.array([doubt])}
+        accuracy = release.number(arrays, answer.fact, "share of the confusion matrix on its diagonal")
+        table = answer.series("rows", None).unstack()
+        return Report(y.name or "the target", {"accuracy": accuracy}, {}, answer.fact, matrix=table)
+
+    return Ask(same(true._rows, found._rows), (a.Count("rows"),), present, keys)
 
 
 evaluate: Terminal[Report] = Terminal(_evaluate)

@@ -137,7 +137,7 @@ def _loss(name: str, edges: Edges, losses: Callable[[np.ndarray], np.ndarray], w
 
 
 def _at(edges: Edges, below: int) -> str:
-    return f"at a score of {float(edges.values[below]):.6g}, the nearest edge"
+    return f"at a score of {edges.lows[below]:.6g}, the nearest edge"
 
 
 _TIES = "scores in one bin count as equal"

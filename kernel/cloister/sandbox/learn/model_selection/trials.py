@@ -103,13 +103,14 @@ def figure_of(found: Report, metric: str) -> Any:
 
 
 def metric_of(y: Column, metric: str | None) -> str:
-    """Return which figure is compared: AUC of a condition, R2 of a number, unless another is named.
+    """Return which figure is compared: of a condition AUC, of a closed column accuracy, of a number R2, unless named.
 
     Raises:
         PlanError: ``api.metrics.figure``.
     """
-    binary = y._term.grid.kind == "bool" or y._term.grid.points == 2
-    known = _OF_CONDITIONS if binary else _OF_NUMBERS
+    grid = y._term.grid
+    binary = grid.kind == "bool" or (grid.kind == "number" and grid.points == 2)
+    known = _OF_CONDITIONS if binary else ("accuracy",) if grid.kind == "category" else _OF_NUMBERS
     if metric is not None and metric not in known:
         raise PlanError(
             "api.metrics.figure", f"{y.name} is not evaluated by {metric!r}", next_step=f"one of {', '.join(known)}"
@@ -140,16 +141,18 @@ def _stand_in(trial: Trial, wish: Precision) -> Cost:
     X, y = trial.test  # noqa: N806
     if y._term.grid.kind == "number" and y._term.grid.points > 2:
         return dataclasses.replace(_evaluate(_Itself(y), X, y).cost(wish), errors={})
+    if y._term.grid.kind == "category":
+        return dataclasses.replace(_evaluate(_Itself(y), X, y).cost(wish), errors={})
     numbers = [name for name, term in X._columns.items() if term.grid.kind == "number" and term.grid.points >= BINS]
     score = Column(X._rows, X._columns[numbers[0]], "score") if numbers else y
     return evaluation(y, score).cost(wish)
 
 
 class _Itself:
-    """A model that predicts half of the target: what its evaluation costs does not depend on what it predicts."""
+    """A model that predicts (half of) the target: what its evaluation costs does not depend on what it predicts."""
 
     def __init__(self, y: Column) -> None:
         self._y = y
 
     def predict(self, _X: Any) -> Any:  # noqa: N803
-        return self._y / 2
+        return self._y / 2 if self._y._term.grid.kind == "number" else self._y

@@ -321,14 +321,9 @@ def _check(operation: ops.Any_) -> None:
 
 
 def _model_of(document: dict[str, Any]) -> Any:
-    from cloister.sandbox import learn  # noqa: PLC0415 (learn offers this module)
+    from cloister.sandbox.learn.loading import from_json  # noqa: PLC0415 (only when loaded)
 
-    kind = document.get("kind")
-    if not isinstance(kind, str) or kind not in learn.__all__ or not hasattr(getattr(learn, kind), "from_json"):
-        raise MalformedError(
-            "model.version", "a pipeline with a model of another kind", next_step="try a newer version of cloister"
-        )
-    return getattr(learn, kind).from_json(msgspec.json.encode(document))
+    return from_json(msgspec.json.encode(document))
 
 
 def _malformed(why: str) -> MalformedError:
