@@ -1,4 +1,4 @@
-"""Steps and pipelines: decided by the data card or a charged release, alike on handles and DataFrames, saved as data."""
+"""Steps and pipelines: decided by the data card or a charged release, alike on handles and rows, saved as data."""
 
 from __future__ import annotations
 
