@@ -68,17 +68,23 @@ def test_it_is_refused_with_its_own_form(name: str, visits: cl.Frame, vault: wor
 
 def test_scikit_learn_fit_split_and_cross_validation(visits: cl.Frame, vault: world.Vault) -> None:
     from sklearn.linear_model import LinearRegression
+    from sklearn.metrics import confusion_matrix, roc_auc_score
     from sklearn.model_selection import cross_val_score, train_test_split
 
     model = LinearRegression()
     for call, form in (
         (lambda: model.fit(visits[["age"]], visits.cost), "cloister.learn"),
         (lambda: train_test_split(visits, test_size=0.2), "cl.train_test_split"),
-        (lambda: cross_val_score(model, visits[["age"]], visits.cost), "cl.train_test_split"),
+        (lambda: cross_val_score(model, visits[["age"]], visits.cost), "cross_validate"),
+        (lambda: roc_auc_score(visits.smoker, visits.age), "roc_auc"),
+        (lambda: confusion_matrix(visits.smoker, visits.age > 3), "confusion_matrix"),
     ):
         with pytest.raises(CloisterError) as caught:
             call()
         assert any(form in nearest for nearest in caught.value.nearest), caught.value.nearest
+        for nearest in caught.value.nearest:
+            if nearest.startswith("from "):
+                exec(nearest)
     assert not vault.releases()
 
 

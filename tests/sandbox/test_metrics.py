@@ -334,6 +334,29 @@ def test_what_cannot_be_evaluated_is_refused_uncharged(case: str, vault: Any, vi
     assert not vault.releases()
 
 
+def test_every_nearest_form_works(exact: cl.Frame, model: LinearRegression) -> None:
+    forms: dict[str, None] = {}
+    for _, call in REFUSED.values():
+        with pytest.raises(PlanError) as caught:
+            call(exact)
+        if caught.value.code.startswith(("api.metrics", "api.learn")):
+            forms |= dict.fromkeys(caught.value.nearest)
+    assert len(forms) > 12
+    y = exact.smoker
+    given = {"y": y, "score": exact.age / 110, "model": model, "train": exact, "test": exact[exact.smoker]}
+    given |= {
+        "visits": exact.copy(),
+        "a": exact.sex,
+        "b": exact.sex,
+        "cl": cl,
+        "metrics": metrics,
+        "evaluate": evaluate,
+    }
+    for form in forms:
+        if "sklearn" not in form and "LinearRegression" not in form:
+            exec(form.partition("  #")[0], dict(given))
+
+
 # What is shown -----------------------------------------------------------------------------------------
 
 

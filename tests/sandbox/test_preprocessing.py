@@ -283,3 +283,18 @@ def test_what_no_step_can_do_is_refused_uncharged(case: str, vault: Any, visits:
     assert caught.value.code == code
     assert caught.value.nearest or caught.value.next_step
     assert not vault.releases()
+
+
+def test_every_nearest_form_works(exact: cl.Frame, fitted: Pipeline) -> None:
+    forms: dict[str, None] = {}
+    for code, call in REFUSED.values():
+        with pytest.raises(CloisterError) as caught:
+            call(exact)
+        if code.startswith(("api.step", "api.learn")):
+            forms |= dict.fromkeys(caught.value.nearest)
+    assert len(forms) > 8
+    names = {name: getattr(pp, name) for name in pp.__dir__()}
+    given = {"visits": exact.copy(), "y": exact.smoker, "model": LinearRegression(), "pipeline": fitted}
+    for form in forms:
+        if "sklearn" not in form and "save" not in form:
+            exec(form.partition("  #")[0], names | given | {"LinearRegression": LinearRegression})
