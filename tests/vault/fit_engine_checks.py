@@ -15,7 +15,7 @@ from cloister.plan import algebra as a
 from cloister.plan.learning import planned_fit
 from cloister.plan.learning.program import Step, drive, model, planned
 from cloister.plan.learning.queries import MAX_WEIGHT, Gradient, GradientForm, Gram, Nearest, NearestForm, check_query
-from cloister.plan.learning.solving import factor
+from cloister.plan.learning.solving import Solver
 from cloister.vault import fit as fitting
 from cloister.vault.analyse import Analysis, analyse
 from cloister.vault.engine import Engine
@@ -225,5 +225,5 @@ def check_total() -> None:
         for _ in range(4):
             found = model(known.program, known.steps, [1.0] * 4, [rng.randint(-most, most) for _ in range(width)])
             assert len(found.weights[0]) == known.coded.width
-    lower = factor([[1.0, 1e9, 1.0], [1e9, 1.0, 1e9], [1.0, 1e9, 1.0]], 1e-6)
-    assert max(abs(value) for row in lower for value in row) <= 1
+    solved = Solver([[1.0, 1e9, 1.0], [1e9, 1.0, 1e9], [1.0, 1e9, 1.0]]).solve([1.0, -1.0, 1.0])
+    assert max(map(abs, solved)) <= 10  # the inverse of what was made definite has no entry above 1 / LOAD

@@ -20,7 +20,7 @@ class Logistic(Node, frozen=True, tag="logistic"):
     """
 
     steps: int = 40
-    gram: str = "1/4"
+    gram: str = "1/10"
     penalty: str = "0"
 
 

@@ -21,8 +21,9 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.learning.encoding import SCALE, Block, Encoding
-from cloister.plan.learning.link import exp, log
+from cloister.plan.learning.classes import outputs_of, rates_of, start
+from cloister.plan.learning.encoding import SCALE, Encoding, ordered
+from cloister.plan.learning.link import exp
 from cloister.plan.learning.program import MAX_STEPS, Linear, Run, Step
 from cloister.plan.learning.queries import (
     RESIDUAL,
@@ -33,7 +34,7 @@ from cloister.plan.learning.queries import (
     NearestForm,
 )
 from cloister.plan.learning.solving import banded
-from cloister.plan.learning.weights import limited, whole
+from cloister.plan.learning.weights import centre, limited, wholes
 from cloister.plan.numbers import rational
 
 COUNTS, CLASSES = Fraction(3, 100), Fraction(2, 100)
@@ -42,7 +43,7 @@ FORGET = 0.3
 # Rounds are averaged until the noise of a weight is this small (in log odds), and no longer: newer rounds are nearer.
 FINE = 0.1
 MAX_MOVE = 2.0
-LEAST_RATE, LEAST_CURVATURE = 0.001, 0.1
+LEAST_CURVATURE = 0.1
 
 
 class _Feature(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
     @property
     def outputs(self) -> int:
         """How many scores there are: one for two classes, else one per class."""
-        return 1 if len(self.coded.classes) == 2 else len(self.coded.classes)
+        return outputs_of(self.coded)
 
     @property
     def clip(self) -> int:
@@ -72,7 +73,7 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
     @property
     def features(self) -> tuple[_Feature, ...]:
         """What a round visits: the features, and the constant unless a feature with labels makes it superfluous."""
-        found = tuple(_Feature(block.start, block.start + block.width, _ordered(block)) for block in self.coded.blocks)
+        found = tuple(_Feature(block.start, block.start + block.width, ordered(block)) for block in self.coded.blocks)
         return found if any(block.labels for block in self.coded.blocks) else (_Feature(0, 1, 0), *found)
 
     @property
@@ -105,16 +106,16 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
         least = max(noise[0] / SCALE, 1.0)
         counts = [max(value / SCALE, least) for value in found]
         weights = [[0.0] * size for _ in range(self.outputs)]
-        found = yield Gradient(self._form(_Feature(0, 1, 0)), _wholes(weights))
-        rates = self._rates([value / unit for value in found], counts[0], noise[1] / unit)
+        found = yield Gradient(self._form(_Feature(0, 1, 0)), wholes(weights))
+        rates = rates_of([value / unit for value in found], counts[0], noise[1] / unit)
         for row, rate in zip(weights, rates, strict=True):
-            row[0] = log(rate / (1.0 - rate)) if self.outputs == 1 else log(rate)
+            row[0] = start(rate, self.outputs)
         position = 2
         for number in range(self.rounds):
             for feature in self.features:
                 # The noise of a feature's sums over all rounds taken together.
                 level = noise[position] / unit / math.sqrt(self.rounds)
-                found = yield Gradient(self._form(feature), _wholes(weights))
+                found = yield Gradient(self._form(feature), wholes(weights))
                 position += 1
                 wide = feature.stop - feature.start
                 for output, row in enumerate(weights):
@@ -127,15 +128,8 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
                         )
         errors = tuple(self._errors(counts, rate, row, noise) for rate, row in zip(rates, weights, strict=True))
         for row in weights:
-            self._centre(row, counts)
-        return Linear(_wholes(weights), WEIGHT_SCALE, errors)
-
-    def _rates(self, sums: Sequence[float], rows: float, noise: float) -> list[float]:
-        """Return the share of class 1, or of every class, from the residuals of a model without weights."""
-        even = 1.0 / max(self.outputs, 2)
-        found = [even - value / rows for value in sums]
-        least = max(LEAST_RATE, min(2.0 * noise / rows, even / 2))
-        return [min(max(value, least), 1.0 - least) for value in found]
+            centre(row, counts, self.coded)
+        return Linear(wholes(weights), WEIGHT_SCALE, errors)
 
     def _curvature(
         self, feature: _Feature, counts: Sequence[float], rate: float, weights: Sequence[float], *, own: bool = False
@@ -193,17 +187,6 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
                 found[feature.start + index] = level * wide / (value + self._prior(value, level))
         return tuple(found)
 
-    def _centre(self, row: list[float], counts: Sequence[float]) -> None:
-        """Move the mean of every block of labels to the constant: predictions stay, weights can be read."""
-        for block in self.coded.blocks:
-            if not block.labels:
-                continue
-            columns = range(block.start, block.start + block.width)
-            mean = math.fsum(row[at] * counts[at] for at in columns) / math.fsum(counts[at] for at in columns)
-            for at in columns:
-                row[at] = limited(row[at] - mean)
-            row[0] = limited(row[0] + mean)
-
 
 def program(learner: a.Additive, coded: Encoding) -> AdditiveProgram:
     """Return the program of an additive model.
@@ -222,16 +205,3 @@ def program(learner: a.Additive, coded: Encoding) -> AdditiveProgram:
             next_step="leave them at their defaults",
         )
     return AdditiveProgram(learner, coded)
-
-
-def _ordered(block: Block) -> int:
-    """Return how many labels are neighbouring bins of a number, in order."""
-    if isinstance(block.term, a.Cut):
-        return block.width
-    if isinstance(block.term, a.Fill) and isinstance(block.term.term, a.Cut):
-        return len(block.term.term.edges) - 1
-    return 0
-
-
-def _wholes(weights: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(whole(value) for value in row) for row in weights)

@@ -113,3 +113,12 @@ def _too_many(clause: str) -> PlanError:
         "plan.features", "the model has too many features, or none", clause=clause,
         next_step="use fewer features, coarser bins or fewer labels",
     )  # fmt: skip
+
+
+def ordered(block: Block) -> int:
+    """Return how many of a block's labels, its first ones, are neighbouring bins of a number, in order."""
+    if isinstance(block.term, a.Cut):
+        return block.width
+    if isinstance(block.term, a.Fill) and isinstance(block.term.term, a.Cut):
+        return len(block.term.term.edges) - 1
+    return 0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import mul
 
 Rows = list[list[float]]
+LOAD = 0.1
+# Errors need the inverse, which takes cubic time.
+MAX_ERRORS = 160
 
 # Beyond anything a sensible system has; products of such numbers are still finite.
 _MOST = 1e100
@@ -21,26 +25,17 @@ def symmetric(triangle: Sequence[int], size: int, unit: float) -> Rows:
     return rows
 
 
-def factor(matrix: Rows, least: float) -> Rows:
-    """Return the lower Cholesky factor; a pivot below ``least`` is raised to it, so there always is one.
-
-    An entry ``L_ij`` is kept within the root of ``A_ii``, where it is if the matrix is positive definite: of others no
-    entry grows without bounds.
-    """
-    size = len(matrix)
-    lower = [[0.0] * size for _ in range(size)]
-    for i in range(size):
-        row = lower[i]
-        most = math.sqrt(matrix[i][i] if matrix[i][i] > least else least)
+def factor(matrix: Rows, least: float) -> Rows | None:
+    """Return the lower Cholesky factor; None if a squared pivot is below ``least``: not positive definite enough."""
+    lower: Rows = []
+    for i, entries in enumerate(matrix):
+        row: list[float] = []
         for j in range(i):
-            other, total = lower[j], matrix[i][j]
-            for k in range(j):
-                total -= row[k] * other[k]
-            row[j] = min(max(total / other[j], -most), most)
-        total = matrix[i][i]
-        for k in range(i):
-            total -= row[k] * row[k]
-        row[i] = math.sqrt(total if total > least else least)
+            row.append((entries[j] - math.fsum(map(mul, row, lower[j]))) / lower[j][j])
+        pivot = entries[i] - math.fsum(map(mul, row, row))
+        if not pivot >= least:
+            return None
+        lower.append([*row, math.sqrt(pivot)])
     return lower
 
 
@@ -82,3 +77,38 @@ def banded(diagonal: Sequence[float], between: Sequence[float], right: Sequence[
     for index in range(len(between) - 1, -1, -1):
         found[index] = (found[index] - between[index] * found[index + 1]) / pivots[index]
     return found
+
+
+class Solver:
+    """Solves systems with a symmetric matrix that should be positive definite, and is made so.
+
+    Scaled to ones on the diagonal, as much is added to it as makes it definite: ``LOAD``, twice that, and so on.
+    """
+
+    def __init__(self, matrix: Rows) -> None:
+        size = len(matrix)
+        self._roots = [math.sqrt(max(matrix[i][i], 1e-300)) for i in range(size)]
+        scaled = [
+            [min(max(value / (root * other), -1.0), 1.0) for value, other in zip(line, self._roots, strict=True)]
+            for line, root in zip(matrix, self._roots, strict=True)
+        ]
+        load, lower = LOAD, None
+        while lower is None:
+            # Entries are at most 1 in size, so this ends before the load is the size of the matrix.
+            for i in range(size):
+                scaled[i][i] = 1.0 + load
+            lower, load = factor(scaled, LOAD), 2 * load
+        self._lower = lower
+
+    def solve(self, right: Sequence[float]) -> list[float]:
+        """Return ``x`` with ``A x = right``."""
+        found = solve(self._lower, [value / root for value, root in zip(right, self._roots, strict=True)])
+        return [value / root for value, root in zip(found, self._roots, strict=True)]
+
+    def errors(self, noise: float) -> tuple[float, ...]:
+        """Return the standard errors of ``x`` if every entry of ``right`` has ``noise``; none of a large system."""
+        size = len(self._roots)
+        if size > MAX_ERRORS:
+            return ()
+        columns = [self.solve([float(i == j) for j in range(size)]) for i in range(size)]
+        return tuple(noise * math.sqrt(math.fsum(value * value for value in column)) for column in columns)
