@@ -12,8 +12,9 @@ from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.learning import link, solving
+from cloister.plan.learning import kmeans, link, solving
 from cloister.plan.learning import program_of as program
+from cloister.plan.learning.encoding import SCALE
 from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL
 
 MIXED = encoding((BINS, 6), (LABELS, 3), (NUMBER, 1))
@@ -160,3 +161,58 @@ def test_banded_systems_are_solved() -> None:
     matrix = np.diag(diagonal) + np.diag(between, 1) + np.diag(between, -1)
     assert matrix @ solving.banded(diagonal, between, right) == pytest.approx(np.array(right))
     assert solving.banded([2.0], [], [4.0]) == [2.0]
+
+
+CLOUDS = ((-0.6, -0.5), (0.0, 0.6), (0.7, -0.3))
+PLANE = encoding((NUMBER, 1), (NUMBER, 1), classes=())
+
+
+def clouds(count: int = 3_000):
+    source = random.Random(6)
+    points = [[source.gauss(middle, 0.08) for middle in CLOUDS[index % 3]] for index in range(count)]
+    return rows(PLANE, list(zip(*points, strict=True)))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("answers", [None, noisy(7)], ids=["quiet", "noisy"])
+def test_planted_clusters_are_found(seed: int, answers) -> None:
+    # Of other seeds Lloyd ends in a local optimum, as it may without noise.
+    model = trained(a.KMeans(3, seed=seed), PLANE, clouds(), 0.5, answers)
+    found = sorted(tuple(value / SCALE for value in centre) for centre in model.centres)
+    assert found == [pytest.approx(cloud, abs=0.05) for cloud in CLOUDS]
+    assert model.sizes == pytest.approx((1_000,) * 3, abs=30)
+
+
+def test_a_centre_without_rows_stays_and_noise_moves_it_nowhere() -> None:
+    learner = a.KMeans(4, steps=2)
+    nothing = rows(PLANE, [[], []])
+    start = kmeans.initial(learner, PLANE)
+    assert trained(learner, PLANE, nothing, 1.0).centres == start
+    model = trained(learner, PLANE, nothing, 1e-6, noisy(8))
+    assert sum(centre == first for centre, first in zip(model.centres, start, strict=True)) >= 3
+
+
+@pytest.mark.parametrize("extreme", [2**62, -(2**62)])
+def test_centres_stay_in_the_box_whatever_is_answered(extreme: int) -> None:
+    model = trained(a.KMeans(3), PLANE, clouds(30), 1.0, lambda value, _: extreme if value % 2 else SCALE**3)
+    assert all(abs(value) <= SCALE for centre in model.centres for value in centre)
+
+
+def test_initial_centres_depend_on_the_seed_and_on_nothing_that_is_not_public() -> None:
+    mixed = encoding((NUMBER, 1), (LABELS, 3), classes=())
+    assert kmeans.initial(a.KMeans(5), mixed) == kmeans.initial(a.KMeans(5, steps=3), mixed)
+    assert kmeans.initial(a.KMeans(5, seed=1), mixed) != kmeans.initial(a.KMeans(5), mixed)
+    assert kmeans.initial(a.KMeans(3), PLANE) == ((-673, -1497), (2524, 2976), (-2940, 2562))
+    assert all(sum(centre[1:]) == SCALE for centre in kmeans.initial(a.KMeans(5), mixed))
+
+
+@pytest.mark.parametrize("learner", [a.KMeans(0), a.KMeans(65), a.KMeans(2, steps=0), a.KMeans(2, seed=2**63)])
+def test_parameters_of_clusters_out_of_range_are_refused(learner) -> None:
+    with pytest.raises(PlanError) as caught:
+        program(learner, PLANE)
+    assert caught.value.code == "plan.learner"
+
+
+def test_clusters_have_no_target() -> None:
+    with pytest.raises(PlanError, match="no target"):
+        program(a.KMeans(2), MIXED)

@@ -27,7 +27,7 @@ SILENT = 0.01
 """A noise scale at which the noise is never anything but zero."""
 PLAN = a.Fit(
     a.Table(TABLE), (a.Col("x"), a.Col("e"), a.Col("y")), a.Compare("gt", a.Col("x"), a.Number("0")),
-    a.Logistic(steps=3), str(RHO),
+    a.Logistic(steps=2), str(RHO),
 )  # fmt: skip
 
 

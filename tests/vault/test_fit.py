@@ -38,7 +38,7 @@ FEATURES = (a.Col("age"), a.Col("sex"), a.Compare("ge", a.Col("cost"), a.Number(
 def plan(**changes) -> a.Fit:
     """A logistic regression on the visits of the world."""
     target = a.Compare("ge", a.Col("age"), a.Number("60"))
-    asked = a.Fit(a.Table("st_anna.visits"), FEATURES, target, a.Logistic(steps=6), "1/20")
+    asked = a.Fit(a.Table("st_anna.visits"), FEATURES, target, a.Logistic(steps=5), "1/20")
     return msgspec.structs.replace(asked, **changes)
 
 

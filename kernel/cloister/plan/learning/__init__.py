@@ -11,9 +11,8 @@ from typing import assert_never
 
 import msgspec
 
-from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.learning import additive, logistic
+from cloister.plan.learning import additive, kmeans, logistic
 from cloister.plan.learning.encoding import Encoding, encoding_of
 from cloister.plan.learning.program import Planned, Program, planned
 from cloister.plan.typing import Schema
@@ -50,8 +49,6 @@ def program_of(learner: a.Learner, coded: Encoding) -> Program:
         case a.Additive():
             return additive.program(learner, coded)
         case a.KMeans():
-            raise PlanError(
-                "plan.learner", "this learner is not in this version", next_step="use a logistic regression"
-            )
+            return kmeans.program(learner, coded)
         case _:
             assert_never(learner)
