@@ -625,6 +625,8 @@ def test_the_words_say_which_algorithms_and_what_their_releases_allow_as_well():
     both = words.in_words(replace(CONTRACT, algorithms=("PCA@1", "LinearRegression@1")))
     assert "can be computed too" not in both
     assert "Algorithms" not in words.in_words(CONTRACT)
+    assert algorithms.programs(("Scorecard@1", "Unknown@1")) == frozenset()
+    assert algorithms.programs(("Scorecard@1", "PCA@1")) == {"gram"}
 
 
 @pytest.mark.parametrize(
@@ -636,7 +638,7 @@ def test_the_words_say_which_algorithms_and_what_their_releases_allow_as_well():
         (("*",), "contract.algorithms", "error"),
         (("PCA@1", "PCA@1"), "contract.duplicate", "error"),
         (("PCA@1",), "contract.algorithms", "warning"),
-        (("CategoricalNB@1",), None, ""),
+        (("CategoricalNB@1", "Scorecard@1"), None, ""),
     ],
 )
 def test_a_list_of_algorithms_is_linted(listed, code, level):

@@ -25,6 +25,7 @@ from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.checks import blocks
+from cloister.sandbox.learn.features import Feature
 from cloister.wire import canonical
 
 KINDS = [
@@ -258,6 +259,18 @@ def test_features_that_make_no_sense_are_refused(models: dict[str, Model[Any]], 
     found["features"][0] = {**found["features"][0], "levels": [], "edges": [], **change}
     with pytest.raises(MalformedError, match=r"model\.malformed"):
         docs.decode(forged(found))
+
+
+def test_a_model_has_at_most_1024_encoded_columns(models: dict[str, Model[Any]]) -> None:
+    document = models["LogisticRegression"].document
+    for many, message in ((1_025, "1 to 1024 encoded columns"), (1_024, "not those of the features")):
+        edges = tuple(str(edge) for edge in range(many + 1))
+        wide = msgspec.structs.replace(document, features=(Feature("x", "bins", edges=edges),))
+        with pytest.raises(MalformedError, match=message):
+            docs.decode(docs.encode(wide))
+    twice = msgspec.structs.replace(document, features=(document.features[0],) * 2)
+    with pytest.raises(MalformedError, match="of different names"):
+        docs.decode(docs.encode(twice))
 
 
 def test_points_belong_to_levels(models: dict[str, Model[Any]]) -> None:

@@ -22,8 +22,9 @@ import msgspec
 
 from cloister.errors import ContractError
 
-Program = Literal["counts", "moments", "gram", "logistic", "additive", "kmeans"]
-_OPERATIONS: dict[Program, Literal["aggregate", "model"]] = {"counts": "aggregate", "moments": "aggregate"}
+Program = Literal["none", "counts", "moments", "gram", "logistic", "additive", "kmeans"]
+Operation = Literal["none", "aggregate", "model"]
+_OPERATIONS: dict[Program, Operation] = {"none": "none", "counts": "aggregate", "moments": "aggregate"}
 _RELEASES = ("plan/algebra", "plan/components.py", "plan/layout.py", "vault/noise.py", "vault/norms.py")
 _FITS = ("plan/learning",)
 _LEARN = ("sandbox/learn/features.py", "sandbox/learn/encoding.py", "sandbox/learn/scoring.py")
@@ -35,7 +36,7 @@ class Algorithm(msgspec.Struct, frozen=True):
     Attributes:
         name: Its name, also that of its class in ``cloister.learn``.
         version: Counts changes of what it computes.
-        program: What it asks of the rows, as the vault sees it.
+        program: What it asks of the rows, as the vault sees it; ``none``: nothing.
         makes: In one line, what it is.
         outputs: What may leave: kinds of model documents and of exports.
         sources: Files and folders of the package that it consists of.
@@ -54,8 +55,8 @@ class Algorithm(msgspec.Struct, frozen=True):
         return f"{self.name}@{self.version}"
 
     @property
-    def operation(self) -> Literal["aggregate", "model"]:
-        """The operation of the contract it needs."""
+    def operation(self) -> Operation:
+        """The operation of the contract it needs; none if it is computed from a model that is released already."""
         return _OPERATIONS.get(self.program, "model")
 
 
@@ -63,7 +64,8 @@ _ALL = ("json", "onnx", "scikit-learn", "model card")
 
 
 def _entry(name: str, program: Program, makes: str, *sources: str, outputs: tuple[str, ...] = _ALL) -> Algorithm:
-    shared = _RELEASES if program in {"counts", "moments", "gram"} else (*_RELEASES, *_FITS)
+    fits = _FITS if program in {"logistic", "additive", "kmeans"} else ()
+    shared = () if program == "none" else (*_RELEASES, *fits)
     return Algorithm(name, 1, program, makes, outputs, (*shared, *_LEARN, *sources))
 
 
@@ -105,7 +107,7 @@ REGISTRY: tuple[Algorithm, ...] = (
     ),
     _entry(
         "Scorecard",
-        "logistic",
+        "none",
         "points table of a logistic or additive model; makes no release of its own",
         "sandbox/learn/scorecard.py",
     ),
@@ -122,8 +124,8 @@ def by_name(name: str) -> Algorithm:
 
 
 def programs(listed: tuple[str, ...]) -> frozenset[Program]:
-    """Return the programs of the listed algorithms."""
-    return frozenset(found.program for found in REGISTRY if found.label in listed)
+    """Return what the listed algorithms ask of the rows."""
+    return frozenset(found.program for found in REGISTRY if found.label in listed) - {"none"}
 
 
 def beside(listed: tuple[str, ...]) -> tuple[Algorithm, ...]:

@@ -78,7 +78,7 @@ def _algorithms(contract: Contract) -> Iterator[Finding]:
             yield error(
                 "contract.algorithms", clause, f"{label!r} is no algorithm", "`cloister algorithms` prints name@version"
             )
-        elif known[label].operation not in contract.operations:
+        elif known[label].operation not in {"none", *contract.operations}:
             yield warning(
                 "contract.algorithms",
                 clause,
