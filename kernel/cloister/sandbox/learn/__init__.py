@@ -10,6 +10,7 @@ import importlib.util
 from typing import Any
 
 from cloister.errors import PlanError
+from cloister.sandbox.learn.additive import AdditiveClassifier
 from cloister.sandbox.learn.categorical import CategoricalNB
 from cloister.sandbox.learn.contributions import contribution
 from cloister.sandbox.learn.gaussian import GaussianNB
@@ -21,6 +22,7 @@ from cloister.sandbox.learn.scorecard import Scorecard
 
 __all__ = [
     "PCA",
+    "AdditiveClassifier",
     "CategoricalNB",
     "GaussianNB",
     "LinearRegression",

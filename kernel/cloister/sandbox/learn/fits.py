@@ -15,6 +15,7 @@ from cloister.plan.gaussian import deviation
 from cloister.plan.learning import PlannedFit, planned_fit
 from cloister.plan.learning.encoding import SCALE
 from cloister.plan.learning.program import Model, model
+from cloister.plan.learning.queries import Form, GramForm, NearestForm
 from cloister.plan.typing import infer
 from cloister.sandbox import literals
 from cloister.sandbox.answer import Answer, Fact
@@ -50,6 +51,9 @@ class FitAsk(Ask[T]):
         return plan
 
 
+_COUNTED: dict[Form, int] = {GramForm(): SCALE * SCALE, NearestForm(1): SCALE}
+
+
 class Fitted(NamedTuple):
     """A released fit: how its rows were encoded, its model, and the facts of the release."""
 
@@ -61,10 +65,15 @@ class Fitted(NamedTuple):
 
     @property
     def rows(self) -> k.Weight:
-        """The noisy number of rows, where the first step is a Gram."""
-        unit = SCALE * SCALE
-        error = deviation(self.sigmas[0]) / unit
-        return k.Weight("rows", literals.text_of(near(self.raw[0] / unit, error)), repr(error))
+        """The noisy number of rows: the first integer of a Gram, or of rows by one centre, is made of it alone."""
+        at = 0
+        for step, sigma in zip(self.planned.steps, self.sigmas, strict=True):
+            unit = _COUNTED.get(step.form)
+            if unit is not None:
+                error = deviation(sigma) / unit
+                return k.Weight("rows", literals.text_of(near(self.raw[at] / unit, error)), repr(error))
+            at += step.reach.width
+        raise ValueError("a learner of this zone counts its rows")
 
 
 def ask(

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from cloister.sandbox.learn import document as docs
+from cloister.sandbox.learn.additive import AdditiveClassifier
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.categorical import CategoricalNB
 from cloister.sandbox.learn.clusters import KMeansModel
 from cloister.sandbox.learn.gaussian import GaussianNB
 from cloister.sandbox.learn.linear import LinearRegression
 from cloister.sandbox.learn.logistic import LogisticRegression
-from cloister.sandbox.learn.logistic_model import AdditiveModel
 from cloister.sandbox.learn.pca import PCA
 from cloister.sandbox.learn.scorecard import Scorecard
 
 CLASSES: tuple[type[Model[Any]], ...] = (
     LinearRegression,
     LogisticRegression,
-    AdditiveModel,
+    AdditiveClassifier,
     GaussianNB,
     CategoricalNB,
     KMeansModel,

@@ -10,7 +10,6 @@ by their difference.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import numbers
 from fractions import Fraction
@@ -24,18 +23,16 @@ from cloister.plan.learning.encoding import MAX_COLUMNS
 from cloister.plan.learning.natural import scores
 from cloister.plan.learning.program import Linear
 from cloister.plan.numbers import text_of
-from cloister.sandbox import terms
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
-from cloister.sandbox.learn import fits, origin, targets
+from cloister.sandbox.learn import fit_terms, fits, origin, targets
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.logistic_model import LogisticModel
 from cloister.sandbox.precision import Precision
-from cloister.sandbox.terms import Term
 
 Logistic = k.LogisticRegression | k.MultinomialLogistic
 SURE = 3.0
@@ -96,12 +93,8 @@ class LogisticRegression(LogisticModel):
         rows, features, classes = targets.checked(
             "LogisticRegression", X, y, self.missing, self.form, every=True, most=MAX_COLUMNS - 1
         )
-        # One column for a condition: half the length of two.
-        features = tuple(
-            msgspec.structs.replace(feature, kind="condition") if feature.kind == "flag" else feature
-            for feature in features
-        )
-        encoded = blocks(Frame(rows, X._columns), features)
+        features = fit_terms.plain(features)
+        encoded = fit_terms.encoded(Frame(rows, X._columns), features)
 
         def present(found: fits.Fitted) -> tuple[Logistic, Fact]:
             noise = found.rows.stderr
@@ -120,36 +113,6 @@ class LogisticRegression(LogisticModel):
         return fits.ask(rows, encoded, y._term, learner, present)
 
 
-def blocks(frame: Frame, features: tuple[enc.Feature, ...]) -> list[Term]:
-    """Return what a fit encodes, so that its columns are those of ``features``.
-
-    A gap of a category is one more label; of a number or condition it is filled, and a condition of its own marks it.
-    """
-    found: list[Term] = []
-    for feature in features:
-        term = frame._columns[feature.name]
-        if feature.fill is None:
-            found.append(term)
-        elif feature.kind == "levels":
-            found.append(_filled(term, a.Text(_new_label(term.grid.domain))))
-        else:
-            value = a.Boolean(False) if feature.kind == "condition" else a.Number(feature.fill)
-            found += [_filled(term, value), terms.is_null(term)]
-    return found
-
-
-def _filled(term: Term, value: a.Scalar) -> Term:
-    plain = dataclasses.replace(term, labels=())
-    return terms.node(a.Fill(term.scalar, value), plain, terms.node(value))
-
-
-def _new_label(domain: tuple[str, ...]) -> str:
-    label = "(missing)"
-    while label in domain:
-        label += "'"
-    return label
-
-
 def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Logistic:
     """Return a fitted model as a document."""
     names = [column.name for column in enc.columns(head["features"])]
@@ -159,7 +122,7 @@ def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Lo
     parts = [
         fits.weights(["intercept", *names], values, score.errors) for values, score in zip(short, exact, strict=True)
     ]
-    reliable = float(Fraction(rows.value)) >= SURE * float(rows.stderr)
+    reliable = sure(rows)
     if len(parts) == 1:
         (first, *rest) = parts[0]
         return k.LogisticRegression(
@@ -167,6 +130,11 @@ def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Lo
         )
     outputs = tuple(k.Output(label, part[0], part[1:]) for label, part in zip(classes.labels, parts, strict=True))
     return k.MultinomialLogistic(**head, classes=classes, n=rows, outputs=outputs, reliable=reliable)
+
+
+def sure(rows: k.Weight) -> bool:
+    """Return whether there are rows at all, or so many that noise does not explain them."""
+    return float(Fraction(rows.value)) >= SURE * float(rows.stderr)
 
 
 def _learner(penalty: Any, steps: Any) -> a.Logistic:
