@@ -45,13 +45,16 @@ def learning_ms(plan: a.Fit, schema: Schema) -> float:
 
 def _row_ns(form: Form, coded: Encoding) -> float:
     """Return the nanoseconds a row takes in a step."""
-    hots = sum(bool(block.labels) for block in coded.blocks)
-    score = _NS_PER_NUMBER * (len(coded.blocks) - hots) + _NS_PER_LABEL * hots
+    blocks = [(block, _NS_PER_LABEL if block.labels else _NS_PER_NUMBER) for block in coded.blocks]
+    score = sum(cost for _, cost in blocks)
     match form:
         case GramForm():
             return _NS_PER_SQUARE * coded.width**2 + _NS_PER_COLUMN * coded.width
         case GradientForm():
-            return form.outputs * (2 * score + _NS_PER_LINK)
+            added = sum(
+                cost for block, cost in blocks if block.start < form.stop and form.first < block.start + block.width
+            )
+            return form.outputs * (score + added + _NS_PER_LINK)
         case NearestForm():
             return form.clusters * (2 * score + _NS_PER_LINK)
 
