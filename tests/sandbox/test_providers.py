@@ -118,6 +118,8 @@ def test_work_and_price_of_twenty_tables_are_planned_in_proportion(asked):
         assert len(costs[providers].accounts) == providers
         assert {paid.rho for paid in costs[providers].accounts} == {costs[providers].rho}
     assert costs[MANY].usage.rows == 10 * costs[2].usage.rows == MANY * 512
+    # Planning such a query takes time of its own, which the planned time must leave.
+    assert costs[2].deadline_ms < costs[MANY].deadline_ms <= 12 * costs[2].deadline_ms
     sizes = [_sorted_rows(vault, cl.align(*frames[:providers])) for providers in (2, MANY)]
     assert sizes[1] <= 12 * sizes[0]
 

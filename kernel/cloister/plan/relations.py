@@ -6,6 +6,7 @@ than ``Bound.most`` of them for one value of a cap's columns, or more than that 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,6 +81,12 @@ def lookup_grids(node: a.Lookup, cards: Cards) -> tuple[tuple[Grid, ...], tuple[
     if len({tuple(map(_value, row[:size])) for row in rows}) < len(rows):
         raise PlanError("plan.lookup", "a key stands twice in a lookup", next_step="give each key one row")
     return grids[:size], grids[size:]
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(node: a.Relation) -> str:
+    """Return the digest of a relation; a plan is typed many times, and each of its relations holds those below it."""
+    return canonical.digest(msgspec.to_builtins(node))
 
 
 def _value(node: a.Scalar) -> Any:
@@ -163,7 +170,7 @@ def _align(node: a.Align, left: Schema, right: Schema) -> Schema:
     outer = node.how == "left"
     columns, tokens = dict(left.columns), dict(left.tokens)
     # A right row stands beside many rows, and the same table may be on both sides: other rows, other tokens.
-    mine = canonical.digest(msgspec.to_builtins(node))
+    mine = _digest(node)
     renamed: dict[str, str] = {}
     for name, new in node.columns:
         _fresh(new, columns)
@@ -193,7 +200,7 @@ def _lookup(node: a.Lookup, source: Schema, cards: Cards) -> Schema:
         comparable(source.grid(name), grid, ordered=False)
         union("a lookup", source.grid(name), grid)
         uses |= grid.uses
-    columns, tokens, mine = dict(source.columns), dict(source.tokens), canonical.digest(msgspec.to_builtins(node))
+    columns, tokens, mine = dict(source.columns), dict(source.tokens), _digest(node)
     for place, (name, grid) in enumerate(zip(node.columns, values, strict=True)):
         _fresh(name, columns)
         columns[name] = _replace(grid, nullable=grid.nullable or not node.inner, uses=uses | grid.uses)
@@ -211,7 +218,7 @@ def _lookup(node: a.Lookup, source: Schema, cards: Cards) -> Schema:
 def _per_unit(node: a.PerUnit, source: Schema) -> Schema:
     if not node.measures:
         raise PlanError("plan.per_unit", "nothing is computed per unit", next_step="name a measure")
-    mine = canonical.digest(msgspec.to_builtins(node))
+    mine = _digest(node)
     columns = {name: _replace(key(name, source), nullable=False) for name in node.by}
     tokens = {name: source.tokens[name] for name in node.by}
     by = _uses(source, node.by)
@@ -262,7 +269,7 @@ def _unit_grid(measure: a.UnitMeasure, source: Schema) -> Grid:
 def _window(node: a.Window, source: Schema) -> Schema:
     if not node.functions:
         raise PlanError("plan.window", "nothing is computed along the rows", next_step="name a function")
-    columns, tokens, mine = dict(source.columns), dict(source.tokens), canonical.digest(msgspec.to_builtins(node))
+    columns, tokens, mine = dict(source.columns), dict(source.tokens), _digest(node)
     along = [name for name, _ in node.order]
     for name in (*along, *node.by):
         _usable("window", name, source)
@@ -304,7 +311,7 @@ def _stack(node: a.Stack, parts: Sequence[Schema]) -> Schema:
                 f"the relations differ in their columns: {', '.join(odd[:5])}",
                 next_step="select or rename columns so that all have the same",
             )
-    mine = canonical.digest(msgspec.to_builtins(node))
+    mine = _digest(node)
     columns = {name: _stacked([part.columns[name] for part in parts]) for name in first.columns}
     tokens = {name: f"{mine}\x00{name}" for name in columns}
     caps: tuple[Bound, ...] = ()
