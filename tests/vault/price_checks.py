@@ -127,3 +127,4 @@ def check_deadline() -> None:
     gram = analysed(a.Gram("g", (a.Col("x"), a.Col("y")))).cost
     assert gram.products == 6 * gram.rows
     assert price_module.deadline_ms(cost(10, 50, 0, 400_000)) > 2 * 0.03 * 400_000
+    assert price_module.deadline_ms(cost(10, 50, 0, 1, tables=20)) > 2 * 2.5 * 20

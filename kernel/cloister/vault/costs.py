@@ -40,8 +40,8 @@ class Cost(msgspec.Struct, frozen=True):
 
     ``rows`` are those of all tables and what alignments make more. ``row_operations`` are operations on single rows,
     ``sorted_rows`` the rows of every pass that orders, holds or matches rows, ``products`` the products of rows that
-    are summed (Gram). ``operations``, ``sorts`` and ``held`` are sizes of the query: how many there are of each, of the
-    last alignments and relations per unit. ``learning_ms`` is the time the steps of a fit take.
+    are summed (Gram). ``operations``, ``sorts`` and ``tables`` are sizes of the query: how many there are of each.
+    ``learning_ms`` is the time the steps of a fit take.
     """
 
     rows: int
@@ -52,7 +52,7 @@ class Cost(msgspec.Struct, frozen=True):
     operations: int = 0
     sorts: int = 0
     learning_ms: float = 0.0
-    held: int = 0
+    tables: int = 1
 
 
 def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
@@ -103,7 +103,17 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
         )
     learning = learning_ms(plan, relation.schema) if isinstance(plan, a.Fit) else 0.0
     draws = _draws(frame, relation.schema)
-    return Cost(rows, row_operations + rows, sorted_rows, draws, products, operations, sorts, learning, held)
+    return Cost(
+        rows,
+        row_operations + rows,
+        sorted_rows,
+        draws,
+        products,
+        operations,
+        sorts,
+        learning,
+        len(relation.schema.tables),
+    )
 
 
 def _draws(frame: Layout, schema: Schema) -> int:

@@ -32,8 +32,8 @@ _MS_PER_SORTED_ROW = 5e-4
 _MS_PER_PRODUCT = 1.2e-5
 # A draw takes .015 to .03 ms, most where sigma is near 1; cell and receipt .003 (docs/benchmarks.md).
 _MS_PER_INTEGER = 0.035
-# Planning a query takes 2 ms for each table that is aligned (3 of twenty), however few rows there are.
-_MS_PER_HELD = 4.0
+# Planning a query takes 2 to 3 ms for each table that is aligned or stacked, however few rows there are.
+_MS_PER_TABLE = 4.0
 
 
 class PricedComponent(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ def deadline_ms(cost: Cost) -> int:
         + cost.products * _MS_PER_PRODUCT
         + cost.sorted_rows * _MS_PER_SORTED_ROW
         + cost.integers * _MS_PER_INTEGER
-        + cost.held * _MS_PER_HELD
+        + (cost.tables - 1) * _MS_PER_TABLE
         + cost.learning_ms
     )
     for step in LADDER_MS:
