@@ -34,6 +34,7 @@ from cloister.sandbox.matching import Match
 from cloister.sandbox.session import Session, use
 from cloister.vault.analyse import analyse
 from cloister.vault.engine import Engine
+from cloister.vault.targets import targets
 
 BATCH = 100_000
 ASKED = 200
@@ -143,7 +144,15 @@ def aligned(rows: int) -> dict[str, Any]:
     cold = seconds(lambda: engine.run(analysis))
     warm = min(seconds(lambda: engine.run(analysis)) for _ in range(3))
     assert engine.run(analysis).values == (rows - rows // 2,)
-    return {"keys": rows, "load_both_s": round(load, 1), "align_cold_s": round(cold, 2), "align_best_s": round(warm, 2)}
+    found = {"keys": rows, "load_both_s": round(load, 1)}
+    found |= {"align_cold_s": round(cold, 2), "align_best_s": round(warm, 2)}
+    sought = [targets(cards["p.a"], [f"N{number}"], b"") for number in range(0, rows, rows // ASKED)]
+    used = []
+    for one in sought:
+        start = time.process_time()
+        assert engine.found("p.a", "TRUE", one) == (True,)
+        used.append(time.process_time() - start)
+    return {**found, **spread("one_key_looked_up_cpu", used)}
 
 
 def main() -> None:
