@@ -60,7 +60,7 @@ MUTANTS = [
     (reads, "return plan.terms", "return plan.features", check_reads),
     (price, "        + cost.learning_ms\n", "", check_deadlines),
     (fit_costs, "if values * _BYTES_PER_VALUE > MAX_BYTES:", "if False:", check_deadlines),
-    (solving, "min(max(total / other[j], -most), most)", "total / other[j]", check_total),
+    (solving, "if not pivot >= least:", "if False:", check_total),
 ]  # fmt: skip
 EVERY_RUN = (0, 1, 2, 7, 8, 16, 17, 18, 19, 21, 23, 24)
 CHECKS = (

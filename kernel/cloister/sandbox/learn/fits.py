@@ -6,6 +6,7 @@ The model is computed here from the released integers, by the same program the v
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar, cast
@@ -20,15 +21,19 @@ from cloister.plan.typing import infer
 from cloister.sandbox import literals
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
+from cloister.sandbox.cost import OF_A_STEP
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.features import Feature, columns
 from cloister.sandbox.learn.rounding import near, to_step
+from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
 T = TypeVar("T")
 CLOSE = 1e-4
 """How far rounding its weights may move a score."""
+USEFUL = 10
+"""How many times the noise of a step there should be rows: then a weight is known to about a third of a log odds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,18 @@ class FitAsk(Ask[T]):
     def as_asked(self, plan: Any) -> Any:
         """Return the plan: nothing in it has a name."""
         return plan
+
+    def release(self, precision: Precision) -> T:
+        """Ask the vault; before that, and before anything is paid, warn of a price at which noise is all there is."""
+        noise, most = self.cost(precision).errors[OF_A_STEP], self.rows.schema.limit
+        if noise * USEFUL > most:
+            warnings.warn(
+                f"at this price every step has noise like {noise:,.0f} rows, and there are at most {most:,}: the model "
+                "will say little; ask with more epsilon, or for fewer features",
+                UserWarning,
+                stacklevel=3,
+            )
+        return super().release(precision)
 
 
 _COUNTED: dict[Form, int] = {GramForm(): SCALE * SCALE, NearestForm(1): SCALE}
