@@ -182,9 +182,15 @@ def test_a_fit_is_total(odd: str, noise: bool, exact: cl.Frame, noisy: cl.Frame)
         assert not categorical.reliable_
         assert "nothing to tell apart" in gaussian.notes_[0]
         assert "NOT RELIABLE" in repr(categorical)
+    if odd == "one class":
+        # The classes that are not there say nothing: they have the numbers of all rows.
+        assert (gaussian.theta_ == gaussian.theta_[0]).all()
+        shares = categorical.feature_log_prob_[0]
+        assert shares == pytest.approx(np.broadcast_to(shares[0], shares.shape))
     assert (gaussian.var_ > 0).all()
 
 
+@pytest.mark.slow
 def test_errors_hold_what_noise_does() -> None:
     """Over 200 draws of the noise, 95 % intervals hold the exact numbers at least 90 % of the time."""
     quiet, _ = learn_world.visits(noise=False, epsilon="1000")

@@ -76,10 +76,15 @@ def test_components_closer_than_the_noise_are_called_mixed() -> None:
     assert found.vector_errors[2].max() < 0.1
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("epsilon", [0.01, 8.0])
-def test_a_fit_is_total(scaled: bool, epsilon: float) -> None:
-    frame, _ = learn_world.visits(noise=True, epsilon="100")
+@pytest.fixture(scope="module")
+def noisy() -> Iterator[cl.Frame]:
+    yield learn_world.visits(noise=True, epsilon="100")[0]
+    sessions.use(None)
+
+
+@pytest.mark.parametrize(("scaled", "epsilon"), [(False, 0.01), (True, 8.0)])
+def test_a_fit_is_total(scaled: bool, epsilon: float, noisy: cl.Frame) -> None:
+    frame = noisy
     sick = frame[(frame.age < 1) & (frame.cost > 1_990)]
     for part in (frame, sick, frame[frame.smoker]):
         model = PCA(scaled=scaled, epsilon=epsilon).fit(part[NAMES])
@@ -90,4 +95,3 @@ def test_a_fit_is_total(scaled: bool, epsilon: float) -> None:
     lost = PCA(epsilon=0.01).fit(sick[NAMES])
     assert not lost.reliable_
     assert "NOT RELIABLE" in repr(lost)
-    sessions.use(None)

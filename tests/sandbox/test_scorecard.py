@@ -13,7 +13,7 @@ import pytest
 
 import cloister.sandbox as cl
 from cloister.errors import PlanError
-from cloister.learn import CategoricalNB, Scorecard
+from cloister.learn import CategoricalNB, LogisticRegression, Scorecard
 from cloister.sandbox import session as sessions
 from cloister.sandbox.learn.document import digest
 
@@ -53,6 +53,22 @@ def test_points_add_up_to_the_score_of_the_model(
     for name in ("sex", "cost", "smoker", "bmi"):
         assert table[table.feature == name].points.min() == 0
     assert set(table[table.feature == "bmi"].level) == {"[10, 25)", "[25, 30.5)", "[30.5, 60)", "missing"}
+
+
+def test_a_scorecard_of_a_fitted_logistic_regression(frame: cl.Frame) -> None:
+    cut = frame.assign(band=cl.cut(frame.age, [0, 30, 60, 111], labels=["young", "middle", "old"]))
+    model = LogisticRegression(steps=12, missing="drop", share=0.2).fit(
+        cut[["band", "region", "smoker"]], cut.cost > 650
+    )
+    card = Scorecard(base=600, odds=1, pdo=40).of(model)
+    points = card.points().set_index(["feature", "level"]).points
+    # Dear are the old, the west and smokers: the event is a high cost, and points are against it.
+    assert points["band", "old"] < points["band", "middle"] < points["band", "young"]
+    assert points["region", "west"] == 0 == points["region"].min()
+    assert points["smoker", "true"] < 0
+    assert card.release.plan_digest == model.release.plan_digest
+    rows = cut.assign(score=card.predict(cut)).mock(100)
+    assert rows.score.tolist() == card.predict(rows).tolist()
 
 
 def test_a_handle_gives_whole_points_that_can_be_delivered(models: dict[str, Any], frame: cl.Frame) -> None:
