@@ -40,14 +40,17 @@ def outcomes(rng: np.random.Generator, score: Floats, rate: float) -> npt.NDArra
 
     Systematic sampling: the number of outcomes is that share to within one, whatever the seed.
     """
+    odds = np.exp(score)
     low, high = -40.0, 40.0
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
-        if (1 / (1 + np.exp(-(score + middle)))).mean() < rate:
+        raised = odds * np.exp(middle)
+        if (raised / (1 + raised)).mean() < rate:
             low = middle
         else:
             high = middle
-    chance = 1 / (1 + np.exp(-(score + low)))
+    raised = odds * np.exp(low)
+    chance = raised / (1 + raised)
     reached = np.floor(np.cumsum(chance) + rng.random())
     return np.asarray(np.diff(reached, prepend=0.0) > 0)
 
