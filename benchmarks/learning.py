@@ -1,0 +1,221 @@
+"""Learners beside peers on Adult and credit default: AUC at epsilon .5, 1 and 4, delta 1e-6, pinned 80/20 splits.
+
+Everybody is given the same encoding: numbers in bins with public edges (round numbers, below), texts by their domain.
+Cloister's models are those of its programs (``plan/learning``), on the vault's exact sums with the vault's noise; the
+reading of tables is left out. Peers run in environments of their own under ``build/peers/``. Neighbours differ by one
+row. The price of Cloister is the zCDP rho that converts to (epsilon, delta).
+
+    python -m benchmarks.learning --adult adult.csv --credit credit_default.csv [--seeds 20] [--only NAME] [--reuse]
+    python -m benchmarks.learning --speed
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.accuracy import PEERS, ROOT, interpreter
+from benchmarks.peers.learning_task import DELTA, auc, one_hot, split
+from cloister.plan import algebra as a
+from cloister.plan.grid import Grid
+from cloister.plan.learning import program_of
+from cloister.plan.learning.encoding import Block, Encoding
+from cloister.plan.learning.program import drive, planned
+from cloister.plan.learning.queries import Query
+from cloister.plan.precision import rho_of_epsilon
+from cloister.vault.fit_rows import FitRows, OneHot
+from cloister.vault.fit_sums import sums
+from cloister.vault.noise import gaussian
+
+EPSILONS = ("0.5", "1", "4")
+EDGES: dict[str, dict[str, list[int]]] = {
+    "adult": {
+        "age": [20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70],
+        "fnlwgt": list(range(50_000, 500_000, 50_000)),
+        "education-num": list(range(2, 17)),
+        "capital-gain": [1, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000, 15_000, 20_000, 50_000],
+        "capital-loss": [1, 500, 1_000, 1_500, 1_750, 2_000, 2_250, 2_500, 3_000],
+        "hours-per-week": [10, 20, 30, 35, 40, 45, 50, 60, 70],
+    },
+    "credit": {
+        "LIMIT_BAL": [20_000, 50_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000],
+        "AGE": [25, 30, 35, 40, 45, 50, 55, 60],
+        **{f"PAY_{month}": [-1, 0, 1, 2, 3, 4] for month in (0, 2, 3, 4, 5, 6)},
+        **{f"BILL_AMT{n}": [0, 1, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000] for n in range(1, 7)},
+        **{f"PAY_AMT{n}": [1, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000] for n in range(1, 7)},
+    },
+}
+TARGET = {"adult": "income-over-50k", "credit": "default.payment.next.month"}
+LEARNERS: dict[str, a.Learner] = {"additive": a.Additive(), "logistic": a.Logistic()}
+CONTENDERS = {
+    "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py"),
+    "diffprivlib logistic": ("diffprivlib", ("diffprivlib==0.6.6", "scikit-learn<1.9"), "diffprivlib_logistic.py"),
+    "Opacus logistic": ("opacus", ("opacus==1.6.0",), "opacus_logistic.py"),
+}
+
+
+class Rows:
+    """A table as codes of closed labels."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        table = pd.read_csv(path).drop(columns="ID", errors="ignore")
+        self.y = table.pop(TARGET[name]).to_numpy()
+        codes, self.ordered = [], []
+        widths = []
+        for column in table:
+            edges = EDGES[name].get(str(column))
+            self.ordered.append(edges is not None)
+            if edges is not None:
+                codes.append(np.searchsorted(edges, table[column], side="right"))
+                widths.append(len(edges) + 1)
+            else:
+                labels = sorted(table[column].astype(str).unique())
+                codes.append(table[column].astype(str).map(labels.index).to_numpy())
+                widths.append(len(labels))
+        self.codes, self.widths = np.stack(codes, axis=1), np.array(widths)
+
+
+def encoding(widths: Sequence[int], ordered: Sequence[bool]) -> Encoding:
+    """Return the encoding of closed features; ordered ones are bins of a cut number."""
+    blocks: list[Block] = []
+    start = 1
+    for index, (width, bins) in enumerate(zip(map(int, widths), ordered, strict=True)):
+        column = a.Col(f"x{index}")
+        term: a.Scalar = a.Cut(column, tuple(map(str, range(width + 1)))) if bins else column
+        labels = tuple(map(str, range(width)))
+        blocks.append(Block(term, Grid("category", 0, width - 1, domain=labels), start, width, labels))
+        start += width
+    return Encoding(tuple(blocks), a.Col("y"), Grid("bool", 0, 1), ("false", "true"))
+
+
+def trained(learner: a.Learner, coded: Encoding, codes: np.ndarray, y: np.ndarray, rho: Fraction) -> np.ndarray:
+    """Return the weights of a model at a price, the constant first."""
+    hots = tuple(
+        OneHot(block.start, block.width, np.ascontiguousarray(codes[:, index], np.int16))
+        for index, block in enumerate(coded.blocks)
+    )
+    rows = FitRows(len(y), (), np.empty((len(y), 0), np.int16), hots, y.astype(np.int16))
+    program = program_of(learner, coded)
+    steps = planned(program.steps, coded)
+    noise = [math.nextafter(math.sqrt(step.reach.squared / (2 * rho * step.share)), math.inf) for step in steps]
+
+    def answer(index: int, query: Query) -> Sequence[int]:
+        return gaussian(sums(rows, query, coded, lambda: None), noise[index])
+
+    model: Any = drive(program, steps, noise, answer)
+    found: np.ndarray = np.array(model.weights[0]) / model.scale
+    return found
+
+
+def cloister(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the AUC of one of Cloister's models for every seed and epsilon. Seeds are of splits: noise has none."""
+    coded = encoding(rows.widths, rows.ordered)
+    for seed in range(seeds):
+        fit, test = split(len(rows.y), seed)
+        for text in EPSILONS:
+            rho = rho_of_epsilon(Fraction(text), Fraction(DELTA).limit_denominator(10**6))
+            weights = trained(LEARNERS[name], coded, rows.codes[fit], rows.y[fit], rho)
+            score = weights[0] + one_hot(rows.codes[test], rows.widths) @ weights[1:]
+            yield {"seed": seed, "epsilon": text, "auc": auc(rows.y[test], score)}
+
+
+def plain(rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the AUC of scikit-learn's logistic regression without noise."""
+    for seed in range(seeds):
+        fit, test = split(len(rows.y), seed)
+        model = LogisticRegression(max_iter=300).fit(one_hot(rows.codes[fit], rows.widths), rows.y[fit])
+        found = auc(rows.y[test], model.decision_function(one_hot(rows.codes[test], rows.widths)))
+        yield from ({"seed": seed, "epsilon": text, "auc": found} for text in EPSILONS)
+
+
+def peer(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the AUC of a peer, as it prints them."""
+    environment, requirements, runner = CONTENDERS[name]
+    python = interpreter(environment, requirements)
+    stored = PEERS / "learning-rows.npz"
+    np.savez(stored, codes=rows.codes, widths=rows.widths, y=rows.y)
+    command = [python, "-W", "ignore", ROOT / "benchmarks" / "peers" / runner, stored, str(seeds), *EPSILONS]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone) as running:
+        for line in running.stdout or ():
+            if line.startswith("{"):
+                yield json.loads(line)
+
+
+def speed() -> dict[str, float]:
+    """Return seconds for 400,000 rows of 30 features: processor time, exact sums with noise, one thread."""
+    source = np.random.default_rng(1)
+    codes = source.integers(0, 16, (400_000, 30))
+    y = (source.random(400_000) < 1 / (1 + np.exp(-(codes[:, 0] - 8) / 4))).astype(int)
+    coded = encoding([16] * 30, [True] * 30)
+    found = {}
+    for name, learner in LEARNERS.items():
+        started = time.process_time()
+        weights = trained(learner, coded, codes, y, Fraction(1, 40))
+        found[f"{name}, 400,000 x 30, s"] = round(time.process_time() - started, 1)
+        started = time.process_time()
+        one_hot(codes[:10_000], np.array([16] * 30)) @ weights[1:]
+        found[f"{name}, 10,000 predictions, s"] = round(time.process_time() - started, 3)
+    return found
+
+
+def main() -> int:
+    """Measure what is asked for, keep it under ``build/peers/``, and print the table."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--adult", type=Path)
+    asked.add_argument("--credit", type=Path)
+    asked.add_argument("--seeds", type=int, default=20)
+    asked.add_argument("--only", choices=["non-private", *LEARNERS, *CONTENDERS])
+    asked.add_argument("--reuse", action="store_true", help="print what was kept, measure nothing")
+    asked.add_argument("--speed", action="store_true")
+    options = asked.parse_args()
+    if options.speed:
+        print(json.dumps(speed()))
+        return 0
+    PEERS.mkdir(parents=True, exist_ok=True)
+    for data, path in (("adult", options.adult), ("credit", options.credit)):
+        if path is None:
+            continue
+        rows = Rows(data, path)
+        for name in ("non-private", *LEARNERS, *CONTENDERS):
+            kept = PEERS / f"learning-{data}-{name.replace(' ', '-')}.jsonl"
+            if not options.reuse and options.only in (None, name):
+                with kept.open("w") as out:
+                    for line in _measured(name, rows, options.seeds):
+                        print(json.dumps(line), file=out, flush=True)
+            if kept.exists() and options.only in (None, name):
+                print(f"{data:<7} {name:<22} {_line(kept)}", flush=True)
+    return 0
+
+
+def _measured(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+    if name == "non-private":
+        return plain(rows, seeds)
+    return cloister(name, rows, seeds) if name in LEARNERS else peer(name, rows, seeds)
+
+
+def _line(kept: Path) -> str:
+    """Return mean AUC and twice its standard error by epsilon."""
+    found = pd.DataFrame([json.loads(line) for line in kept.read_text().splitlines()])
+    cells = []
+    for text in EPSILONS:
+        part = found[found.epsilon == text].auc
+        cells.append(f"{part.mean():.4f} ± {2 * part.std() / len(part) ** 0.5:.4f}")
+    return "   ".join(cells) + f"   ({found.seed.nunique()} seeds)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What every learner is given: the same encoded rows, splits and epsilons. NumPy only.
+
+A runner is called as ``python RUNNER.py ROWS.npz SEEDS EPSILON ...`` and prints one JSON object per model: ``{"seed",
+"epsilon", "auc"}``. ``ROWS.npz`` holds ``codes`` (rows by features), ``widths`` (labels per feature) and ``y``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+DELTA = 1e-6
+
+
+def split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the pinned 80/20 split: to fit and to test."""
+    order = np.random.default_rng(seed).permutation(count)
+    return order[: count * 4 // 5], order[count * 4 // 5 :]
+
+
+def one_hot(codes: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return one column per label."""
+    starts = np.concatenate([[0], np.cumsum(widths)[:-1]])
+    found = np.zeros((len(codes), int(widths.sum())), np.float32)
+    found[np.arange(len(codes))[:, None], codes + starts] = 1
+    return found
+
+
+def auc(y: np.ndarray, score: np.ndarray) -> float:
+    """Return the area under the ROC curve; ties count half."""
+    _, place, size = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(size) - (size - 1) / 2)[place]
+    ones = int((y == 1).sum())
+    return float((rank[y == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(y) - ones)))
+
+
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int], np.ndarray]
+
+
+def answer(score: Score) -> None:
+    """Print the AUC of ``score(codes to fit, y, codes to test, widths, epsilon, seed)`` for every seed and epsilon."""
+    with np.load(sys.argv[1]) as rows:
+        codes, widths, y = rows["codes"], rows["widths"], rows["y"]
+    for seed in range(int(sys.argv[2])):
+        fit, test = split(len(y), seed)
+        for text in sys.argv[3:]:
+            found = score(codes[fit], y[fit], codes[test], widths, float(text), seed)
+            print(json.dumps({"seed": seed, "epsilon": text, "auc": auc(y[test], found)}), flush=True)
