@@ -11,7 +11,7 @@ from learning_task import answer, one_hot
 warnings.filterwarnings("ignore")
 
 
-def score(fit, y, test, widths, epsilon, seed):
+def score(fit, y, test, widths, epsilon, seed):  # noqa: PLR0917 (as ``answer`` calls it)
     model = LogisticRegression(epsilon=epsilon, data_norm=float(np.sqrt(len(widths))), random_state=seed, max_iter=300)
     return model.fit(one_hot(fit, widths).astype(float), y).decision_function(one_hot(test, widths).astype(float))
 

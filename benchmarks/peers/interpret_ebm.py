@@ -11,7 +11,7 @@ from learning_task import DELTA, answer
 warnings.filterwarnings("ignore")
 
 
-def score(fit, y, test, widths, epsilon, seed):
+def score(fit, y, test, widths, epsilon, seed):  # noqa: PLR0917 (as ``answer`` calls it)
     # Ordered and unordered labels alike are categories to it: their codes as text, bins weighed by its own noise.
     names = [f"x{index}" for index in range(len(widths))]
     model = DPExplainableBoostingClassifier(

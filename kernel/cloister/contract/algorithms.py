@@ -107,6 +107,15 @@ REGISTRY: tuple[Algorithm, ...] = (
         "sandbox/learn/rounding.py",
     ),
     _entry(
+        "KMeans",
+        "kmeans",
+        "clusters of rows, from noisy counts and sums by nearest centre; public initial centres",
+        "sandbox/learn/fit_terms.py",
+        "sandbox/learn/fits.py",
+        "sandbox/learn/kmeans.py",
+        "sandbox/learn/rounding.py",
+    ),
+    _entry(
         "LogisticRegression",
         "logistic",
         "logistic regression of a condition or category, from a noisy Gram and clipped noisy gradients",

@@ -13,6 +13,7 @@ __all__ = [
     "AdditiveClassifier",
     "CategoricalNB",
     "GaussianNB",
+    "KMeans",
     "LinearRegression",
     "LogisticRegression",
     "Pipeline",

@@ -14,6 +14,7 @@ from cloister.sandbox.learn.additive import AdditiveClassifier
 from cloister.sandbox.learn.categorical import CategoricalNB
 from cloister.sandbox.learn.contributions import contribution
 from cloister.sandbox.learn.gaussian import GaussianNB
+from cloister.sandbox.learn.kmeans import KMeans
 from cloister.sandbox.learn.linear import LinearRegression
 from cloister.sandbox.learn.loading import load
 from cloister.sandbox.learn.logistic import LogisticRegression
@@ -25,6 +26,7 @@ __all__ = [
     "AdditiveClassifier",
     "CategoricalNB",
     "GaussianNB",
+    "KMeans",
     "LinearRegression",
     "LogisticRegression",
     "Pipeline",

@@ -9,8 +9,8 @@ from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn.additive import AdditiveClassifier
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.categorical import CategoricalNB
-from cloister.sandbox.learn.clusters import KMeansModel
 from cloister.sandbox.learn.gaussian import GaussianNB
+from cloister.sandbox.learn.kmeans import KMeans
 from cloister.sandbox.learn.linear import LinearRegression
 from cloister.sandbox.learn.logistic import LogisticRegression
 from cloister.sandbox.learn.pca import PCA
@@ -22,7 +22,7 @@ CLASSES: tuple[type[Model[Any]], ...] = (
     AdditiveClassifier,
     GaussianNB,
     CategoricalNB,
-    KMeansModel,
+    KMeans,
     PCA,
     Scorecard,
 )
