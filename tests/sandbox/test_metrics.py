@@ -481,3 +481,28 @@ def test_groups_together_have_the_noise_of_all_of_them() -> None:
     assert found.whole.sigma == 2 * sigma
     assert (found.whole.values[0] == 4 * true).all()
     assert not found.doubtful.any()
+
+
+def test_a_long_score_is_a_column_of_its_own_that_bins_mention(exact: cl.Frame) -> None:
+    """A model of 200 levels fits into a plan: its score is written down once for the bins, not at each."""
+    wide = exact.age * 0
+    for place in range(150):
+        wide = wide + (exact.age == place % 110) * (place % 7)
+    found = metrics.roc_auc(exact.smoker, wide)
+    assert "public bins" in found.release.derived
+    assert edges_of(wide._term).width is not None
+    rows = learn_world.rows()
+    mine = sum((rows.age == place % 110) * (place % 7) for place in range(150))
+    assert abs(float(found) - theirs.roc_auc_score(rows.smoker, mine)) <= 0.02
+
+
+def test_rows_without_a_score_do_not_count(exact: cl.Frame) -> None:
+    fitted = LinearRegression(missing="drop").fit(exact[["bmi", "age"]], exact.cost > 700)
+    report = evaluate(fitted, exact, exact.cost > 700, by=exact.smoker)
+    rows = learn_world.rows().dropna(subset=["bmi"])
+    assert report.counts.whole.values.sum() == len(rows)
+    score = fitted.predict(rows).clip(0, 1)
+    assert abs(float(report.roc_auc) - theirs.roc_auc_score(rows.cost > 700, score)) <= 2e-3
+    for smokes, part in rows.assign(score=score).groupby("smoker"):
+        found = report.by.loc[(smokes, "roc_auc"), "value"]
+        assert found == pytest.approx(theirs.roc_auc_score(part.cost > 700, part.score), abs=5e-3)

@@ -14,7 +14,7 @@ import pytest
 
 import cloister.sandbox as cl
 from cloister.errors import CloisterError, MalformedError, PlanError
-from cloister.learn import LinearRegression, Pipeline, evaluate, make_pipeline
+from cloister.learn import LinearRegression, Pipeline, evaluate, make_pipeline, metrics
 from cloister.learn import preprocessing as pp
 from cloister.learn.preprocessing import (
     Binner,
@@ -138,6 +138,14 @@ def test_weights_of_evidence_and_information_values_by_hand(exact: cl.Frame) -> 
     assert found.region.to_numpy() == pytest.approx(rows.region.astype(str).map(expected).to_numpy(), abs=2e-3)
     mean = step.transform(exact[["region", "sex"]]).region.mean()
     assert float(mean) == pytest.approx(found.region.mean(), abs=1e-6)
+
+
+def test_too_little_epsilon_is_warned_of_before_counts_are_paid(vault: Any, visits: cl.Frame) -> None:
+    with pytest.raises(UserWarning, match=r"too little for the weights of region.* each of 10 counts"):
+        WoE(epsilon=0.01).fit(visits[["region"]], visits.smoker)
+    with pytest.raises(UserWarning, match=r"too little for psi"):
+        metrics.psi(visits[visits.smoker].age, visits[~visits.smoker].age, epsilon=0.01)
+    assert not vault.releases()
 
 
 def test_weights_of_one_class_are_zero(exact: cl.Frame) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.sandbox import terms
+from cloister.sandbox import terms, widen
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
@@ -138,11 +138,16 @@ def ask(
         PlanError: Not columns of the same rows, no binary target, no number for a score, or groups that are not closed.
     """
     rows, target = checked(y, score, pos_label)
-    edges = edges_of(score._term, bins=bins)
+    edges, term = edges_of(score._term, bins=bins), score._term
+    if edges.width is not None:
+        # A long expression becomes a column, computed once for all that mention it.
+        name = widen.name_of("score", term.scalar)
+        rows = rows.on(a.Derive(rows.relation, ((name, term.scalar),)))
+        term = rows.term(name)
     groups: dict[str, Term] = {}
     if by is not None:
         rows, groups = keys_of(rows, {}, by)
-    keys = {**groups, _free("score bin", groups): edges.bin_of(score._term), _free("target", groups): target}
+    keys = {**groups, _free("score bin", groups): edges.bin_of(term), _free("target", groups): target}
 
     def shown(answer: Answer) -> T:
         return present(_counts(answer, edges, len(groups)))
@@ -188,6 +193,20 @@ def positive(y: Column, pos_label: Any = None) -> Term:
     if term.grid.kind == "number" and term.grid.step == 1 and (term.grid.lo, term.grid.hi) == (0, 1):
         return terms.compare("eq", term, terms.literal(1, term.grid))
     raise _no_target(y, "is no condition")
+
+
+def warn_of_noise(ask: Ask[Any], precision: Precision, cells: int, what: str) -> None:
+    """Warn before counts are paid that noise would drown, were all rows that are declared spread evenly over them."""
+    found = ask.cost(precision)
+    (error,) = set(found.errors.values())
+    most = ask.rows.schema.limit
+    if 3 * error * cells > most:
+        warnings.warn(
+            f"epsilon {found.epsilon:.2g} is too little for {what}: the expected standard error of each of {cells} "
+            f"counts is {error:,.0f} rows, of at most {most:,} in all; fewer columns or bins, or more epsilon help",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def raw_counts(answer: Answer) -> tuple[np.ndarray, float]:

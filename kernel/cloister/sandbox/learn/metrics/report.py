@@ -32,7 +32,7 @@ from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of, log_odds
 from cloister.sandbox.learn.metrics.labels import labels
 from cloister.sandbox.learn.metrics.regression import residual
 from cloister.sandbox.learn.metrics.scores import shown
-from cloister.sandbox.learn.tables import line, release_of, table
+from cloister.sandbox.learn.tables import PARTS, line, release_of, table
 from cloister.sandbox.release import Release
 from cloister.sandbox.rows import same
 
@@ -271,7 +271,18 @@ def of_counts(found: Counts, made: list[spec.Figure], name: str) -> Report:
     whole = found.whole
     groups = None
     if found.groups is not None:
-        parts = {figure.name: pd.DataFrame(figure.parts(found), index=found.groups) for figure in made}
+        each = [
+            dataclasses.replace(found, values=found.values[place : place + 1]) for place in range(len(found.values))
+        ]
+        # Group by group: all figures of a group are computed from the same draws.
+        lines = [{figure.name: figure.parts(one) for figure in made} for one in each]
+        parts = {
+            figure.name: pd.DataFrame(
+                {name: np.concatenate([held[figure.name][name] for held in lines]) for name in PARTS},
+                index=found.groups,
+            )
+            for figure in made
+        }
         groups = pd.concat(parts, names=["figure"]).swaplevel(0, -1).sort_index(level=0, sort_remaining=False)
     return Report(
         name,

@@ -16,7 +16,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.learn import prices
 from cloister.sandbox.learn.metrics import figures, noise
-from cloister.sandbox.learn.metrics.counts import raw_counts
+from cloister.sandbox.learn.metrics.counts import raw_counts, warn_of_noise
 from cloister.sandbox.learn.metrics.edges import Edges, edges_of
 from cloister.sandbox.precision import Precision
 
@@ -46,6 +46,8 @@ class Psi:
             PlanError: Not columns of one kind.
         """
         edges, asks, shares = _questions(first, second, bins, epsilon, share)
+        for ask, part in zip(asks, shares, strict=True):
+            warn_of_noise(ask, Precision(share=part), _cells(first, edges), "psi")
         answers = [ask.release(Precision(share=part)) for ask, part in zip(asks, shares, strict=True)]
         return _index(answers, edges)
 
@@ -82,6 +84,10 @@ def _questions(
     ]
     shares = prices.divided(first._rows, epsilon, share, [Fraction(1, 2)] * 2)
     return edges, asks, shares
+
+
+def _cells(column: Column, edges: Edges | None) -> int:
+    return len(column.domain) if edges is None else edges.bins
 
 
 def _index(answers: list[Answer], edges: Edges | None) -> Any:

@@ -20,7 +20,7 @@ from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import prices
 from cloister.sandbox.learn.metrics import figures, noise
-from cloister.sandbox.learn.metrics.counts import positive, raw_counts
+from cloister.sandbox.learn.metrics.counts import positive, raw_counts, warn_of_noise
 from cloister.sandbox.learn.preprocessing import operations as ops
 from cloister.sandbox.learn.preprocessing.steps import Step, check_handle
 from cloister.sandbox.precision import Precision
@@ -84,6 +84,8 @@ class WoE(Step):
             PlanError: Not handles of the same rows, no condition as a target, no categories. Nothing was charged.
         """
         asks, shares = self._asks(X, y)
+        for (name, ask), part in zip(asks.items(), shares, strict=True):
+            warn_of_noise(ask, Precision(share=part), 2 * len(_levels(X._columns[name])), f"the weights of {name}")
         answers = [ask.release(Precision(share=part)) for ask, part in zip(asks.values(), shares, strict=True)]
         found = [_weighed(name, X._columns[name], answer) for name, answer in zip(asks, answers, strict=True)]
         self._facts = [answer.fact for answer in answers]
