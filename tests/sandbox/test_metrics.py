@@ -20,7 +20,7 @@ from cloister.plan.gaussian import deviation
 from cloister.sandbox import session as sessions
 from cloister.sandbox.learn.metrics import figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
-from cloister.sandbox.learn.metrics.edges import Edges, edges_of
+from cloister.sandbox.learn.metrics.edges import Edges, edges_of, log_odds_edges
 from cloister.vault.sampler import Teaching
 
 mpl.use("Agg")
@@ -506,3 +506,34 @@ def test_rows_without_a_score_do_not_count(exact: cl.Frame) -> None:
     for smokes, part in rows.assign(score=score).groupby("smoker"):
         found = report.by.loc[(smokes, "roc_auc"), "value"]
         assert found == pytest.approx(theirs.roc_auc_score(part.cost > 700, part.score), abs=5e-3)
+
+
+# No score lies on an edge, where a float of the test and an exact decimal could part.
+@pytest.mark.parametrize(
+    ("low", "factor"), [(-40.03, 0.7301), (-1.13, 0.0913), (-5.93, 0.1103), (-0.31, 0.0047), (7.03, 0.0181)]
+)
+def test_log_odds_are_counted_between_minus_six_and_six_as_far_as_they_reach(
+    exact: cl.Frame, low: float, factor: float
+) -> None:
+    score = low + exact.age * factor
+    edges = log_odds_edges(score._term)
+    assert edges.bins <= 49
+    found = evaluate(_Odds(score), exact, exact.smoker)
+    assert found.counts.edges.bins == edges.bins
+    odds = (low + learn_world.rows().age * factor).clip(-6, 6)
+    place = np.searchsorted([float(edge) for edge in edges.values], odds.to_numpy(), side="right") - 1
+    middles = edges.middles[np.clip(place, 0, edges.bins - 1)]
+    assert float(found.brier) == pytest.approx(theirs.brier_score_loss(learn_world.rows().smoker, middles), abs=1e-6)
+    assert 0 <= edges.lows[0] <= edges.highs[-1] <= 1
+
+
+class _Odds(GaussianNB):
+    """A classifier of two classes with a given score."""
+
+    classes_ = np.array([False, True])  # type: ignore[assignment]
+
+    def __init__(self, score: Any) -> None:
+        self._score = score
+
+    def decision_function(self, _X: Any) -> Any:
+        return self._score

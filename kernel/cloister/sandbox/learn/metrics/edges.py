@@ -92,11 +92,10 @@ class Edges:
     def _shown(self, edges: list[float]) -> np.ndarray:
         if not self.log_odds:
             return np.array(edges)
-        shares = 1 / (1 + np.exp(-np.array(edges)))
+        held = np.array(edges)
         # Scores beyond the limits are counted at them.
-        return np.where(
-            np.array(edges) <= float(self.low), 0.0, np.where(np.array(edges) >= float(self.high), 1.0, shares)
-        )
+        reach = float(LOG_ODDS)
+        return np.where(held <= -reach, 0.0, np.where(held >= reach, 1.0, 1 / (1 + np.exp(-held))))
 
 
 def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
@@ -138,8 +137,8 @@ def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
     return Edges((low, *found, high + step), low, high)
 
 
-def log_odds_edges(bins: Any = BINS) -> Edges:
-    """Return the edges for log odds: bins of equal width between -6 and 6.
+def log_odds_edges(score: Term, bins: Any = BINS) -> Edges:
+    """Return the edges for log odds: bins of equal width between -6 and 6, as far as the score reaches.
 
     Raises:
         PlanError: Not 1 to 500 bins.
@@ -149,8 +148,10 @@ def log_odds_edges(bins: Any = BINS) -> Edges:
     if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= int(bins) <= MOST:
         raise _count()
     count = _LOG_ODDS_BINS if bins == BINS else int(bins)
-    found = _rounded(-LOG_ODDS, LOG_ODDS, Fraction(1, 10**6), count)
-    return dataclasses.replace(found, log_odds=True)
+    width = _rounded(-LOG_ODDS, LOG_ODDS, score.grid.step, count).width or LOG_ODDS
+    low, high = (min(max(point * score.grid.step, -LOG_ODDS), LOG_ODDS) for point in (score.grid.lo, score.grid.hi))
+    places = range(low // width, high // width + 2)
+    return Edges(tuple(width * place for place in places), low, high, width, log_odds=True)
 
 
 def _inner(low: Fraction, high: Fraction, count: int) -> list[Fraction]:

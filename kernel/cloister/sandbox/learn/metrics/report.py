@@ -238,7 +238,7 @@ def _evaluate(
     if pos_label is None and y._term.grid.kind == "category":
         return _of_labels(model.predict(X), y)
     score, log_odds = score_of(model, X, pos_label)
-    bins = log_odds_edges(bins) if log_odds else bins
+    bins = log_odds_edges(score._term, bins) if log_odds else bins
     return evaluation(y, score, bins=bins, by=by, threshold=threshold, pos_label=pos_label)
 
 
