@@ -51,6 +51,13 @@ def test_no_shape_moves_further_than_is_claimed_for_any_account(record_property)
     record_property("shapes", len(SHAPES))
 
 
+def test_a_cap_keeps_rows_of_every_person():
+    """Which rows of one person are kept never depends on another's."""
+    whole = engine(visits=[("ada", 1, "red", True), ("ada", 2, "red", True), ("ben", 1, "red", True)])
+    for by in ((), ("c",)):
+        assert whole.run(analyse(ask(a.Cap(VISITS, 1, by)), CARDS)).values == (2,)
+
+
 def test_fan_out_is_in_the_norms():
     """Three visits and two claims of one person are six rows, and all six go with either account."""
     person = ("ada", 1, "red", True)

@@ -69,7 +69,8 @@ MUTANTS = [
     # What the engine does: rows of one unit only, in a total order.
     (relations_sql, "ON l.unit = r.unit", "ON l.unit <= r.unit", shapes("fan-out")),
     (relations_sql, "partition = [\"unit\", *", "partition = [*(['1']), *", shapes("along the rows")),
-    (relations_sql, "[\"unit\", *names], [f\"{sql}", "[*(names or ['1'])], [f\"{sql}", shapes("stack, then a cap")),
+    (relations_sql, "[\"unit\", *names], [f\"{sql}", "[*(names or ['1'])], [f\"{sql}",
+     attacks.test_a_cap_keeps_rows_of_every_person),
     # Norms of replaced rows.
     (norms, "l1, l2_squared = 2 * added.l1,", "l1, l2_squared = added.l1,", shapes("one row per unit", "along")),
     (norms, "(2 if one_sign else 4)", "1", shapes("one row per unit", "along", "left align")),
