@@ -62,7 +62,7 @@ TARGET = {"adult": "income-over-50k", "credit": "default.payment.next.month"}
 LEARNERS: dict[str, a.Learner] = {"additive": a.Additive(), "logistic": a.Logistic()}
 CONTENDERS = {
     "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py"),
-    "diffprivlib logistic": ("diffprivlib", ("diffprivlib==0.6.6", "scikit-learn<1.9"), "diffprivlib_logistic.py"),
+    "diffprivlib logistic": ("diffprivlib-learn", ("diffprivlib==0.6.6", "scikit-learn<1.7"), "diffprivlib_logistic.py"),
     "Opacus logistic": ("opacus", ("opacus==1.6.0",), "opacus_logistic.py"),
 }
 
@@ -71,6 +71,7 @@ class Rows:
     """A table as codes of closed labels."""
 
     def __init__(self, name: str, path: Path) -> None:
+        self.name = name
         table = pd.read_csv(path).drop(columns="ID", errors="ignore")
         self.y = table.pop(TARGET[name]).to_numpy()
         codes, self.ordered = [], []
@@ -145,7 +146,7 @@ def peer(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
     """Yield the AUC of a peer, as it prints them."""
     environment, requirements, runner = CONTENDERS[name]
     python = interpreter(environment, requirements)
-    stored = PEERS / "learning-rows.npz"
+    stored = PEERS / f"learning-{rows.name}.npz"
     np.savez(stored, codes=rows.codes, widths=rows.widths, y=rows.y)
     command = [python, "-W", "ignore", ROOT / "benchmarks" / "peers" / runner, stored, str(seeds), *EPSILONS]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -210,6 +211,8 @@ def _measured(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
 def _line(kept: Path) -> str:
     """Return mean AUC and twice its standard error by epsilon."""
     found = pd.DataFrame([json.loads(line) for line in kept.read_text().splitlines()])
+    if found.empty:
+        return "nothing was measured"
     cells = []
     for text in EPSILONS:
         part = found[found.epsilon == text].auc
