@@ -62,7 +62,11 @@ TARGET = {"adult": "income-over-50k", "credit": "default.payment.next.month"}
 LEARNERS: dict[str, a.Learner] = {"additive": a.Additive(), "logistic": a.Logistic()}
 CONTENDERS = {
     "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py"),
-    "diffprivlib logistic": ("diffprivlib-learn", ("diffprivlib==0.6.6", "scikit-learn<1.7"), "diffprivlib_logistic.py"),
+    "diffprivlib logistic": (
+        "diffprivlib-learn",
+        ("diffprivlib==0.6.6", "scikit-learn<1.7"),
+        "diffprivlib_logistic.py",
+    ),
     "Opacus logistic": ("opacus", ("opacus==1.6.0",), "opacus_logistic.py"),
 }
 
