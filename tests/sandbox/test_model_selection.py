@@ -153,3 +153,19 @@ def test_what_cannot_be_tried_is_refused_uncharged(case: str, vault: Any, visits
     if code == "api.learn.price":
         assert "trainings and" in caught.value.reason
         assert "% of your total" in caught.value.reason
+
+
+def test_a_part_of_a_part_is_split_anew(exact: tuple[cl.Frame, Any]) -> None:
+    """By the same hash a test part of the training part would be nobody: a search would pay for figures of nothing."""
+    visits, _ = exact
+    rest, _held, y_rest, _y_held = train_test_split(visits[FEATURES], visits.cost > 700)
+    whole = int(rest.age.count())
+    for inner in (
+        train_test_split(rest, y_rest)[1],
+        train_test_split(rest)[1],
+        next(iter(KFold(4).split(rest, y_rest)))[1],
+    ):
+        assert int(inner.age.count()) / whole == pytest.approx(0.25, abs=0.1)
+    half, _, y_half, _ = next(iter(KFold(2).split(rest, y_rest)))
+    _, _, first, second = next(iter(KFold(2).split(half, y_half)))
+    assert 0.3 < int(second.count()) / (int(first.count()) + int(second.count())) < 0.7

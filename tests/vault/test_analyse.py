@@ -11,6 +11,7 @@ from vault_fuzzing import TABLE
 from cloister.contract.card import Card, Column
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.vault.analyse import analyse
 
 
 def test_norms():
@@ -73,6 +74,23 @@ def test_filters_are_priced_with_their_columns_written_out():
 def test_keys_are_priced_with_their_columns_written_out():
     with pytest.raises(PlanError) as refused:
         analysed(a.Count("n"), source=_doubling(16), keys=("d16",))
+    assert refused.value.code == "plan.cost"
+
+
+def test_what_is_left_out_where_it_is_null_is_priced_written_out():
+    """Keys per unit and terms of a fit: seven such steps took the engine a second on eleven rows, ten minutes."""
+    relation: a.Relation = a.Derive(ROWS, (("d0", a.Col("x")),))
+    for index in range(16):
+        before = a.Col(f"d{index}")
+        relation = a.Derive(relation, ((f"d{index + 1}", a.Only(before, a.Compare("eq", before, before))),))
+    counted = (a.UnitMeasure("n", "count"),)
+    analysed(a.Count("n"), source=relation)
+    with pytest.raises(PlanError) as refused:
+        analysed(a.Sum("s", a.Col("n")), source=a.PerUnit(relation, counted, ("d16",)))
+    assert refused.value.code == "plan.cost"
+    fit = a.Fit(relation, (a.Col("d16"),), a.Col("b"), a.Logistic(), "1/100")
+    with pytest.raises(PlanError) as refused:
+        analyse(fit, {TABLE: CARD})
     assert refused.value.code == "plan.cost"
 
 

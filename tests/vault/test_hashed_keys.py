@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cloister.errors import CloisterError, PlanError, RefusedError, TrustError, 
 from cloister.plan import algebra as a
 from cloister.provider import hashed_keys
 from cloister.provider import seal as sealing
-from cloister.provider.hashed_keys import Salt, create_salt, read_salt
+from cloister.provider.hashed_keys import Salt, create_salt, hash_keys, hash_list, read_salt
 from cloister.provider.unit_keys_commands import app
 from cloister.vault import canonical, match
 from cloister.vault.analyse import analyse
@@ -224,6 +225,34 @@ def test_the_providers_commands_make_a_salt_and_hash_a_list(tmp_path: Path) -> N
         assert list(csv.reader(file)) == [["name", "person"], ["Ann", hashed(3, drawn)], ["Bob", ""]]
     again = runner.invoke(app, [*arguments, "--out", str(tmp_path / "hashed.csv")])
     assert isinstance(again.exception, CloisterError)
+
+
+def test_keys_are_hashed_once_and_all_of_them(tmp_path: Path) -> None:
+    """A hash of a hash aligns with nothing; a second column of one name would have left plain keys in the list."""
+    drawn = create_salt(tmp_path / "keys.salt")
+    card = watched(drawn)
+    with pytest.raises(CloisterError) as refused:
+        list(hash_list(card, f"person\n{hashed(3, drawn)}\n", drawn))
+    assert refused.value.code == "seal.hashed"
+    with pytest.raises(CloisterError) as refused:
+        list(hash_list(card, "person,name,person\nn3,Ann,n3\n", drawn))
+    assert refused.value.code == "salt.column"
+    column = pa.array([hashed(3, drawn).encode(), None], pa.binary(32))
+    with pytest.raises(CloisterError) as refused:
+        hash_keys(card, pa.table({"person": column}), drawn)
+    assert refused.value.code == "seal.hashed"
+
+
+def test_a_salt_is_drawn_once_and_a_path_that_is_none_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "keys.salt"
+    with ThreadPoolExecutor(8) as pool:
+        drawn = set(pool.map(create_salt, [path] * 8))
+    assert len(drawn) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["keys.salt"]
+    for wrong in (tmp_path, path / "below"):
+        with pytest.raises(CloisterError) as refused:
+            create_salt(wrong)
+        assert refused.value.code in {"salt.file", "file.permissions"}
 
 
 def test_a_salt_file_is_private_and_whole(tmp_path: Path) -> None:

@@ -30,6 +30,20 @@ def write_private(path: Path, data: bytes) -> None:
         raise
 
 
+def create_private(path: Path, data: bytes) -> None:
+    """Write ``data`` with mode 0600 where there is no file yet; of two who do so at once, one is refused.
+
+    Raises:
+        FileExistsError: There is one.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    write_private(temporary, data)
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
 def read_private(path: Path) -> bytes:
     """Return the bytes of a secret file.
 

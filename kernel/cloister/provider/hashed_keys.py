@@ -8,10 +8,11 @@ providers and with whoever may ask matches.
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from cloister.attest.encoding import unb64
 from cloister.contract.card import Card
-from cloister.contract.unit_keys import HASH_BYTES, SALT_BYTES, hashed_key, salt_id
+from cloister.contract.unit_keys import HASH_BYTES, SALT_BYTES, hashed_key, is_hashed, salt_id
 from cloister.errors import MalformedError, RefusedError, UnavailableError
 from cloister.provider import files
 
@@ -41,9 +42,12 @@ def create_salt(path: Path) -> Salt:
         TrustError: ``file.permissions``.
         MalformedError: ``salt.file``.
     """
-    if not path.exists():
+    try:
         files.private_directory(path.parent)
-        files.write_private(path, base64.b64encode(secrets.token_bytes(SALT_BYTES)))
+        with contextlib.suppress(FileExistsError):
+            files.create_private(path, base64.b64encode(secrets.token_bytes(SALT_BYTES)))
+    except OSError as error:
+        raise _unusable(path, error) from error
     return read_salt(path)
 
 
@@ -61,9 +65,20 @@ def read_salt(path: Path) -> Salt:
             f"there is no salt at {path}",
             next_step="`cloister unit-keys salt FILE` draws one; the other providers need the same file",
         )
-    text = files.read_private(path).decode("ascii", errors="replace").strip()
+    try:
+        text = files.read_private(path).decode("ascii", errors="replace").strip()
+    except OSError as error:
+        raise _unusable(path, error) from error
     secret = unb64(text, size=SALT_BYTES, code="salt.file")
     return Salt(secret, salt_id(secret))
+
+
+def _unusable(path: Path, error: OSError) -> MalformedError:
+    return MalformedError(
+        "salt.file",
+        f"{path} cannot be read or written as a salt: {error.strerror}",
+        next_step="name a file in a folder of your own",
+    )
 
 
 def check_salt(card: Card, salt: Salt | None) -> None:
@@ -85,7 +100,11 @@ def check_salt(card: Card, salt: Salt | None) -> None:
 
 
 def hash_keys(card: Card, table: pa.Table, salt: Salt) -> pa.Table:
-    """Return the table with the hashes of its keys in their place: as text of one width, null where there is none."""
+    """Return the table with the hashes of its keys in their place: as text of one width, null where there is none.
+
+    Raises:
+        RefusedError: ``seal.hashed``: the keys are hashes already.
+    """
     for part, name in enumerate(card.key):
         encoded = pa.concat_arrays([table.column(name).combine_chunks()]).dictionary_encode()
         texts = [data.rstrip(b"\0").decode(errors="replace") for data in encoded.dictionary.to_pylist()]
@@ -93,6 +112,7 @@ def hash_keys(card: Card, table: pa.Table, salt: Salt) -> pa.Table:
             hashed_key(text, salt.secret, unit=card.unit, part=part, normaliser=card.normaliser).encode()
             for text in texts
         ]
+        _check_plain(name, texts)
         column = pa.array(hashed, pa.binary(2 * HASH_BYTES)).take(encoded.indices)
         table = table.set_column(table.column_names.index(name), name, column)
     return table
@@ -102,7 +122,8 @@ def hash_list(card: Card, text: str, salt: Salt) -> Iterator[list[str]]:
     """Yield the rows of a CSV with the keys hashed, its header first; rows without a key keep none.
 
     Raises:
-        MalformedError: ``salt.column``: the CSV has not all key columns of the card.
+        MalformedError: ``salt.column``: the CSV has not every key column of the card once.
+        RefusedError: ``seal.hashed``: the keys are hashes already.
     """
     rows = csv.reader(io.StringIO(text))
     header = next(rows, [])
@@ -110,12 +131,29 @@ def hash_list(card: Card, text: str, salt: Salt) -> Iterator[list[str]]:
         raise MalformedError(
             "salt.column", f"the list has no column {missing[0]!r}", next_step="name its key columns as the card does"
         )
+    if twice := [name for name in card.key if header.count(name) > 1]:
+        raise MalformedError(
+            "salt.column", f"the list has the column {twice[0]!r} twice", next_step="leave one of them out"
+        )
     places = {header.index(name): part for part, name in enumerate(card.key)}
+    found = list(rows)
+    for place in places:
+        _check_plain(header[place], [row[place] for row in found if place < len(row) and row[place].strip()])
     yield header
-    for row in rows:
+    for row in found:
         yield [
             hashed_key(value, salt.secret, unit=card.unit, part=places[place], normaliser=card.normaliser)
             if place in places and value.strip()
             else value
             for place, value in enumerate(row)
         ]
+
+
+def _check_plain(name: str, texts: Sequence[str]) -> None:
+    """A hash of a hash aligns with nothing, and nothing else would say so."""
+    if texts and all(map(is_hashed, texts)):
+        raise RefusedError(
+            "seal.hashed",
+            f"every key in {name!r} has the form of a hash already",
+            next_step="hash the plain keys, or seal the hashes without --hash-keys",
+        )

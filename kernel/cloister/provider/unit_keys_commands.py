@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,13 +44,16 @@ def hash_command(
     try:
         text = keys.read_text(encoding="utf-8-sig")
         rows = list(hashed_keys.hash_list(document, text, shared))
-        with output.open("x", encoding="utf-8", newline="") as file:
+        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MalformedError(
             "salt.list", f"the list cannot be read or written: {error}", next_step="check the paths"
         ) from error
     out.print(f"written: {output}", markup=False, highlight=False, soft_wrap=True)
+    if plain := [name for name in rows[0] if name not in document.key]:
+        out.print(f"not hashed: {', '.join(plain)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _card(path: Path) -> Card:

@@ -10,6 +10,7 @@ import numpy as np
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.rules import union
+from cloister.plan.typing import sources
 from cloister.sandbox import terms
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.terms import Term
@@ -79,6 +80,19 @@ def split(frame: Frame, *, parts: int = 2, take: int | Iterable[int] = 0, salt: 
     )
 
 
+def salt_of(relation: a.Relation, random_state: int | str) -> str:
+    """Return the salt of a split of rows that may be a part already: a part of a part needs a hash of its own.
+
+    By the same hash every unit of a part falls on one side again.
+    """
+    within, below = 0, [relation]
+    while below:
+        node = below.pop()
+        within += isinstance(node, a.Split)
+        below += sources(node)
+    return f"{random_state}/{within}" if within else str(random_state)
+
+
 def train_test_split(frame: Frame, *, test_size: float = 0.25, random_state: int | str = 0) -> tuple[Frame, Frame]:
     """Return two handles without a unit in common; about ``test_size`` of the units are in the second.
 
@@ -93,7 +107,7 @@ def train_test_split(frame: Frame, *, test_size: float = 0.25, random_state: int
     tested = round(test_size * 100)
     if not 1 <= tested <= 99:
         raise PlanError("api.split", "test_size is a share from 0.01 to 0.99", nearest=("cl.train_test_split(visits)",))
-    salt = str(random_state)
+    salt = salt_of(frame._rows.relation, random_state)
     train = split(frame, parts=100, take=range(tested, 100), salt=salt)
     return train, split(frame, parts=100, take=range(tested), salt=salt)
 

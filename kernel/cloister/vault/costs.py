@@ -63,8 +63,9 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     """
     width = sum(part.width for part in frame.components if part.role == "gram")
     sorts = held = sorted_rows = 0
-    # An engine may move a filter (a nullable key is one) below what derived its columns, and then computes them again
-    # at every mention: filters count with all their columns written out.
+    # An engine may move a filter below what derived its columns, and then computes them again at every mention: filters
+    # count with all their columns written out. Nullable keys, also those per unit, and nullable terms of a fit are
+    # filters: rows without a value are left out.
     written_out: dict[str, int] = {}
     nodes = relation.every()
     # The most rows a relation is computed on: an engine may move what is above an alignment below it.
@@ -77,6 +78,8 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
         operations = sum(_nodes(term, known) for term in _terms(found.node))
         if isinstance(found.node, a.Derive):
             written_out |= {name: _nodes(expression, written_out) for name, expression in found.node.columns}
+        if isinstance(found.node, a.PerUnit):
+            operations += sum(1 + written_out.get(name, 0) for name in found.node.by)
         if found.sources:
             operations += sum(_branches(term, found.sources[0].schema)[1] for term in _terms(found.node))
         steps.append((operations, most))
@@ -84,7 +87,8 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
         sorts, held = sorts + passes, held + isinstance(found.node, a.Align | a.PerUnit)
         sorted_rows += _matched(found, cards) + passes * _below(found)
     last = len(frame.components)
-    last += sum(_nodes(term) + _branches(term, relation.schema)[1] for term in asked(plan))
+    known = written_out if isinstance(plan, a.Fit) else {}
+    last += sum(_nodes(term, known) + _branches(term, relation.schema)[1] for term in asked(plan))
     last += sum(1 + written_out.get(name, 0) for name in plan.keys)
     steps.append((last, at[id(relation)]))
     operations, row_operations = sum(count for count, _ in steps), sum(count * rows for count, rows in steps)

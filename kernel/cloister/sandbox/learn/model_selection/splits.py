@@ -6,6 +6,7 @@ from typing import Any
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.sandbox import stacking
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import asking
@@ -40,10 +41,8 @@ def train_test_split(
     Raises:
         PlanError: Not handles of the same rows, or not a share between 0.01 and 0.99.
     """
-    from cloister.sandbox.stacking import train_test_split as halves  # noqa: PLC0415 (one name, two meanings)
-
     if y is None:
-        return halves(X, test_size=test_size, random_state=random_state)
+        return stacking.train_test_split(X, test_size=test_size, random_state=random_state)
     asking.check_handles(X, y)
     tested = round(test_size * 100)
     if not 1 <= tested <= 99:
@@ -52,7 +51,7 @@ def train_test_split(
             "test_size is a share from 0.01 to 0.99",
             nearest=("train_test_split(visits, visits.smoker, test_size=0.2)",),
         )
-    salt = str(random_state)
+    salt = stacking.salt_of(same(X._rows, y._rows).relation, random_state)
     (X_train, y_train), (X_test, y_test) = (  # noqa: N806
         part(X, y, 100, range(tested, 100), salt),
         part(X, y, 100, range(tested), salt),
@@ -77,9 +76,9 @@ class KFold:
     def split(self, X: Frame, y: Column) -> Any:  # noqa: N803
         """Yield (X_train, X_test, y_train, y_test) for every fold. Free."""
         asking.check_handles(X, y)
+        salt = stacking.salt_of(same(X._rows, y._rows).relation, f"fold/{self.random_state}")
         for fold in range(self.n_splits):
             rest = tuple(other for other in range(self.n_splits) if other != fold)
-            salt = f"fold/{self.random_state}"
             X_train, y_train = part(X, y, self.n_splits, rest, salt)  # noqa: N806
             X_test, y_test = part(X, y, self.n_splits, (fold,), salt)  # noqa: N806
             yield X_train, X_test, y_train, y_test
