@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ import cloister.sandbox as cl
 from cloister.contract import algorithms
 from cloister.errors import CloisterError, MalformedError, RefusedError
 from cloister.sandbox import session as sessions
+from cloister.sandbox.column import Column
 from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.checks import blocks
 from cloister.sandbox.learn.features import Feature
+from cloister.sandbox.learn.scoring import Scores
 from cloister.wire import canonical
 
 KINDS = [
@@ -326,3 +329,11 @@ def test_scikit_learn_knows_classifiers_by_its_words(models: dict[str, Model[Any
         assert repr(fresh.set_params(missing="drop")) == f"{name}(share=0.1, missing='drop')"
         with pytest.raises(CloisterError, match=r"api\.learn\.parameter"):
             fresh.set_params(solver="x")
+
+
+def test_a_model_of_many_columns_predicts_on_a_handle(frame: cl.Frame) -> None:
+    """A sum of 300 terms in one chain would be nested deeper than a plan may be."""
+    wide = Scores("number", ("x",), (Fraction(5),), ((Fraction(1, 10),) * 300,))
+    (term,) = wide.on_terms([frame.age._term] * 300)
+    mean = float(Column(frame._rows, term, "x").mean())
+    assert mean == pytest.approx(5 + 30 * float(frame.age.mean()), rel=1e-3)

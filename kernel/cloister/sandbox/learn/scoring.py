@@ -7,6 +7,7 @@ NumPy, and in an ONNX graph.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
@@ -21,6 +22,7 @@ from cloister.sandbox.learn.rounding import to_step
 from cloister.sandbox.terms import Term
 
 Rule = Literal["number", "log odds", "classes", "nearest", "components", "points"]
+_CHAIN = 64
 _CLOSE = 1e-4
 _MOST_POINTS = 2**55
 COARSE = 2**16
@@ -55,15 +57,21 @@ class Scores:
             encoded = [_coarse(term) for term in encoded]
         found = []
         for place, (offset, weights) in enumerate(zip(self.offsets, self.weights, strict=True)):
-            total = terms.literal(offset, None)
-            for term, weight in zip(encoded, weights, strict=True):
-                if weight:
-                    total = terms.arithmetic("add", total, terms.scale(term, weight))
+            parts = [terms.literal(offset, None)]
+            parts += [terms.scale(term, weight) for term, weight in zip(encoded, weights, strict=True) if weight]
             for term, weight in zip(encoded, self.squares[place] if self.squares else (), strict=bool(self.squares)):
                 if weight:
-                    total = terms.arithmetic("add", total, terms.scale(terms.arithmetic("mul", term, term), weight))
-            found.append(total)
+                    parts.append(terms.scale(terms.arithmetic("mul", term, term), weight))
+            found.append(_total(parts))
         return found
+
+
+def _total(parts: Sequence[Term]) -> Term:
+    """Return the sum; of many, of halves, for a plan is nested at most 160 deep."""
+    if len(parts) > _CHAIN:
+        middle = len(parts) // 2
+        return terms.arithmetic("add", _total(parts[:middle]), _total(parts[middle:]))
+    return functools.reduce(lambda total, part: terms.arithmetic("add", total, part), parts)
 
 
 def scores_of(document: k.Document) -> Scores:
