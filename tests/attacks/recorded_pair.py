@@ -61,9 +61,11 @@ def main(home: Path) -> int:
     children: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        broker = relay(pair._start_broker(world, run, children), wire / "broker")
-        agent = relay(pair._start_agent(world, run, broker, children), wire / "agent")
-        state = {"pid": os.getpid(), "broker": broker, "agent": agent, "children": [c.pid for c in children]}
+        brokers = {did: relay(url, wire / "broker") for did, url in pair._start_brokers(world, run, children).items()}
+        agent = relay(pair._start_agent(world, run, brokers, children), wire / "agent")
+        (broker,) = brokers.values()
+        pids = [child.pid for child in children]
+        state = {"pid": os.getpid(), "broker": broker, "brokers": brokers, "agent": agent, "children": pids}
         pair._write(pair.state_file(home), state)
         return children[1].wait()
     finally:

@@ -79,5 +79,6 @@ def test_outputs_that_are_not_compared_are_counted() -> None:
     assert not_compared(executed.NOTEBOOKS) == set(NOT_COMPARED)
 
 
-def test_the_sanitizer_hides_one_thing() -> None:
-    assert CONFIG.read_text().count("regex:") == 1
+def test_the_sanitizer_hides_two_things() -> None:
+    """When somebody looked at a budget, and the digest of an algorithm's code, which every edit of it changes."""
+    assert CONFIG.read_text().count("regex:") == 2

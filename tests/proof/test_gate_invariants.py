@@ -341,6 +341,7 @@ def test_g8_every_field_of_the_algebra_that_names_columns_is_looked_at():
     assert others <= {
         "name", "value", "factor", "low", "high", "step", "divisor", "edges", "text", "old", "new", "labels", "table",
         "rho", "delta", "salt", "at", "key", "columns",
+        "gram", "penalty", "smoothing", "shrinkage",
     }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def test_rows_that_tie_in_all_columns_are_told_apart_by_their_flags():
     source = a.Cap(a.Select(a.PerUnit(VISITS, (a.UnitMeasure("n", "count"),), ("c",)), ("n",)), 1)
     sql = compile_plan(analyse(ask(source), CARDS), {CLINIC: "t0", BANK: "t1"}).sql
     order = sql[sql.index("QUALIFY row_number()") :]
-    assert order.count("ASC NULLS LAST") == 2, "the one column that is left, and the flags"
+    assert order.count("ASC NULLS LAST") == 3, "the key per unit, the one column that is left, and the flags"
 
 
 def test_tables_without_a_unit_start_no_relation():

@@ -99,7 +99,7 @@ def test_fits_of_neighbours_ask_and_cost_the_same(tmp_path):
         planner = FitPlanner(pair.card, pair.rng)
         record = pair.check([planner.fit()[0] for _ in range(2)])
         answered += sum(event[0] == "reply" for event in record.seen)
-        assert sum(event[0] == "noise" for event in record.seen) % 3 == 0  # a Gram and two gradients
+        assert sum(event[0] == "noise" for event in record.seen) % 4 == 0  # a Gram, the classes and two gradients
     assert answered >= FITS
 
 
