@@ -51,10 +51,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Whole files to each worker: kernels, servers and worlds are shared within a file. Three, because tests that start
-# kernels and pages wait for them a third of the time.
+# Two workers, whole files each: kernels, servers and worlds are shared within a file.
 test: check
-	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -120,13 +120,13 @@ class Talk:
         msg_id = self.client.execute(code)
         outputs = []
         while True:
-            message = await self.client.get_iopub_msg(timeout=5)
+            message = await self.client.get_iopub_msg(timeout=60)
             if message["parent_header"].get("msg_id") != msg_id:
                 continue
             outputs.append(message)
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-        while (reply := await self.client.get_shell_msg(timeout=5))["parent_header"]["msg_id"] != msg_id:
+        while (reply := await self.client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != msg_id:
             pass
         return reply["content"], outputs
 
@@ -145,7 +145,7 @@ async def talking_to(
     client.load_connection_file()
     client.start_channels()
     try:
-        while (await client.get_iopub_msg(timeout=5))["msg_type"] != "iopub_welcome":
+        while (await client.get_iopub_msg(timeout=60))["msg_type"] != "iopub_welcome":
             pass
         yield Talk(client, proxy)
     finally:
