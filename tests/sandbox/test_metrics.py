@@ -537,3 +537,12 @@ class _Odds(GaussianNB):
 
     def decision_function(self, _X: Any) -> Any:
         return self._score
+
+
+def test_what_the_guide_imports_is_there() -> None:
+    import cloister.learn as outside
+    import cloister.sandbox.learn as inside
+
+    assert outside.__all__ == inside.__all__
+    assert all(getattr(outside, name) is getattr(inside, name) for name in outside.__all__)
+    assert outside.roc_auc is outside.metrics.roc_auc

@@ -15,12 +15,13 @@ from cloister.errors import CloisterError, FaultError, PlanError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.learning import planned_fit
-from cloister.plan.learning.program import drive, model, planned
-from cloister.plan.learning.queries import Gradient, GradientForm, Gram
+from cloister.plan.learning.program import Step, drive, model, planned
+from cloister.plan.learning.queries import MAX_WEIGHT, Gradient, GradientForm, Gram
 from cloister.plan.link import Request
 from cloister.plan.typing import infer
 from cloister.receipt import chain
 from cloister.receipt.facts import facts, question, shaped
+from cloister.vault import fit as fit_module
 from cloister.vault import interpret_fit
 from cloister.vault.analyse import analyse
 from cloister.vault.config import open_config
@@ -167,6 +168,20 @@ def test_a_program_that_strays_from_its_plan_is_stopped_before_it_touches_a_row(
                 straying, planned(straying.steps, coded), [1.0], lambda index, query, asked=asked: asked.append(query)
             )
         assert asked in ([], [Gram()])
+
+
+def test_integers_beyond_the_limits_of_a_step_are_stopped_before_they_touch_a_row(opened, monkeypatch) -> None:
+    """Scores of larger weights would not be exact; the form, which is what was priced, is the planned one."""
+    state, _, analysis = opened
+    found = planned_fit(plan(), analysis.typed.schema)
+    form = GradientForm(1, 0, found.coded.width)
+    wild = Straying(Gradient(form, ((MAX_WEIGHT + 1,) * found.coded.width,)), steps=1)
+    steps = planned((Step("gradient", form, Fraction(1)),), found.coded)
+    made = msgspec.structs.replace(found, program=wild, steps=steps)
+    monkeypatch.setattr(fit_module, "planned_fit", lambda *_: made)
+    monkeypatch.setattr(fit_module, "sums", lambda *_: pytest.fail("a row was touched"))
+    with pytest.raises(ValueError, match="limits"):
+        fit(state.engine, analysis, plan(), price(analysis, Fraction(1, 20)))
 
 
 def test_the_mock_vault_rehearses_a_fit_on_the_same_path(quiet_world: World) -> None:

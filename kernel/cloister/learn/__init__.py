@@ -26,6 +26,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "preprocessing",
+    "roc_auc",
     "search",
     "train_test_split",
 ]

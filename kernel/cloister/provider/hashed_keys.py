@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import errno
 import io
 import secrets
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,8 @@ def read_salt(path: Path) -> Salt:
             next_step="`cloister unit-keys salt FILE` draws one; the other providers need the same file",
         )
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         text = files.read_private(path).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise _unusable(path, error) from error

@@ -39,12 +39,14 @@ __all__ = [
     "metrics",
     "model_selection",
     "preprocessing",
+    "roc_auc",
     "search",
     "train_test_split",
 ]
 
 _FROM_ROOMS = {
     "evaluate": "metrics",
+    "roc_auc": "metrics",
     "cross_validate": "model_selection",
     "search": "model_selection",
     "train_test_split": "model_selection",
