@@ -105,7 +105,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    learning = learning_ms(plan, relation.schema) if isinstance(plan, a.Fit) else 0.0
+    learning = 0.0 if frame.fitted is None else learning_ms(frame.fitted, relation.schema.limit)
     draws = _draws(frame, relation.schema)
     return Cost(
         rows,
