@@ -1,4 +1,4 @@
-"""What a plan is planned to cost: look-ups, distinct values and what is held in memory count, whatever the rows hold."""
+"""What a plan is planned to cost: look-ups, distinct values and what is held in memory count."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_literal_of_public_rows_takes_time() -> None:
 def test_distinct_values_take_half_a_pass_of_ordering() -> None:
     def per_unit(*kinds: str) -> Cost:
         measures = tuple(a.UnitMeasure(f"m{place}", kind, a.Col("c")) for place, kind in enumerate(kinds))
-        return analysed(source=a.PerUnit(ROWS, (), measures)).cost
+        return analysed(source=a.PerUnit(ROWS, measures)).cost
 
     assert per_unit("count", "count").sorted_rows == LIMIT
     assert per_unit("distinct", "count").sorted_rows == LIMIT + LIMIT // 2
@@ -57,8 +57,8 @@ def test_distinct_values_take_half_a_pass_of_ordering() -> None:
 
 HOLDING = {
     "cap": a.Cap(ROWS, 1),
-    "per unit": a.PerUnit(ROWS, ("c",), tuple(a.UnitMeasure(f"m{n}", "count", None) for n in range(4))),
-    "distinct": a.PerUnit(ROWS, (), tuple(a.UnitMeasure(f"m{n}", "distinct", a.Col("c")) for n in range(2))),
+    "per unit": a.PerUnit(ROWS, tuple(a.UnitMeasure(f"m{n}", "count") for n in range(4)), ("c",)),
+    "distinct": a.PerUnit(ROWS, tuple(a.UnitMeasure(f"m{n}", "distinct", a.Col("c")) for n in range(2))),
 }
 
 
