@@ -9,6 +9,7 @@ from price_checks import CARD, ROWS, analysed
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.vault.costs import MAX_HELD, Cost
+from cloister.vault.lookup import lookup_ms
 from cloister.vault.price import deadline_ms
 
 LIMIT = CARD.row_limit
@@ -53,6 +54,13 @@ def test_distinct_values_take_half_a_pass_of_ordering() -> None:
     assert per_unit("distinct", "distinct").sorted_rows == 2 * LIMIT
     assert analysed(a.Units("units")).cost.sorted_rows == LIMIT // 2
     assert analysed(a.Count("rows")).cost.sorted_rows == 0
+
+
+def test_one_target_of_a_match_reads_the_rows_of_its_unit() -> None:
+    assert lookup_ms(1, 10_000_000, 1) == lookup_ms(1, 10_000_000, 4) < 20
+    assert lookup_ms(1, 10_000_000, 1_000_000) > 2 * 1_000_000 * 1.2e-5
+    assert lookup_ms(1, 1_000, 1_000_000) == lookup_ms(1, 1_000, 1)
+    assert lookup_ms(2, 10_000_000, 1) == lookup_ms(2, 10_000_000, 1_000_000)
 
 
 HOLDING = {
