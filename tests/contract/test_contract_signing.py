@@ -629,6 +629,21 @@ def test_the_words_say_which_algorithms_and_what_their_releases_allow_as_well():
     assert algorithms.programs(("Scorecard@1", "PCA@1")) == {"gram"}
 
 
+def test_the_words_name_the_models_that_aggregates_and_a_logistic_regression_are_enough_for():
+    both = ("aggregate", "model")
+    text = words.in_words(replace(CONTRACT, operations=both, algorithms=("LogisticRegression@1",)))
+    assert "what LinearRegression@1 and PCA@1 would compute can be computed from it as well" in text
+    every = "LinearRegression@1, PCA@1, GaussianNB@1 and CategoricalNB@1"
+    assert f"What {every} would compute can be computed from aggregates" in text
+    few = words.in_words(replace(CONTRACT, operations=both, algorithms=("LogisticRegression@1", "PCA@1")))
+    assert "begins with a noisy Gram" not in few
+    assert "What LinearRegression@1, GaussianNB@1 and CategoricalNB@1 would compute can be computed from agg" in few
+    assert f"What {every} would compute can be computed from aggregates" in words.in_words(CONTRACT)
+    models = words.in_words(replace(CONTRACT, operations=("model",), algorithms=("KMeans@1",)))
+    for silent in (models, words.in_words(replace(CONTRACT, operations=both))):
+        assert "as well" not in silent
+
+
 @pytest.mark.parametrize(
     ("listed", "code", "level"),
     [
