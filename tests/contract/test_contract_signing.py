@@ -569,6 +569,19 @@ def test_the_plain_words_say_who_could_guess_whom_a_match_is_about():
     assert "TEST GUESSES" not in words.in_words(replace(contract, exits=replace(EXITS, matches=())))
 
 
+def test_the_lint_says_that_a_receiver_needs_keys_hashed_like_those_of_the_tables():
+    contract = replace(CONTRACT, exits=replace(EXITS, matches=()))
+    hashed = replace(CARD, hashed=DIGEST)
+
+    def said(card):
+        found = lint.contract_findings(contract, {"clinic.visits": card})
+        return [one for one in found if one.clause == "exits.deliveries.bureau" and "hashes" in one.text]
+
+    assert said(CARD) == []
+    (finding,) = said(hashed)
+    assert finding.level == "warning" and "clinic.visits" in finding.text
+
+
 def test_a_match_may_be_on_the_key_if_the_key_is_one_column():
     contract = replace(CONTRACT, exits=replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)))
     assert not lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))
