@@ -22,7 +22,6 @@ from cloister.receipt import models
 from cloister.receipt.models import model_numbers, model_of
 from cloister.receipt.receipt import ComponentNoise, Receipt
 from cloister.replay import classify
-from cloister.reviewer.numbers import Released
 from cloister.reviewer.report import Report
 from cloister.reviewer.verify import examine, verify
 
@@ -112,13 +111,16 @@ def test_a_replay_knows_the_numbers_of_a_model_and_how_they_move(story: FitStory
     assert {value for value, _ in pairs} <= set(weights)
     assert all(value != after for value, after in pairs)
     cell = examined.cells[-1]
-    text, moved = (tuple(result(f"{pair[run]:.6f}") for pair in pairs[:20]) for run in (0, 1))
-    assert classify.classify(cell, text, moved, known)[:3] == (20, 0, ())
+    chosen = [pair for pair in pairs if abs(pair[0] - pair[1]) > 1e-3]
+    count = len(chosen)
+    assert count > 5
+    text, moved = (tuple(result(f"{pair[run]:.6f}") for pair in chosen) for run in (0, 1))
+    assert classify.classify(cell, text, moved, known)[:3] == (count, 0, ())
     # A number typed by hand stays what it is, whatever the model does.
     typed = classify.classify(cell, text, text, known)
-    assert (typed.released, len(typed.constant)) == (0, 20)
+    assert (typed.released, len(typed.constant)) == (0, count)
     # In a cell that did not release the model its numbers are derived ones, no released ones.
-    assert classify.classify(cell._replace(outputs=()), text, moved, known)[:3] == (0, 20, ())
+    assert classify.classify(cell._replace(outputs=()), text, moved, known)[:3] == (0, count, ())
 
 
 def test_a_number_of_a_model_that_rounds_to_the_same_in_both_runs_is_released() -> None:
@@ -137,8 +139,8 @@ def test_the_numbers_of_a_model_account_for_nothing_in_another_cell(story: FitSt
 def test_rounded_weights_are_accounted_for(story: FitStory, weights: list[float]) -> None:
     fitted, found = model_of(story.fitted, CARDS) or pytest.fail("no model")
     rounded = [float(value) for row in short(scores(found, fitted.coded), fitted.coded) for value in row]
-    # Rounded to a multiple of two or five: exact numbers do not round to all of them.
-    assert not all(Released((), numbers(found, fitted.coded)).accounts_for(repr(value)) for value in rounded)
+    assert set(rounded) <= set(weights)
+    assert not set(rounded) <= set(numbers(found, fitted.coded))
     report = check(story.shown("\n".join(map(repr, rounded))))
     assert report.counts.numbers_unaccounted == 0
 

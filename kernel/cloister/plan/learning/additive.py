@@ -126,7 +126,7 @@ class AdditiveProgram(msgspec.Struct, frozen=True, dict=True):
             for feature in self.features:
                 # The noise of a feature's sums over all rounds taken together.
                 level = noise[position] / unit / math.sqrt(self.rounds)
-                found = yield Gradient(self._form(feature), tuple(map(tuple, asked)))
+                found = yield Gradient(self._form(feature), tuple(tuple(row) for row in asked))
                 position += 1
                 wide = feature.stop - feature.start
                 for output, row in enumerate(weights):
