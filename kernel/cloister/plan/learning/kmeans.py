@@ -120,4 +120,5 @@ def _candidate(seed: int, number: int, coded: Encoding) -> tuple[int, ...]:
 
 
 def _product(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum(map(mul, one, other))
+    found: int = sum(map(mul, one, other))
+    return found
