@@ -138,9 +138,7 @@ def demo_reset(
     home = cloister_home()
     if if_stale and not parties.is_stale(home):
         return
-    pair.down(home)
-    parties.reset(home)
-    parties.build_world(home)
+    pair.reset(home)
     out.print(f"demo parties built anew in {home / 'demo'}; every budget is full")
 
 
@@ -152,11 +150,18 @@ def demo_case(
     """Start a case: its own providers, brokers, contract and simulated enclave, and the kernel for its notebook."""
     from cloister.analyst.kernelspecs import install_kernelspecs
     from cloister.demo import cases, pair, parties
+    from cloister.demo.world import reset_command
 
     home, scene = cloister_home(), cases.scene(name)
-    if reset or parties.is_stale(home, name):
-        pair.down(home, name)
-        parties.reset(home, scene=scene)
+    if reset:
+        pair.reset(home, name)
+    elif parties.is_stale(home, name):
+        # Budgets and receipts' accounts would be gone: whoever asked for a case did not ask for that.
+        raise RefusedError(
+            "demo.stale",
+            f"case {name} was built by other code than is installed now, and its brokers refuse this one",
+            next_step=f"{reset_command(name)} builds it anew: new keys, full budgets",
+        )
     pair.up(home, name)
     kernel, _ = install_kernelspecs(parties.entry_of(scene), scene.title)
     who = ", ".join(scene.providers)

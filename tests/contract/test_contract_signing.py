@@ -569,6 +569,19 @@ def test_the_plain_words_say_who_could_guess_whom_a_match_is_about():
     assert "TEST GUESSES" not in words.in_words(replace(contract, exits=replace(EXITS, matches=())))
 
 
+def test_the_lint_says_that_a_receiver_needs_keys_hashed_like_those_of_the_tables():
+    contract = replace(CONTRACT, exits=replace(EXITS, matches=()))
+    hashed = replace(CARD, hashed=DIGEST)
+
+    def said(card):
+        found = lint.contract_findings(contract, {"clinic.visits": card})
+        return [one for one in found if one.clause == "exits.deliveries.bureau" and "hashes" in one.text]
+
+    assert said(CARD) == []
+    (finding,) = said(hashed)
+    assert finding.level == "warning" and "clinic.visits" in finding.text
+
+
 def test_a_match_may_be_on_the_key_if_the_key_is_one_column():
     contract = replace(CONTRACT, exits=replace(EXITS, matches=(MatchTerms("clinic.visits", "patient", 1, 1),)))
     assert not lint.errors_of(lint.contract_findings(contract, {"clinic.visits": CARD}))
@@ -627,6 +640,21 @@ def test_the_words_say_which_algorithms_and_what_their_releases_allow_as_well():
     assert "Algorithms" not in words.in_words(CONTRACT)
     assert algorithms.programs(("Scorecard@1", "Unknown@1")) == frozenset()
     assert algorithms.programs(("Scorecard@1", "PCA@1")) == {"gram"}
+
+
+def test_the_words_name_the_models_that_aggregates_and_a_logistic_regression_are_enough_for():
+    both = ("aggregate", "model")
+    text = words.in_words(replace(CONTRACT, operations=both, algorithms=("LogisticRegression@1",)))
+    assert "what LinearRegression@1 and PCA@1 would compute can be computed from it as well" in text
+    every = "LinearRegression@1, PCA@1, GaussianNB@1 and CategoricalNB@1"
+    assert f"What {every} would compute can be computed from aggregates" in text
+    few = words.in_words(replace(CONTRACT, operations=both, algorithms=("LogisticRegression@1", "PCA@1")))
+    assert "begins with a noisy Gram" not in few
+    assert "What LinearRegression@1, GaussianNB@1 and CategoricalNB@1 would compute can be computed from agg" in few
+    assert f"What {every} would compute can be computed from aggregates" in words.in_words(CONTRACT)
+    models = words.in_words(replace(CONTRACT, operations=("model",), algorithms=("KMeans@1",)))
+    for silent in (models, words.in_words(replace(CONTRACT, operations=both))):
+        assert "as well" not in silent
 
 
 @pytest.mark.parametrize(

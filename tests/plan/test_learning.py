@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan import learning
 from cloister.plan.learning import kmeans, link, solving
 from cloister.plan.learning import program_of as program
 from cloister.plan.learning.encoding import SCALE
@@ -204,6 +207,35 @@ def test_initial_centres_depend_on_the_seed_and_on_nothing_that_is_not_public() 
     assert kmeans.initial(a.KMeans(5, seed=1), mixed) != kmeans.initial(a.KMeans(5), mixed)
     assert kmeans.initial(a.KMeans(3), PLANE) == ((-673, -1497), (2524, 2976), (-2940, 2562))
     assert all(sum(centre[1:]) == SCALE for centre in kmeans.initial(a.KMeans(5), mixed))
+
+
+def test_initial_centres_are_the_farthest_of_their_candidates() -> None:
+    found = kmeans.initial(a.KMeans(4), PLANE)
+    for number, centre in enumerate(found[1:], 1):
+        drawn = [kmeans._candidate(0, number * kmeans.TRIALS + trial, PLANE) for trial in range(kmeans.TRIALS)]
+        near = [
+            min(sum((x - y) ** 2 for x, y in zip(one, old, strict=True)) for old in found[:number]) for one in drawn
+        ]
+        assert centre == drawn[near.index(max(near))]
+
+
+PROGRAMS = sorted(Path(learning.__file__).parent.glob("*.py"))
+EXACT = {"sqrt", "fsum", "floor", "inf"}
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=[path.stem for path in PROGRAMS])
+def test_no_program_asks_a_c_library_for_a_number(path: Path) -> None:
+    """A power of floats is libm's ``pow``, which is not rounded alike everywhere; powers of whole numbers are exact."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            constant = isinstance(node.left, ast.Constant) and isinstance(node.left.value, int)
+            named = ast.unparse(node.left) in {"SCALE", "form.cap", "form.clip"}
+            whole = isinstance(node.right, ast.Constant) and isinstance(node.right.value, int)
+            assert (constant or named) and whole, ast.unparse(node)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "math":
+            assert node.attr in EXACT, ast.unparse(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "pow", ast.unparse(node)
 
 
 @pytest.mark.parametrize("learner", [a.KMeans(0), a.KMeans(65), a.KMeans(2, steps=0), a.KMeans(2, seed=2**63)])

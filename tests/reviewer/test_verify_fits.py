@@ -12,9 +12,13 @@ from signed_world import CARD, TABLE, Story, code_cell, result
 
 from cloister.errors import TrustError
 from cloister.plan import algebra as a
+from cloister.plan import combine
 from cloister.plan.learning import planned_fit
+from cloister.plan.learning.natural import numbers, scores
 from cloister.plan.precision import charge_of
+from cloister.plan.rounding import short
 from cloister.plan.typing import infer
+from cloister.receipt import models
 from cloister.receipt.models import model_numbers, model_of
 from cloister.receipt.receipt import ComponentNoise, Receipt
 from cloister.replay import classify
@@ -101,9 +105,67 @@ def test_another_price_of_a_step_fails(story: FitStory) -> None:
 
 
 def test_a_replay_knows_the_numbers_of_a_model_and_how_they_move(story: FitStory, weights: list[float]) -> None:
-    known = classify.known(examine(story.shown("0"), now=NOW))
-    assert all(known.released.accounts_for(f"{value:.6f}") for value in weights)
-    assert not all(known.moved.accounts_for(f"{value:.6f}") for value in weights)
+    examined = examine(story.shown("0"), now=NOW)
+    known = classify.known(examined)
+    (pairs,) = filter(None, known.models.values())
+    assert {value for value, _ in pairs} <= set(weights)
+    assert all(value != after for value, after in pairs)
+    cell = examined.cells[-1]
+    chosen = [pair for pair in pairs if abs(pair[0] - pair[1]) > 1e-3]
+    count = len(chosen)
+    assert count > 5
+    text, moved = (tuple(result(f"{pair[run]:.6f}") for pair in chosen) for run in (0, 1))
+    assert classify.classify(cell, text, moved, known)[:3] == (count, 0, ())
+    # A number typed by hand stays what it is, whatever the model does.
+    typed = classify.classify(cell, text, text, known)
+    assert (typed.released, len(typed.constant)) == (0, count)
+    # In a cell that did not release the model its numbers are derived ones, no released ones.
+    assert classify.classify(cell._replace(outputs=()), text, moved, known)[:3] == (0, count, ())
+
+
+def test_a_number_of_a_model_that_rounds_to_the_same_in_both_runs_is_released() -> None:
+    assert classify._stays("0.00", [(0.001, -0.002)])
+    assert not classify._stays("0.00", [(0.001, 0.2), (0.2, -0.002)])
+
+
+def test_the_numbers_of_a_model_account_for_nothing_in_another_cell(story: FitStory, weights: list[float]) -> None:
+    text = "\n".join(f"{value:.6f}" for value in weights)
+    notebook = story.shown(text)
+    assert check(notebook).counts.numbers_unaccounted == 0
+    notebook["cells"].insert(3, code_cell("print(numbers)", result(text)))
+    assert check(notebook).counts.numbers_unaccounted >= len(weights) // 2
+
+
+def test_rounded_weights_are_accounted_for(story: FitStory, weights: list[float]) -> None:
+    fitted, found = model_of(story.fitted, CARDS) or pytest.fail("no model")
+    rounded = [float(value) for row in short(scores(found, fitted.coded), fitted.coded) for value in row]
+    assert set(rounded) <= set(weights)
+    assert not set(rounded) <= set(numbers(found, fitted.coded))
+    report = check(story.shown("\n".join(map(repr, rounded))))
+    assert report.counts.numbers_unaccounted == 0
+
+
+def test_numbers_that_no_double_holds_are_refused_and_computed_once(story: FitStory, monkeypatch) -> None:
+    made = []
+    monkeypatch.setattr(models, "numbers", lambda *given: made.append(given) or [1.0])
+    models._numbers.cache_clear()
+    assert model_numbers(story.fitted, CARDS) == model_numbers(story.fitted, CARDS)
+    assert len(made) == 1
+
+    def overflowing(*_given):
+        raise OverflowError
+
+    monkeypatch.setattr(models, "numbers", overflowing)
+    models._numbers.cache_clear()
+    with pytest.raises(TrustError):
+        model_numbers(story.fitted, CARDS)
+    monkeypatch.undo()
+    models._numbers.cache_clear()
+
+
+def test_two_fits_of_two_draws_are_no_refinement() -> None:
+    plans = {str(draw): msgspec.structs.replace(plan(), draw=draw) for draw in (0, 1)}
+    assert list(combine.chains(plans)) == []
 
 
 def test_a_receipt_of_no_fit_has_no_model(story: FitStory) -> None:

@@ -7,6 +7,7 @@ import csv
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import match_world
@@ -19,18 +20,23 @@ from vault_world import World
 
 from cloister.contract import card_lint, lint, mock
 from cloister.contract.card import Card
+from cloister.contract.exits import Exits, Receiver
 from cloister.contract.terms import TableTerms
-from cloister.contract.unit_keys import hashed_key, is_hashed
-from cloister.errors import CloisterError, PlanError, RefusedError, TrustError, UnavailableError
+from cloister.contract.unit_keys import hashed_key, is_hashed, key_bytes, unit_hash, unit_salt
+from cloister.errors import CloisterError, MalformedError, PlanError, RefusedError, TrustError, UnavailableError
 from cloister.plan import algebra as a
+from cloister.plan.typing import infer
 from cloister.provider import hashed_keys
 from cloister.provider import seal as sealing
 from cloister.provider.hashed_keys import Salt, create_salt, hash_keys, hash_list, read_salt
 from cloister.provider.unit_keys_commands import app
-from cloister.vault import canonical, match
+from cloister.receipt import delivery
+from cloister.receiver import opening
+from cloister.vault import canonical, deliver, match
 from cloister.vault.analyse import analyse
 from cloister.vault.capsules import open_capsule
 from cloister.vault.engine import Engine
+from cloister.wire import canonical as encoding
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
@@ -170,6 +176,44 @@ def test_tables_align_only_if_both_are_hashed_under_one_salt(
 def test_plain_keys_under_a_card_that_says_hashed_belong_to_nobody() -> None:
     made, cards = engine([(named("p.a", SALT), [1, 2, 3], None), (named("p.b", SALT), [2, 3], SALT)])
     assert made.run(analyse(both("stack"), cards)).values == (2,)
+
+
+# Deliver -------------------------------------------------------------------------------------------------------
+
+
+def header_of(salt: Salt | None) -> delivery.Header:
+    """Return the header a vault gives a delivery about a table with hashed keys, or with plain ones."""
+    card = named("p.a", salt)
+    schema = infer(a.Table("p.a"), {"p.a": card})
+    receiver = Receiver("bureau", base64.b64encode(bytes(range(32))).decode())
+    terms = SimpleNamespace(
+        mode="confidential", digest="sha256:0", contract=SimpleNamespace(outside=Exits((receiver,)))
+    )
+    plan = a.Deliver(a.Table("p.a"), a.Col("year"), "1", "bureau")
+    return deliver._header(plan, SimpleNamespace(charge_id="c"), terms, schema, schema.grid("year"))  # type: ignore[arg-type]
+
+
+def test_a_delivery_says_under_which_salt_its_keys_were_hashed() -> None:
+    assert header_of(SALT).salt_id == SALT.id
+    assert header_of(None).salt_id == ""
+    assert b"hashed" not in encoding.encode(header_of(None)), "the headers of all others keep their bytes"
+
+
+def test_plain_keys_do_not_silently_match_nothing_in_a_delivery_by_hashed_ones(tmp_path: Path) -> None:
+    header, keys = header_of(SALT), tmp_path / "mine.csv"
+    salt = unit_salt(header.unit, header.kinds, header.normaliser, header.contract.encode())
+    unit = unit_hash(salt, key_bytes((hashed(3),), header.kinds, header.normaliser))
+    opened = opening.Opened(header, (delivery.Row(unit, None),), "")
+    keys.write_text(f"person\n{hashed(3)}\n{hashed(4)}\n")
+    text, words = opening.join(opened, keys)
+    assert text.splitlines()[1:] == [f"{hashed(3)},"] and words.startswith("1 of your 2 keys")
+    keys.write_text(f"person\n{hashed(3)}\n{match_world.NAME.format(4)}\n")
+    with pytest.raises(MalformedError) as refused:
+        opening.join(opened, keys)
+    assert refused.value.code == "receiver.hashed"
+    assert SALT.id in refused.value.clause and "unit-keys hash" in refused.value.next_step
+    # Where keys were not hashed, whatever stands in a file is a key.
+    assert "of your 2 keys" in opening.join(opened._replace(header=header_of(None)), keys)[1]
 
 
 # Match ---------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ MUTANTS = [
     (exits, "counts_late=again or allowed", "counts_late=allowed", "repeated"),
     (exits, "not state.executions.begin(asked.charge_id) or", "", "repeated"),
     (exits, " or known is not None)", ")", "repeated"),
+    (exits, "max(allowed.price.deadline_ms, AGAIN_MS) if again else allowed", "allowed", "repeated"),
     (exits, "    state.faults.check()\n", "", "faults"),
 ]  # fmt: skip
 

@@ -71,6 +71,14 @@ def exits_against_cards(contract: Contract, cards: Mapping[str, Card]) -> Iterat
             yield error("contract.exits", clause, f"{match.value!r} is no value of {match.column}", "see the card")
         elif not match.value and column.type != "bool":
             yield error("contract.exits", clause, f"{match.column} is no boolean", "name the value that is a match")
+    hashed = sorted(name for name, card in cards.items() if card.salt_id)
+    for delivery in contract.outside.deliveries if hashed else ():
+        yield warning(
+            "contract.exits",
+            f"exits.deliveries.{delivery.receiver}",
+            f"the keys of {', '.join(hashed)} are sealed as hashes: scores of these units join keys hashed alike only",
+            "give the receiver the salt file, or hash the keys for him with `cloister unit-keys hash`",
+        )
 
 
 def _receivers(exits: Exits) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ def _lines(contract: Contract) -> Iterator[str]:
     allowed = _and([_OPERATIONS[operation] for operation in contract.operations])
     yield f"Allowed: {allowed}. Rows never leave the enclave."
     yield from _algorithms(contract)
+    yield from _from_aggregates(contract)
     if contract.regime == "screened":
         yield "Regime SCREENED: the formal guarantee excludes what is released under this contract."
     yield from _exits(contract)
@@ -76,6 +77,28 @@ def _algorithms(contract: Contract) -> Iterator[str]:
     beside = [found.label for found in algorithms.beside(listed)]
     if beside:
         yield f"  What {_and(beside)} would compute from the same releases can be computed too."
+    asked = algorithms.programs(listed)
+    from_gram = [found.label for found in algorithms.REGISTRY if found.program == "gram"]
+    if "logistic" in asked and "gram" not in asked:
+        yield (
+            "  A logistic regression begins with a noisy Gram, on which nearly all of its price may be spent: what "
+            f"{_and(from_gram)} would compute can be computed from it as well."
+        )
+
+
+def _from_aggregates(contract: Contract) -> Iterator[str]:
+    """Say which models aggregates are enough for, where the contract allows some models only or none."""
+    listed = contract.listed
+    if "aggregate" not in contract.operations or (listed is None and "model" in contract.operations):
+        return
+    # A covariance, or sums of products, make a Gram; no list of algorithms forbids them.
+    enough = [
+        found.label
+        for found in algorithms.REGISTRY
+        if found.program in {"counts", "moments", "gram"} and found.label not in (listed or ())
+    ]
+    if enough:
+        yield f"What {_and(enough)} would compute can be computed from aggregates (counts, sums, products) as well."
 
 
 def _exits(contract: Contract) -> Iterator[str]:

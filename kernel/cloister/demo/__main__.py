@@ -19,13 +19,13 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(pair.up(home, case)))
         elif command == "down":
             pair.down(home, case)
-        elif command in ("build", "reset"):
+        elif command == "reset":
+            pair.reset(home, case)
+        elif command == "build":
             from cloister.demo import cases, parties  # noqa: PLC0415 (loads engines the other commands need not load)
 
             scene = cases.scene(case) if case else parties.DEMO
-            if command == "reset":
-                pair.down(home, case)
-            (parties.reset if command == "reset" else parties.build_world)(home, scene=scene)
+            parties.build_world(home, scene=scene)
         elif command == "status":
             print(json.dumps(pair.running(home, case)))
         elif command == "supervise":

@@ -102,6 +102,20 @@ def down(home: Path, case: str = "") -> None:
     state_file(home, case).unlink(missing_ok=True)
 
 
+def reset(home: Path, case: str = "") -> None:
+    """Stop the pair and build the world of the demo or of a case anew; nobody starts one meanwhile.
+
+    Raises:
+        RefusedError: ``demo.case``: there is no such case.
+    """
+    from cloister.demo import cases, parties  # noqa: PLC0415 (see ``up``)
+
+    scene = cases.scene(case) if case else parties.DEMO
+    with _lock(home, case):
+        down(home, case)
+        parties.reset(home, scene=scene)
+
+
 def down_all(home: Path) -> None:
     """Stop the demo and every case that runs."""
     for path in (demo_folder(home) / "cases").glob("*/pair.json"):

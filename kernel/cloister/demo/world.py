@@ -5,13 +5,16 @@ The demo itself stands in ``CLOISTER_HOME/demo``, a case beside it in ``CLOISTER
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, RefusedError
 from cloister.wire.envelope import Envelope
+
+_CASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
 class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +63,13 @@ def load_world(home: Path, case: str = "") -> World | None:
 
 
 def demo_folder(home: Path, case: str = "") -> Path:
-    """Return the folder of the demo, or of a case."""
+    """Return the folder of the demo, or of a case.
+
+    Raises:
+        RefusedError: ``demo.case``: no case is called so; the name may come from a process or a kernelspec.
+    """
+    if case and not _CASE.fullmatch(case):
+        raise RefusedError("demo.case", f"there is no case {case[:40]!r}", next_step="cloister demo case --help")
     return home.absolute() / "demo" / "cases" / case if case else home.absolute() / "demo"
 
 

@@ -38,13 +38,18 @@ def family(plan: a.Plan) -> a.Plan:
     return msgspec.structs.replace(plan, rho="1", draw=0)
 
 
+def refinable(plan: a.Plan) -> bool:
+    """Return whether all a plan releases are sums: those add up with other answers, what was chosen or fitted not."""
+    return isinstance(plan, a.VectorSum) and not any(isinstance(measure, a.Quantile) for measure in plan.measures)
+
+
 def check_refinable(plan: a.Plan) -> None:
     """Refuse a plan whose answers are no sums.
 
     Raises:
         PlanError: ``api.refine``.
     """
-    if not isinstance(plan, a.VectorSum) or any(isinstance(measure, a.Quantile) for measure in plan.measures):
+    if not refinable(plan):
         raise PlanError(
             "api.refine",
             "only sums can be refined: a quantile or a set of keys is chosen, not added up",
@@ -90,11 +95,15 @@ def combine(
 def chains(plans: Mapping[str, a.Plan]) -> Iterable[tuple[str, ...]]:
     """Return what a refined value can rest on: of one question, one answer of each draw from 0 up, two or more.
 
+    Plans whose answers cannot be combined are in none.
+
     Args:
         plans: Plans by any name (the digest of a receipt).
     """
     families: dict[str, dict[int, list[str]]] = {}
     for name, plan in plans.items():
+        if not refinable(plan):
+            continue
         # Texts, because a tree of structs is not always hashable.
         key = msgspec.json.encode(family(plan)).decode()
         families.setdefault(key, {}).setdefault(plan.draw, []).append(name)

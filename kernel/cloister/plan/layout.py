@@ -18,7 +18,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.components import GRAM_SCALE, MOMENT_SCALE, Builder, Component, MeasureLayout
 from cloister.plan.grid import Grid
-from cloister.plan.learning import planned_fit
+from cloister.plan.learning import PlannedFit, planned_fit
 from cloister.plan.learning.program import Planned
 from cloister.plan.numbers import days, iso, rational, text_of
 from cloister.plan.typing import Schema, infer, key, scalar
@@ -47,7 +47,7 @@ class Layout(msgspec.Struct, frozen=True):
     """Keys, components and measures of a release; ``cells * width`` integers in all.
 
     ``found``: the cells are not known beforehand: they are those of at most ``cells`` values of the keys that are
-    released themselves (``ThresholdKeys``); the keys have no labels.
+    released themselves (``ThresholdKeys``); the keys have no labels. ``fitted`` is what a fit does.
     """
 
     keys: tuple[Key, ...]
@@ -56,6 +56,7 @@ class Layout(msgspec.Struct, frozen=True):
     cells: int
     width: int
     found: bool = False
+    fitted: PlannedFit | None = None
 
     @property
     def draws(self) -> int:
@@ -118,7 +119,7 @@ def _steps(plan: a.Fit, schema: Schema) -> Layout:
     found = planned_fit(plan, schema)
     grids = tuple(scalar(term, schema) for term in plan.terms)
     components = tuple(step_component(step, plan.terms, grids) for step in found.steps)
-    return Layout((), components, (), 1, sum(part.width for part in components))
+    return Layout((), components, (), 1, sum(part.width for part in components), fitted=found)
 
 
 def step_component(step: Planned, terms: tuple[a.Scalar, ...], grids: tuple[Grid, ...]) -> Component:

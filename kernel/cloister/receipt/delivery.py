@@ -43,7 +43,8 @@ _MAX_CONTENT = 4 * (_COUNT.size + MAX_UNITS * _ROW.size + 64)
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a delivery is, in clear: everything in it is public. ``low`` and ``step`` are exact fractions.
 
-    ``to`` is the receiver's public key; ``unit``, ``kinds`` and ``normaliser`` say how unit keys are hashed.
+    ``to`` is the receiver's public key; ``unit``, ``kinds`` and ``normaliser`` say how unit keys are hashed. Where they
+    were hashed before they were sealed, ``hashed`` is the id of that salt: whoever joins needs keys hashed under it.
     """
 
     mode: Literal["confidential", "mock"]
@@ -61,6 +62,13 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: int
     key: str = ""
     version: Literal[1] = 1
+    # Written only where keys are hashed: the headers of all others keep their bytes.
+    hashed: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def salt_id(self) -> str:
+        """The id of the salt unit keys were hashed under at seal, or ``""``."""
+        return self.hashed if isinstance(self.hashed, str) else ""
 
 
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
+
+import msgspec
 
 from cloister.contract.card import Card
 from cloister.errors import CloisterError, TrustError
 from cloister.plan import algebra, codec
 from cloister.plan.learning import PlannedFit, planned_fit
-from cloister.plan.learning.natural import numbers
-from cloister.plan.learning.program import Model, model
+from cloister.plan.learning.natural import numbers, scores
+from cloister.plan.learning.program import Linear, Model, model
+from cloister.plan.rounding import short
 from cloister.plan.typing import infer
 from cloister.receipt.receipt import Receipt
 
@@ -35,12 +39,26 @@ def model_of(receipt: Receipt, cards: Mapping[str, Card]) -> tuple[PlannedFit, M
         raise TrustError("receipt.shape", "the receipt's values do not make the model its plan says") from error
 
 
-def model_numbers(receipt: Receipt, cards: Mapping[str, Card]) -> Iterator[float]:
-    """Yield the numbers of a receipt's model: post-processing that a notebook may show.
+def model_numbers(receipt: Receipt, cards: Mapping[str, Card]) -> tuple[float, ...]:
+    """Return the numbers of a receipt's model, in a fixed order: post-processing that a notebook may show.
+
+    Beside the exact ones there are the weights as the notebook rounds them.
 
     Raises:
         TrustError: As ``model_of``.
     """
-    found = model_of(receipt, cards)
-    if found is not None:
-        yield from numbers(found[1], found[0].coded)
+    return _numbers(msgspec.json.encode(receipt), msgspec.json.encode(cards))
+
+
+@lru_cache(maxsize=16)
+def _numbers(receipt: bytes, cards: bytes) -> tuple[float, ...]:
+    """Return ``model_numbers``; a model of many steps takes a while, and verification and replay ask for it twice."""
+    found = model_of(msgspec.json.decode(receipt, type=Receipt), msgspec.json.decode(cards, type=dict[str, Card]))
+    if found is None:
+        return ()
+    fitted, made = found
+    try:
+        rounded = short(scores(made, fitted.coded), fitted.coded) if isinstance(made, Linear) else []
+        return (*numbers(made, fitted.coded), *(float(value) for row in rounded for value in row))
+    except (ValueError, ArithmeticError) as error:
+        raise TrustError("receipt.shape", "the receipt's values make no model with numbers") from error

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from cloister.contract import signing
-from cloister.contract.unit_keys import key_bytes, unit_hash, unit_salt
+from cloister.contract.unit_keys import is_hashed, key_bytes, unit_hash, unit_salt
 from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
 from cloister.plan.numbers import text_of
 from cloister.receipt import chain, delivery
@@ -116,7 +116,7 @@ def join(opened: Opened, keys: Path) -> tuple[str, str]:
         keys: CSV with a header line, whose first columns are the unit key as the provider's card writes it.
 
     Raises:
-        MalformedError: ``receiver.keys``.
+        MalformedError: ``receiver.keys``; ``receiver.hashed``: plain keys, and the delivery is by hashed ones.
     """
     header, scores = opened.header, {row.unit: row for row in opened.rows}
     salt = unit_salt(header.unit, header.kinds, header.normaliser, header.contract.encode())
@@ -126,12 +126,24 @@ def join(opened: Opened, keys: Path) -> tuple[str, str]:
     written: list[Sequence[str]] = [[*names, "score"]]
     for parts in lines:
         asked += 1
+        if header.salt_id and not all(map(is_hashed, parts)):
+            # They would match nothing, and an empty answer would look like the truth.
+            raise _plain(keys, asked, header)
         unit = unit_hash(salt, key_bytes(parts, header.kinds, header.normaliser))
         if unit in scores:
             found.add(unit)
             written.append([*parts, _text(scores[unit])])
     words = f"{len(written) - 1:,} of your {asked:,} keys have a row; {len(scores) - len(found):,} units match none"
     return _csv(written), words
+
+
+def _plain(keys: Path, row: int, header: Header) -> MalformedError:
+    return MalformedError(
+        "receiver.hashed",
+        f"row {row} of {keys} is a plain key, and the keys of this delivery were hashed when their table was sealed",
+        clause=f"their salt is {header.salt_id}",
+        next_step="hash your keys where that salt file is (`cloister unit-keys hash CARD KEYS --salt FILE --out FILE`)",
+    )
 
 
 def listed(opened: Opened) -> str:

@@ -20,8 +20,8 @@ from cloister.receipt.facts import facts, shaped
 from cloister.receipt.models import model_numbers
 from cloister.replay import figures, perturb
 from cloister.replay.figures import Figure
-from cloister.reviewer.notebook import CodeCell, chips, printed
-from cloister.reviewer.numbers import Released, numbers_in, value_of
+from cloister.reviewer.notebook import CodeCell, chips, named, printed
+from cloister.reviewer.numbers import Released, numbers_in, rounding, value_of
 from cloister.reviewer.verify import Examined
 
 
@@ -38,22 +38,23 @@ class Numbers(NamedTuple):
 class Known(NamedTuple):
     """What numbers are held against: released values and their prices, public numbers, numbers in the code.
 
-    ``moved`` is what ``released`` is in the perturbed run; errors and prices are in both.
+    ``moved`` is what ``released`` is in the perturbed run; errors and prices are in both. ``models`` are the numbers of
+    each receipt's model, by its digest, as they are in both runs; those that do not move say nothing and are left out.
     """
 
     released: Released
     moved: Released
     public: frozenset[float]
     typed: frozenset[float]
+    models: dict[str, tuple[tuple[float, float], ...]]
 
 
 def known(examined: Examined) -> Known:
     """Return what a verified notebook's numbers can be explained by."""
     shapes, moved, prices, labels = [], [], [], set()
-    models: list[float] = []
-    models_moved: list[float] = []
+    models: dict[str, tuple[tuple[float, float], ...]] = {}
     contract = examined.contract
-    for receipt in examined.receipts.values():
+    for digest, receipt in examined.receipts.items():
         if receipt.exits is not None:
             continue  # no number of an exit stands in a notebook
         cards = cards_of(receipt, examined.cards)
@@ -61,8 +62,8 @@ def known(examined: Examined) -> Known:
         shapes.append(found)
         other = msgspec.structs.replace(receipt, raw=perturb.moved(receipt, cards))
         moved.append(shaped(other, cards))
-        models += model_numbers(receipt, cards)
-        models_moved += model_numbers(other, cards)
+        both = zip(model_numbers(receipt, cards), model_numbers(other, cards), strict=True)
+        models[digest] = tuple((value, after) for value, after in both if value != after)
         labels |= {float(label) for key in found.keys for label in key.labels if isinstance(label, int | float)}
         if contract is not None:
             said = facts(receipt, contract, cards, session="")
@@ -71,10 +72,11 @@ def known(examined: Examined) -> Known:
     public = documents + (in_words(contract) if contract is not None else "")
     code = " ".join(cell.source for cell in examined.cells)
     return Known(
-        Released(shapes, [*prices, *models]),
-        Released(moved, [*prices, *models_moved]),
+        Released(shapes, prices),
+        Released(moved, prices),
         frozenset(map(value_of, numbers_in(public, len(public)))) | labels,
         frozenset(map(value_of, numbers_in(code, len(code)))),
+        models,
     )
 
 
@@ -91,6 +93,8 @@ def classify(
     """
     if not cell.reaches_enclave:
         return Numbers()
+    fitted = [pair for digest in named(cell) for pair in known.models.get(digest, ())]
+    known = known._replace(released=known.released.beside(value for value, _ in fitted))
     honest, moved = _results(cell, one), _results(cell, other)
     shown, after = _numbers(honest), _numbers(moved)
     fixed = Counter(number for numbers in after for number in numbers)
@@ -103,7 +107,10 @@ def classify(
             stays = number == beside[at] if beside is not None else number in fixed
             claims = claims or not stays
             # A number that stays is released only if what it shows stays: a copy typed by hand is a constant.
-            if known.released.accounts_for(number) and (not stays or known.moved.accounts_for(number)):
+            # Of a model's numbers that is one which rounds to it in both runs: some other one does to almost anything.
+            if known.released.accounts_for(number) and (
+                not stays or known.moved.accounts_for(number) or _stays(number, fitted)
+            ):
                 released += 1
             elif stays:
                 constant.append(number)
@@ -113,6 +120,11 @@ def classify(
     claims = claims or any(figure.kind in ("released", "derived") for figure in pictured)
     odd = [n for n in constant if value_of(n) not in known.public and (claims or value_of(n) in known.typed)]
     return Numbers(released, derived, tuple(constant), tuple(dict.fromkeys(odd)), pictured)
+
+
+def _stays(number: str, fitted: list[tuple[float, float]]) -> bool:
+    low, high = rounding(number)
+    return any(low <= value <= high and low <= after <= high for value, after in fitted)
 
 
 def _results(cell: CodeCell, outputs: tuple[dict[str, Any], ...]) -> tuple[CodeCell, ...]:

@@ -92,6 +92,11 @@ def chips(cell: CodeCell) -> Iterator[Chip]:
         yield Chip(cell.place, joined_data, metadata, releases or None)
 
 
+def named(cell: CodeCell) -> frozenset[str]:
+    """Return the digests of the receipts a cell's chips name."""
+    return frozenset(said.receipt for found in chips(cell) for said in found.releases or ())
+
+
 def printed(cell: CodeCell) -> Iterator[Printed]:
     """Yield what the outputs of a cell show, without chips.
 

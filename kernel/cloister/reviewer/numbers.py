@@ -2,7 +2,8 @@
 
 A number is *bound* if a released value, error or interval end rounds to it at the precision it is printed with.
 Everything else is *unaccounted*: it may be derived from released values (replay can tell), or made up. Numbers
-too short to tell (whole numbers of one or two digits) are not counted.
+too short to tell (whole numbers of one or two digits) are not counted. A model can have thousands of numbers, to which
+almost anything rounds: they account for what its own cell prints, and for nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class Released:
                 found.update(value for matrix in measure.matrices for row in matrix for value in row)
         self._values = sorted(found)
 
+    def beside(self, also: Iterable[float]) -> Released:
+        """Return these numbers and others: those of a model account for what the cell prints that released it."""
+        found = Released(())
+        found._values = sorted({*self._values, *also})
+        return found
+
     def count(self, output: Printed) -> Counted:
         """Return how the numbers of an output are accounted for.
 
@@ -56,15 +63,21 @@ class Released:
 
     def accounts_for(self, printed: str) -> bool:
         """Whether some released value rounds to ``printed`` at its precision."""
-        value = value_of(printed)
-        mantissa, _, exponent = printed.lower().partition("e")
-        decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
-        if not math.isfinite(value) or abs(decimals) > _DIGITS:
-            return False
-        # Half a unit of the last printed digit, and a little for the binary representation of it.
-        reach = 0.5 * 10.0**-decimals * (1 + 1e-9) + abs(value) * 1e-15
-        at = bisect.bisect_left(self._values, value - reach)
-        return at < len(self._values) and self._values[at] <= value + reach
+        low, high = rounding(printed)
+        at = bisect.bisect_left(self._values, low)
+        return at < len(self._values) and self._values[at] <= high
+
+
+def rounding(printed: str) -> tuple[float, float]:
+    """Return the ends of what rounds to a printed number at its precision; nothing does to one beyond all doubles."""
+    value = value_of(printed)
+    mantissa, _, exponent = printed.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
+    if not math.isfinite(value) or abs(decimals) > _DIGITS:
+        return math.inf, -math.inf
+    # Half a unit of the last printed digit, and a little for the binary representation of it.
+    reach = 0.5 * 10.0**-decimals * (1 + 1e-9) + abs(value) * 1e-15
+    return value - reach, value + reach
 
 
 def value_of(printed: str) -> float:

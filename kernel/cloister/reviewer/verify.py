@@ -26,7 +26,7 @@ from cloister.receipt.receipt import Admission, Receipt
 from cloister.reviewer import accounts, imitations, report, shown
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
-from cloister.reviewer.notebook import CodeCell, code_cells, printed
+from cloister.reviewer.notebook import CodeCell, code_cells, named, printed
 from cloister.reviewer.numbers import Released
 from cloister.reviewer.report import Anchor, Anchors, Counts, Report
 from cloister.reviewer.trust import ReviewerTrust
@@ -312,11 +312,12 @@ class _Verification:
     def _numbers(self) -> tuple[int, int]:
         """Step 13."""
         combined = list(refined(self.receipts, self.cards))
-        released_by = [r for r in self.receipts.values() if r.exits is None]
+        by_digest = {digest: r for digest, r in self.receipts.items() if r.exits is None}
+        released_by = list(by_digest.values())
         alone = [shaped(r, chain.cards_of(r, self.cards)) for r in released_by]
         ends = [end for r in released_by for end in population_ends(r, chain.cards_of(r, self.cards))]
-        models = [value for r in released_by for value in model_numbers(r, chain.cards_of(r, self.cards))]
-        released = Released([*alone, *(found for _, found in combined)], [*ends, *models])
+        models = {digest: model_numbers(r, chain.cards_of(r, self.cards)) for digest, r in by_digest.items()}
+        released = Released([*alone, *(found for _, found in combined)], ends)
         if combined:
             text = f"{len(combined)} refined answers rest on several receipts each; their numbers are computed again"
             self.findings.add(13, "ok", "number.refined", text)
@@ -324,7 +325,8 @@ class _Verification:
         for cell in self.cells:
             # What the proxy itself answers is no result (and is named as such: imitations).
             outputs = [] if cell.is_line else list(printed(cell))
-            counted = [released.count(output) for output in outputs]
+            own = released.beside(value for digest in named(cell) for value in models.get(digest, ()))
+            counted = [own.count(output) for output in outputs]
             here = sum(item.bound for item in counted)
             odd = [number for item in counted for number in item.unaccounted]
             bound, unaccounted = bound + here, unaccounted + len(odd)

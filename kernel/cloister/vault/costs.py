@@ -29,8 +29,12 @@ MAX_OPERATIONS = 5_000
 MAX_PRODUCTS = 5_000
 MAX_SORTS = 32
 MAX_HELD = 64
-# Of matching a row with a table that is held by unit, against ordering or holding the row.
+MAX_HELD_BYTES = 2**35
+_BYTES_PER_VALUE = 8
+# Of matching a row with a table that is held by unit or key, against ordering or holding the row.
 _MATCHED_ROWS = 8
+# Of telling distinct values apart (50 to 250 ns a row), against the same.
+_DISTINCT_ROWS = 2
 _LETTERS_PER_OPERATION = 32
 _TEXT_OPERATIONS = dict.fromkeys(get_args(TextNode), MAX_TEXT // _LETTERS_PER_OPERATION)
 
@@ -41,7 +45,8 @@ class Cost(msgspec.Struct, frozen=True):
     ``rows`` are those of all tables and what alignments make more. ``row_operations`` are operations on single rows,
     ``sorted_rows`` the rows of every pass that orders, holds or matches rows, ``products`` the products of rows that
     are summed (Gram). ``operations``, ``sorts`` and ``tables`` are sizes of the query: how many there are of each.
-    ``learning_ms`` is the time the steps of a fit take.
+    ``learning_ms`` is the time the steps of a fit take, ``tables`` are what an engine plans to read, public rows
+    included, and ``literals`` the values of these.
     """
 
     rows: int
@@ -53,6 +58,7 @@ class Cost(msgspec.Struct, frozen=True):
     sorts: int = 0
     learning_ms: float = 0.0
     tables: int = 1
+    literals: int = 0
 
 
 def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Card]) -> Cost:
@@ -62,7 +68,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
         PlanError: ``plan.cost``.
     """
     width = sum(part.width for part in frame.components if part.role == "gram")
-    sorts = held = sorted_rows = 0
+    sorts = held = sorted_rows = held_bytes = 0
     # An engine may move a filter below what derived its columns, and then computes them again at every mention: filters
     # count with all their columns written out. Nullable keys, also those per unit, and nullable terms of a fit are
     # filters: rows without a value are left out.
@@ -84,19 +90,30 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
             operations += sum(_branches(term, found.sources[0].schema)[1] for term in _terms(found.node))
         steps.append((operations, most))
         passes = _sorts(found)
-        sorts, held = sorts + passes, held + isinstance(found.node, a.Align | a.PerUnit)
+        sorts, held = sorts + passes, held + isinstance(found.node, a.Align | a.PerUnit | a.Lookup)
         sorted_rows += _matched(found, cards) + passes * _below(found)
+        held_bytes += _BYTES_PER_VALUE * _held_values(found, cards)
     last = len(frame.components)
     known = written_out if isinstance(plan, a.Fit) else {}
     last += sum(_nodes(term, known) + _branches(term, relation.schema)[1] for term in asked(plan))
     last += sum(1 + written_out.get(name, 0) for name in plan.keys)
     steps.append((last, at[id(relation)]))
+    told_apart = at[id(relation)] * sum(part.role == "units" for part in frame.components)
+    sorted_rows += _share(told_apart, _DISTINCT_ROWS)
+    held_bytes += 2 * _BYTES_PER_VALUE * told_apart
     operations, row_operations = sum(count for count, _ in steps), sum(count * rows for count, rows in steps)
     if operations > MAX_OPERATIONS or width > MAX_PRODUCTS or sorts > MAX_SORTS or held > MAX_HELD:
         raise PlanError(
             "plan.cost",
             "the plan is too large to be computed in one query",
             next_step="use shorter expressions, fewer clips inside clips, fewer caps, alignments or smaller Grams",
+        )
+    if held_bytes > MAX_HELD_BYTES:
+        raise PlanError(
+            "plan.cost",
+            "the plan would hold too much in memory on a table of the declared size",
+            clause=f"what is ordered, matched or grouped by unit takes at most {MAX_HELD_BYTES // 2**30} GiB",
+            next_step="leave out columns before caps and alignments, or ask about a part of the units (split)",
         )
     rows, products = sum(_scanned(found, cards) for found in nodes), width * at[id(relation)]
     if row_operations + rows + products + 40 * sorted_rows > MAX_ROW_OPERATIONS:
@@ -105,8 +122,10 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
             "the plan would take too long on a table of the declared size",
             next_step="use fewer measures or shorter expressions, or ask in several releases",
         )
-    learning = learning_ms(plan, relation.schema) if isinstance(plan, a.Fit) else 0.0
+    learning = 0.0 if frame.fitted is None else learning_ms(frame.fitted, relation.schema.limit)
     draws = _draws(frame, relation.schema)
+    looked = [found.node.rows for found in nodes if isinstance(found.node, a.Lookup)]
+    public = [rows_of.rows for rows_of in looked if isinstance(rows_of, a.PublicRows)]
     return Cost(
         rows,
         row_operations + rows,
@@ -116,7 +135,8 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
         operations,
         sorts,
         learning,
-        len(relation.schema.tables),
+        len(relation.schema.tables) + len(public),
+        sum(len(row) for written in public for row in written),
     )
 
 
@@ -160,18 +180,54 @@ def _sorts(found: Typed) -> int:
 
 
 def _matched(found: Typed, cards: Mapping[str, Card]) -> int:
-    """Return the rows a relation holds by unit or matches.
+    """Return the rows a relation holds by unit or key, or matches.
 
-    Each side of an alignment is held once; rows that were aligned before only look up the next table.
+    Each side of an alignment is held once; rows that were aligned before only look up the next table, like those of a
+    look-up.
     """
-    if isinstance(found.node, a.PerUnit):
-        return _below(found)
-    if not isinstance(found.node, a.Align):
-        return 0
-    left, right = found.sources
-    rows = left.schema.limit
-    rows = -(-rows // _MATCHED_ROWS) if isinstance(left.node, a.Align) else rows
-    return rows + right.schema.limit + _scanned(found, cards)
+    match found.node:
+        case a.PerUnit() as node:
+            distinct = sum(measure.kind == "distinct" for measure in node.measures)
+            return _below(found) + _share(distinct * _below(found), _DISTINCT_ROWS)
+        case a.Lookup() as node:
+            return _share(_below(found), _MATCHED_ROWS) + _looked_up(node, cards)
+        case a.Align():
+            left, right = found.sources
+            rows = left.schema.limit
+            rows = _share(rows, _MATCHED_ROWS) if isinstance(left.node, a.Align) else rows
+            return rows + right.schema.limit + _scanned(found, cards)
+        case _:
+            return 0
+
+
+def _held_values(found: Typed, cards: Mapping[str, Card]) -> int:
+    """Return the values a relation keeps in memory at most: of rows that are ordered, grouped by unit or matched."""
+    match found.node:
+        case a.PerUnit() as node:
+            # Each value of a distinct measure is kept beside its unit.
+            wide = 1 + len(found.schema.columns) + 2 * sum(measure.kind == "distinct" for measure in node.measures)
+            return wide * _below(found)
+        case a.Lookup() as node:
+            return (len(node.keys) + len(node.columns)) * _looked_up(node, cards)
+        case a.Align():
+            # What was aligned before streams past the next table.
+            left, right = found.sources
+            held = (right,) if isinstance(left.node, a.Align) else (left, right)
+            return sum((1 + len(source.schema.columns)) * source.schema.limit for source in held)
+        case a.Cap() | a.Window() | a.Split():
+            return (1 + len(found.schema.columns)) * _below(found)
+        case _:
+            return 0
+
+
+def _looked_up(node: a.Lookup, cards: Mapping[str, Card]) -> int:
+    """Return how many rows a look-up looks in."""
+    return len(node.rows.rows) if isinstance(node.rows, a.PublicRows) else cards[node.rows.table].row_limit
+
+
+def _share(rows: int, parts: int) -> int:
+    """Return one of so many parts of rows, rounded up."""
+    return -(-rows // parts)
 
 
 def _below(found: Typed) -> int:

@@ -158,6 +158,7 @@ def _header(plan: a.Deliver, asked: Outside, terms: Terms, schema: Schema, grid:
         step=text_of(grid.step),
         points=grid.points,
         capacity=schema.limit,
+        hashed=schema.unit.hashed or msgspec.UNSET,
     )
 
 

@@ -3,7 +3,8 @@
 It is authorised by a clause of the contract, charged (rho 0, its own counts) before anything runs, executed under a
 planned deadline, settled before it leaves. What an exit gives is exact and follows from plan and data, so a repeated
 request costs nothing and must give what its settled receipt states. A repeated match is not executed again while this
-vault knows its answers; what is executed again (a delivery, or after a restart) is late like a release.
+vault knows its answers; what is executed again (a delivery, or after a restart) is late like a release,
+and planned no shorter than one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from cloister.vault.sign import sign_receipt, write_exit
 from cloister.vault.state import VaultState
 from cloister.vault.statuses import exit_error
 
+AGAIN_MS = 100
+"""The least planned time of what is executed again: there being late counts, and a busy machine is late for 10 ms."""
 _WAYS: dict[type[a.Exit], Way] = {a.Deliver: deliver.DELIVER, a.Match: match.MATCH}
 
 
@@ -71,7 +74,8 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
             known = state.recall(asked, booked.settled)
     kept = state.executions.get(asked.charge_id)
     again = kept is None and (not state.executions.begin(asked.charge_id) or known is not None)
-    deadline = Deadline(allowed.price.deadline_ms, GRACE_S if again else allowed.grace_s)
+    planned_ms = max(allowed.price.deadline_ms, AGAIN_MS) if again else allowed.price.deadline_ms
+    deadline = Deadline(planned_ms, GRACE_S if again else allowed.grace_s)
     with state.faults.contained(deadline, counts_late=again or allowed.counts_late):
         at(7)  # execute
         with deadline.stopping(state.engine.interrupt):

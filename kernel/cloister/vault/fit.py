@@ -40,7 +40,8 @@ def fit(engine: Engine, analysis: Analysis, plan: a.Fit, price: Price) -> Drawn:
     Raises:
         FaultError: As ``execute``.
     """
-    found = planned_fit(plan, analysis.typed.schema)
+    # What was priced; an analysis of this plan always has it.
+    found = analysis.layout.fitted or planned_fit(plan, analysis.typed.schema)
     engine.begin()
     rows = read(engine, analysis, found.coded)
     transcript: list[int] = []

@@ -6,12 +6,14 @@ Python between the steps.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cloister.errors import PlanError
-from cloister.plan import algebra as a
-from cloister.plan.learning import planned_fit
+from cloister.plan.learning import PlannedFit
+from cloister.plan.learning.additive import AdditiveProgram
 from cloister.plan.learning.encoding import Encoding
+from cloister.plan.learning.kmeans import KMeansProgram, initial_work
 from cloister.plan.learning.queries import Form, GradientForm, GramForm, NearestForm
-from cloister.plan.typing import Schema
 
 MAX_BYTES = 2**31
 _BYTES_PER_VALUE = 6  # 2 as kept, 4 more while the columns are put together
@@ -21,16 +23,24 @@ _NS_PER_NUMBER = 2.5
 _NS_PER_LABEL = 8.0
 _NS_PER_LINK = 40.0
 _NS_PER_OPERATION = 100.0
+# Whatever its rows are, a step takes so long, and so much more for every block of labels and every number it asks with.
+_NS_PER_STEP = 60_000.0
+_NS_PER_BLOCK = 8_000.0
+_NS_PER_ASKED = 400.0
+# An additive model moves a weight by an exponential in decimals and a few roots.
+_NS_PER_MOVE = 20_000.0
+# Initial centres: a hash for every feature of a candidate, and the products of candidates and centres.
+_NS_PER_DRAWN = 2_000.0
+_NS_PER_PRODUCT = 50.0
 
 
-def learning_ms(plan: a.Fit, schema: Schema) -> float:
-    """Return the predicted time of a fit's steps in milliseconds.
+def learning_ms(found: PlannedFit, limit: int) -> float:
+    """Return the predicted time of a fit's steps in milliseconds, on at most ``limit`` rows.
 
     Raises:
         PlanError: ``plan.cost``: the encoded rows would not fit into memory.
     """
-    found = planned_fit(plan, schema)
-    values = schema.limit * (len(found.coded.blocks) + 1)
+    values = limit * (len(found.coded.blocks) + 1)
     if values * _BYTES_PER_VALUE > MAX_BYTES:
         raise PlanError(
             "plan.cost",
@@ -38,9 +48,11 @@ def learning_ms(plan: a.Fit, schema: Schema) -> float:
             clause=f"a fit holds at most {MAX_BYTES // _BYTES_PER_VALUE:,} values",
             next_step="use fewer features, or a part of the units (split)",
         )
-    rows = sum(_row_ns(step.form, found.coded) for step in found.steps) * schema.limit
-    between = sum(_operations(step.form, found.coded) for step in found.steps) * _NS_PER_OPERATION
-    return (rows + between) / 1e6
+    work = 0.0
+    # Steps of one form cost the same, and most programs have few forms.
+    for form, count in Counter(step.form for step in found.steps).items():
+        work += count * (_row_ns(form, found.coded) * limit + _step_ns(form, found))
+    return (work + _start_ns(found)) / 1e6
 
 
 def _row_ns(form: Form, coded: Encoding) -> float:
@@ -59,12 +71,31 @@ def _row_ns(form: Form, coded: Encoding) -> float:
             return form.clusters * (2 * score + _NS_PER_LINK)
 
 
-def _operations(form: Form, coded: Encoding) -> float:
-    """Return the operations a program takes after a step: a factorisation after a Gram, a solution after a gradient."""
+def _step_ns(form: Form, found: PlannedFit) -> float:
+    """Return the nanoseconds a step takes besides its rows: the query, and what the program does with the answer.
+
+    That is a factorisation after a Gram, a solution after a gradient; an additive model moves each weight by itself.
+    """
+    coded = found.coded
+    fixed = _NS_PER_STEP + _NS_PER_BLOCK * sum(bool(block.labels) for block in coded.blocks)
     match form:
         case GramForm():
-            return coded.width**3 / 6 + coded.width**2
+            return fixed + _NS_PER_OPERATION * (coded.width**3 / 6 + coded.width**2)
         case GradientForm():
-            return form.outputs * (form.stop - form.first) ** 2
+            fixed += _NS_PER_ASKED * form.outputs * coded.width
+            columns = form.stop - form.first
+            each = _NS_PER_MOVE if isinstance(found.program, AdditiveProgram) else _NS_PER_OPERATION * columns
+            return fixed + each * form.outputs * columns
         case NearestForm():
-            return form.clusters * coded.width
+            return fixed + (_NS_PER_ASKED + _NS_PER_OPERATION) * form.clusters * coded.width
+
+
+def _start_ns(found: PlannedFit) -> float:
+    """Return the nanoseconds a program takes before its first step (centres) or after its last (errors)."""
+    program, coded = found.program, found.coded
+    if isinstance(program, KMeansProgram):
+        drawn, products = initial_work(program.learner)
+        return _NS_PER_DRAWN * drawn * len(coded.blocks) + _NS_PER_PRODUCT * (products + drawn) * coded.width
+    if isinstance(program, AdditiveProgram):
+        return _NS_PER_MOVE * program.outputs * coded.width
+    return 0.0

@@ -59,14 +59,16 @@ def found(cursor: duckdb.DuckDBPyConnection, table: str, holds: str, targets: Ta
     return tuple((there & np.asarray(targets.possible)).tolist())
 
 
-def lookup_ms(targets: int, row_limit: int) -> int:
+def lookup_ms(targets: int, row_limit: int, rows_per_unit: int) -> int:
     """Return the planned time of an answer: the next step of the ladder above twice the predicted time.
+
+    One target reads the rows a unit can have, more of them read every row.
 
     Raises:
         PlanError: The prediction is beyond the ladder.
     """
-    passes = 0 if targets == 1 else 1
-    predicted = _FIXED_MS + passes * row_limit * _MS_PER_ROW + targets * _MS_PER_TARGET
+    rows = min(rows_per_unit, row_limit) if targets == 1 else row_limit
+    predicted = _FIXED_MS + rows * _MS_PER_ROW + targets * _MS_PER_TARGET
     for step in LADDER_MS:
         if step > 2 * predicted:
             return step

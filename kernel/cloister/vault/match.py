@@ -51,7 +51,8 @@ class Match:
         probe = a.VectorSum(a.Table(plan.table), (a.Units("units"),), "1")
         grant = granted(probe, terms, "match")._replace(keyed_by=tuple(sorted(terms.tables)))
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
-        planned = lookup_ms(len(plan.targets), grant.cards[plan.table].row_limit)
+        card = grant.cards[plan.table]
+        planned = lookup_ms(len(plan.targets), card.row_limit, card.rows_per_unit)
         used = msgspec.structs.replace(usage(analysis, planned), compute=-(-planned // COMPUTE_MS))
         price = Price(Fraction(0), Fraction(0), (), 0, planned, used)
         return Allowed(grant, clause, analysis, price, grace_s=GRACE_S, counts_late=False)

@@ -32,8 +32,9 @@ _MS_PER_SORTED_ROW = 5e-4
 _MS_PER_PRODUCT = 1.2e-5
 # A draw takes .015 to .03 ms, most where sigma is near 1; cell and receipt .003 (docs/benchmarks.md).
 _MS_PER_INTEGER = 0.035
-# Planning a query takes 2 to 3 ms for each table that is aligned or stacked, however few rows there are.
+# Planning a query takes 2 to 5 ms for each table that is aligned, stacked or looked up, however few rows there are.
 _MS_PER_TABLE = 4.0
+_MS_PER_LITERAL = 5e-3
 
 
 class PricedComponent(msgspec.Struct, frozen=True):
@@ -150,6 +151,7 @@ def deadline_ms(cost: Cost) -> int:
         + cost.sorted_rows * _MS_PER_SORTED_ROW
         + cost.integers * _MS_PER_INTEGER
         + (cost.tables - 1) * _MS_PER_TABLE
+        + cost.literals * _MS_PER_LITERAL
         + cost.learning_ms
     )
     for step in LADDER_MS:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cached_property
 
 import msgspec
 
@@ -34,7 +35,7 @@ from cloister.plan.learning.queries import (
     NearestForm,
 )
 from cloister.plan.learning.solving import banded
-from cloister.plan.learning.weights import centre, limited, wholes
+from cloister.plan.learning.weights import centre, limited, squared, whole, wholes
 from cloister.plan.numbers import rational
 
 COUNTS, CLASSES = Fraction(3, 100), Fraction(2, 100)
@@ -54,34 +55,34 @@ class _Feature(msgspec.Struct, frozen=True):
     ordered: int
 
 
-class AdditiveProgram(msgspec.Struct, frozen=True):
-    """Counts, classes, then ``rounds`` visits of every feature."""
+class AdditiveProgram(msgspec.Struct, frozen=True, dict=True):
+    """Counts, classes, then ``rounds`` visits of every feature. What every weight needs is made once."""
 
     learner: a.Additive
     coded: Encoding
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """How many scores there are: one for two classes, else one per class."""
         return outputs_of(self.coded)
 
-    @property
+    @cached_property
     def clip(self) -> int:
         """The largest residual: one half, at which both classes of a rare label count alike."""
         return RESIDUAL // 2 if self.outputs == 1 else RESIDUAL
 
-    @property
+    @cached_property
     def features(self) -> tuple[_Feature, ...]:
         """What a round visits: the features, and the constant unless a feature with labels makes it superfluous."""
         found = tuple(_Feature(block.start, block.start + block.width, ordered(block)) for block in self.coded.blocks)
         return found if any(block.labels for block in self.coded.blocks) else (_Feature(0, 1, 0), *found)
 
-    @property
+    @cached_property
     def rounds(self) -> int:
         """As many rounds as asked for and as a fit may have steps."""
         return max(1, min(self.learner.rounds, (MAX_STEPS - 2) // len(self.features)))
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Small shares for counts and classes, and equal parts of the rest."""
         each = (1 - COUNTS - CLASSES) / (self.rounds * len(self.features))
@@ -99,6 +100,14 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
     def _form(self, feature: _Feature) -> GradientForm:
         return GradientForm(self.outputs, feature.start, feature.stop, self.clip)
 
+    @cached_property
+    def _smoothing(self) -> float:
+        return float(rational(self.learner.smoothing))
+
+    @cached_property
+    def _shrinkage(self) -> float:
+        return float(rational(self.learner.shrinkage))
+
     def run(self, noise: Sequence[float]) -> Run:
         """Return the run of the program."""
         size, unit = self.coded.width, RESIDUAL * SCALE
@@ -110,22 +119,23 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
         rates = rates_of([value / unit for value in found], counts[0], noise[1] / unit)
         for row, rate in zip(weights, rates, strict=True):
             row[0] = start(rate, self.outputs)
+        # As integers: of many features a step moves one.
+        asked = [list(row) for row in wholes(weights)]
         position = 2
         for number in range(self.rounds):
             for feature in self.features:
                 # The noise of a feature's sums over all rounds taken together.
                 level = noise[position] / unit / math.sqrt(self.rounds)
-                found = yield Gradient(self._form(feature), wholes(weights))
+                found = yield Gradient(self._form(feature), tuple(tuple(row) for row in asked))
                 position += 1
                 wide = feature.stop - feature.start
                 for output, row in enumerate(weights):
                     sums = [value / unit for value in found[output * wide : (output + 1) * wide]]
                     held = self._curvature(feature, counts, rates[output], row)
                     moves = self._step(feature, sums, held, level, number)
-                    for index, move in enumerate(moves):
-                        row[feature.start + index] = limited(
-                            row[feature.start + index] - min(max(move, -MAX_MOVE), MAX_MOVE)
-                        )
+                    for column, move in enumerate(moves, feature.start):
+                        row[column] = limited(row[column] - min(max(move, -MAX_MOVE), MAX_MOVE))
+                        asked[output][column] = whole(row[column])
         errors = tuple(self._errors(counts, rate, row, noise) for rate, row in zip(rates, weights, strict=True))
         for row in weights:
             centre(row, counts, self.coded)
@@ -159,7 +169,7 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
             count * value + weight * self._prior(value, level) for count, value in zip(before, held, strict=True)
         ]
         between = [0.0] * (len(held) - 1)
-        tie = weight * float(rational(self.learner.smoothing)) * level
+        tie = weight * self._smoothing * level
         for index in range(feature.ordered - 1):
             diagonal[index] += tie
             diagonal[index + 1] += tie
@@ -168,11 +178,11 @@ class AdditiveProgram(msgspec.Struct, frozen=True):
 
     def _prior(self, held: float, level: float) -> float:
         """Return the penalty at which a weight is the better estimate: noise^2 over curvature, and one row's worth."""
-        return 1.0 + float(rational(self.learner.shrinkage)) * level * level / held
+        return 1.0 + self._shrinkage * level * level / held
 
     def _averaged(self, held: float, level: float) -> float:
         """Return over how many rounds a weight is averaged."""
-        return 1.0 + self.rounds * (level / (FINE * held)) ** 2
+        return 1.0 + self.rounds * squared(level / (FINE * held))
 
     def _errors(
         self, counts: Sequence[float], rate: float, weights: Sequence[float], noise: Sequence[float]

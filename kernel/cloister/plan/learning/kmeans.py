@@ -9,9 +9,9 @@ candidates): they depend on seed and encoding alone.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import mul
 
 import msgspec
 
@@ -58,11 +58,26 @@ class KMeansProgram(msgspec.Struct, frozen=True):
 def initial(learner: a.KMeans, coded: Encoding) -> tuple[tuple[int, ...], ...]:
     """Return the initial centres."""
     found = [_candidate(learner.seed, 0, coded)]
+    squares = [_product(found[0], found[0])]
+
+    def nearest(one: Sequence[int]) -> int:
+        """Return the squared distance to the nearest centre: |x|^2 + min over centres y of |y|^2 - 2 x y."""
+        between = (square - 2 * _product(one, other) for square, other in zip(squares, found, strict=True))
+        return _product(one, one) + min(between)
+
     for number in range(1, learner.clusters):
-        drawn = [_candidate(learner.seed, number * TRIALS + trial, coded) for trial in range(TRIALS)]
         # The first of equally far ones.
-        found.append(max(drawn, key=lambda one: min(_distance(one, other) for other in found)))
+        drawn = (_candidate(learner.seed, number * TRIALS + trial, coded) for trial in range(TRIALS))
+        farthest = max(drawn, key=nearest)
+        found.append(farthest)
+        squares.append(_product(farthest, farthest))
     return tuple(found)
+
+
+def initial_work(learner: a.KMeans) -> tuple[int, int]:
+    """Return how many candidates ``initial`` draws, and how many products of two of them it takes."""
+    others = learner.clusters - 1
+    return 1 + TRIALS * others, 1 + others + TRIALS * (others + others * (others + 1) // 2)
 
 
 def program(learner: a.KMeans, coded: Encoding) -> KMeansProgram:
@@ -95,14 +110,15 @@ def _candidate(seed: int, number: int, coded: Encoding) -> tuple[int, ...]:
     """Return a centre drawn from a hash: numbers evenly within bounds, of every block of labels one label."""
     found = []
     for position, block in enumerate(coded.blocks):
-        drawn = hashlib.sha256(f"cloister/kmeans/v1 {seed} {number} {position}".encode()).digest()
+        drawn = hashlib.sha256(b"cloister/kmeans/v1 %d %d %d" % (seed, number, position)).digest()
         value = int.from_bytes(drawn[:8], "big")
         if block.labels:
             found += [SCALE * (index == value % block.width) for index in range(block.width)]
         else:
-            found.append(math.floor(INNER * (value % (2 * SCALE + 1) - SCALE)))
+            found.append(INNER.numerator * (value % (2 * SCALE + 1) - SCALE) // INNER.denominator)
     return tuple(found)
 
 
-def _distance(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum((x - y) ** 2 for x, y in zip(one, other, strict=True))
+def _product(one: Sequence[int], other: Sequence[int]) -> int:
+    found: int = sum(map(mul, one, other))
+    return found

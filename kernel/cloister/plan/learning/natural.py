@@ -5,6 +5,7 @@ A column of a number is ``z = (x - middle) / half``, its bounds scaled to [-1, 1
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import msgspec
@@ -61,8 +62,8 @@ def _errors(model: Linear, place: int, ends: list[tuple[Fraction, Fraction]]) ->
     scaled = [error / float(half) if half else 0.0 for error, (_, half) in zip(rest, ends, strict=True)]
     squared = first * first
     for error, (middle, _) in zip(scaled, ends, strict=True):
-        squared += (error * float(middle)) ** 2
-    return (squared**0.5, *scaled)
+        squared += (error * float(middle)) * (error * float(middle))
+    return (math.sqrt(squared), *scaled)
 
 
 def centres(model: Centres, coded: Encoding) -> tuple[tuple[Fraction, ...], ...]:

@@ -88,7 +88,9 @@ def planned(steps: Sequence[Step], coded: Encoding) -> tuple[Planned, ...]:
         PlanError: ``plan.learner``: more steps or integers than a fit may have.
         ValueError: The shares do not add up to 1, or a form is none of the encoding: a defect of the learner.
     """
-    found = tuple(Planned(step.name, step.form, step.share, reach(step.form, coded)) for step in steps)
+    # Steps of one form have one reach.
+    reaches = {form: reach(form, coded) for form in {step.form for step in steps}}
+    found = tuple(Planned(step.name, step.form, step.share, reaches[step.form]) for step in steps)
     if not found or sum((step.share for step in found), Fraction(0)) != 1 or any(step.share <= 0 for step in found):
         raise ValueError("the shares of a program's steps add up to 1")
     integers = sum(step.reach.width for step in found)

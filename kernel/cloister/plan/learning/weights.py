@@ -16,6 +16,11 @@ def limited(value: float) -> float:
     return min(max(value, -MOST), MOST)
 
 
+def squared(value: float) -> float:
+    """Return the square of a number as a product, which IEEE 754 rounds: a power is up to the C library."""
+    return value * value
+
+
 def whole(value: float) -> int:
     """Return a weight in multiples of 1 / ``WEIGHT_SCALE``, rounded half up."""
     return math.floor(limited(value) * WEIGHT_SCALE + 0.5)

@@ -18,6 +18,7 @@ from cloister.plan import algebra as a
 from cloister.plan.learning.encoding import MAX_COLUMNS
 from cloister.plan.learning.natural import scores
 from cloister.plan.learning.program import Linear
+from cloister.plan.rounding import short
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
@@ -117,8 +118,8 @@ class AdditiveClassifier(AdditiveModel):
 
 def _document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> k.Additive:
     names = ["intercept", *(column.name for column in enc.columns(head["features"]))]
-    (score,) = scores(cast(Linear, found.model), found.planned.coded)
-    (values,) = fits.rounded(head["features"], [[score.intercept, *score.weights]])
+    exact = scores(cast(Linear, found.model), found.planned.coded)
+    (values,), (score,) = short(exact, found.planned.coded), exact
     first, *rest = fits.weights(names, values, score.errors)
     return k.Additive(
         **head, classes=classes, n=found.rows, intercept=first, weights=tuple(rest), reliable=sure(found.rows)

@@ -23,15 +23,12 @@ from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.cost import OF_A_STEP
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn.features import Feature, columns
-from cloister.sandbox.learn.rounding import near, to_step
+from cloister.sandbox.learn.rounding import near
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
 T = TypeVar("T")
-CLOSE = 1e-4
-"""How far rounding its weights may move a score."""
 USEFUL = 10
 """How many times the noise of a step there should be rows: then a weight is known to about a third of a log odds."""
 
@@ -105,15 +102,6 @@ def ask(
         return present(Fitted(planned, found, answer.fact, answer.raw, answer.sigmas))
 
     return FitAsk(rows, (), presented, features=tuple(features), target=target, learner=learner)
-
-
-def rounded(features: tuple[Feature, ...], scores: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
-    """Return scores (intercept, then a weight per encoded column) with few digits, so that a plan can hold them."""
-    encoded = list(columns(features))
-    steps = [Fraction(1), *(column.step for column in encoded)]
-    reaches = [1.0, *(float(column.reach) for column in encoded)]
-    finest = max(reach / float(step) for reach, step in zip(reaches, steps, strict=True))
-    return [to_step(row, CLOSE / max(finest, 1.0), steps, reaches) for row in scores]
 
 
 def weights(names: Sequence[str], values: Sequence[Fraction], errors: Sequence[float]) -> tuple[k.Weight, ...]:

@@ -23,6 +23,7 @@ from cloister.plan.learning.encoding import MAX_COLUMNS
 from cloister.plan.learning.natural import scores
 from cloister.plan.learning.program import Linear
 from cloister.plan.numbers import text_of
+from cloister.plan.rounding import short
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
@@ -118,10 +119,8 @@ def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Lo
     names = [column.name for column in enc.columns(head["features"])]
     rows = found.rows
     exact = scores(cast(Linear, found.model), found.planned.coded)
-    short = fits.rounded(head["features"], [[score.intercept, *score.weights] for score in exact])
-    parts = [
-        fits.weights(["intercept", *names], values, score.errors) for values, score in zip(short, exact, strict=True)
-    ]
+    values = short(exact, found.planned.coded)
+    parts = [fits.weights(["intercept", *names], row, score.errors) for row, score in zip(values, exact, strict=True)]
     reliable = sure(rows)
     if len(parts) == 1:
         (first, *rest) = parts[0]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from cloister.plan.rounding import round_number, to_step
+
 FINER = 100
-MAX_POINTS = 2**40
 
 
 def round_off(
@@ -21,21 +22,6 @@ def round_off(
     """
     wanted = min(error * float(step) for error, step in zip(errors, steps, strict=True)) / FINER
     return to_step(values, wanted, steps, reaches)
-
-
-def to_step(
-    values: Sequence[float | Fraction], wanted: float, steps: Sequence[Fraction], reaches: Sequence[float]
-) -> list[Fraction]:
-    """Return coefficients whose sum of products with columns on ``steps`` is a multiple of one step near ``wanted``."""
-    size = sum(abs(float(value)) * reach for value, reach in zip(values, reaches, strict=True)) + 1
-    step = round_number(max(wanted, 2 * size / MAX_POINTS))
-    return [round(Fraction(value) * own / step) * step / own for value, own in zip(values, steps, strict=True)]
-
-
-def round_number(value: float) -> Fraction:
-    """Return the largest of 1, 2, 5 times a power of ten that is at most ``value``."""
-    power = Fraction(10) ** math.floor(math.log10(value))
-    return max((power * factor for factor in (1, 2, 5) if float(power * factor) <= value), default=power)
 
 
 def near(value: float, error: float) -> Fraction:

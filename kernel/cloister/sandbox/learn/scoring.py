@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 
 from cloister.plan import algebra as a
+from cloister.plan.rounding import to_step
 from cloister.sandbox import literals, terms
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.features import Feature, columns
-from cloister.sandbox.learn.rounding import to_step
 from cloister.sandbox.terms import Term
 
 Rule = Literal["number", "log odds", "classes", "nearest", "components", "points"]
