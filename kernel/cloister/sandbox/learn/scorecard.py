@@ -129,7 +129,12 @@ class Scorecard(Model[k.Scorecard]):
             raise PlanError(
                 "api.learn.predict",
                 "a scorecard gives scores on a handle",
-                nearest=("card.predict(visits)", "model.predict_proba(visits)"),
+                # More points are fewer events, unless points that double the odds are below zero.
+                nearest=(
+                    "card.predict(visits)",
+                    "evaluate(card, visits, visits.smoker)",
+                    "model.predict_proba(visits)",
+                ),
             )
         document = self._fitted
         factor = number(document.pdo) / math.log(2)
