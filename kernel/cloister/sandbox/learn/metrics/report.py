@@ -223,7 +223,7 @@ def _class_of(model: Classifier[Any], y: Column, pos_label: Any) -> int:
         PlanError: ``api.metrics.target``.
     """
     labels = list(model.classes_)
-    if model.document.classes.condition:
+    if all(isinstance(label, bool | np.bool_) for label in labels):
         return 0 if _is_negative(y, pos_label) else 1
     if pos_label in labels:
         return labels.index(pos_label)
