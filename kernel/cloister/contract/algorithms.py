@@ -26,7 +26,7 @@ Program = Literal["none", "counts", "moments", "gram", "logistic", "additive", "
 Operation = Literal["none", "aggregate", "model"]
 _OPERATIONS: dict[Program, Operation] = {"none": "none", "counts": "aggregate", "moments": "aggregate"}
 _VAULT = (
-    "analyse", "compile", "engine", "lineage", "load", "lookup", "measures_sql", "noise", "norms", "order", "price",
+    "analyse", "canonical", "compile", "engine", "lineage", "load", "lookup", "measures_sql", "noise", "norms", "order", "price",
     "relations_sql", "sampler", "scalars_dates_sql", "scalars_numbers_sql", "scalars_sql", "scalars_text_sql",
     "sql_terms", "stage", "targets", "thresholds", "units",
 )  # fmt: skip
