@@ -26,9 +26,9 @@ Program = Literal["none", "counts", "moments", "gram", "logistic", "additive", "
 Operation = Literal["none", "aggregate", "model"]
 _OPERATIONS: dict[Program, Operation] = {"none": "none", "counts": "aggregate", "moments": "aggregate"}
 _VAULT = (
-    "analyse", "canonical", "compile", "engine", "lineage", "load", "lookup", "measures_sql", "noise", "norms", "order", "price",
-    "relations_sql", "sampler", "scalars_dates_sql", "scalars_numbers_sql", "scalars_sql", "scalars_text_sql",
-    "sql_terms", "stage", "targets", "thresholds", "units",
+    "analyse", "canonical", "compile", "engine", "lineage", "load", "lookup", "measures_sql", "noise", "norms", "order",
+    "price", "relations_sql", "sampler", "scalars_dates_sql", "scalars_numbers_sql", "scalars_sql",
+    "scalars_text_sql", "sql_terms", "stage", "targets", "thresholds", "units",
 )  # fmt: skip
 # What every release consists of: the meaning of plans (all of it), and how the vault computes and noises them.
 _RELEASES = ("plan", *(f"vault/{name}.py" for name in _VAULT))
