@@ -71,7 +71,7 @@ class Scores:
         for feature in features:
             stop = start + sum(1 for _ in columns((feature,)))
             bins = len(feature.edges) - 1 if feature.kind == "bins" else 0
-            encoded += thresholds(frame, feature) if bins else on_handle(frame, (feature,)).values()
+            encoded += thresholds(frame, feature) if bins else list(on_handle(frame, (feature,)).values())
             for place, row in enumerate(self.weights):
                 own = row[start:stop]
                 if bins:

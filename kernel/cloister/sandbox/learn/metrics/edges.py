@@ -81,7 +81,7 @@ class Edges:
 
     def reaches(self, threshold: float) -> bool:
         """Return whether a threshold, on the scale that is shown, tells scores apart or could."""
-        return self.lows[0] <= threshold <= self.highs[-1] or (self.probability and 0 <= threshold <= 1)
+        return bool(self.lows[0] <= threshold <= self.highs[-1]) or (self.probability and 0 <= threshold <= 1)
 
     def nearest(self, threshold: float) -> int:
         """Return how many bins lie below the edge nearest to a threshold; all of them, if no score reaches it."""
