@@ -562,7 +562,7 @@ def test_of_several_labels_the_positive_one_is_said(exact: cl.Frame, rows: pd.Da
         found = evaluate(many, exact, exact.region, pos_label=label)
         mine = many.predict_proba(rows)[:, labels.index(label)]
         assert float(found.roc_auc) == pytest.approx(theirs.roc_auc_score(rows.region == label, mine), abs=0.02)
-    with pytest.raises(PlanError, match=r"api\.metrics\.target.*which of them is positive"):
+    with pytest.raises(PlanError, match="which of them is positive was not said"):
         evaluate(many, exact, exact.region == "north")
 
 

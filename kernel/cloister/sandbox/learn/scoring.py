@@ -80,13 +80,13 @@ class Scores:
                     own = (*(high - low for low, high in pairwise(own[:bins])), *(one - own[0] for one in own[bins:]))
                 weights[place] += own
                 term = frame._columns[feature.name]
-                if not any(own) and feature.fill is None and term.grid.nullable:
-                    # What weighs nothing is left out of the sum, and a row without it has no score all the same.
+                if feature.fill is None and term.grid.nullable and (bins or not any(own)):
+                    # A missing number reaches no edge, and what weighs nothing is left out of the sum.
                     known[place].append(terms.negation(terms.is_null(term)))
             start = stop
         made = dataclasses.replace(self, offsets=tuple(offsets), weights=tuple(map(tuple, weights)))
         return [
-            functools.reduce(terms.only, conditions, score)
+            terms.only(score, functools.reduce(terms.every, conditions)) if conditions else score
             for score, conditions in zip(made.on_terms(encoded), known, strict=True)
         ]
 
