@@ -212,5 +212,5 @@ def _files(path: str, place: Traversable) -> Iterator[tuple[str, bytes]]:
         yield path, place.read_bytes()
     elif place.is_dir():
         for child in place.iterdir():
-            if child.name.endswith(".py"):
+            if child.name.endswith(".py") or (child.is_dir() and child.name != "__pycache__"):
                 yield from _files(f"{path}/{child.name}", child)
