@@ -725,7 +725,7 @@ def test_a_digest_covers_all_the_code_that_makes_a_model():
         if found.program == "gram":
             wanted.add("sandbox/learn/asking.py")
         assert not wanted - covered, f"{found.label}: {sorted(wanted - covered)}"
-        assert len(wanted) > 8, found.label
+        assert len(wanted) > 5, found.label
 
 
 def test_the_command_prints_the_registry():

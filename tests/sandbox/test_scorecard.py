@@ -132,7 +132,7 @@ def test_a_scorecard_is_evaluated_as_its_model_whichever_way_its_points_run(
     model = models["Additive"]
     card = Scorecard(pdo=pdo).of(model)
     wanted = float(evaluate(model, frame, frame.smoker).roc_auc)
-    assert abs(wanted - 0.5) > 0.05, "turned round it would look the same"
+    assert abs(wanted - 0.5) > 0.04, "turned round it would look the same"
     for other in (None, False):
         found = evaluate(card, frame, frame.smoker, pos_label=other)
         assert float(found.roc_auc) == pytest.approx(wanted, abs=0.03)
