@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -700,6 +702,58 @@ def test_every_algorithm_names_code_that_is_there_and_its_digest_follows_the_cod
     assert algorithms.code(pca) != before
     assert algorithms.code(algorithms.by_name("CategoricalNB")) == nb
     algorithms.code.cache_clear()
+
+
+_PACKAGE = Path(algorithms.__file__).parents[1]
+_CLASSES = {
+    "AdditiveClassifier": "additive",
+    "CategoricalNB": "categorical",
+    "GaussianNB": "gaussian",
+    "KMeans": "kmeans",
+    "LinearRegression": "linear",
+    "LogisticRegression": "logistic",
+    "PCA": "pca",
+    "Scorecard": "scorecard",
+}
+# What shows, exports, checks or prices a model does not decide what it is.
+_BESIDE = {
+    *(f"sandbox/learn/{name}.py" for name in (
+        "__init__", "asking", "base", "card", "checks", "numbers", "onnx_graph", "score", "views", "words",
+    )),
+    *(f"vault/{name}.py" for name in ("__init__", "costs", "fit_costs")),
+}  # fmt: skip
+
+
+def _imported(start, folders):
+    """Return the files a module consists of: it, and what it imports from these places, and so on."""
+    found, waiting = set(), [start]
+    while waiting:
+        path = waiting.pop()
+        if path in found or path in _BESIDE or not path.startswith(folders):
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse((_PACKAGE / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cloister."):
+                place = node.module.removeprefix("cloister.").replace(".", "/")
+                names = [f"{place}/{alias.name}.py" for alias in node.names] + [f"{place}.py", f"{place}/__init__.py"]
+                waiting += [name for name in names if (_PACKAGE / name).is_file()]
+    return found
+
+
+def test_a_digest_covers_all_the_code_that_makes_a_model():
+    assert set(_CLASSES) == {found.name for found in algorithms.REGISTRY}
+    learn = ("sandbox/learn/", "sandbox/gram.py", "sandbox/ridge.py")
+    for found in algorithms.REGISTRY:
+        covered = {path for source in found.sources for path, _ in algorithms._read(source)}
+        wanted = _imported(f"sandbox/learn/{_CLASSES[found.name]}.py", learn)
+        if found.program != "none":
+            wanted |= _imported("vault/engine.py", ("plan/", "vault/")) | {"vault/noise.py", "vault/norms.py"}
+        if found.operation == "model" and found.program != "gram":
+            wanted |= _imported("vault/fit.py", ("plan/", "vault/"))
+        if found.program == "gram":
+            wanted.add("sandbox/learn/asking.py")
+        assert not wanted - covered, f"{found.label}: {sorted(wanted - covered)}"
+        assert len(wanted) > 5, found.label
 
 
 def test_the_command_prints_the_registry():

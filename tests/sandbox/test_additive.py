@@ -106,6 +106,8 @@ def test_what_cannot_be_learned_is_refused_and_costs_nothing(exact: tuple[cl.Fra
         ({"bins": 1}, frame[["age"]], frame.smoker, "api.learn.parameter"),
         ({"bins": 2.0}, frame[["age"]], frame.smoker, "api.learn.parameter"),
         ({"rounds": 0}, frame[["age"]], frame.smoker, "api.learn.parameter"),
+        # More than a fit may have steps: not cut in silence.
+        ({"rounds": 300}, frame[FEATURES], frame.cost > 700, "api.learn.parameter"),
         ({}, frame[["age"]], frame.region, "api.learn.target"),
         ({}, frame[["age"]], frame.cost, "api.learn.target"),
         ({}, frame[["bmi"]], frame.smoker, "api.learn.missing"),

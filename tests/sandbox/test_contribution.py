@@ -250,7 +250,7 @@ def test_where_nothing_is_explained_nothing_is_divided_and_it_says_so(hospitals:
 
 
 def test_rows_that_lack_a_value_are_left_out_and_wrong_amounts_refused(hospitals: list[cl.Frame]) -> None:
-    found = contribution(hospitals, target="cost", features=["age", "gap"], epsilon=2)
+    found = contribution(hospitals, target="cost", features=["age", "gap"], missing="drop", epsilon=2)
     assert found.divisible
     with pytest.raises(PlanError):
         found.split(float("nan"))
@@ -265,6 +265,10 @@ def test_rows_that_lack_a_value_are_left_out_and_wrong_amounts_refused(hospitals
         ("contribution(hs, target='cost', names=['a', 'a', 'b'])", "api.contribution"),
         ("contribution(hs, target='cost', value='auc')", "api.contribution"),
         ("contribution(hs, target='ward', features=['age'])", "api.learn.target"),
+        ("contribution(hs, target='cost', features=['age', 'gap'])", "api.learn.missing"),
+        ("contribution(hs, target='gap', features=['age'])", "api.learn.missing"),
+        ("contribution(hs[0], target='cost', blocks={'a': ['age'], 'b': ['gap']})", "api.learn.missing"),
+        ("contribution(hs, target='cost', features=['age'], missing='indicator')", "api.contribution"),
         ("contribution(hs, target='nothing', features=['age'])", "plan.column"),
         ("contribution(hs[0], target='cost', blocks={'a': ['age'], 'b': ['age']})", "api.contribution"),
         ("contribution(hs[0], target='cost', blocks={'a': ['age'], 'b': ['cost']})", "api.contribution"),

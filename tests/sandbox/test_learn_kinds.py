@@ -27,8 +27,9 @@ from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.checks import blocks
-from cloister.sandbox.learn.features import Feature
-from cloister.sandbox.learn.scoring import Scores
+from cloister.sandbox.learn.encoding import on_handle
+from cloister.sandbox.learn.features import Feature, columns
+from cloister.sandbox.learn.scoring import Scores, scores_of
 from cloister.wire import canonical
 
 KINDS = [
@@ -239,6 +240,60 @@ def test_what_a_kind_cannot_be_is_refused_whatever_the_digest(
         docs.decode(forged({**found, **change}))
 
 
+@pytest.mark.parametrize("kind", [[], {}, None, 3, ["KMeans"]])
+def test_a_kind_that_is_no_text_is_another_kind(models: dict[str, Model[Any]], kind: Any) -> None:
+    found = json.loads(models["PCA"].to_json())
+    with pytest.raises(MalformedError, match=r"model\.version"):
+        docs.decode(forged({**found, "kind": kind}))
+
+
+@pytest.mark.parametrize("name", ["LinearRegression", "CategoricalNB"])
+@pytest.mark.parametrize("parameters", [{}, {"alpha": "many"}, {"alpha": "inf"}, {"alpha": "-1"}])
+def test_parameters_a_model_needs_are_there(
+    models: dict[str, Model[Any]], name: str, parameters: dict[str, str]
+) -> None:
+    found = json.loads(models[name].to_json())
+    found["training"]["parameters"] = parameters
+    with pytest.raises(MalformedError, match=r"model\.malformed"):
+        docs.decode(forged(found))
+
+
+def test_centres_have_the_numbers_that_are_predicted(models: dict[str, Model[Any]]) -> None:
+    found = json.loads(models["KMeans"].to_json())
+    for label in ("one", "1", "-1"):
+        found["centres"][0]["label"] = label
+        with pytest.raises(MalformedError, match="numbered from 0"):
+            docs.decode(forged(found))
+
+
+def test_a_file_that_could_not_be_read_again_is_not_written(
+    model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = model.to_json()
+    # ``save`` adds the end of a line.
+    monkeypatch.setattr(docs, "MAX_BYTES", len(text.encode()) + 1)
+    model.save(tmp_path / "model.json")
+    docs.decode((tmp_path / "model.json").read_bytes())
+    monkeypatch.setattr(docs, "MAX_BYTES", len(text.encode()))
+    with pytest.raises(CloisterError, match=r"api\.learn\.size"):
+        model.save(tmp_path / "other.json")
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_a_loaded_model_has_the_smoothing_of_its_fit(frame: cl.Frame) -> None:
+    fitted = cloister.learn.CategoricalNB(alpha=3, share=0.1).fit(frame[["sex", "smoker"]], frame.cost > 650)
+    loaded = cloister.learn.CategoricalNB.from_json(fitted.to_json())
+    assert loaded.to_sklearn().alpha == fitted.to_sklearn().alpha == 3
+
+
+def test_a_gap_is_not_the_first_level(frame: cl.Frame, models: dict[str, Model[Any]]) -> None:
+    rows = frame.mock(5).astype({"sex": object})
+    rows.loc[rows.index[0], "sex"] = None
+    codes = models["CategoricalNB"].codes(rows)
+    assert codes.sex.iloc[0] == -1
+    assert (codes.sex.iloc[1:] >= 0).all()
+
+
 def test_a_variance_of_zero_is_no_model(models: dict[str, Model[Any]]) -> None:
     found = json.loads(models["GaussianNB"].to_json())
     found["outputs"][0]["variances"][0]["value"] = "0"
@@ -337,3 +392,45 @@ def test_a_model_of_many_columns_predicts_on_a_handle(frame: cl.Frame) -> None:
     (term,) = wide.on_terms([frame.age._term] * 300)
     mean = float(Column(frame._rows, term, "x").mean())
     assert mean == pytest.approx(5 + 30 * float(frame.age.mean()), rel=1e-3)
+
+
+def _nodes(value: Any) -> int:
+    if isinstance(value, tuple):
+        return sum(map(_nodes, value))
+    if not isinstance(value, msgspec.Struct):
+        return 0
+    return 1 + sum(_nodes(getattr(value, field)) for field in value.__struct_fields__)
+
+
+def _stepped(models: dict[str, Model[Any]], values: tuple[str, ...], fill: str | None) -> Any:
+    """An additive model of BMI in three bins, with these weights."""
+    edges = ("10", "25", "30.5", "60")
+    feature = Feature("bmi", "bins", edges=edges, fill=fill)
+    names = [column.name for column in columns((feature,))]
+    weights = tuple(k.Weight(name, value) for name, value in zip(names, values, strict=True))
+    changed = msgspec.structs.replace(models["Additive"].document, features=(feature,), weights=weights)
+    return cloister.learn.AdditiveClassifier.from_document(changed)
+
+
+@pytest.mark.parametrize(
+    ("values", "fill"),
+    [
+        (("1", "-0.5", "2"), None),
+        (("1", "1", "1"), None),
+        (("0", "0", "0"), None),
+        (("1", "-0.5", "2", "0.25"), ""),
+        (("1", "1", "1", "3"), ""),
+    ],
+)
+def test_a_step_function_on_a_handle_is_that_of_its_bins(
+    models: dict[str, Model[Any]], frame: cl.Frame, values: tuple[str, ...], fill: str | None
+) -> None:
+    stepped = _stepped(models, values, fill)
+    rows = frame.assign(it=stepped.decision_function(frame)).mock(300)
+    assert rows.bmi.isna().any()
+    wanted = stepped.decision_function(rows)
+    assert rows["it"].to_numpy(dtype=float, na_value=np.nan) == pytest.approx(wanted, nan_ok=True)
+    assert np.isnan(wanted).any() == (fill is None)
+    binned = scores_of(stepped.document).on_terms(list(on_handle(frame, stepped.document.features).values()))[0]
+    if len(set(values)) > 2:
+        assert _nodes(stepped.decision_function(frame)._term.scalar) < 0.7 * _nodes(binned.scalar)

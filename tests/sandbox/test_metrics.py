@@ -21,6 +21,7 @@ from cloister.sandbox import session as sessions
 from cloister.sandbox.learn.metrics import figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
 from cloister.sandbox.learn.metrics.edges import Edges, edges_of, log_odds_edges
+from cloister.sandbox.learn.metrics.report import score_of
 from cloister.vault.sampler import Teaching
 
 mpl.use("Agg")
@@ -319,6 +320,10 @@ REFUSED: dict[str, tuple[str, Callable[[cl.Frame], Any]]] = {
     "no column": ("api.metrics", lambda d: metrics.psi(d.age, 3)),
     "bins": ("api.metrics.bins", lambda d: metrics.roc_auc(d.smoker, d.age, bins=0)),
     "no model": ("api.learn.model", lambda d: evaluate(object(), d, d.smoker)),
+    "a figure the model has not": (
+        "api.metrics.figure",
+        lambda d: metrics.drop_importance(_Given(d.age), d[["age"]], d.smoker, metric="log_loss", share=0.1),
+    ),
     "here already": ("api.learn.handles", lambda d: evaluate(_Given(0), d.mock(5), d.smoker)),
     "no price": ("api.learn.price", lambda d: metrics.drop_importance(_Given(d.age), d[["age"]], d.smoker)),
 }
@@ -525,6 +530,55 @@ def test_log_odds_are_counted_between_minus_six_and_six_as_far_as_they_reach(
     middles = edges.middles[np.clip(place, 0, edges.bins - 1)]
     assert float(found.brier) == pytest.approx(theirs.brier_score_loss(learn_world.rows().smoker, middles), abs=1e-6)
     assert 0 <= edges.lows[0] <= edges.highs[-1] <= 1
+
+
+def test_a_threshold_is_a_probability_where_log_odds_are_counted(exact: cl.Frame) -> None:
+    rows = learn_world.rows()
+    odds = -3.003 + rows.age * 0.0101
+    for threshold in (0.1, 0.5):
+        found = evaluate(_Odds(-3.003 + exact.age * 0.0101), exact, exact.smoker, threshold=threshold)
+        edges = found.counts.edges
+        assert edges.highs[-1] < 0.2
+        below = edges.nearest(threshold)
+        called = odds >= float(edges.values[below])
+        assert called.any() == (threshold == 0.1)
+        assert float(found.accuracy) == pytest.approx(theirs.accuracy_score(rows.smoker, called))
+        assert float(found.recall) == pytest.approx(theirs.recall_score(rows.smoker, called))
+
+
+def test_the_other_class_can_be_the_positive_one(exact: cl.Frame, model: LinearRegression) -> None:
+    y = exact.cost > 700
+    fitted = GaussianNB().fit(exact[["age", "smoker"]], y)
+    for one in (model, fitted):
+        usual, other = evaluate(one, exact, y), evaluate(one, exact, y, pos_label=False)
+        assert float(usual.roc_auc) > 0.6
+        assert float(other.roc_auc) == pytest.approx(float(usual.roc_auc), abs=0.01)
+        assert float(other.brier) == pytest.approx(float(usual.brier), abs=0.01)
+
+
+def test_of_several_labels_the_positive_one_is_said(exact: cl.Frame) -> None:
+    many = GaussianNB().fit(exact[["age", "cost"]], exact.region)
+    for label in ("north", "west"):
+        score, log_odds = score_of(many, exact, exact.region, label)
+        assert score._term.scalar == many.predict_proba(exact)[f"region={label}"]._term.scalar
+        assert not log_odds
+    with pytest.raises(PlanError, match="which of them is positive was not said"):
+        evaluate(many, exact, exact.region == "north")
+
+
+def test_edges_for_a_classifier_are_probabilities(exact: cl.Frame, rows: pd.DataFrame) -> None:
+    fitted = GaussianNB().fit(exact[["age", "smoker"]], exact.cost > 700)
+    mine = fitted.predict_proba(rows)[:, 1]
+    inner = [0.15, 0.3, 0.5]
+    assert mine.min() < inner[0] < inner[-1] < mine.max()
+    found = evaluate(fitted, exact, exact.cost > 700, bins=inner)
+    assert found.counts.edges.lows[1:] == pytest.approx(inner, abs=1e-6)
+    counted = np.bincount(np.searchsorted(inner, mine, side="right"), minlength=4)
+    assert found.counts.whole.values[0].sum(axis=1) == pytest.approx(counted)
+    assert float(found.accuracy) == pytest.approx(theirs.accuracy_score(rows.y, mine >= 0.5))
+    for wrong in ([-1, 0.5], [0.5, 2], [0.5, 0.1], "x"):
+        with pytest.raises(PlanError, match=r"api\.metrics\.bins"):
+            evaluate(fitted, exact, exact.cost > 700, bins=wrong)
 
 
 class _Odds(GaussianNB):

@@ -10,7 +10,16 @@ import pytest
 
 import cloister.sandbox as cl
 from cloister.errors import PlanError
-from cloister.learn import GaussianNB, LinearRegression, cross_validate, make_pipeline, search, train_test_split
+from cloister.learn import (
+    PCA,
+    GaussianNB,
+    KMeans,
+    LinearRegression,
+    cross_validate,
+    make_pipeline,
+    search,
+    train_test_split,
+)
 from cloister.learn.model_selection import KFold
 from cloister.learn.preprocessing import Binner, Fill, WoE
 from cloister.sandbox import session as sessions
@@ -131,6 +140,21 @@ REFUSED: dict[str, tuple[str, Callable[[cl.Frame], Any]]] = {
     "another figure": (
         "api.metrics.figure",
         lambda d: cross_validate(LinearRegression(), d[FEATURES], d.cost > 700, metric="r2", share=0.1),
+    ),
+    "another figure of a search": (
+        "api.metrics.figure",
+        lambda d: search(
+            [LinearRegression(), LinearRegression(alpha=3)], d[FEATURES], d.cost > 700, metric="r2", share=0.1
+        ),
+    ),
+    "clusters, which predict no target": (
+        "api.learn.model",
+        lambda d: search([KMeans(2), KMeans(3)], d[["age"]], d.smoker, share=0.5),
+    ),
+    "components": ("api.learn.model", lambda d: search([PCA(1), PCA(2)], d[["age"]], d.smoker, share=0.5)),
+    "a pipeline without a model": (
+        "api.learn.model",
+        lambda d: cross_validate(make_pipeline(WoE(share=0.1)), d[["region"]], d.smoker, share=0.5),
     ),
     "rows here": ("api.learn.handles", lambda d: train_test_split(d.mock(5), d.smoker)),
     "a share": ("api.split", lambda d: train_test_split(d, d.smoker, test_size=1.5)),

@@ -213,6 +213,64 @@ def test_a_model_that_cannot_use_the_columns_is_refused_before_the_steps_are_pai
     assert not vault.releases()
 
 
+def test_weights_that_are_all_equal_still_make_a_model(exact: cl.Frame) -> None:
+    """That they are equal is known after they were paid: a refusal then would have cost the counts."""
+    pipeline = make_pipeline(WoE(share=0.02), LinearRegression(share=0.1))
+    pipeline.fit(exact[["region", "sex"]], exact.age > 200)
+    assert (pipeline.steps[0][1].table_.woe == 0).all()
+    here = exact[["region", "sex"]].mock(40)
+    assert (pipeline.transform(here) == 0).all(axis=None)
+    assert (pipeline.transform(exact[["region", "sex"]]).mock(40) == 0).all(axis=None)
+    assert pipeline.predict(exact).mock(40).to_numpy() == pytest.approx(pipeline.predict(here), abs=1e-9)
+
+
+def test_quantiles_that_are_all_one_still_make_two_bins(exact: cl.Frame) -> None:
+    flat = exact.assign(flat=(exact.age > 108) * 3)[["flat"]]
+    step = Binner(4, strategy="quantile", share=0.02).fit(flat)
+    assert len(step.edges_["flat"]) == 3
+    assert LinearRegression(share=0.1).fit(step.transform(flat), exact.smoker).n_features_in_ == 1
+
+
+def test_a_fit_that_fails_leaves_the_pipeline_as_it_was(exact: cl.Frame) -> None:
+    pipeline = make_pipeline(Scaler(), LinearRegression(share=0.1)).fit(exact[["age"]], exact.cost > 700)
+    before, scaler = pipeline.to_json(), pipeline.steps[0][1].operations
+    with pytest.raises(PlanError, match=r"api\.learn\.missing"):
+        pipeline.fit(exact[["bmi"]], exact.cost > 700)
+    assert pipeline.steps[0][1].operations == scaler
+    assert pipeline.to_json() == before
+
+
+@pytest.mark.parametrize(("value", "levels"), [(None, ("thin", "wide")), ("wide", ("thin", "wide")), ("?", None)])
+def test_filled_bins_keep_their_labels(exact: cl.Frame, value: Any, levels: Any) -> None:
+    banded = exact.assign(band=cl.cut(exact.bmi, [10, 25, 60], labels=["thin", "wide"]))[["band"]]
+    step = Fill(value).fit(banded)
+    there = step.transform(banded)
+    assert set(there.band._term.domain) == set(levels or ("thin", "wide", "?"))
+    here = banded.mock(200)
+    assert here.band.isna().any()
+    assert there.mock(200).band.astype(str).tolist() == step.transform(here).band.astype(str).tolist()
+    assert not there.mock(200).band.isna().any()
+
+
+def test_numbers_beyond_the_card_count_in_the_nearest_bin(exact: cl.Frame) -> None:
+    step = Binner([18, 40, 65]).fit(exact[["age"]])
+    found = step.transform(pd.DataFrame({"age": [-5.0, 300.0, np.nan, 18.0]})).age
+    assert [None if pd.isna(value) else value for value in found] == ["[0, 18)", "[65, 111)", None, "[18, 40)"]
+    wider = exact.assign(age=exact.age * 3 - 50)[["age"]]
+    there = step.transform(wider).mock(200).age.astype(str).tolist()
+    assert there == step.transform(wider.mock(200)).age.astype(str).tolist()
+    assert "[65, 111)" in there
+
+
+def test_a_pipeline_that_could_not_be_read_again_is_not_written(
+    fitted: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr("cloister.sandbox.learn.preprocessing.pipeline.MAX_BYTES", 1_000)
+    with pytest.raises(PlanError, match=r"api\.learn\.size"):
+        fitted.save(tmp_path / "pipeline.json")
+    assert not (tmp_path / "pipeline.json").exists()
+
+
 WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a field more": lambda d: d | {"code": "print()"},
     "an unknown operation": lambda d: d | {"operations": [{"op": "eval", "column": "age"}]},

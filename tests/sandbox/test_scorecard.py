@@ -13,7 +13,7 @@ import pytest
 
 import cloister.sandbox as cl
 from cloister.errors import PlanError
-from cloister.learn import CategoricalNB, LogisticRegression, Scorecard
+from cloister.learn import CategoricalNB, LogisticRegression, Scorecard, evaluate
 from cloister.sandbox import session as sessions
 from cloister.sandbox.learn.document import digest
 
@@ -123,3 +123,16 @@ def test_probabilities_of_a_handle_are_those_of_the_model(models: dict[str, Any]
     with pytest.raises(PlanError, match=r"api\.learn\.predict") as caught:
         models["Scorecard"].predict_proba(frame)
     assert "card.predict(visits)" in caught.value.nearest
+
+
+@pytest.mark.parametrize("pdo", [20, -20])
+def test_a_scorecard_is_evaluated_as_its_model_whichever_way_its_points_run(
+    models: dict[str, Any], frame: cl.Frame, pdo: float
+) -> None:
+    model = models["Additive"]
+    card = Scorecard(pdo=pdo).of(model)
+    wanted = float(evaluate(model, frame, frame.smoker).roc_auc)
+    assert abs(wanted - 0.5) > 0.04, "turned round it would look the same"
+    for other in (None, False):
+        found = evaluate(card, frame, frame.smoker, pos_label=other)
+        assert float(found.roc_auc) == pytest.approx(wanted, abs=0.03)

@@ -25,9 +25,24 @@ from cloister.errors import ContractError
 Program = Literal["none", "counts", "moments", "gram", "logistic", "additive", "kmeans"]
 Operation = Literal["none", "aggregate", "model"]
 _OPERATIONS: dict[Program, Operation] = {"none": "none", "counts": "aggregate", "moments": "aggregate"}
-_RELEASES = ("plan/algebra", "plan/components.py", "plan/layout.py", "vault/noise.py", "vault/norms.py")
-_FITS = ("plan/learning",)
-_LEARN = ("sandbox/learn/features.py", "sandbox/learn/encoding.py", "sandbox/learn/scoring.py")
+_VAULT = (
+    "analyse", "canonical", "compile", "engine", "lineage", "load", "lookup", "measures_sql", "noise", "norms", "order",
+    "price", "relations_sql", "sampler", "scalars_dates_sql", "scalars_numbers_sql", "scalars_sql",
+    "scalars_text_sql", "sql_terms", "stage", "targets", "thresholds", "units",
+)  # fmt: skip
+# What every release consists of: the meaning of plans (all of it), and how the vault computes and noises them.
+_RELEASES = ("plan", *(f"vault/{name}.py" for name in _VAULT))
+_FITS = (
+    *(f"vault/{name}.py" for name in ("fit", "fit_rows", "fit_sums")),
+    *(f"sandbox/learn/{name}.py" for name in ("fit_terms", "fits")),
+)
+# What every model consists of: its encoding, its numbers and its predictions, but not how it is shown.
+_LEARN = tuple(
+    f"sandbox/learn/{name}.py"
+    for name in ("document", "encoding", "features", "kinds", "origin", "predicting", "rounding", "scoring")
+)
+_CLASSES = tuple(f"sandbox/learn/{name}.py" for name in ("classifier", "targets"))
+_GRAM = ("sandbox/gram.py", "sandbox/ridge.py", "sandbox/learn/asking.py")
 
 
 class Algorithm(msgspec.Struct, frozen=True):
@@ -74,14 +89,16 @@ REGISTRY: tuple[Algorithm, ...] = (
         "LinearRegression",
         "gram",
         "ridge regression of a number or condition, from one noisy Gram matrix",
-        "sandbox/ridge.py",
+        *_GRAM,
         "sandbox/learn/fitting.py",
-        "sandbox/learn/rounding.py",
+        "sandbox/learn/linear.py",
+        "sandbox/learn/model.py",
     ),
     _entry(
         "PCA",
         "gram",
         "principal components of numbers, from one noisy Gram matrix",
+        *_GRAM,
         "sandbox/learn/components.py",
         "sandbox/learn/pca.py",
     ),
@@ -89,40 +106,42 @@ REGISTRY: tuple[Algorithm, ...] = (
         "GaussianNB",
         "moments",
         "naive Bayes of numbers, from count, sum and square per class",
+        *_CLASSES,
+        "sandbox/learn/columns.py",
         "sandbox/learn/gaussian.py",
     ),
     _entry(
         "CategoricalNB",
         "counts",
         "naive Bayes of categories, from counts per class and level",
+        *_CLASSES,
         "sandbox/learn/categorical.py",
+        "sandbox/learn/columns.py",
+        "sandbox/learn/gaussian.py",
     ),
     _entry(
         "AdditiveClassifier",
         "additive",
         "additive model of a condition: a step function per feature, boosted feature by feature",
+        *_CLASSES,
         "sandbox/learn/additive.py",
-        "sandbox/learn/fit_terms.py",
-        "sandbox/learn/fits.py",
-        "sandbox/learn/rounding.py",
+        "sandbox/learn/logistic.py",
+        "sandbox/learn/logistic_model.py",
     ),
     _entry(
         "KMeans",
         "kmeans",
         "clusters of rows, from noisy counts and sums by nearest centre; public initial centres",
-        "sandbox/learn/fit_terms.py",
-        "sandbox/learn/fits.py",
+        "sandbox/learn/clusters.py",
         "sandbox/learn/kmeans.py",
-        "sandbox/learn/rounding.py",
     ),
     _entry(
         "LogisticRegression",
         "logistic",
         "logistic regression of a condition or category, from a noisy Gram and clipped noisy gradients",
-        "sandbox/learn/fit_terms.py",
-        "sandbox/learn/fits.py",
+        *_CLASSES,
         "sandbox/learn/logistic.py",
-        "sandbox/learn/rounding.py",
+        "sandbox/learn/logistic_model.py",
     ),
     _entry(
         "Scorecard",
@@ -193,5 +212,5 @@ def _files(path: str, place: Traversable) -> Iterator[tuple[str, bytes]]:
         yield path, place.read_bytes()
     elif place.is_dir():
         for child in place.iterdir():
-            if child.name.endswith(".py"):
+            if child.name.endswith(".py") or (child.is_dir() and child.name != "__pycache__"):
                 yield from _files(f"{path}/{child.name}", child)

@@ -17,7 +17,7 @@ from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.learning.encoding import MAX_COLUMNS
 from cloister.plan.learning.natural import scores
-from cloister.plan.learning.program import Linear
+from cloister.plan.learning.program import MAX_STEPS, Linear
 from cloister.plan.rounding import short
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.ask import Ask
@@ -39,7 +39,8 @@ class AdditiveClassifier(AdditiveModel):
 
     Args:
         bins: The most bins of a number; all have the same width.
-        rounds: How often every feature is visited; by default as often as is best whatever the data.
+        rounds: How often every feature is visited; by default as often as is best whatever the data, and as a fit may
+            have steps.
         epsilon: Privacy price of the fit; or
         share: the price as a share of your total. With neither, the contract's default share.
         missing: ``"refuse"`` features that may be missing, ``"drop"`` such rows, or mark them by an ``"indicator"``.
@@ -99,6 +100,16 @@ class AdditiveClassifier(AdditiveModel):
             )
         frame = Frame(rows, X._columns)
         features = fit_terms.binned(frame, features, bins)
+        encoded = fit_terms.encoded(frame, features)
+        # Every feature is one block with labels, so a round has no step for the constant.
+        most = max(1, (MAX_STEPS - 2) // len(encoded))
+        if self.rounds is not None and learner.rounds > most:
+            raise PlanError(
+                "api.learn.parameter",
+                f"a fit has at most {MAX_STEPS} steps: these {len(encoded)} features can be visited {most} times, not "
+                f"{learner.rounds:,}",
+                next_step=f"rounds={most} or fewer, or fewer features",
+            )
 
         def present(found: fits.Fitted) -> tuple[k.Additive, Fact]:
             head = origin.head(
@@ -107,13 +118,13 @@ class AdditiveClassifier(AdditiveModel):
                 features,
                 found.fact,
                 missing=self.missing,
-                parameters={"bins": bins, "rounds": learner.rounds},
+                parameters={"bins": bins, "rounds": min(learner.rounds, most)},
                 noise=float(found.rows.stderr),
                 noisy="every count of a bin or label, in rows; the sums of residuals have theirs in the receipt",
             )
             return _document(found, classes, head), found.fact
 
-        return fits.ask(rows, fit_terms.encoded(frame, features), y._term, learner, present)
+        return fits.ask(rows, encoded, y._term, learner, present)
 
 
 def _document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> k.Additive:

@@ -123,7 +123,8 @@ class CategoricalNB(Classifier[k.CategoricalNB]):
         """Return a fitted ``sklearn.naive_bayes.CategoricalNB`` with these numbers; it takes ``codes(X)``."""
         from sklearn.naive_bayes import CategoricalNB as Theirs  # noqa: PLC0415 (slow to import)
 
-        model = Theirs(alpha=self.alpha)
+        # A model that was loaded has the parameter of its fit in its document.
+        model = Theirs(alpha=float(self._fitted.training.parameters["alpha"]))
         model.feature_log_prob_, model.class_log_prior_ = self.feature_log_prob_, self.class_log_prior_
         model.classes_, model.n_features_in_ = self.classes_, self.n_features_in_
         model.feature_names_in_ = self.feature_names_in_
@@ -132,12 +133,16 @@ class CategoricalNB(Classifier[k.CategoricalNB]):
         return model
 
     def codes(self, X: Any) -> Any:  # noqa: N803
-        """Return the position of every value in the levels of its feature: what ``to_sklearn()`` takes."""
+        """Return the position of every value in the levels of its feature: what ``to_sklearn()`` takes.
+
+        A value that is missing or of no level has -1, which scikit-learn refuses.
+        """
         encoded, start = self.encode(X), 0
         found = {}
         for feature in self._fitted.features:
             width = sum(1 for _ in enc.columns((feature,)))
-            found[feature.name] = encoded.iloc[:, start : start + width].to_numpy().argmax(axis=1)
+            block = np.nan_to_num(encoded.iloc[:, start : start + width].to_numpy())
+            found[feature.name] = np.where(block.any(axis=1), block.argmax(axis=1), -1)
             start += width
         return type(encoded)(found, index=encoded.index)
 

@@ -120,6 +120,8 @@ def _check_classes(classes: k.Classes) -> None:
 
 def _check_kind(document: k.Document) -> None:
     match document:
+        case k.LinearRegression():
+            _check_alpha(document)
         case k.LogisticRegression() | k.Additive() | k.Scorecard():
             if len(document.classes.labels) != 2:
                 raise malformed(f"a model of kind {type(document).__name__} has two classes")
@@ -133,15 +135,29 @@ def _check_kind(document: k.Document) -> None:
             found = document.centres if isinstance(document, k.KMeans) else document.components
             if not 1 <= len(found) <= MAX_CLASSES:
                 raise malformed(f"a model has 1 to {MAX_CLASSES} centres or components")
+            if isinstance(document, k.KMeans):
+                # Predictions are these numbers.
+                labels = [centre.label for centre in document.centres]
+                if labels != [str(place) for place in range(len(labels))]:
+                    raise malformed("centres are numbered from 0 on")
     if isinstance(document, k.Additive | k.CategoricalNB | k.Scorecard) and any(
         feature.kind not in (*_LEVELLED, "category", "condition") for feature in document.features
     ):
         raise malformed("a number cannot be a feature of this kind of model")
+    if isinstance(document, k.CategoricalNB):
+        _check_alpha(document)
     if isinstance(document, k.Scorecard):
         for text in (document.base, document.odds, document.pdo, document.rounding):
             rational(text)
         if not (rational(document.odds) > 0 and rational(document.pdo) != 0):
             raise malformed("odds are above zero, and points to double them are not zero")
+
+
+def _check_alpha(document: k.LinearRegression | k.CategoricalNB) -> None:
+    text = document.training.parameters.get("alpha", "")
+    _finite(text)
+    if float(text) < 0:
+        raise malformed("alpha is below zero")
 
 
 def _parts(value: Any) -> Iterator[Any]:

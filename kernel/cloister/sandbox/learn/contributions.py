@@ -34,6 +34,7 @@ from cloister.sandbox.terms import Term
 
 Value = Literal["r2", "log_loss"]
 _MEASURE, _PROVIDER = "gram", "provider"
+_MISSING = ("refuse", "drop")
 _FORMS = (
     'contribution([north, south], target="cost", features=["age", "region"])',
     'contribution(joint, target="cost", blocks={"bank": ["age"], "platform": ["region"]})',
@@ -146,6 +147,7 @@ def _contribution(
     blocks: Mapping[str, Sequence[str]] | None = None,
     names: Sequence[str] | None = None,
     value: Value = "r2",
+    missing: Literal["refuse", "drop"] = "refuse",
 ) -> Ask[Contribution]:
     """Release what each provider adds to a joint linear model of a target.
 
@@ -158,14 +160,18 @@ def _contribution(
         blocks: Of one handle: the columns of each provider, by its name.
         names: Of a list of handles: what the providers are called.
         value: What is divided: ``"r2"``, or ``"log_loss"``, a proxy of it that is computed from R2.
+        missing: ``"refuse"`` columns that may be missing, or ``"drop"`` the rows where one is: a provider with many
+            gaps is then valued by fewer of its rows.
 
     Raises:
         PlanError: Not handles, columns a model cannot use, fewer than two providers, or too many.
     """
     if value not in _WORTH:
         raise PlanError("api.contribution", f"value= is one of {', '.join(map(repr, _WORTH))}", nearest=_FORMS)
+    if missing not in _MISSING:
+        raise PlanError("api.contribution", f"missing= is one of {', '.join(map(repr, _MISSING))}", nearest=_FORMS)
     if isinstance(data, Frame):
-        return _of_blocks(data, target, blocks, value)
+        return _of_blocks(data, target, blocks, value, missing)
     frames = list(data) if isinstance(data, list | tuple) else []
     if blocks is not None or not frames or not all(isinstance(frame, Frame) for frame in frames):
         raise PlanError(
@@ -173,14 +179,20 @@ def _contribution(
             "contributions are of a list of handles, or of blocks of one handle's columns",
             nearest=_FORMS,
         )
-    return _of_rows(frames, target, features, names, value)
+    return _of_rows(frames, target, features, names, value=value, missing=missing)
 
 
 contribution: Terminal[Contribution] = Terminal(_contribution)
 
 
 def _of_rows(
-    frames: list[Frame], target: str, features: Sequence[str] | None, names: Sequence[str] | None, value: Value
+    frames: list[Frame],
+    target: str,
+    features: Sequence[str] | None,
+    names: Sequence[str] | None,
+    *,
+    value: Value,
+    missing: enc.Missing,
 ) -> Ask[Contribution]:
     called = list(map(str, names)) if names is not None else short_names(frames)
     _check_players(called, len(frames))
@@ -188,7 +200,7 @@ def _of_rows(
     shared = [name for name in frames[0] if all(name in frame for frame in frames) and name not in keys]
     wanted = list(dict.fromkeys([*(features if features is not None else shared), target]))
     stacked = concat([frame[wanted] for frame in frames], keys=called, names=[_PROVIDER])
-    rows, columns, _ = _encoded(stacked, [name for name in wanted if name != target], target)
+    rows, columns, _ = _encoded(stacked, [name for name in wanted if name != target], target, missing)
     key = stacked._columns[_PROVIDER]
 
     def present(answer: Answer) -> Contribution:
@@ -200,7 +212,7 @@ def _of_rows(
 
 
 def _of_blocks(
-    frame: Frame, target: str, blocks: Mapping[str, Sequence[str]] | None, value: Value
+    frame: Frame, target: str, blocks: Mapping[str, Sequence[str]] | None, value: Value, missing: enc.Missing
 ) -> Ask[Contribution]:
     if not isinstance(blocks, Mapping):
         raise PlanError(
@@ -218,7 +230,7 @@ def _of_blocks(
         )
     if empty := [name for name, columns in held.items() if not columns]:
         raise PlanError("api.contribution", f"the block {empty[0]!r} has no column", nearest=_FORMS[1:])
-    rows, columns, encoded = _encoded(frame[[*every, target]], every, target)
+    rows, columns, encoded = _encoded(frame[[*every, target]], every, target, missing)
     places = {name: [at for at, whose in enumerate(encoded, 1) if whose in own] for name, own in held.items()}
 
     def present(answer: Answer) -> Contribution:
@@ -238,12 +250,16 @@ def _check_players(names: Sequence[str], providers: int) -> None:
         )
 
 
-def _encoded(frame: Frame, features: Sequence[str], target: str) -> tuple[Rows, list[Term], list[str]]:
+def _encoded(
+    frame: Frame, features: Sequence[str], target: str, missing: enc.Missing
+) -> tuple[Rows, list[Term], list[str]]:
     """Return rows, encoded columns with the target last, and for each encoded feature which column it is of."""
     y = frame[target]
     asking.check_target(y)
-    rows, described = enc.describe(frame[list(features)], "drop")
+    rows, described = enc.describe(frame[list(features)], missing)
     if enc.gappy(rows, y._term):
+        if missing == "refuse":
+            raise enc.missing_error(rows, target, y._term)
         rows = rows.where(terms.negation(terms.is_null(y._term)))
     found = on_handle(Frame(rows, frame[list(features)]._columns), described)
     return rows, [*found.values(), y._term], [column.feature.name for column in enc.columns(described)]

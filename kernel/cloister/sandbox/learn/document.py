@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, PlanError
 from cloister.sandbox.learn import checks
 from cloister.sandbox.learn.kinds import KINDS, Document, Head
 from cloister.wire import canonical
@@ -24,12 +24,34 @@ MAX_BYTES = 2**23
 
 
 def encode(document: Document) -> str:
-    """Return the document as JSON text, indented, with its digest."""
+    """Return the document as JSON text, indented, with its digest.
+
+    Raises:
+        PlanError: ``api.learn.size``: larger than what ``decode`` reads.
+    """
     fields = msgspec.to_builtins(document)
     first = {name: fields[name] for name in ("format", "version", "kind", *Head.__struct_fields__)}
-    return msgspec.json.format(
+    text = msgspec.json.format(
         msgspec.json.encode({**first, **fields, "digest": canonical.digest(fields)}), indent=2
     ).decode()
+    check_size(text, MAX_BYTES, "model")
+    return text
+
+
+def check_size(text: str, most: int, what: str) -> None:
+    """Refuse a file that could not be read again.
+
+    Raises:
+        PlanError: ``api.learn.size``.
+    """
+    # With the end of line that ``save`` adds.
+    size = len(text.encode()) + 1
+    if size > most:
+        raise PlanError(
+            "api.learn.size",
+            f"the file of this {what} would have {size:,} bytes, and one of more than {most:,} is not read",
+            next_step="fit it on fewer columns, classes or centres, or keep it as model.to_onnx()",
+        )
 
 
 def digest(document: Document) -> str:
@@ -71,7 +93,8 @@ def _fields(text: str | bytes) -> dict[str, Any]:
         raise checks.malformed("not a JSON document") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise checks.malformed(f'no document of format "{FORMAT}"')
-    if fields.get("version") != VERSION or fields.get("kind") not in KINDS:
+    # By equality: what is no text at all (a list) cannot be looked up.
+    if fields.get("version") != VERSION or fields.get("kind") not in list(KINDS):
         raise MalformedError(
             "model.version",
             "a model of another version or kind",

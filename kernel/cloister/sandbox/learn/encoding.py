@@ -35,6 +35,21 @@ def on_handle(frame: Frame, features: tuple[Feature, ...]) -> dict[str, Term]:
     return found
 
 
+def thresholds(frame: Frame, feature: Feature) -> list[Term]:
+    """Return whether a number reaches each inner edge of its bins, then (if that is marked) whether it is missing.
+
+    A step function of the number is a sum of these, which is half as long as one of its bins. A missing number reaches
+    no edge: where that is no value of its own, whoever makes the sum leaves it out.
+
+    Raises:
+        PlanError: The feature is not there, or is of another kind.
+    """
+    term = frame._columns[frame._need(feature.name)]
+    _check_kind(frame._rows, feature, term)
+    found = [terms.compare("ge", term, terms.literal(Fraction(edge), term.grid)) for edge in feature.edges[1:-1]]
+    return found if feature.fill is None else [*found, terms.is_null(term)]
+
+
 def on_table(table: pd.DataFrame, features: tuple[Feature, ...]) -> pd.DataFrame:
     """Return the encoded columns of an ordinary DataFrame; what is missing and not filled is NaN.
 

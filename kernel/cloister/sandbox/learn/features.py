@@ -205,7 +205,7 @@ def missing_error(rows: Rows, name: str, term: Term) -> PlanError:
         f"{name} may be missing, and a model needs to know what that means",
         nearest=(
             f"{label} = {label}.dropna(subset={sources!r})",
-            'LinearRegression(missing="drop")  # leaves such rows out',
-            'LinearRegression(missing="indicator")  # of a feature: a column of its own marks them',
+            'missing="drop"  # where the model is made: leaves such rows out',
+            'missing="indicator"  # of a feature: a column of its own marks them',
         ),
     )

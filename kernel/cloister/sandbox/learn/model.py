@@ -13,7 +13,6 @@ from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn import numbers, views
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.document import number
-from cloister.sandbox.learn.encoding import on_handle
 from cloister.sandbox.learn.score import Score
 from cloister.sandbox.learn.scoring import scores_of
 
@@ -88,7 +87,7 @@ class FittedModel(Model[k.LinearRegression]):
         """
         model, found = self._fitted, scores_of(self._fitted)
         if isinstance(X, Frame):
-            (term,) = found.on_terms(list(on_handle(X, model.features).values()))
+            (term,) = found.on_handle(X, model.features)
             return Column(X._rows, term, f"predicted {model.target.name}")
         return self.encode(X).to_numpy() @ self.coef_ + self.intercept_
 

@@ -14,7 +14,6 @@ from cloister.sandbox import terms, widen
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn.encoding import on_handle
 from cloister.sandbox.learn.scoring import Scores, scores_of
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
@@ -71,7 +70,7 @@ def probabilities(frame: Frame, document: k.Document, classes: k.Classes) -> Fra
 
 
 def _scores(frame: Frame, document: k.Document, found: Scores, *, stored: bool = False) -> tuple[Rows, list[Term]]:
-    outputs = found.on_terms(list(on_handle(frame, document.features).values()))
+    outputs = found.on_handle(frame, document.features)
     rows = frame._rows
     if len(outputs) <= 2 and not stored:
         return rows, outputs

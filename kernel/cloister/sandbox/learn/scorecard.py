@@ -29,7 +29,6 @@ from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn import origin
 from cloister.sandbox.learn.base import Model
 from cloister.sandbox.learn.document import number
-from cloister.sandbox.learn.encoding import on_handle
 from cloister.sandbox.learn.scoring import scores_of
 
 MAX_POINTS = 10**6
@@ -106,7 +105,7 @@ class Scorecard(Model[k.Scorecard]):
         """
         document = self._fitted
         if isinstance(X, Frame):
-            (term,) = scores_of(document).on_terms(list(on_handle(X, document.features).values()))
+            (term,) = scores_of(document).on_handle(X, document.features)
             # Of several levels of a feature a row has one: what the expression alone cannot know.
             return Column(X._rows, terms.clip(term, *self.range_), "score")
         found = scores_of(document).on_array(self.encode(X).to_numpy())[:, 0]
@@ -129,7 +128,12 @@ class Scorecard(Model[k.Scorecard]):
             raise PlanError(
                 "api.learn.predict",
                 "a scorecard gives scores on a handle",
-                nearest=("card.predict(visits)", "model.predict_proba(visits)"),
+                # More points are fewer events, unless points that double the odds are below zero.
+                nearest=(
+                    "card.predict(visits)",
+                    "evaluate(card, visits, visits.smoker)",
+                    "model.predict_proba(visits)",
+                ),
             )
         document = self._fitted
         factor = number(document.pdo) / math.log(2)

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,9 @@ import numpy as np
 from cloister.plan import algebra as a
 from cloister.plan.rounding import to_step
 from cloister.sandbox import literals, terms
+from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import kinds as k
+from cloister.sandbox.learn.encoding import on_handle, thresholds
 from cloister.sandbox.learn.features import Feature, columns
 from cloister.sandbox.terms import Term
 
@@ -50,6 +53,42 @@ class Scores:
         if self.squares:
             found += (encoded**2) @ _floats(self.squares).T
         return found
+
+    def on_handle(self, frame: Frame, features: Sequence[Feature]) -> list[Term]:
+        """Return the scores as expressions of the features of a handle.
+
+        A number in bins is a step function: the weight of its lowest bin, and at each edge the difference of two.
+
+        Raises:
+            PlanError: A feature is not there or of another kind.
+        """
+        if self.squares:
+            return self.on_terms(list(on_handle(frame, tuple(features)).values()))
+        offsets, weights = list(self.offsets), [list[Fraction]() for _ in self.offsets]
+        encoded: list[Term] = []
+        known: list[list[Term]] = [[] for _ in self.offsets]
+        start = 0
+        for feature in features:
+            stop = start + sum(1 for _ in columns((feature,)))
+            bins = len(feature.edges) - 1 if feature.kind == "bins" else 0
+            encoded += thresholds(frame, feature) if bins else list(on_handle(frame, (feature,)).values())
+            for place, row in enumerate(self.weights):
+                own = row[start:stop]
+                if bins:
+                    offsets[place] += own[0]
+                    # Beyond the bins there is the weight of a missing value, which has none of them.
+                    own = (*(high - low for low, high in pairwise(own[:bins])), *(one - own[0] for one in own[bins:]))
+                weights[place] += own
+                term = frame._columns[feature.name]
+                if feature.fill is None and term.grid.nullable and (bins or not any(own)):
+                    # A missing number reaches no edge, and what weighs nothing is left out of the sum.
+                    known[place].append(terms.negation(terms.is_null(term)))
+            start = stop
+        made = dataclasses.replace(self, offsets=tuple(offsets), weights=tuple(map(tuple, weights)))
+        return [
+            terms.only(score, functools.reduce(terms.every, conditions)) if conditions else score
+            for score, conditions in zip(made.on_terms(encoded), known, strict=True)
+        ]
 
     def on_terms(self, encoded: Sequence[Term]) -> list[Term]:
         """Return the scores as expressions of encoded columns."""

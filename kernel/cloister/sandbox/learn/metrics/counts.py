@@ -139,7 +139,7 @@ def ask(
     """
     rows, target = checked(y, score, pos_label)
     edges, term = edges_of(score._term, bins=bins), score._term
-    if edges.width is not None:
+    if edges.width is not None or edges.log_odds:
         # A long expression becomes a column, computed once for all that mention it.
         name = widen.name_of("score", term.scalar)
         rows = rows.on(a.Derive(rows.relation, ((name, term.scalar),)))

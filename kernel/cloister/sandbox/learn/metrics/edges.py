@@ -31,6 +31,8 @@ LOG_ODDS = Fraction(6)
 _LOG_ODDS_BINS = 48
 _DIGITS = 10**6
 _LONGEST = 1_500
+_FINE = 10**6
+"""Edges of log odds are multiples of one millionth: no machine's logarithm enters a plan beyond that."""
 _NICE = (Fraction(1), Fraction(2), Fraction(5, 2), Fraction(5), Fraction(10))
 
 
@@ -77,8 +79,14 @@ class Edges:
         """Whether every score lies within [0, 1]."""
         return self.log_odds or (self.low >= 0 and self.high <= 1)
 
+    def reaches(self, threshold: float) -> bool:
+        """Return whether a threshold, on the scale that is shown, tells scores apart or could."""
+        return bool(self.lows[0] <= threshold <= self.highs[-1]) or (self.probability and 0 <= threshold <= 1)
+
     def nearest(self, threshold: float) -> int:
-        """Return how many bins lie below the edge nearest to a threshold."""
+        """Return how many bins lie below the edge nearest to a threshold; all of them, if no score reaches it."""
+        if threshold > self.highs[-1]:
+            return self.bins
         return int(np.abs(self.lows - threshold).argmin())
 
     def bin_of(self, term: Term) -> Term:
@@ -140,18 +148,41 @@ def edges_of(*scores: Term, bins: Any = BINS) -> Edges:
 def log_odds_edges(score: Term, bins: Any = BINS) -> Edges:
     """Return the edges for log odds: bins of equal width between -6 and 6, as far as the score reaches.
 
+    Args:
+        score: Log odds.
+        bins: How many bins at most, or edges inside (0, 1), which are probabilities.
+
     Raises:
-        PlanError: Not 1 to 500 bins.
+        PlanError: Not 1 to 500 bins, or edges that are no ascending probabilities.
     """
     if isinstance(bins, Edges):
         return bins
-    if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= int(bins) <= MOST:
+    if not isinstance(bins, int | np.integer):
+        return _log_odds_at(score, _given(bins))
+    if isinstance(bins, bool) or not 1 <= int(bins) <= MOST:
         raise _count()
     count = _LOG_ODDS_BINS if bins == BINS else int(bins)
     width = _rounded(-LOG_ODDS, LOG_ODDS, score.grid.step, count).width or LOG_ODDS
     low, high = (min(max(point * score.grid.step, -LOG_ODDS), LOG_ODDS) for point in (score.grid.lo, score.grid.hi))
     places = range(low // width, high // width + 2)
     return Edges(tuple(width * place for place in places), low, high, width, log_odds=True)
+
+
+def _log_odds_at(score: Term, probabilities: list[Fraction]) -> Edges:
+    step = score.grid.step
+    low, high = (min(max(point * step, -LOG_ODDS), LOG_ODDS) for point in (score.grid.lo, score.grid.hi))
+    if not all(0 <= edge <= 1 for edge in probabilities):
+        raise PlanError(
+            "api.metrics.bins",
+            "edges for a classifier are probabilities from 0 to 1",
+            nearest=("bins=[0.1, 0.3, 0.5]",),
+        )
+    odds = [Fraction(math.log(edge / (1 - edge))) for edge in probabilities if 0 < edge < 1]
+    found = sorted({Fraction(math.ceil(edge * _FINE), _FINE) for edge in odds})
+    inner = [edge for edge in found if low < edge <= high]
+    if len(inner) >= MOST:
+        raise _count()
+    return Edges((low, *inner, high + Fraction(1, _FINE)), low, high, log_odds=True)
 
 
 def _inner(low: Fraction, high: Fraction, count: int) -> list[Fraction]:

@@ -16,7 +16,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import asking, prices
-from cloister.sandbox.learn.metrics.report import Report, _evaluate
+from cloister.sandbox.learn.metrics.report import Report, _evaluate, figure_names
 from cloister.sandbox.learn.tables import release_of, table
 from cloister.sandbox.precision import NORMAL_95, Precision
 from cloister.sandbox.release import Release
@@ -127,7 +127,14 @@ class DropImportance:
         for name in names:
             held = X.assign(**{X._need(name): Column(X._rows, constant(X._columns[name]), name)})
             asks[name] = _evaluate(model, held, y)
-        return asks, metric_of(y, metric)
+        name = metric_of(y, metric)
+        if name not in (there := figure_names(model, X, y)):
+            raise PlanError(
+                "api.metrics.figure",
+                f"an evaluation of this model has no {name!r}",
+                next_step=f"it has {', '.join(there)}",
+            )
+        return asks, name
 
     def _parts(self, asks: dict[str, Any], X: Frame, epsilon: Any, share: Any) -> list[float]:  # noqa: N803
         if epsilon is None and share is None:

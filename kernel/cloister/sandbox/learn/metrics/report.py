@@ -25,13 +25,15 @@ from cloister.sandbox.gram import MEASURE
 from cloister.sandbox.gram import ask as gram_of
 from cloister.sandbox.learn import asking, views
 from cloister.sandbox.learn.classifier import Classifier
+from cloister.sandbox.learn.document import number
 from cloister.sandbox.learn.metrics import counts as counting
 from cloister.sandbox.learn.metrics import curves, figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
 from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of, log_odds_edges
 from cloister.sandbox.learn.metrics.labels import labels
 from cloister.sandbox.learn.metrics.regression import residual
-from cloister.sandbox.learn.metrics.scores import shown
+from cloister.sandbox.learn.metrics.scores import shown as shown_figure
+from cloister.sandbox.learn.scorecard import Scorecard
 from cloister.sandbox.learn.tables import PARTS, line, release_of, table
 from cloister.sandbox.release import Release
 from cloister.sandbox.rows import same
@@ -166,29 +168,45 @@ class Report:
         return html.block(head, html.table(list(lines.columns), rows), *map(html.note, render.facts(self.release)))
 
 
-def score_of(model: Any, X: Frame, pos_label: Any = None) -> tuple[Column, bool]:  # noqa: N803 (scikit-learn's names)
+def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> tuple[Column, bool]:  # noqa: N803
     """Return a model's score of being positive as a column, and whether it is one of log odds.
 
     Of a classifier of two classes the log odds (a shorter expression than the probability), else the probability, else
-    the decision or the prediction.
+    the decision or the prediction. Of a scorecard the points, turned so that more of them mean the event.
 
     Raises:
-        PlanError: ``api.learn.model``: it predicts nothing of a handle.
+        PlanError: ``api.learn.model``: it predicts nothing of a handle. ``api.metrics.target``: it predicts several
+            labels, and which of them is positive was not said.
     """
     inner = getattr(model, "model", model)
-    if isinstance(inner, Classifier) and len(inner.classes_) == 2:
-        found = model.decision_function(X)
-        return (-found if pos_label is not None and pos_label == inner.classes_[0] else found), True
+    if isinstance(inner, Classifier):
+        place = _class_of(inner, y, pos_label)
+        if len(inner.classes_) == 2:
+            found = model.decision_function(X)
+            return (found if place == 1 else -found), True
+        shown = model.predict_proba(X)
+        return shown[list(shown)[place]], False
+    negative = _is_negative(y, pos_label)
+    if isinstance(inner, Scorecard):
+        points = model.predict(X)
+        made = inner.document
+        by_label = pos_label is not None and not made.classes.condition
+        event = pos_label == made.classes.labels[1] if by_label else not negative
+        return (points if (number(made.pdo) < 0) == event else -points), False
     for name in ("predict_proba", "decision_function", "predict"):
         method = getattr(model, name, None)
         found = method(X) if callable(method) else None
         if isinstance(found, Frame):
+            # Of a condition False comes first.
             names = list(found)
             wanted = [label for label in names if str(pos_label) in {label, label.rpartition("=")[2]}]
-            found = found[wanted[0] if pos_label is not None and wanted else names[-1]]
-        if isinstance(found, Column):
+            found = found[wanted[0] if pos_label is not None and wanted else names[0 if negative else -1]]
+        elif isinstance(found, Column):
             if name == "predict" and _of_rate(model):
-                return Column(found._rows, terms.clip(found._term, 0, 1), found.name), False
+                found = Column(found._rows, terms.clip(found._term, 0, 1), found.name)
+            if negative:
+                found = 1 - found if name == "predict_proba" or _of_rate(model) else -found
+        if isinstance(found, Column):
             return found, False
     raise PlanError(
         "api.learn.model",
@@ -196,6 +214,32 @@ def score_of(model: Any, X: Frame, pos_label: Any = None) -> tuple[Column, bool]
         nearest=(_FORM,),
         next_step="evaluate models of cloister.learn; any other score: metrics.roc_auc(y, score)",
     )
+
+
+def _class_of(model: Classifier[Any], y: Column, pos_label: Any) -> int:
+    """Return the place of the class that is positive.
+
+    Raises:
+        PlanError: ``api.metrics.target``.
+    """
+    labels = list(model.classes_)
+    if all(isinstance(label, bool | np.bool_) for label in labels):
+        return 0 if _is_negative(y, pos_label) else 1
+    if pos_label in labels:
+        return labels.index(pos_label)
+    raise PlanError(
+        "api.metrics.target",
+        f"the model tells {', '.join(map(str, labels[:6]))} apart, and "
+        + (f"{pos_label!r} is none of them" if pos_label is not None else "which of them is positive was not said"),
+        nearest=(f"evaluate(model, X, visits.{model.document.classes.name}, pos_label={labels[-1]!r})",),
+    )
+
+
+def _is_negative(y: Column, pos_label: Any) -> bool:
+    """Return whether the rows asked for are those where a condition does not hold."""
+    grid = y._term.grid
+    condition = grid.kind == "bool" or (grid.kind == "number" and grid.points == 2)
+    return condition and pos_label is not None and not isinstance(pos_label, str) and not pos_label
 
 
 def _of_rate(model: Any) -> bool:
@@ -224,7 +268,7 @@ def _evaluate(
         model: A fitted model.
         X: The handle with its features.
         y: The target, of the same rows.
-        bins: Public bins of the score, or their edges.
+        bins: Public bins of the score, or their edges (of a classifier of two classes probabilities).
         by: Closed columns: the figures in each of their groups too (of a condition).
         threshold: From which score on a row counts as positive.
         pos_label: The value of a closed ``y`` that is positive.
@@ -233,13 +277,28 @@ def _evaluate(
         PlanError: Not handles of the same rows, or a target that cannot be evaluated. Nothing was charged.
     """
     asking.check_handles(X, y)
-    if pos_label is None and y._term.grid.kind == "number" and y._term.grid.points > 2:
+    if pos_label is None and _is_number(y):
         return _of_numbers(model.predict(X), y)
     if pos_label is None and y._term.grid.kind == "category":
         return _of_labels(model.predict(X), y)
-    score, log_odds = score_of(model, X, pos_label)
+    score, log_odds = score_of(model, X, y, pos_label)
     bins = log_odds_edges(score._term, bins) if log_odds else bins
     return evaluation(y, score, bins=bins, by=by, threshold=threshold, pos_label=pos_label)
+
+
+def figure_names(model: Any, X: Frame, y: Column) -> list[str]:  # noqa: N803
+    """Return which figures an evaluation has; nothing is asked."""
+    if _is_number(y):
+        return ["r2", "mean_absolute_error"]
+    if y._term.grid.kind == "category":
+        return ["accuracy"]
+    score, log_odds = score_of(model, X, y)
+    edges = log_odds_edges(score._term) if log_odds else edges_of(score._term)
+    return [figure.name for figure in specs(edges, 0.5)]
+
+
+def _is_number(y: Column) -> bool:
+    return y._term.grid.kind == "number" and y._term.grid.points > 2
 
 
 def evaluation(
@@ -259,7 +318,7 @@ def evaluation(
 def specs(edges: Edges, threshold: float) -> list[spec.Figure]:
     """Return the figures of a score; log loss and Brier score of a probability only."""
     found = [spec.roc_auc(), spec.gini(), spec.ks(), spec.average_precision()]
-    if edges.low <= threshold <= edges.high:
+    if edges.reaches(threshold):
         found += [made(edges, threshold) for made in (spec.accuracy, spec.precision, spec.recall)]
     if edges.probability:
         found += [spec.log_loss(edges), spec.brier(edges)]
@@ -286,7 +345,7 @@ def of_counts(found: Counts, made: list[spec.Figure], name: str) -> Report:
         groups = pd.concat(parts, names=["figure"]).swaplevel(0, -1).sort_index(level=0, sort_remaining=False)
     return Report(
         name,
-        {figure.name: shown(figure, whole) for figure in made},
+        {figure.name: shown_figure(figure, whole) for figure in made},
         {figure.name: figure.hidden(whole) for figure in made},
         found.fact,
         found,

@@ -137,6 +137,8 @@ def _loss(name: str, edges: Edges, losses: Callable[[np.ndarray], np.ndarray], w
 
 
 def _at(edges: Edges, below: int) -> str:
+    if below == edges.bins:
+        return f"above {edges.highs[-1]:.6g}, the largest score there is"
     return f"at a score of {edges.lows[below]:.6g}, the nearest edge"
 
 

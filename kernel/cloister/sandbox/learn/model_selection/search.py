@@ -216,6 +216,7 @@ def _folded(
 ) -> tuple[list[trials.Trial], str]:
     asking.check_handles(X, y)
     name = trials.metric_of(y, metric)
+    trials.check_models([model])
     parts = KFold(folds, random_state=random_state).split(X, y)
     found = [
         trials.Trial(f"fold {place + 1}", model, (train, y_train), (test, y_test))
@@ -235,9 +236,11 @@ def _candidates(
 ) -> tuple[list[trials.Trial], str]:
     asking.check_handles(X, y)
     known = _named(candidates)
+    name = trials.metric_of(y, metric)
+    trials.check_models(known.values())
     train, test, y_train, y_test = train_test_split(X, y, test_size=test_size, random_state=random_state)
-    found = [trials.Trial(name, model, (train, y_train), (test, y_test)) for name, model in known.items()]
-    return found, trials.metric_of(y, metric)
+    found = [trials.Trial(title, model, (train, y_train), (test, y_test)) for title, model in known.items()]
+    return found, name
 
 
 def _named(candidates: Any) -> dict[str, Any]:

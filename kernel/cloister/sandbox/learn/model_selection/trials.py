@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +13,11 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import prices
+from cloister.sandbox.learn.base import Model
+from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.metrics.edges import BINS
 from cloister.sandbox.learn.metrics.report import Report, _evaluate, evaluation
+from cloister.sandbox.learn.model import FittedModel
 from cloister.sandbox.learn.preprocessing.pipeline import repriced
 from cloister.sandbox.precision import Precision
 
@@ -100,6 +103,24 @@ def figure_of(found: Report, metric: str) -> Any:
             next_step=f"it has {', '.join(found.figures)}",
         )
     return found.figures[metric]
+
+
+def check_models(models: Iterable[Any]) -> None:
+    """Refuse what is not evaluated against a target, before any of it is trained.
+
+    Raises:
+        PlanError: ``api.learn.model``.
+    """
+    for model in models:
+        inner = getattr(model, "model", model)
+        known = isinstance(inner, Classifier | FittedModel) or not isinstance(inner, Model)
+        if not known or not all(callable(getattr(inner, name, None)) for name in ("fit", "cost", "predict")):
+            what = "a pipeline without a model" if inner is None else f"a {type(inner).__name__}"
+            raise PlanError(
+                "api.learn.model",
+                f"{what} predicts no target, so there is nothing to compare",
+                nearest=("search([LinearRegression(alpha=a) for a in (1, 10)], X, y, share=0.3)",),
+            )
 
 
 def metric_of(y: Column, metric: str | None) -> str:

@@ -50,14 +50,18 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
 
 class Bins(Operation, frozen=True, tag="bins"):
-    """A number becomes its bin ``[low, high)``; what lies outside of all bins is missing."""
+    """A number becomes its bin ``[low, high)``; what lies outside of all bins counts in the nearest one."""
 
     edges: tuple[str, ...]
 
     def new_terms(self, frame: Frame, term: Term) -> dict[str, Term]:
         """Return the bin as a category."""
         number(frame, self.column, term)
-        return {self.column: terms.cut(term, [Fraction(edge) for edge in self.edges], None)}
+        edges, grid = [Fraction(edge) for edge in self.edges], term.grid
+        if grid.lo * grid.step < edges[0] or grid.hi * grid.step >= edges[-1]:
+            # The column of another card may reach further than that of the fit.
+            term = terms.clip(term, edges[0], max(edges[-1] - grid.step, edges[0]))
+        return {self.column: terms.cut(term, edges, None)}
 
     def new_values(self, values: pd.Series) -> dict[str, Any]:
         """Return the bin's name."""
@@ -65,9 +69,8 @@ class Bins(Operation, frozen=True, tag="bins"):
         names = np.array([f"[{low}, {high})" for low, high in pairwise(self.edges)], dtype=object)
         found = values.to_numpy(dtype=float, na_value=np.nan)
         place = np.searchsorted(edges, found, side="right") - 1
-        inside = (place >= 0) & (place < len(names)) & ~np.isnan(found)
         shown = names[np.clip(place, 0, len(names) - 1)]
-        shown[~inside] = None
+        shown[np.isnan(found)] = None
         return {self.column: pd.Series(shown, values.index, dtype=object)}
 
 
@@ -112,8 +115,16 @@ class Fill(Operation, frozen=True, tag="fill"):
     kind: str
 
     def new_terms(self, _frame: Frame, term: Term) -> dict[str, Term]:
-        """Return the filled column."""
-        return {self.column: terms.fill(term, self._value())}
+        """Return the filled column; a category keeps the labels it shows."""
+        value = self._value()
+        if not term.labels or not term.grid.nullable:
+            return {self.column: terms.fill(term, value)}
+        # The plan knows the bins of a labelled cut by their edges.
+        known = dict(zip(term.labels, term.grid.domain, strict=True))
+        shown = {level: label for label, level in known.items()}
+        found = terms.fill(dataclasses.replace(term, labels=()), known.get(value, value))
+        labels = tuple(shown.get(level, level) for level in found.grid.domain)
+        return {self.column: dataclasses.replace(found, labels=labels)}
 
     def new_values(self, values: pd.Series) -> dict[str, Any]:
         """Return the filled column."""
@@ -167,6 +178,11 @@ class Weigh(Operation, frozen=True, tag="weigh"):
         for weight, levels in groups.items():
             if weight:
                 found = terms.case(is_level(self.column, term, tuple(levels)), terms.literal(weight, None), found)
+        if found.grid.lo == found.grid.hi:
+            # A choice that never falls on the second number: no model takes a column of one value, and that all
+            # weights are equal is known only after they were paid.
+            other = terms.literal(found.grid.hi * found.grid.step + 1, None)
+            found = terms.case(terms.literal(False, None), other, found)
         return {self.column: found}
 
     def new_values(self, values: pd.Series) -> dict[str, Any]:

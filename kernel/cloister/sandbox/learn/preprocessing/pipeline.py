@@ -17,12 +17,13 @@ from cloister.errors import MalformedError, PlanError
 from cloister.plan.numbers import rational
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import prices
 from cloister.sandbox.learn.preprocessing import operations as ops
 from cloister.sandbox.learn.preprocessing.steps import Step, apply
 from cloister.wire import canonical
 
-MAX_BYTES = 2**21
+MAX_BYTES = docs.MAX_BYTES + 2**21
 MODEL_PART = Fraction(3, 4)
 _FORM = 'make_pipeline(Scaler(), LinearRegression(share=0.1)).fit(visits[["age"]], visits.cost)'
 
@@ -85,19 +86,29 @@ class Pipeline:
     def fit(self, X: Frame, y: Any = None) -> Self:  # noqa: N803 (scikit-learn's names)
         """Fit the steps in their order, each on what those before it make, then the model; each at its own price.
 
-        Everything is typed once before the first release: a model that cannot use the columns is refused uncharged.
+        Everything is typed once before the first release: a model that cannot use the columns is refused uncharged. If
+        any part fails, all parts stay as they were fitted before.
 
         Raises:
             PlanError: A step or the model cannot be fitted on these columns.
         """
         if self.charged:
             self.cost(X, y)
-        shown = X
-        for step in self._before:
-            shown = step.fit(shown, y).transform(shown)
+        parts = [*self._before, *([] if self.model is None else [self.model])]
+        before = [dict(vars(part)) for part in parts]
+        try:
+            shown = X
+            for step in self._before:
+                shown = step.fit(shown, y).transform(shown)
+            if self.model is not None:
+                self.model.fit(shown, y)
+        except BaseException:
+            # Steps of this fit and a model of the last one would make a pipeline nobody fitted.
+            for part, held in zip(parts, before, strict=True):
+                vars(part).clear()
+                vars(part).update(held)
+            raise
         self._operations = tuple(operation for step in self._before for operation in step.operations)
-        if self.model is not None:
-            self.model.fit(shown, y)
         return self
 
     def cost(self, X: Frame, y: Any = None) -> Cost | None:  # noqa: N803
@@ -187,7 +198,9 @@ class Pipeline:
         model = None if self.model is None else msgspec.json.decode(self.model.to_json())
         fields = msgspec.to_builtins(Saved("cloister.pipeline", 1, self.operations, model))
         sealed = {**fields, "digest": canonical.digest(fields)}
-        return msgspec.json.format(msgspec.json.encode(sealed), indent=2).decode()
+        text = msgspec.json.format(msgspec.json.encode(sealed), indent=2).decode()
+        docs.check_size(text, MAX_BYTES, "pipeline")
+        return text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Pipeline:

@@ -241,6 +241,7 @@ class Binner(Step):
         if self.charged:
             found = self._ask(X).release(Precision(self.epsilon, self.share))
             made = tuple(self._at(X._columns[op.column], op.column, list(found[op.column].dropna())) for op in made)
+            made = tuple(self._apart(X._columns[op.column], op) for op in made)
         self._operations = made
         return self
 
@@ -276,6 +277,13 @@ class Binner(Step):
         if len(edges) - 1 > ops.MOST_LEVELS:
             raise self._wrong()
         return ops.Bins(name, tuple(map(literals.text_of, edges)))
+
+    def _apart(self, term: Term, found: ops.Bins) -> ops.Bins:
+        """Return at least two bins: no model takes one, and that quantiles are equal is known after they were paid."""
+        grid = term.grid
+        if len(found.edges) > 2 or grid.points < 2:
+            return found
+        return self._at(term, found.column, [(grid.lo + math.ceil(Fraction(grid.points, 2))) * grid.step])
 
     def _ask(self, frame: Frame) -> Ask[pd.DataFrame]:
         names = self._chosen(frame)
@@ -340,7 +348,7 @@ class Fill(Step):
         if grid.kind == "bool":
             text = "true" if value else "false"
         elif grid.kind == "category":
-            text = term.grid.domain[0] if value is None else str(value)
+            text = term.domain[0] if value is None else str(value)
         else:
             text = literals.grid_text(grid, (grid.lo + grid.hi) // 2) if value is None else literals.number_text(value)
         marks: list[ops.Any_] = [ops.Mark(name)] if self._marked else []

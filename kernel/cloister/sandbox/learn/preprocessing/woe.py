@@ -183,7 +183,8 @@ def _weighed(name: str, term: Term, answer: Answer) -> tuple[ops.Weigh, pd.DataF
 def _class_weights(y: Any) -> Ask[pd.Series]:
     """Release how much each class must weigh for all to count alike: ``n / (classes * rows of the class)``.
 
-    ``(other)`` is left out, and a class that does not stand out of the noise has NaN.
+    ``(other)`` is left out, and a class that does not stand out of the noise has NaN. No learner of this package takes
+    them: they are for a decision threshold, or for a learner elsewhere.
 
     Raises:
         PlanError: Not a closed column.
