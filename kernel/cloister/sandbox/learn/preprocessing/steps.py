@@ -240,8 +240,10 @@ class Binner(Step):
         made = self.preview(X)
         if self.charged:
             found = self._ask(X).release(Precision(self.epsilon, self.share))
-            made = tuple(self._at(X._columns[op.column], op.column, list(found[op.column].dropna())) for op in made)
-            made = tuple(self._apart(X._columns[op.column], op) for op in made)
+            made = tuple(
+                self._apart(term, self._at(term, op.column, list(found[op.column].dropna())))
+                for op, term in ((op, X._columns[op.column]) for op in made)
+            )
         self._operations = made
         return self
 
