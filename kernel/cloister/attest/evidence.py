@@ -18,12 +18,14 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endorsements: dict[str, str] = {}
 
 
-class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+# What is not there is not written: claims of a simulator keep the digest that older admissions name.
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a verifier established about evidence, independent of the TEE.
 
     ``report_data`` is the hex binding value; ``launch`` the launch measurements; ``env_digest`` digests the
     code on disk (counts only if the launch measurement covers the code that computed it); ``runtime`` holds
-    declared properties such as the isolation level; ``signer`` names the key that signed the evidence.
+    declared properties such as the isolation level; ``signer`` names the key that signed the evidence. ``platform`` is
+    what the verifier established about hardware: the vendor's TCB status words, advisories, versions, details.
     """
 
     tee: str
@@ -36,9 +38,10 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signer: str
     runtime: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    platform: dict[str, Any] = {}
 
 
 class RejectedError(TrustError):
-    """Evidence that does not verify; ``code`` is from the closed list in ``docs/protocol.md``."""
+    """Evidence that does not verify; ``code`` is from the closed list in ``docs/evidence.md``."""
 
     kind = "rejected"
