@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 demo_app = typer.Typer(no_args_is_help=True, help="The embedded demo: one enclave and one broker per user.")
 app.add_typer(demo_app, name="demo")
+attest_app = typer.Typer(no_args_is_help=True, help="Evidence of enclaves, and the verifiers of this installation.")
+app.add_typer(attest_app, name="attest")
 
 
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
@@ -434,6 +436,25 @@ def measure() -> None:
     from cloister.enclave.measure import measure as measured
 
     out.print(measured().digest, markup=False, highlight=False, soft_wrap=True)
+
+
+@attest_app.command("check")
+def attest_check(
+    manifest: Annotated[Path, typer.Argument(help="MANIFEST.json: evidence, expected verdicts (docs/evidence.md).")],
+    base: Annotated[Path | None, typer.Option(help="Folder its paths start from; default: the manifest's.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="UTC time for all cases; default: each case's own.")] = None,
+) -> None:
+    """Run stored evidence through the verifiers: id, verdict, reason, ok or MISMATCH; exit 1 if any differs."""
+    from cloister.reviewer import vectors
+
+    found = vectors.run(
+        vectors.load(manifest), base or manifest.parent, at=at.replace(tzinfo=at.tzinfo or UTC) if at else None
+    )
+    for line in found:
+        out.print(str(line), markup=False, highlight=False, soft_wrap=True)
+    wrong = sum(bool(line.wrong) for line in found)
+    out.print(f"{len(found) - wrong} of {len(found)} as expected", markup=False, highlight=False)
+    raise typer.Exit(1 if wrong else 0)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from cloister.attest.tee import dcap, sgx, tdx
 from cloister.attest.tee.examined import Examine
 
 
@@ -26,5 +27,11 @@ class Format(msgspec.Struct, frozen=True):
     event_log: str = ""
 
 
-FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType({})
+_TDX = Format(tdx.examine, (tdx.VENDOR,), dcap.COLLATERAL, tdx.EVENT_LOG)
+
+FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType({
+    (sgx.TEE, sgx.FORMAT): Format(sgx.examine, (sgx.VENDOR,), dcap.COLLATERAL),
+    (tdx.TEE, "tdx_quote_v4"): _TDX,
+    (tdx.TEE, "tdx_quote_v5"): _TDX,
+})  # fmt: skip
 """(tee, format) as a manifest names them."""

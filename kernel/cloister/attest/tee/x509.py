@@ -11,6 +11,7 @@ import base64
 import binascii
 import itertools
 import re
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -24,7 +25,7 @@ from cloister.attest.tee.der import Der, Node
 
 ECDSA_SHA256, ECDSA_SHA384 = "1.2.840.10045.4.3.2", "1.2.840.10045.4.3.3"
 RSA_PSS, RSA_SHA256, RSA_SHA384 = "1.2.840.113549.1.1.10", "1.2.840.113549.1.1.11", "1.2.840.113549.1.1.12"
-BASIC_CONSTRAINTS, KEY_USAGE = "2.5.29.19", "2.5.29.15"
+BASIC_CONSTRAINTS, KEY_USAGE, COMMON_NAME = "2.5.29.19", "2.5.29.15", "2.5.4.3"
 _PROCESSED = {BASIC_CONSTRAINTS, KEY_USAGE}
 # The parameters of RSASSA-PSS with SHA-384, MGF1 of SHA-384 and 48 bytes of salt, as AMD writes them; trailer 0xBC.
 _PSS_SHA384 = bytes.fromhex(
@@ -33,7 +34,7 @@ _PSS_SHA384 = bytes.fromhex(
 _PSS_SHA384_TRAILER = bytes.fromhex("3039") + _PSS_SHA384[2:] + bytes.fromhex("a303020101")
 MAX_CERTIFICATE = 16 * 1024
 MAX_CHAIN = 8
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+?)\r?\n?-----END CERTIFICATE-----[\r\n]*")
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)\n-----END CERTIFICATE-----")
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -101,27 +102,52 @@ def read_extensions(wrapped: Der) -> dict[str, tuple[bool, bytes]]:
 
 
 def parse_pem(text: bytes, area: str = "evidence") -> tuple[Certificate, ...]:
-    """Return the certificates of PEM text and nothing else: no comments, no other objects, at most ``MAX_CHAIN``.
+    """Return the certificates of PEM text in its one spelling and nothing else, at most ``MAX_CHAIN``.
+
+    The spelling is RFC 7468's strict one: lines of 64 characters, all ended by LF or all by CR LF (the last may lack
+    it). Chains inside quotes are C strings: zeros at the end (and only there) belong to their buffer.
 
     Raises:
         RejectedError: ``<area>.malformed``.
     """
-    # Embedded chains are C strings: zeros at the end (and only there) belong to their buffer.
-    characters = text.rstrip(b"\0").decode("latin-1")
-    found: list[Certificate] = []
-    at = 0
-    while at < len(characters):
-        block = _PEM.match(characters, at)
-        if block is None or len(found) == MAX_CHAIN:
-            raise rejected(f"{area}.malformed", "not a chain of PEM certificates, or too long a one")
-        try:
-            found.append(parse(base64.b64decode("".join(block[1].split()), validate=True), area))
-        except binascii.Error as error:
-            raise rejected(f"{area}.malformed", "a PEM certificate that is not base64") from error
-        at = block.end()
-    if not found:
-        raise rejected(f"{area}.malformed", "no certificate")
-    return tuple(found)
+    characters = text.rstrip(b"\0").decode("latin-1").replace("\r\n", "\n").rstrip("\n")
+    blocks = _PEM.findall(characters)
+    if not 1 <= len(blocks) <= MAX_CHAIN:
+        raise rejected(f"{area}.malformed", "not a chain of PEM certificates, or too long a one")
+    try:
+        found = tuple(parse(base64.b64decode(block.replace("\n", "")), area) for block in blocks)
+    except binascii.Error as error:
+        raise rejected(f"{area}.malformed", "a PEM certificate that is not base64") from error
+    if "\n".join(map(to_pem, found)) != characters:
+        raise rejected(f"{area}.malformed", "PEM text with more than certificates in it, or spelled in another way")
+    return found
+
+
+def to_pem(certificate: Certificate) -> str:
+    """Return a certificate as PEM, without the last line end."""
+    lines = textwrap.wrap(base64.b64encode(certificate.raw).decode(), 64)
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----"))
+
+
+def common_name(name: bytes, area: str = "evidence") -> str:
+    """Return the one common name (CN) of a distinguished name.
+
+    Raises:
+        RejectedError: ``<area>.malformed``: it has none, or several.
+    """
+    found: list[str] = []
+    relative = Der(name, area).enter()
+    while relative.more:
+        attributes = relative.enter(der.SET)
+        while attributes.more:
+            attribute = attributes.enter()
+            kind, value = attribute.oid(), attribute.next()
+            attribute.end()
+            if kind == COMMON_NAME:
+                found.append(value.value.decode("latin-1"))
+    if len(found) != 1:
+        raise rejected(f"{area}.malformed", "a name without a common name, or with several")
+    return found[0]
 
 
 def check_signature(issuer: Certificate, algorithm: bytes, tbs: bytes, signature: bytes, code: str) -> None:
