@@ -9,7 +9,9 @@ nothing depends on the order in which rows arrive.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -80,18 +82,18 @@ class Store:
             raise MalformedError("capsule.duplicate", f"the table {name} is loaded twice")
         grids = stored_grids(name, card)
         raw = _columns(card, parts)
-        if card.unit == NO_UNIT:
-            no_unit = np.zeros(1, np.uint64)
-            codes = np.zeros(raw.num_rows, np.int32)
-            units = Units(no_unit, no_unit, codes, np.ones(raw.num_rows, np.bool_))
-        else:
-            units = units_of(self._connection, card, raw, salt_of_units(card, shared))
         texts = {index: self._text(card.columns[index], raw, secret) for index, grid in grids.items()
                  if grid.kind == "text"}  # fmt: skip
-        rows = Stage(card, grids, self._threads).rows(raw, texts, Mixer(secret, units), units.present)
+        stage = Stage(card, grids, self._threads)
+        with ThreadPoolExecutor(1) as aside:
+            # To find the units takes one thread most of the time: the other columns are converted beside it.
+            staged = aside.submit(stage.rows, raw, texts)
+            units = self._units(card, raw, shared)
+            rows = staged.result()
+        stage.hash(rows, Mixer(secret, units), units.present)
         ranks = units.ranks()
         kept = kept_rows(self._connection, ranks, rows, None if card.unit == NO_UNIT else card.rows_per_unit)
-        self._connection.register("kept", _stored(units, ranks, rows, kept))
+        self._connection.register("kept", _stored(units, ranks, rows, kept, self._threads))
         columns = list(rows.columns)
         if card.unit == NO_UNIT:
             selected = _each_key_once(card, columns)
@@ -116,6 +118,12 @@ class Store:
         """Release all memory."""
         self._connection.close()
 
+    def _units(self, card: Card, raw: pa.Table, shared: bytes) -> Units:
+        if card.unit != NO_UNIT:
+            return units_of(self._connection, card, raw, salt_of_units(card, shared))
+        no_unit = np.zeros(1, np.uint64)
+        return Units(no_unit, no_unit, np.zeros(raw.num_rows, np.int32), np.ones(raw.num_rows, np.bool_))
+
     def _text(self, declared: Column, raw: pa.Table, secret: bytes) -> Text:
         text = free_text(declared, raw[declared.name])
         salt = hashlib.sha256(b"cloister/text/v1" + secret).digest()
@@ -136,14 +144,18 @@ def _columns(card: Card, parts: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables(found) if found else pa.table({name: pa.nulls(0) for name in names})
 
 
-def _stored(units: Units, ranks: Ranks, rows: Rows, kept: Kept) -> pa.Table:
+def _stored(units: Units, ranks: Ranks, rows: Rows, kept: Kept, threads: int) -> pa.Table:
     """Return the rows that are kept, in their order."""
     key = ranks.keys[kept.ranks]
-    first = {
-        "upper": units.upper[key], "lower": units.lower[key], "row": rows.hashed[kept.rows].view(np.int64),
-        "flags": rows.flags[kept.rows] | kept.more.astype(rows.flags.dtype),
-    }  # fmt: skip
-    return pa.table({**first, **{name: column.take(kept.rows) for name, column in rows.columns.items()}})
+    made: dict[str, Callable[[], Any]] = {
+        "upper": lambda: units.upper[key],
+        "lower": lambda: units.lower[key],
+        "row": lambda: rows.hashed[kept.rows].view(np.int64),
+        "flags": lambda: rows.flags[kept.rows] | kept.more.astype(rows.flags.dtype),
+        **{name: partial(column.take, kept.rows) for name, column in rows.columns.items()},
+    }
+    with ThreadPoolExecutor(threads) as pool:
+        return pa.table(dict(zip(made, pool.map(lambda make: make(), made.values()), strict=True)))
 
 
 def stored_grids(name: str, card: Card) -> dict[int, Grid]:

@@ -44,14 +44,16 @@ def _storage_order(
     One sort of 64-bit words: rank, as much of the row hash as there is room for, position. Rows that tie in the first
     two are few, unless they are equal; they are put in order by everything.
     """
-    kept = np.flatnonzero(rows.keep)
+    # Where nothing is dropped, nothing is gathered.
+    kept = slice(None) if rows.keep.all() else np.flatnonzero(rows.keep)
+    places = np.arange(len(rows.keep), dtype=np.uint64)[kept]
     place = max(1, len(rows.keep).bit_length())
     room = 64 - place - len(ranks.keys).bit_length()
     words = ranks.of_row[kept].astype(np.uint64)
     words <<= np.uint64(room)
     words |= rows.hashed[kept] >> np.uint64(64 - room)
     words <<= np.uint64(place)
-    words |= kept.view(np.uint64)
+    words |= places
     words.sort()
     order = (words & np.uint64((1 << place) - 1)).view(np.int64)
     words >>= np.uint64(place)

@@ -7,6 +7,7 @@ neither the blocks nor the threads can show in it. Columns are kept as narrow as
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,6 +40,10 @@ class Integers(msgspec.Struct, frozen=True):
         values = self.values[rows]
         return pa.array(values.view(np.bool_) if pa.types.is_boolean(self.kind) else values, mask=~self.valid[rows])
 
+    def mixed(self, block: slice) -> tuple[npt.NDArray[np.int64], Mask]:
+        """Return what the hash of a row takes in, and where there is a value."""
+        return self.values[block].astype(np.int64), self.valid[block]
+
 
 class Text(msgspec.Struct, frozen=True):
     """A staged column of free text, with a keyed hash of every value."""
@@ -49,6 +54,10 @@ class Text(msgspec.Struct, frozen=True):
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         """Return the column in the order of ``rows``."""
         return self.values.take(pa.array(rows))
+
+    def mixed(self, block: slice) -> tuple[npt.NDArray[np.int64], Mask]:
+        """Return what the hash of a row takes in, and where there is a value."""
+        return self.hashed[block].view(np.int64), _present(self.values.slice(block.start, _BLOCK))
 
 
 Column = Integers | Text
@@ -71,39 +80,50 @@ class Stage:
         self._grids = grids
         self._threads = threads
 
-    def rows(self, raw: pa.Table, texts: dict[int, Text], mixer: Mixer, keep: Mask) -> Rows:
-        """Return the rows of ``raw``, which has the card's columns.
+    def rows(self, raw: pa.Table, texts: dict[int, Text]) -> Rows:
+        """Return the rows of ``raw``, which has the card's columns, not hashed yet.
 
         Args:
             raw: The columns of the card.
             texts: The columns of free text, staged already, by position in the card.
-            mixer: The keyed hash, not begun yet.
-            keep: Which rows have a unit; rows that must be dropped are taken out of it here.
         """
         columns: dict[str, Column] = {}
         for index, grid in self._grids.items():
             columns[f"c{index}"] = texts[index] if index in texts else _empty(grid, raw.num_rows)
-        rows = Rows(mixer.state, np.zeros(raw.num_rows, flags_type(self._card)), keep, columns)
-        with ThreadPoolExecutor(self._threads) as pool:
-            # Collected, so that what fails in a thread fails here.
-            list(pool.map(lambda start: self._convert(raw, rows, mixer, start), range(0, raw.num_rows, _BLOCK)))
+        size = raw.num_rows
+        rows = Rows(np.empty(size, np.uint64), np.zeros(size, flags_type(self._card)), np.ones(size, np.bool_), columns)
+        in_blocks(size, self._threads, lambda block: self._convert(raw, rows, block))
         return rows
 
-    def _convert(self, raw: pa.Table, rows: Rows, mixer: Mixer, start: int) -> None:
-        block = slice(start, start + _BLOCK)
-        mixer.start(block)
+    def hash(self, rows: Rows, mixer: Mixer, present: Mask) -> None:
+        """Hash every row; rows without a unit are no longer kept.
+
+        Args:
+            rows: What ``rows`` returned.
+            mixer: The keyed hash.
+            present: Which rows have a unit.
+        """
+        np.logical_and(rows.keep, present, out=rows.keep)
+        in_blocks(len(present), self._threads, lambda block: mixer.mix(rows, block))
+
+    def _convert(self, raw: pa.Table, rows: Rows, block: slice) -> None:
         for index, grid in self._grids.items():
             staged = rows.columns[f"c{index}"]
             if isinstance(staged, Text):
-                mixer.add(block, staged.hashed[block].view(np.int64), _present(staged.values.slice(start, _BLOCK)))
                 continue
             declared = self._card.columns[index]
-            found = canonical(declared, grid, raw[declared.name].slice(start, _BLOCK))
+            found = canonical(declared, grid, raw[declared.name].slice(block.start, _BLOCK))
             staged.values[block], staged.valid[block] = found.values, found.valid
-            mixer.add(block, found.values, found.valid)
             rows.keep[block] &= ~found.dropped
             if index < LAST_BIT:
                 rows.flags[block] |= found.limited.astype(rows.flags.dtype) << (index + 1)
+
+
+def in_blocks(size: int, threads: int, work: Callable[[slice], None]) -> None:
+    """Do ``work`` for every block of ``size`` rows, ``threads`` blocks at a time."""
+    with ThreadPoolExecutor(threads) as pool:
+        # Collected, so that what fails in a thread fails here.
+        list(pool.map(lambda start: work(slice(start, start + _BLOCK)), range(0, size, _BLOCK)))
 
 
 def _empty(grid: Grid, size: int) -> Integers:
@@ -131,27 +151,22 @@ def flags_type(card: Card) -> npt.DTypeLike:
 
 
 class Mixer:
-    """The keyed hash of rows: a splitmix64 chain over unit and values, column by column.
-
-    Attributes:
-        state: The hash of every row so far.
-    """
+    """The keyed hash of rows: a splitmix64 chain over unit and values, column by column."""
 
     def __init__(self, secret: bytes, units: Units) -> None:
         seed = hashlib.sha256(b"cloister/row/v1" + secret).digest()
         self._keys = np.frombuffer(seed, np.uint64)
         self._units: Unsigned = _mix(_mix(units.upper ^ self._keys[0]) ^ units.lower ^ self._keys[1])
         self._codes = units.codes
-        self.state = np.empty(len(units.present), np.uint64)
 
-    def start(self, rows: slice) -> None:
-        """Begin with the hashes of the units of some rows."""
-        self.state[rows] = self._units[rows if self._codes is None else self._codes[rows]]
-
-    def add(self, rows: slice, values: npt.NDArray[np.int64], valid: Mask) -> None:
-        """Fold one column into the hash of some rows."""
-        marked = np.where(valid, values.view(np.uint64) ^ self._keys[2], self._keys[3])
-        self.state[rows] = _mix(self.state[rows] ^ _mix(marked))
+    def mix(self, rows: Rows, block: slice) -> None:
+        """Hash some rows: their units, then their columns in the order of the card."""
+        state = self._units[block if self._codes is None else self._codes[block]]
+        for column in rows.columns.values():
+            values, valid = column.mixed(block)
+            marked = np.where(valid, values.view(np.uint64) ^ self._keys[2], self._keys[3])
+            state = _mix(state ^ _mix(marked))
+        rows.hashed[block] = state
 
 
 def _mix(state: Unsigned) -> Unsigned:
