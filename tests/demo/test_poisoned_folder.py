@@ -51,7 +51,7 @@ def test_the_proxy_imports_nothing_from_beside_the_notebook(poisoned: Path, tmp_
 
 @pytest.mark.timeout(120)
 def test_nor_does_the_demo_that_the_proxy_starts(poisoned: Path, tmp_path: Path) -> None:
-    env = {**os.environ, "CLOISTER_HOME": str(tmp_path / "home"), "CLOISTER_DEMO_IDLE_S": "5"}
+    env = {**os.environ, "CLOISTER_HOME": str(tmp_path / "home"), "CLOISTER_DEMO_IDLE_S": "110"}
     ask = "import asyncio; from cloister.analyst.dial import _start_demo; asyncio.run(_start_demo())"
     run = {"cwd": poisoned, "env": env, "capture_output": True, "timeout": 100}
     try:
