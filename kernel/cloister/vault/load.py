@@ -90,9 +90,11 @@ class Store:
             staged = aside.submit(stage.rows, raw, texts)
             units = self._units(card, raw, shared)
             rows = staged.result()
-        stage.hash(rows, Mixer(secret, units), units.present)
-        ranks = units.ranks()
-        kept = kept_rows(self._connection, ranks, rows, None if card.unit == NO_UNIT else card.rows_per_unit)
+            ranked = aside.submit(units.ranks)
+            stage.hash(rows, Mixer(secret, units), units.present)
+            ranks = ranked.result()
+        most = None if card.unit == NO_UNIT else card.rows_per_unit
+        kept = kept_rows(self._connection, ranks, rows, most, self._threads)
         self._connection.register("kept", _stored(units, ranks, rows, kept, self._threads))
         columns = list(rows.columns)
         if card.unit == NO_UNIT:

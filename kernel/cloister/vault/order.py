@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cloister.vault.stage import Mask, Rows
+from cloister.vault.stage import Mask, Rows, in_blocks
 from cloister.vault.units import Positions, Ranks, tied
 
 
@@ -25,9 +25,11 @@ class Kept(msgspec.Struct, frozen=True):
     more: Mask
 
 
-def kept_rows(connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Rows, most: int | None) -> Kept:
+def kept_rows(
+    connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Rows, most: int | None, threads: int = 1
+) -> Kept:
     """Return the first ``most`` rows of each unit (all of them if None) in the order of storage."""
-    order, unit = _storage_order(connection, ranks, rows)
+    order, unit = _storage_order(connection, ranks, rows, threads)
     most = len(order) if most is None else most
     over = np.zeros(len(order), np.bool_)
     over[most:] = unit[most:] == unit[:-most]
@@ -37,23 +39,25 @@ def kept_rows(connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Rows, m
 
 
 def _storage_order(
-    connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Rows
+    connection: duckdb.DuckDBPyConnection, ranks: Ranks, rows: Rows, threads: int
 ) -> tuple[Positions, npt.NDArray[Any]]:
     """Return the rows that are not dropped, ordered by unit, row hash and all columns, and their units' ranks.
 
     One sort of 64-bit words: rank, as much of the row hash as there is room for, position. Rows that tie in the first
     two are few, unless they are equal; they are put in order by everything.
     """
-    # Where nothing is dropped, nothing is gathered.
-    kept = slice(None) if rows.keep.all() else np.flatnonzero(rows.keep)
-    places = np.arange(len(rows.keep), dtype=np.uint64)[kept]
     place = max(1, len(rows.keep).bit_length())
     room = 64 - place - len(ranks.keys).bit_length()
-    words = ranks.of_row[kept].astype(np.uint64)
-    words <<= np.uint64(room)
-    words |= rows.hashed[kept] >> np.uint64(64 - room)
-    words <<= np.uint64(place)
-    words |= places
+    words = np.empty(len(rows.keep), np.uint64)
+
+    def compose(block: slice) -> None:
+        word = ranks.of_row[block].astype(np.uint64) << np.uint64(room)
+        word |= rows.hashed[block] >> np.uint64(64 - room)
+        word <<= np.uint64(place)
+        words[block] = word | np.arange(block.start, block.start + len(word), dtype=np.uint64)
+
+    in_blocks(len(words), threads, compose)
+    words = words if rows.keep.all() else words[rows.keep]
     words.sort()
     order = (words & np.uint64((1 << place) - 1)).view(np.int64)
     words >>= np.uint64(place)
