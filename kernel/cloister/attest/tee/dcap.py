@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from cloister.attest.tee import intel_collateral, intel_pck, intel_tcb, sgx_report, signatures, x509
@@ -151,11 +150,11 @@ def establish(
     chain = x509.parse_pem(found.chain)
     window = x509.check_chain(chain, roots, now)
     names = [x509.common_name(each.subject) for each in chain]
-    if len(chain) != 3 or names[0] != _PCK_NAME or names[1] not in _AUTHORITIES:
+    if len(chain) != 3 or names[0] != _PCK_NAME or names[1] not in _AUTHORITIES or chain[2] not in roots:
         raise rejected("evidence.chain", "not a PCK certificate under one of Intel's platform authorities")
     platform = intel_pck.platform_of(chain[0])
     # 2. The platform signed the report of its quoting enclave, and that report names the attestation key.
-    pck_key = signatures.public_key(chain[0].spki, ec.EllipticCurvePublicKey)
+    pck_key = signatures.ec_key(chain[0].spki)
     signatures.ecdsa(pck_key, found.qe_signature, found.qe_report, SHA256(), signatures.P256)
     qe = sgx_report.parse(found.qe_report)
     if qe.report_data != hashlib.sha256(found.key + found.qe_auth).digest() + bytes(32):

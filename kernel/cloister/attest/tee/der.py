@@ -131,7 +131,9 @@ class Der:
         if len(text) != 15 or text[-1] != "Z" or not (text[:-1].isascii() and text[:-1].isdigit()):
             raise self.fail("a time that is not written as YYYYMMDDHHMMSSZ")
         try:
-            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+            # strptime takes ten times as long, and a revocation list holds many times.
+            month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+            return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
         except ValueError as error:
             raise self.fail("a time that does not exist") from error
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from cloister.attest.tee import dcap, sgx, tdx
+from cloister.attest.tee import dcap, ratls, sgx, tdx
 from cloister.attest.tee.examined import Examine
 
 
@@ -31,6 +31,7 @@ _TDX = Format(tdx.examine, (tdx.VENDOR,), dcap.COLLATERAL, tdx.EVENT_LOG)
 
 FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType({
     (sgx.TEE, sgx.FORMAT): Format(sgx.examine, (sgx.VENDOR,), dcap.COLLATERAL),
+    (sgx.TEE, ratls.FORMAT): Format(ratls.examine, (sgx.VENDOR,), dcap.COLLATERAL),
     (tdx.TEE, "tdx_quote_v4"): _TDX,
     (tdx.TEE, "tdx_quote_v5"): _TDX,
 })  # fmt: skip

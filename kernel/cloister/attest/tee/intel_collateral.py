@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from cloister.attest.tee import crl, signatures, x509
@@ -208,7 +207,7 @@ def _signer(
 
 
 def _signed(text: str, signature: str, signer: Certificate, kind: type[_T]) -> _T:
-    key = signatures.public_key(signer.spki, ec.EllipticCurvePublicKey, _AREA)
+    key = signatures.ec_key(signer.spki, _AREA)
     data = text.encode()
     signatures.ecdsa(key, unhex(signature), data, SHA256(), signatures.P256, code="endorsements.signature")
     return _decoded(data, kind, kind.__name__, limit=MAX_COLLATERAL)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -18,7 +18,6 @@ from cloister.attest.tee.codes import rejected
 P256: ec.EllipticCurve = ec.SECP256R1()
 P384: ec.EllipticCurve = ec.SECP384R1()
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 4096
-_Key = TypeVar("_Key", ec.EllipticCurvePublicKey, rsa.RSAPublicKey)
 
 
 def ec_point(point: bytes, curve: ec.EllipticCurve, area: str = "evidence") -> ec.EllipticCurvePublicKey:
@@ -29,8 +28,24 @@ def ec_point(point: bytes, curve: ec.EllipticCurve, area: str = "evidence") -> e
         raise rejected(f"{area}.malformed", "a public key that is no point of its curve") from error
 
 
-def public_key(spki: bytes, kind: type[_Key], area: str = "evidence") -> _Key:
-    """Return the key of a DER SubjectPublicKeyInfo, which must be of this kind."""
+def ec_key(spki: bytes, area: str = "evidence") -> ec.EllipticCurvePublicKey:
+    """Return the elliptic-curve key of a DER SubjectPublicKeyInfo; raises as ``public_key`` does."""
+    key: ec.EllipticCurvePublicKey = public_key(spki, ec.EllipticCurvePublicKey, area)
+    return key
+
+
+def rsa_key(spki: bytes, area: str = "evidence") -> rsa.RSAPublicKey:
+    """Return the RSA key, of 2048 to 4096 bits, of a DER SubjectPublicKeyInfo; raises as ``public_key`` does."""
+    key: rsa.RSAPublicKey = public_key(spki, rsa.RSAPublicKey, area)
+    return key
+
+
+def public_key(spki: bytes, kind: Any, area: str = "evidence") -> Any:
+    """Return the key of a DER SubjectPublicKeyInfo, which must be of class ``kind``.
+
+    Raises:
+        RejectedError: ``<area>.malformed``, or ``evidence.algorithm``: a key of another kind or size.
+    """
     try:
         key = load_der_public_key(spki)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

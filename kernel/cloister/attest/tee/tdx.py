@@ -42,7 +42,6 @@ def examine(blob: bytes, endorsements: Mapping[str, bytes], roots: Roots, now: d
         details["events"] = ccel.check(endorsements[EVENT_LOG], report.rtmr)
     dcap.check_padding(at)
     judged = established.tcb
-    warnings = ("the trust domain may be moved to another machine by a migration TD",) if report.migratable else ()
     return Examined(
         tee=TEE,
         format=f"tdx_quote_v{header.version}",
@@ -56,7 +55,7 @@ def examine(blob: bytes, endorsements: Mapping[str, bytes], roots: Roots, now: d
         module_status=judged.module_status if judged else None,
         advisories=judged.advisories if judged else (),
         details=details,
-        warnings=warnings,
+        warnings=tuple(_warnings(report)),
         not_before=established.window.not_before,
         not_after=established.window.not_after,
     )
@@ -84,6 +83,17 @@ def _body(at: Cursor, header: Header) -> bytes:
     return at.take(size)
 
 
+def _warnings(report: TdxReport) -> list[str]:
+    found = []
+    if report.migratable:
+        found.append("the trust domain may be moved to another machine by a migration TD")
+    if not report.faults_hidden:
+        found.append("the host can raise exceptions in the trust domain (SEPT_VE_DISABLE is off)")
+    if report.unknown_attributes:
+        found.append(f"attributes of the trust domain that are not known here: {report.unknown_attributes:#x}")
+    return found
+
+
 def _details(report: TdxReport) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: getattr(report, name).hex()
@@ -92,6 +102,7 @@ def _details(report: TdxReport) -> dict[str, Any]:
             "mr_owner", "mr_owner_config",
         )
     }  # fmt: skip
+    found |= {"migratable": report.migratable, "sept_ve_disable": report.faults_hidden}
     if report.tee_tcb_svn2:
         found |= {"tee_tcb_svn2": report.tee_tcb_svn2.hex(), "mr_servicetd": report.mr_servicetd.hex()}
     return found

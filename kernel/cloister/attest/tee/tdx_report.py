@@ -7,7 +7,10 @@ import msgspec
 from cloister.attest.tee.bytes import Cursor
 
 SIZE_10, SIZE_15 = 584, 648
-MIGRATABLE = 1 << 29
+# Bits of TD_ATTRIBUTES (Intel TDX module ABI): no #VE on a fault in the host's page tables; may be migrated.
+_SEPT_VE_DISABLE, _MIGRATABLE = 1 << 28, 1 << 29
+# Features of the processor that a domain may use: LASS, PKS, KL, TPA, PERFMON.
+_FEATURES = 1 << 27 | 1 << 30 | 1 << 31 | 1 << 62 | 1 << 63
 
 
 class TdxReport(msgspec.Struct, frozen=True):
@@ -36,7 +39,21 @@ class TdxReport(msgspec.Struct, frozen=True):
     @property
     def migratable(self) -> bool:
         """Whether the domain may be moved to another platform by a migration TD."""
-        return bool(int.from_bytes(self.td_attributes, "little") & MIGRATABLE)
+        return bool(self._attributes & _MIGRATABLE)
+
+    @property
+    def faults_hidden(self) -> bool:
+        """Whether the host cannot raise #VE in the domain by taking its pages away (SEPT_VE_DISABLE)."""
+        return bool(self._attributes & _SEPT_VE_DISABLE)
+
+    @property
+    def unknown_attributes(self) -> int:
+        """Attributes that are set and have no meaning here, bits 7:0 aside, which are ``debug``."""
+        return self._attributes & ~(_SEPT_VE_DISABLE | _MIGRATABLE | _FEATURES | 0xFF)
+
+    @property
+    def _attributes(self) -> int:
+        return int.from_bytes(self.td_attributes, "little")
 
 
 def parse(data: bytes) -> TdxReport:

@@ -11,12 +11,10 @@ import base64
 import binascii
 import itertools
 import re
-import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
 from cloister.attest.tee import der, signatures
@@ -110,7 +108,10 @@ def parse_pem(text: bytes, area: str = "evidence") -> tuple[Certificate, ...]:
     Raises:
         RejectedError: ``<area>.malformed``.
     """
-    characters = text.rstrip(b"\0").decode("latin-1").replace("\r\n", "\n").rstrip("\n")
+    characters = text.rstrip(b"\0").decode("latin-1")
+    if "\r\n" in characters and characters.count("\r\n") == characters.count("\n"):
+        characters = characters.replace("\r\n", "\n")
+    characters = characters.rstrip("\n")
     blocks = _PEM.findall(characters)
     if not 1 <= len(blocks) <= MAX_CHAIN:
         raise rejected(f"{area}.malformed", "not a chain of PEM certificates, or too long a one")
@@ -125,7 +126,8 @@ def parse_pem(text: bytes, area: str = "evidence") -> tuple[Certificate, ...]:
 
 def to_pem(certificate: Certificate) -> str:
     """Return a certificate as PEM, without the last line end."""
-    lines = textwrap.wrap(base64.b64encode(certificate.raw).decode(), 64)
+    text = base64.b64encode(certificate.raw).decode()
+    lines = (text[at : at + 64] for at in range(0, len(text), 64))
     return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----"))
 
 
@@ -161,14 +163,14 @@ def check_signature(issuer: Certificate, algorithm: bytes, tbs: bytes, signature
     rest = header.next() if header.more else Node(0, b"", b"")
     header.end()
     if name in (ECDSA_SHA256, ECDSA_SHA384) and not rest.raw:
-        ec_key = signatures.public_key(issuer.spki, ec.EllipticCurvePublicKey)
+        ec_key = signatures.ec_key(issuer.spki)
         curve, ec_hash = (signatures.P256, SHA256()) if name == ECDSA_SHA256 else (signatures.P384, SHA384())
         signatures.ecdsa_der(ec_key, signature, tbs, ec_hash, curve, code=code)
     elif name == RSA_PSS and rest.raw in (_PSS_SHA384, _PSS_SHA384_TRAILER):
-        signatures.rsa_pss(signatures.public_key(issuer.spki, rsa.RSAPublicKey), signature, tbs, SHA384(), code)
+        signatures.rsa_pss(signatures.rsa_key(issuer.spki), signature, tbs, SHA384(), code)
     elif name in (RSA_SHA256, RSA_SHA384) and rest.raw == b"\x05\x00":
         rsa_hash = SHA256() if name == RSA_SHA256 else SHA384()
-        signatures.rsa_pkcs1(signatures.public_key(issuer.spki, rsa.RSAPublicKey), signature, tbs, rsa_hash, code)
+        signatures.rsa_pkcs1(signatures.rsa_key(issuer.spki), signature, tbs, rsa_hash, code)
     else:
         raise rejected("evidence.algorithm", f"certificates are not signed with {name} and these parameters here")
 
