@@ -61,6 +61,12 @@ def test_without_collateral_the_verdict_says_so() -> None:
     assert IntelWorld().examine({}).verdict == "endorsements_missing"
 
 
+def test_a_quoting_enclave_under_debug_vouches_for_nothing_even_without_collateral() -> None:
+    with pytest.raises(RejectedError) as excinfo:
+        IntelWorld(qe={"attributes": b"\x13" + bytes(15)}).examine({})
+    assert excinfo.value.code == "qe.identity"
+
+
 def test_padding_of_zeros_is_no_part_of_a_quote() -> None:
     assert IntelWorld(tail=bytes(3000)).examine().verdict == "verified"
     assert refused(IntelWorld(tail=bytes(3000) + b"x")) == "evidence.malformed"
@@ -171,6 +177,17 @@ def test_only_a_pck_certificate_signs_for_a_platform() -> None:
     world.chain = (world.tcb_certificate, world.root)
     world.pck_signer = w.TCB
     assert refused(world) == "evidence.chain"
+
+
+def test_only_intels_platform_authorities_certify_platforms() -> None:
+    world = IntelWorld()
+    authority = w.certify("Intel SGX Other CA", w.ROOT, ca=True, serial=6)
+    extension = w.sgx_extension(w.FMSPC, w.SVNS, w.PCE_SVN)
+    pck = w.certify(w.PCK, "Intel SGX Other CA", ca=False, serial=3, extension=extension)
+    world.chain = (pck, authority, world.root)
+    with pytest.raises(RejectedError) as excinfo:
+        world.examine({})
+    assert excinfo.value.code == "evidence.chain"
 
 
 def test_a_platform_cannot_issue_platforms() -> None:

@@ -28,6 +28,11 @@ _REFUSED_BY: dict[str, Name] = {
     "appraisal.instance": "hardware",
     "appraisal.simulated": "hardware",
     "appraisal.debug": "hardware",
+    "appraisal.tcb": "hardware",
+    "appraisal.collateral": "hardware",
+    "appraisal.migratable": "hardware",
+    "appraisal.vmpl": "hardware",
+    "appraisal.measurement": "code",
     "appraisal.env_digest": "code",
     "appraisal.warning": "code",
     "evidence.binding": "session",
@@ -39,6 +44,8 @@ _REFUSED_BY: dict[str, Name] = {
     "isolation.grade": "isolation",
     "sandbox.isolation": "isolation",
 }
+# Areas of codes that say what is wrong with a platform, its endorsements or its helpers (docs/evidence.md).
+_HARDWARE_AREAS = ("evidence.", "endorsements.", "references.", "crl.", "tcb.", "qe.", "tdx.")
 _NOT_NOW: dict[State, str] = {
     State.DIALLING: "not verified yet",
     State.REFUSED: "not verified: there is no session with this enclave",
@@ -51,7 +58,7 @@ def checklist(
 ) -> list[page.ChecklistItem]:
     """Return the six lines, in the order of ``NAMES``."""
     if verdict is None or state in _NOT_NOW:
-        culprit = _REFUSED_BY.get(error.code) if error is not None and state is State.REFUSED else None
+        culprit = _culprit(error.code) if error is not None and state is State.REFUSED else None
         lines = dict.fromkeys(NAMES, _NOT_NOW.get(state, "not verified"))
         if error is not None and culprit is not None:
             lines[culprit] = error.reason
@@ -69,6 +76,10 @@ def checklist(
         _placement(contract),
         _isolation(verdict.isolation),
     ]
+
+
+def _culprit(code: str) -> Name | None:
+    return _REFUSED_BY.get(code, "hardware" if code.startswith(_HARDWARE_AREAS) else None)
 
 
 def _hardware(verdict: Verdict) -> page.ChecklistItem:

@@ -12,8 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from cloister.attest import platform
 from cloister.attest.evidence import Claims
 from cloister.attest.policy import Policy
+from cloister.attest.references import SELF_MEASURING, covered
 from cloister.errors import TrustError
 
 Tier = Literal["none", "affirming", "warning", "contraindicated"]
@@ -85,7 +87,7 @@ def appraise(claims: Claims, policy: Policy, *, contract: str) -> Vector:
         _configuration(claims, policy, contract),
         _executables(claims, policy),
         _file_system(claims, policy),
-        _hardware(claims),
+        _hardware(claims, policy),
         _runtime(claims),
         Result("storage-opaque", 0, "nothing is claimed about storage; capsules are sealed by their provider"),
         Result("sourced-data", 0, "no data are part of this evidence"),
@@ -147,6 +149,8 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
         return Result("configuration", 96, "debugging is enabled: the host can read its memory", "appraisal.debug")
     if claims.contract != contract:
         return Result("configuration", 96, "the enclave was started for another contract", "appraisal.contract")
+    if claims.assurance == "hardware" and (found := platform.configuration(claims, policy.hardware)):
+        return Result("configuration", found.value, found.reason, found.code)
     isolation = claims.runtime.get("isolation")
     level = isolation.get("level") if isinstance(isolation, dict) else None
     reached = ISOLATION_LEVELS.index(level) if level in ISOLATION_LEVELS else 0
@@ -157,9 +161,12 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
 
 
 def _executables(claims: Claims, policy: Policy) -> Result:
-    launched = {f"{name}={value}" for name, value in claims.launch.items()}
-    if claims.assurance == "hardware" and launched & set(policy.reference.launch):
-        return Result("executables", 3, "the launch measurement is approved")
+    denied = {f"{name}={value}" for name, value in claims.launch.items()} & set(policy.reference.denied)
+    if denied:
+        return Result("executables", 96, f"a denied launch measurement: {min(denied)}", "appraisal.measurement")
+    if _launch_approved(claims, policy):
+        # MRENCLAVE proves what runs; a boot measurement only what was started.
+        return Result("executables", 2 if claims.tee in SELF_MEASURING else 3, "the launch measurement is approved")
     return Result("executables", 33, "no approved launch measurement covers the code")
 
 
@@ -171,17 +178,21 @@ def _file_system(claims: Claims, policy: Policy) -> Result:
             f"the measured code ({claims.env_digest[:23]}...) is not approved by the policy",
             "appraisal.env_digest",
         )
-    launched = {f"{name}={value}" for name, value in claims.launch.items()}
-    if claims.assurance == "hardware" and launched & set(policy.reference.launch):
+    if _launch_approved(claims, policy) and (policy.reference.covers_code or claims.tee in SELF_MEASURING):
         return Result("file-system", 2, "the measured code is approved")
     return Result("file-system", 33, "the measured code is approved, but only the enclave itself says it measured it")
 
 
-def _hardware(claims: Claims) -> Result:
+def _launch_approved(claims: Claims, policy: Policy) -> bool:
+    return claims.assurance == "hardware" and covered(claims.tee, claims.launch, policy.reference.launch)
+
+
+def _hardware(claims: Claims, policy: Policy) -> Result:
     if claims.assurance == "simulated":
         value = SIMULATED_CLAIMS["hardware"]
         return Result("hardware", value, "simulated: there is no genuine hardware", "appraisal.simulated")
-    return Result("hardware", 2, "genuine hardware")
+    found = platform.hardware(claims, policy.hardware)
+    return Result("hardware", found.value, found.reason, found.code)
 
 
 def _runtime(claims: Claims) -> Result:

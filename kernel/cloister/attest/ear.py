@@ -41,6 +41,8 @@ def payload(appraisal: Appraisal, policy_digest: str, now: datetime, build: str)
                 "cloister.assurance": appraisal.assurance,
                 "cloister.env-digest": appraisal.claims.env_digest,
                 "cloister.contract": appraisal.claims.contract,
+                "cloister.platform": appraisal.claims.platform,
+                "cloister.warnings": list(appraisal.claims.warnings),
             }
         },
     }

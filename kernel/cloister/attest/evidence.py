@@ -41,6 +41,18 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     platform: dict[str, Any] = {}
 
 
+def completed(claims: Claims, env_digest: str, contract: str) -> Claims:
+    """Return claims with the code and contract that the binding vouches for.
+
+    Call it only after the evidence's report data was compared with a binding over exactly these two: hardware reports
+    neither by name, and hashing them into the report data is how it reports them at all. What a verifier did report is
+    kept, and compared by the caller.
+    """
+    if claims.assurance != "hardware" or claims.env_digest or claims.contract:
+        return claims
+    return msgspec.structs.replace(claims, env_digest=env_digest, contract=contract)
+
+
 class RejectedError(TrustError):
     """Evidence that does not verify; ``code`` is from the closed list in ``docs/evidence.md``."""
 

@@ -11,13 +11,23 @@
 
     [reference]
     env_digest = ["sha384:..."]     # approved code; an empty list approves nothing
-    launch = []                     # approved launch measurements, "name=value"
+    launch = []                     # approved launch measurements, "name=value"; docs/evidence.md says which
+    denied = []                     # launch measurements that are never accepted
+    covers_code = false             # the launch measurements cover the code that computes env_digest
 
     [instance]
     allow = ["did:key:..."]         # signers or chips by name; empty: any (and never affirming)
 
     [isolation]
     minimum = "reduced"             # none, reduced or full: what must isolate the sandbox
+
+    [hardware]
+    tcb_status = ["UpToDate"]       # words of the vendor that affirm a platform (Intel)
+    advisories = []                 # advisories that may be open at such a status
+    evaluation = 0                  # the oldest collateral, by Intel's tcbEvaluationDataNumber
+    minimum_tcb = {}                # least version by component, e.g. { bl = 4, snp = 24, ucode = 217 } (AMD)
+    vmpl = 0                        # the highest privilege level number that may report (AMD)
+    warnings = []                   # warnings of a verifier that are accepted, word for word
 """
 
 from __future__ import annotations
@@ -41,6 +51,8 @@ class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env_digest: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    covers_code: bool = False
 
 
 class _Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +63,17 @@ class _Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: Literal["none", "reduced", "full"] = "none"
 
 
+class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a platform must be, beyond genuine."""
+
+    tcb_status: tuple[str, ...] = ("UpToDate",)
+    advisories: tuple[str, ...] = ()
+    evaluation: int = 0
+    minimum_tcb: dict[str, int] = {}
+    vmpl: int = 0
+    warnings: tuple[str, ...] = ()
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One relying party's policy; sections as in the module's example."""
 
@@ -59,6 +82,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: _Reference = _Reference()
     instance: _Instance = _Instance()
     isolation: _Isolation = _Isolation()
+    hardware: Hardware = Hardware()
     version: int = 1
 
 

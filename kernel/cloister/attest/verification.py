@@ -15,7 +15,7 @@ from cloister.attest import binding as binding_value
 from cloister.attest import verifiers as verifier_registry
 from cloister.attest.appraise import Vector, appraise, decide
 from cloister.attest.encoding import unb64
-from cloister.attest.evidence import Claims, RejectedError
+from cloister.attest.evidence import Claims, RejectedError, completed
 from cloister.attest.hello import ANALYST_CHANNEL, SUITES, VERSIONS, Offer, check_offer, parse_hello, parse_offer
 from cloister.attest.policy import Policy
 from cloister.attest.verifiers import Verifier
@@ -103,6 +103,7 @@ def appraise_offer(
     # A plug-in verifier might forget this comparison; it is never left to it alone.
     if claims.report_data != report_data.hex():
         raise RejectedError("evidence.binding", "the evidence was made for another exchange")
+    claims = completed(claims, answer.env_digest, asked.contract)
     # 7. What the offer says about code and contract is what the evidence says.
     if claims.env_digest != answer.env_digest or claims.contract != answer.contract:
         raise RejectedError("evidence.claims", "the offer and its evidence disagree")

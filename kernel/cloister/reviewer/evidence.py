@@ -13,7 +13,7 @@ import msgspec
 from cloister.attest import binding as binding_value
 from cloister.attest import verifiers
 from cloister.attest.encoding import unb64
-from cloister.attest.evidence import Claims, RejectedError
+from cloister.attest.evidence import Claims, RejectedError, completed
 from cloister.attest.hello import ANALYST_CHANNEL, parse_hello, parse_offer
 from cloister.attest.opening import check_opening
 from cloister.contract.terms import Contract
@@ -63,6 +63,7 @@ def check_exchange(exchange: Exchange, contract: Contract, contract_digest: str,
     claims = verifiers.verify(offer.evidence, report_data, now)
     if claims.report_data != report_data.hex():
         raise RejectedError("evidence.binding", "the evidence was made for another exchange")
+    claims = completed(claims, offer.env_digest, contract_digest)
     if claims.env_digest != offer.env_digest or claims.contract != contract_digest:
         raise RejectedError("evidence.claims", "the offer and its evidence disagree")
     if claims.debug:

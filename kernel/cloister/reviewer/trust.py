@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.attest.references import covered
 from cloister.errors import MalformedError, UnavailableError
 from cloister.wire import identity
 
@@ -55,11 +56,11 @@ class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the provider with this did is pinned."""
         return any(pin.did == did for pin in self.provider)
 
-    def knows_code(self, env_digest: str, launch: dict[str, str], *, hardware: bool) -> bool:
-        """Whether this code is pinned; on hardware a pinned launch measurement must cover it as well."""
-        launched = {f"{name}={value}" for name, value in launch.items()}
+    def knows_code(self, env_digest: str, launch: dict[str, str], *, tee: str, hardware: bool) -> bool:
+        """Whether this code is pinned; on hardware pinned launch measurements must cover it as well."""
         return any(
-            pin.env_digest == env_digest and (not hardware or launched & set(pin.launch)) for pin in self.measurement
+            pin.env_digest == env_digest and (not hardware or covered(tee, launch, pin.launch))
+            for pin in self.measurement
         )
 
 

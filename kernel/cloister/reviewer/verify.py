@@ -224,9 +224,9 @@ class _Verification:
             self.findings.reserve("seeded: no privacy", 6, "evidence.seeded", "noise was drawn from a fixed seed")
         measured = {canonical.digest([s.claims.env_digest, s.claims.launch]): s.claims for s in seen.values()}
         for claims in measured.values():
-            self._appraise(claims.env_digest, claims.launch, hardware=claims.assurance == "hardware")
+            self._appraise(claims.env_digest, claims.launch, claims.tee, hardware=claims.assurance == "hardware")
         for env_digest in {r.env_digest for r in self.receipts.values()} - {s.claims.env_digest for s in seen.values()}:
-            self._appraise(env_digest, {}, hardware=False)
+            self._appraise(env_digest, {}, "", hardware=False)
         if any(receipt.assurance == SIMULATED for receipt in self.receipts.values()):
             text = "simulated: no hardware protects the enclave, and its owner could have signed anything"
             self.findings.reserve(SIMULATED, 6, "evidence.simulated", text)
@@ -293,8 +293,8 @@ class _Verification:
             text = f"receipt and evidence disagree: {', '.join(wrong)}"
             self.findings.add(6, "fail", "evidence.receipt", text, release=receipt.release)
 
-    def _appraise(self, env_digest: str, launch: dict[str, str], *, hardware: bool) -> None:
-        if self.trust.knows_code(env_digest, launch, hardware=hardware):
+    def _appraise(self, env_digest: str, launch: dict[str, str], tee: str, *, hardware: bool) -> None:
+        if self.trust.knows_code(env_digest, launch, tee=tee, hardware=hardware):
             self.findings.add(6, "ok", "measurement.pinned", f"code {env_digest} is in your trust file")
         else:
             text = f"code {env_digest} is not in your trust file: what it does is unknown to you"

@@ -1,0 +1,92 @@
+"""Appraisal of genuine hardware: what its vendor and its verifier say of it, against what a policy accepts.
+
+Values follow reference/attestation.md 8.2 (AR4SI): 2 affirming, 32 and above a warning, 96 and above contraindicated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloister.attest.evidence import Claims
+from cloister.attest.policy import Hardware
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """An AR4SI value with its reason in words and, if it is not affirming, its code."""
+
+    value: int
+    reason: str
+    code: str = ""
+
+
+def hardware(claims: Claims, rules: Hardware) -> Finding:
+    """Return the value of the hardware claim: the worst that vendor, collateral or verifier say."""
+    for finding in (_status(claims, rules), _age(claims, rules), _versions(claims, rules), _warnings(claims, rules)):
+        if finding is not None:
+            return finding
+    status = claims.platform.get("tcb_status")
+    return Finding(2, "genuine hardware" + (f", {status}" if status else ""))
+
+
+def configuration(claims: Claims, rules: Hardware) -> Finding | None:
+    """Return why the way this enclave was started is contraindicated, None if it is not."""
+    details = _details(claims)
+    if details.get("migratable") or details.get("migration_agent"):
+        return Finding(96, "it may be moved to a machine nobody appraised", "appraisal.migratable")
+    vmpl = details.get("vmpl", 0)
+    if not isinstance(vmpl, int) or vmpl > rules.vmpl:
+        return Finding(
+            96, f"it runs at VMPL {vmpl}, above {rules.vmpl}: others in its guest command it", "appraisal.vmpl"
+        )
+    return None
+
+
+def _status(claims: Claims, rules: Hardware) -> Finding | None:
+    status = claims.platform.get("tcb_status")
+    if status is None:
+        return None
+    if status == "Revoked":
+        return Finding(96, "the vendor revoked this platform's TCB", "appraisal.tcb")
+    listed = claims.platform.get("advisories") or []
+    opened = sorted(set(listed) - set(rules.advisories))
+    if status not in rules.tcb_status or opened:
+        names = f" ({', '.join(opened)})" if opened else ""
+        return Finding(32, f"the vendor says {status} of this platform{names}", "appraisal.tcb")
+    return None
+
+
+def _age(claims: Claims, rules: Hardware) -> Finding | None:
+    evaluation = _details(claims).get("tcb_eval_num")
+    if rules.evaluation and (not isinstance(evaluation, int) or evaluation < rules.evaluation):
+        reason = f"judged by collateral {evaluation}, older than {rules.evaluation}"
+        return Finding(32, reason, "appraisal.collateral")
+    return None
+
+
+def _versions(claims: Claims, rules: Hardware) -> Finding | None:
+    """Compare versions that no vendor judged: without a policy's own least versions nobody did."""
+    tcb = claims.platform.get("tcb") or {}
+    if not tcb and not rules.minimum_tcb:
+        return None
+    low = sorted(name for name, least in rules.minimum_tcb.items() if not _at_least(tcb.get(name), least))
+    if low:
+        return Finding(32, f"below the least version of {', '.join(low)}", "appraisal.tcb")
+    if not rules.minimum_tcb:
+        return Finding(32, "the policy names no least versions (hardware.minimum_tcb)", "appraisal.tcb")
+    return None
+
+
+def _warnings(claims: Claims, rules: Hardware) -> Finding | None:
+    open_ones = [text for text in claims.warnings if text not in rules.warnings]
+    return Finding(32, f"its verifier warns: {open_ones[0]}", "appraisal.warning") if open_ones else None
+
+
+def _at_least(found: Any, least: int) -> bool:
+    return isinstance(found, int) and found >= least
+
+
+def _details(claims: Claims) -> dict[str, Any]:
+    details = claims.platform.get("details")
+    return details if isinstance(details, dict) else {}

@@ -1,0 +1,235 @@
+"""Genuine hardware under a policy: what makes it affirming, what warns, what is contraindicated, on the whole path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from attest_world import CONTRACT, ENV, AttestWorld
+from intel_world import NOW as INTEL_NOW
+from intel_world import IntelWorld
+from tee_world import vector
+
+from cloister.attest import ear, roots
+from cloister.attest.appraise import appraise, decide
+from cloister.attest.encoding import b64, unb64
+from cloister.attest.evidence import Claims, Evidence, completed
+from cloister.attest.policy import Policy, parse_policy
+from cloister.attest.references import CODE_REGISTERS, covered
+from cloister.attest.tee import tdx
+from cloister.attest.tee.examined import conclude
+from cloister.errors import CloisterError, TrustError
+
+LAUNCH = {"mr_td": "aa", "rtmr0": "00", "rtmr1": "bb", "rtmr2": "cc", "rtmr3": "dd"}
+APPROVED = ("mr_td=aa", "rtmr1=bb", "rtmr2=cc")
+
+
+def claims(**changes: Any) -> Claims:
+    platform = {"tcb_status": "UpToDate", "advisories": [], "tcb": {}, "details": {"tcb_eval_num": 17}}
+    platform |= changes.pop("platform", {})
+    fields = {
+        "tee": "tdx", "assurance": "hardware", "debug": False, "launch": LAUNCH, "env_digest": ENV,
+        "contract": CONTRACT, "report_data": "00", "signer": "ppid:01", "runtime": {}, "platform": platform, **changes,
+    }  # fmt: skip
+    return Claims(**fields)
+
+
+def policy(**sections: Mapping[str, Any]) -> Policy:
+    reference = {"env_digest": [ENV], "launch": list(APPROVED), "covers_code": True, **sections.pop("reference", {})}
+    accept = {"tees": ["tdx", "sgx", "snp"], **sections.pop("accept", {})}
+    return msgspec.convert({"name": "hw", "accept": accept, "reference": reference, **sections}, type=Policy)
+
+
+def outcome(found: Claims, rules: Policy) -> str:
+    vector = appraise(found, rules, contract=CONTRACT)
+    try:
+        decide(vector, found, rules, accept_simulated=False)
+    except TrustError as error:
+        return error.code
+    return vector.status
+
+
+def test_approved_code_on_a_sound_platform_is_affirming() -> None:
+    assert outcome(claims(), policy()) == "affirming"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"debug": True}, "appraisal.debug"),
+        ({"contract": "sha256:" + "0" * 64}, "appraisal.contract"),
+        ({"env_digest": "sha384:" + "0" * 96}, "appraisal.env_digest"),
+        ({"launch": {**LAUNCH, "mr_td": "ab"}}, "appraisal.warning"),
+        ({"launch": {**LAUNCH, "rtmr1": "ab"}}, "appraisal.warning"),
+        ({"launch": {**LAUNCH, "rtmr2": "ab"}}, "appraisal.warning"),
+        ({"launch": {"mr_td": "aa"}}, "appraisal.warning"),
+        ({"launch": {}}, "appraisal.warning"),
+        ({"warnings": ("something",)}, "appraisal.warning"),
+        ({"platform": {"tcb_status": "OutOfDate"}}, "appraisal.tcb"),
+        ({"platform": {"tcb_status": "SWHardeningNeeded"}}, "appraisal.tcb"),
+        ({"platform": {"tcb_status": "Revoked"}}, "appraisal.tcb"),
+        ({"platform": {"advisories": ["INTEL-SA-1"]}}, "appraisal.tcb"),
+        ({"platform": {"details": {"migratable": True}}}, "appraisal.migratable"),
+        ({"platform": {"details": {"vmpl": 1}}}, "appraisal.vmpl"),
+        ({"platform": {"details": {"vmpl": "0"}}}, "appraisal.vmpl"),
+        ({"platform": {"tcb": {"snp": 8}}}, "appraisal.tcb"),
+    ],
+)
+def test_what_a_policy_does_not_accept(changes: dict[str, Any], code: str) -> None:
+    assert outcome(claims(**changes), policy()) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "hardware", "code"),
+    [
+        ({"platform": {"tcb_status": "OutOfDate"}}, {"tcb_status": ["UpToDate", "OutOfDate"]}, "affirming"),
+        ({"platform": {"tcb_status": "OutOfDate", "advisories": ["A"]}},
+         {"tcb_status": ["OutOfDate"]}, "appraisal.tcb"),
+        ({"platform": {"tcb_status": "OutOfDate", "advisories": ["A"]}},
+         {"tcb_status": ["OutOfDate"], "advisories": ["A"]}, "affirming"),
+        ({"platform": {"tcb_status": "OutOfDate", "advisories": ["A", "B"]}},
+         {"tcb_status": ["OutOfDate"], "advisories": ["A"]}, "appraisal.tcb"),
+        ({"platform": {"tcb_status": "Revoked"}}, {"tcb_status": ["Revoked"]}, "appraisal.tcb"),
+        ({}, {"evaluation": 17}, "affirming"),
+        ({}, {"evaluation": 18}, "appraisal.collateral"),
+        ({"platform": {"details": {}}}, {"evaluation": 1}, "appraisal.collateral"),
+        ({"platform": {"details": {"vmpl": 1}}}, {"vmpl": 1}, "affirming"),
+        ({"warnings": ("a", "b")}, {"warnings": ["a", "b"]}, "affirming"),
+        ({"warnings": ("a", "b")}, {"warnings": ["a"]}, "appraisal.warning"),
+        ({"platform": {"tcb": {"snp": 8, "bl": 3}}}, {"minimum_tcb": {"snp": 8}}, "affirming"),
+        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"snp": 9}}, "appraisal.tcb"),
+        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"ucode": 1}}, "appraisal.tcb"),
+        ({}, {"minimum_tcb": {"snp": 1}}, "appraisal.tcb"),
+    ],
+)  # fmt: skip
+def test_what_a_policy_decides_about_platforms(changes: dict[str, Any], hardware: dict[str, Any], code: str) -> None:
+    assert outcome(claims(**changes), policy(hardware=hardware)) == code
+
+
+def test_a_denied_measurement_is_contraindicated_even_if_approved() -> None:
+    assert outcome(claims(), policy(reference={"denied": ["rtmr2=cc"]})) == "appraisal.measurement"
+
+
+def test_an_empty_set_of_references_never_affirms() -> None:
+    assert outcome(claims(), policy(reference={"launch": []})) == "appraisal.warning"
+
+
+def test_a_boot_measurement_counts_for_files_only_if_the_policy_says_it_covers_them() -> None:
+    assert outcome(claims(), policy(reference={"covers_code": False})) == "appraisal.warning"
+    # MRENCLAVE covers every file by itself.
+    rules = policy(reference={"covers_code": False, "launch": ["mr_enclave=ee"]})
+    assert outcome(claims(tee="sgx", launch={"mr_enclave": "ee", "mr_signer": "ff"}), rules) == "affirming"
+
+
+def test_allowed_hosts() -> None:
+    assert outcome(claims(), policy(instance={"allow": ["ppid:01"]})) == "affirming"
+    assert outcome(claims(), policy(instance={"allow": ["ppid:02"]})) == "appraisal.instance"
+
+
+def test_a_tee_without_a_list_of_registers_needs_all_of_them() -> None:
+    assert covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "c=3"))
+    assert not covered("new", {"a": "1", "b": "2"}, ("a=1",))
+    assert not covered("new", {}, ("a=1",))
+    assert all(registers for registers in CODE_REGISTERS.values())
+
+
+def test_policies_name_their_hardware_section() -> None:
+    text = 'name = "x"\n[accept]\ntees = ["tdx"]\n[hardware]\ntcb_status = ["UpToDate"]\nminimum_tcb = { snp = 8 }\n'
+    assert parse_policy(text).hardware.minimum_tcb == {"snp": 8}
+    with pytest.raises(CloisterError):
+        parse_policy(text + "least = 3\n")
+
+
+# --- the whole path: hello, offer with a quote, claims, appraisal, EAR
+
+
+class Platform:
+    """A TDX machine of the test's own Intel, plugged in as attester and verifier of ``tdx``."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.world = IntelWorld(**changes)
+
+    def attest(self, report_data: bytes) -> Evidence:
+        self.world.report_data = report_data
+        collateral = b64(self.world.collateral())
+        quote = b64(self.world.quote())
+        return Evidence(tee="tdx", format="tdx_quote_v4", blob=quote, endorsements={"collateral": collateral})
+
+    def verify(self, evidence: Evidence, binding: bytes, endorsements: Mapping[str, bytes], now: datetime) -> Claims:
+        return conclude(tdx.examine(unb64(evidence.blob), endorsements, self.world.roots, now), binding)
+
+    @property
+    def launch(self) -> list[str]:
+        launch = self.world.examine().launch
+        return [f"{name}={launch[name]}" for name in CODE_REGISTERS["tdx"]]
+
+
+def meet(platform: Platform, attest_world: AttestWorld, rules: Policy, attest: Any = None) -> Any:
+    channel = attest_world.relying_party()
+    attest_world.attest = attest or platform.attest  # type: ignore[method-assign]
+    _, offer = attest_world.enclave(channel.hello)
+    return channel.receive_offer(
+        offer, policy=rules, now=INTEL_NOW, accept_simulated=False, verifiers={"tdx": platform.verify}
+    )
+
+
+def test_a_channel_to_genuine_hardware(attest_world: AttestWorld) -> None:
+    platform = Platform()
+    found = meet(platform, attest_world, policy(reference={"launch": platform.launch}))
+    assert (found.status, found.assurance) == ("affirming", "tdx")
+    # The evidence names neither; the binding it reports was computed over both.
+    assert (found.claims.env_digest, found.claims.contract) == (attest_world.env, CONTRACT)
+    submod = ear.payload(found, "sha256:" + "0" * 64, INTEL_NOW, "0")["submods"]["tdx"]
+    assert submod["ear.status"] == "affirming"
+    assert submod["cloister.platform"]["tcb_status"] == "UpToDate"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"td": {"attributes": bytes.fromhex("0100001000000000")}}, "appraisal.debug"),
+        ({"td": {"attributes": bytes.fromhex("0000003000000000")}}, "appraisal.migratable"),
+        ({"td": {"attributes": bytes(8)}}, "appraisal.warning"),
+        ({"qe": {"svn": 2}}, "appraisal.tcb"),
+        ({"revoked_platforms": (3,)}, "evidence.revoked"),
+    ],
+)
+def test_hardware_that_is_not_sound_is_not_used(attest_world: AttestWorld, changes: dict[str, Any], code: str) -> None:
+    platform = Platform(**changes)
+    with pytest.raises(TrustError) as excinfo:
+        meet(platform, attest_world, policy(reference={"launch": Platform().launch}))
+    assert excinfo.value.code == code
+
+
+def test_a_quote_made_for_another_exchange_is_refused(attest_world: AttestWorld) -> None:
+    platform = Platform()
+    rules = policy(reference={"launch": platform.launch})
+    stored = platform.attest(bytes(64))
+    with pytest.raises(TrustError) as excinfo:
+        meet(platform, attest_world, rules, attest=lambda data: stored)
+    assert excinfo.value.code == "evidence.binding"
+
+
+def test_code_and_contract_are_only_ever_completed_for_hardware_that_reports_neither() -> None:
+    bare = claims(env_digest="", contract="")
+    assert completed(bare, ENV, CONTRACT).contract == CONTRACT
+    for other in (claims(), claims(env_digest=""), claims(contract=""), claims(assurance="simulated", contract="")):
+        assert completed(other, "sha384:x", "sha256:x") == other
+
+
+@pytest.mark.parametrize("name", ["sgx-phala-v3", "tdx-phala-v4", "tdx-trustee-v4-debug"])
+def test_real_platforms_under_a_strict_policy(name: str) -> None:
+    one = vector(name)
+    found = completed(conclude(one.examine(), bytes.fromhex(one.case.claims["report_data"])), ENV, CONTRACT)
+    launch = [f"{key}={value}" for key, value in found.launch.items()]
+    assert roots.of("intel")
+    wanted = {
+        # An advisory is open, and hyper-threading or microcode need configuration.
+        "sgx-phala-v3": "appraisal.tcb",
+        "tdx-phala-v4": "affirming",
+        "tdx-trustee-v4-debug": "appraisal.debug",
+    }[name]
+    assert outcome(found, policy(reference={"launch": launch})) == wanted
