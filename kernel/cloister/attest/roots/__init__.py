@@ -68,6 +68,9 @@ PINNED: tuple[Pinned, ...] = (
     Pinned("nvidia", "Device Identity CA", "nvidia_device_root.pem", 0,
            "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48", anchor=True,
            source="https://github.com/NVIDIA/nvtrust (verifier_device_root.pem)"),
+    Pinned("nvidia", "CoRIM signing Root CA", "nvidia_rim_root.pem", 0,
+           "12977b5115acb0381179279fffeb5a8c4d264971ebb32298023a465fa41df5d1", anchor=True,
+           source="https://github.com/NVIDIA/nvtrust (verifier_RIM_root.pem)"),
 )  # fmt: skip
 
 

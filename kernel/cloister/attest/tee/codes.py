@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     # What genuine evidence may still lack.
     "evidence.unanchored": "nothing ties the signing key to a vendor",
     "references.missing": "nothing says which measurements are good",
+    "references.mismatch": "a measurement is none of those the vendor lists as good",
 })  # fmt: skip
 """Reason codes of ``RejectedError`` and what each means, one line each."""
 

@@ -94,7 +94,8 @@ def conclude(examined: Examined, expected: bytes) -> Claims:
     if examined.verdict != "verified":
         code = _REFUSED.get(examined.verdict, "evidence.malformed")
         raise rejected(code, VERDICTS.get(examined.verdict, "an unknown verdict"))
-    if not hmac.compare_digest(examined.report_data.encode(), expected.hex().encode()):
+    # Evidence without a nonce and an exchange without a binding must not agree on nothing.
+    if not expected or not hmac.compare_digest(examined.report_data.encode(), expected.hex().encode()):
         raise RejectedError(
             "evidence.binding",
             "the evidence was made for another exchange (replayed, relayed, re-keyed, or meant for someone else)",

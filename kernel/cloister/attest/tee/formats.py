@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from cloister.attest.tee import dcap, ratls, sgx, tdx
+from cloister.attest.tee import azure_vtpm, cca, dcap, gcp_oidc, gcp_vtpm, nitro, nvidia, ratls, sgx, snp, tdx, tpm
 from cloister.attest.tee.examined import Examine
 
 
@@ -27,6 +27,7 @@ class Format(msgspec.Struct, frozen=True):
     event_log: str = ""
 
 
+_SNP = Format(snp.examine, snp.VENDORS, snp.ENDORSEMENT)
 _TDX = Format(tdx.examine, (tdx.VENDOR,), dcap.COLLATERAL, tdx.EVENT_LOG)
 
 FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType({
@@ -34,5 +35,15 @@ FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType({
     (sgx.TEE, ratls.FORMAT): Format(ratls.examine, (sgx.VENDOR,), dcap.COLLATERAL),
     (tdx.TEE, "tdx_quote_v4"): _TDX,
     (tdx.TEE, "tdx_quote_v5"): _TDX,
+    (snp.TEE, "snp_report_v2"): _SNP,
+    (snp.TEE, "snp_report_v3"): _SNP,
+    (nitro.TEE, nitro.FORMAT): Format(nitro.examine, nitro.VENDORS),
+    (cca.TEE, cca.FORMAT): Format(cca.examine, (), cca.ENDORSEMENT),
+    (azure_vtpm.TEE_SNP, azure_vtpm.FORMAT): Format(azure_vtpm.examine_snp, snp.VENDORS),
+    (azure_vtpm.TEE_TDX, azure_vtpm.FORMAT): Format(azure_vtpm.examine_tdx, (tdx.VENDOR,), dcap.COLLATERAL),
+    (gcp_vtpm.TEE, gcp_vtpm.FORMAT): Format(gcp_vtpm.examine),
+    (gcp_oidc.TEE, gcp_oidc.FORMAT): Format(gcp_oidc.examine, (), gcp_oidc.ENDORSEMENT),
+    (tpm.TEE, tpm.FORMAT): Format(tpm.examine),
+    (nvidia.TEE, nvidia.FORMAT): Format(nvidia.examine, nvidia.VENDORS, nvidia.CHAIN),
 })  # fmt: skip
 """(tee, format) as a manifest names them."""

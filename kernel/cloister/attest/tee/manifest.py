@@ -35,7 +35,7 @@ REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"crl time", ("crl.expired", "crl.not_yet_valid")),
     (r"no matching TCB level", ("tcb.no_matching_level",)),
     (r"fmspc/pceid", ("tcb.fmspc",)),
-    (r"InvalidSignature: ", ("evidence.signature",)),
+    (r"InvalidSignature: ", ("evidence.signature", "evidence.chain")),
     (r"AssertionError: \(\{'bl': .*\}, \{'bl': .*\}\)", ("tcb.mismatch",)),
     (r"AssertionError: \('validity', '.*'\)", ("evidence.expired", "evidence.not_yet_valid")),
     (r"ValueError: Issuer certificate subject does not match certificate issuer\.", ("evidence.chain",)),

@@ -52,9 +52,7 @@ def verify(evidence: Evidence, binding: bytes, endorsements: Mapping[str, bytes]
         RejectedError: Always; ``evidence.unanchored`` if all else holds.
     """
     blob = blob_of(evidence, TEE, (FORMAT,), MAX_EVIDENCE)
-    return carriers.conclude_carried(
-        examine(blob, endorsements, (), now), binding, binding, carriers.value_of(binding)
-    )
+    return carriers.conclude_carried(examine(blob, endorsements, (), now), binding, binding, carriers.value_of(binding))
 
 
 def examine(blob: bytes, _endorsements: Mapping[str, bytes], _roots: Roots, _now: datetime) -> Examined:

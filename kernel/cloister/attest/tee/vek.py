@@ -13,15 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloister.attest.tee import signatures, x509
 from cloister.attest.tee.codes import rejected
-from cloister.attest.tee.der import INTEGER, OID, SEQUENCE, SET, Der
+from cloister.attest.tee.der import INTEGER, Der
 from cloister.attest.tee.examined import Roots
 
-AREA = "endorsements"
 PRODUCTS = ("Milan", "Genoa", "Turin")
 _ARC = "1.3.6.1.4.1.3704.1."
 _PRODUCT, _HARDWARE_ID, _CSP_ID = _ARC + "2", _ARC + "4", _ARC + "5"
 _SPL = _ARC + "3."
-_COMMON_NAME = "2.5.4.3"
 _IA5_STRING = 0x16
 # Extension of each byte of TCB_VERSION, lowest byte first (None: reserved). Turin put the boot loader of the flash
 # controller first; its certificates have one more extension (9).
@@ -58,12 +56,12 @@ def check(data: bytes, roots: Roots, now: datetime) -> Vek:
     ``roots`` holds self-issued ARKs (where paths end) and the ASK and ASVK that AMD publishes beside them.
 
     Raises:
-        RejectedError: ``endorsements.*`` or ``evidence.algorithm``.
+        RejectedError: ``evidence.*``, or ``endorsements.mismatch`` (the certificate of another product).
     """
-    certificate = x509.parse(data, AREA)
+    certificate = x509.parse(data)
     between = [root for root in roots if root.subject == certificate.issuer and root.subject != root.issuer]
     anchors = tuple(root for root in roots if root.subject == root.issuer)
-    window = x509.check_chain([certificate, *between[:1]], anchors, now, AREA)
+    window = x509.check_chain([certificate, *between[:1]], anchors, now)
     kind, product = _hierarchy(certificate, between)
     extensions = {name: value for name, (_, value) in certificate.extensions.items()}
     if _text(extensions, _PRODUCT).partition("-")[0] != product:
@@ -71,7 +69,7 @@ def check(data: bytes, roots: Roots, now: datetime) -> Vek:
     return Vek(
         product=product,
         kind=kind,
-        key=signatures.public_key(certificate.spki, ec.EllipticCurvePublicKey, AREA),
+        key=signatures.public_key(certificate.spki, ec.EllipticCurvePublicKey),
         tcb=bytes(_level(extensions, oid) for _, oid in _LAYOUT[product]),
         hardware_id=_hardware_id(extensions, product) if kind == "VCEK" else b"",
         operator=_text(extensions, _CSP_ID) if kind == "VLEK" else "",
@@ -87,34 +85,23 @@ def tcb_parts(tcb: bytes, product: str) -> dict[str, int]:
 
 def _hierarchy(certificate: x509.Certificate, between: list[x509.Certificate]) -> tuple[str, str]:
     """Return kind and product; a VCEK is issued by the product's ASK and a VLEK by its ASVK, never the other way."""
-    names = (common_name(certificate.subject), common_name(between[0].subject) if between else "")
+    names = (x509.common_name(certificate.subject), x509.common_name(between[0].subject) if between else "")
     for product in PRODUCTS:
         if names == ("SEV-VCEK", f"SEV-{product}"):
             return "VCEK", product
         if names == ("SEV-VLEK", f"SEV-VLEK-{product}"):
             return "VLEK", product
-    raise rejected("endorsements.chain", "neither a VCEK under an ASK nor a VLEK under an ASVK")
-
-
-def common_name(name: bytes) -> str:
-    """Return the one common name of a DER Name ("" unless there is exactly one)."""
-    found: list[str] = []
-    outer = Der(name, AREA).enter(SEQUENCE)
-    while outer.more:
-        pair = outer.enter(SET).enter(SEQUENCE)
-        if pair.peek() == OID and pair.oid() == _COMMON_NAME:
-            found.append(pair.next().value.decode("utf-8", "replace"))
-    return found[0] if len(found) == 1 else ""
+    raise rejected("evidence.chain", "neither a VCEK under an ASK nor a VLEK under an ASVK")
 
 
 def _level(extensions: dict[str, bytes], oid: str | None) -> int:
     if oid is None:
         return 0
-    value = Der(_required(extensions, _SPL + oid), AREA)
+    value = Der(_required(extensions, _SPL + oid))
     level = value.integer() if value.peek() == INTEGER else -1
     value.end()
     if not 0 <= level <= 255:
-        raise rejected("endorsements.malformed", "a security version that is no byte")
+        raise rejected("evidence.malformed", "a security version that is no byte")
     return level
 
 
@@ -122,20 +109,20 @@ def _hardware_id(extensions: dict[str, bytes], product: str) -> bytes:
     # AMD writes the chip's identifier as the bare bytes, without a DER element around them.
     value = _required(extensions, _HARDWARE_ID)
     if len(value) != _HARDWARE_ID_BYTES[product]:
-        raise rejected("endorsements.malformed", f"a hardware id of {len(value)} bytes")
+        raise rejected("evidence.malformed", f"a hardware id of {len(value)} bytes")
     return value
 
 
 def _text(extensions: dict[str, bytes], oid: str) -> str:
-    value = Der(_required(extensions, oid), AREA)
+    value = Der(_required(extensions, oid))
     text = value.next(_IA5_STRING).value
     value.end()
     if not text.isascii():
-        raise rejected("endorsements.malformed", "an IA5String that is not ASCII")
+        raise rejected("evidence.malformed", "an IA5String that is not ASCII")
     return text.decode("ascii")
 
 
 def _required(extensions: dict[str, bytes], oid: str) -> bytes:
     if oid not in extensions:
-        raise rejected("endorsements.malformed", f"the certificate has no extension {oid}")
+        raise rejected("evidence.malformed", f"the certificate has no extension {oid}")
     return extensions[oid]
