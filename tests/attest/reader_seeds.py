@@ -66,7 +66,10 @@ def readers() -> dict[str, tuple[Reader, list[bytes]]]:
         "azure": (tpm_world.examine_azure, [tpm_world.azure()]),
         "azure report": (lambda data: azure_vtpm._hcl(1, tpm_world.url(data), 2), [tpm_world.hcl()]),
         "azure runtime": (lambda data: azure_vtpm._attestation_key(azure_vtpm._runtime(data)), [runtime]),
-        "gce": (gcp_vtpm_examine, [tpm_world.gce(log=log)]),
+        "gce": (
+            gcp_vtpm_examine,
+            [tpm_world.gce(tpm_world.gce_quote(pcrs=[tpm_world.replayed(b"event")] * 4 + tpm_world.PCRS[4:]), log=log)],
+        ),
         "protobuf": (protobuf.fields, [tpm_world.gce()]),
         "token": (lambda data: jwt.payload(data, oidc.jwks()), [oidc.token()]),
         "key set": (lambda data: jwt.payload(oidc.token(), data), [oidc.jwks()]),

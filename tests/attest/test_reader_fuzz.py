@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tee_fuzz import Reader, mutations, readers
+from reader_seeds import Reader, mutations, readers
 
 from cloister.attest.evidence import RejectedError
 from cloister.attest.tee.codes import CODES
