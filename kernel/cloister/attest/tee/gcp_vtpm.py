@@ -102,7 +102,7 @@ def _quote(data: bytes, key: rsa.RSAPublicKey) -> tuple[tpm_structures.Quote, di
 
 def _certificate(data: bytes, key: rsa.RSAPublicKey) -> str:
     """Return the fingerprint of the attestation key's certificate, which must be of this key."""
-    certified = signatures.public_key(x509.parse(data).spki, rsa.RSAPublicKey)
+    certified = signatures.rsa_key(x509.parse(data).spki)
     if certified.public_numbers() != key.public_numbers():
         raise rejected("evidence.key", "the certificate is of another key than the one that signed")
     return hashlib.sha256(data).hexdigest()

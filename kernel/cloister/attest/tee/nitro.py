@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from cloister.attest import roots as packaged
 from cloister.attest.evidence import Claims, Evidence
 from cloister.attest.tee import carriers, cbor, cose, signatures, x509
@@ -70,7 +68,7 @@ def examine(blob: bytes, _endorsements: Mapping[str, bytes], roots: Roots, now: 
     chain = [leaf, *(x509.parse(each) for each in reversed(document.cabundle))]
     window = x509.check_chain(chain, roots, now)
     # 3. The document is signed by the leaf's key, with the one algorithm of its curve.
-    key = signatures.public_key(leaf.spki, ec.EllipticCurvePublicKey)
+    key = signatures.ec_key(leaf.spki)
     if key.curve.name != signatures.P384.name:
         raise rejected("evidence.algorithm", "a document not signed on P-384")
     cose.verify(signed, key)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from cloister.attest import roots as packaged
@@ -65,7 +64,7 @@ def examine(blob: bytes, endorsements: Mapping[str, bytes], roots: Roots, now: d
     anchors = tuple(root for root in roots if x509.common_name(root.subject) == ROOT_NAME)
     window = x509.check_chain(chain, anchors, now)
     # 3. The leaf's key signed request and response, and the firmware it was made for is the one that answers.
-    key = signatures.public_key(chain[0].spki, ec.EllipticCurvePublicKey)
+    key = signatures.ec_key(chain[0].spki)
     signatures.ecdsa(key, report.signature, report.signed, SHA384(), signatures.P384)
     firmware = _firmware(chain[0])
     if not firmware or firmware != report.opaque.get(_FWID):

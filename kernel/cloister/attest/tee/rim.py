@@ -14,7 +14,6 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from cloister.attest.tee import signatures, x509, xmlc14n
@@ -68,7 +67,7 @@ def read(data: bytes, roots: Roots, now: datetime) -> Rim:
     digest = hashlib.sha384(xmlc14n.canonical(root, without=signature)).digest()
     if digest != _base64(info.child(_DSIG, "Reference").child(_DSIG, "DigestValue").text()):
         raise rejected(f"{AREA}.signature", "the manifest is not the one that was signed")
-    key = signatures.public_key(certificates[0].spki, ec.EllipticCurvePublicKey, AREA)
+    key = signatures.ec_key(certificates[0].spki, AREA)
     value = _base64(signature.child(_DSIG, "SignatureValue").text())
     signatures.ecdsa(key, value, xmlc14n.canonical(info), SHA384(), signatures.P384, code=f"{AREA}.signature")
     return Rim(root.child(_SWID, "Meta").attribute("colloquialVersion"), root.attribute("name"), _good(root), window)

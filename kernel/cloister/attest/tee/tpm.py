@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cloister.attest.encoding import unb64
 from cloister.attest.evidence import Claims, Evidence
@@ -67,7 +66,7 @@ def examine(blob: bytes, _endorsements: Mapping[str, bytes], _roots: Roots, _now
     spki = base64_bytes(document.ak_public)
     pcrs = {SHA256_BANK: pcr_values(document.tpm_quote.pcrs)}
     # 2. The key signed the quote, and the quote is over these PCRs.
-    key = signatures.public_key(spki, rsa.RSAPublicKey)
+    key = signatures.rsa_key(spki)
     signed = tpm_structures.signature(base64_bytes(document.tpm_quote.signature))
     quote = tpm_structures.check_quote(base64_bytes(document.tpm_quote.message), signed, key, pcrs)
     return Examined(

@@ -69,7 +69,7 @@ def check(data: bytes, roots: Roots, now: datetime) -> Vek:
     return Vek(
         product=product,
         kind=kind,
-        key=signatures.public_key(certificate.spki, ec.EllipticCurvePublicKey),
+        key=signatures.ec_key(certificate.spki),
         tcb=bytes(_level(extensions, oid) for _, oid in _LAYOUT[product]),
         hardware_id=_hardware_id(extensions, product) if kind == "VCEK" else b"",
         operator=_text(extensions, _CSP_ID) if kind == "VLEK" else "",
