@@ -199,6 +199,9 @@ class IntelWorld:
     enclave: dict[str, Any] = field(default_factory=dict)
     qe: dict[str, Any] = field(default_factory=dict)
     qe_auth: bytes = bytes(range(32))
+    certification: int = 5
+    inner_tail: bytes = b""
+    outer_tail: bytes = b""
     vouched_key: str = "attestation"
     pck_signer: str = PCK
     attestation_signer: str = "attestation"
@@ -258,10 +261,16 @@ class IntelWorld:
         qe_report = sgx_report(**{"report_data": vouched, **qe})
         chain = pem(*(self.chain or (self.pck, self.authority, self.root))).encode()
         certified = qe_report + raw_signature(self.pck_signer, qe_report)
-        certified += struct.pack("<H", len(self.qe_auth)) + self.qe_auth + struct.pack("<HI", 5, len(chain)) + chain
+        certified += (
+            struct.pack("<H", len(self.qe_auth))
+            + self.qe_auth
+            + struct.pack("<HI", self.certification, len(chain))
+            + chain
+            + self.inner_tail
+        )
         if self.version >= 4:
             certified = struct.pack("<HI", 6, len(certified)) + certified
-        signature = raw_signature(self.attestation_signer, signed) + point("attestation") + certified
+        signature = raw_signature(self.attestation_signer, signed) + point("attestation") + certified + self.outer_tail
         return signed + struct.pack("<I", len(signature)) + signature + self.tail
 
     def tcb_info(self) -> dict[str, Any]:

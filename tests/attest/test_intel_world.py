@@ -82,6 +82,9 @@ def test_padding_of_zeros_is_no_part_of_a_quote() -> None:
         ({"pck_signer": "someone"}, "evidence.signature"),
         ({"pck_signer": w.TCB}, "evidence.signature"),
         ({"vouched_key": "someone"}, "evidence.key"),
+        ({"certification": 3}, "evidence.format"),
+        ({"inner_tail": b"\0"}, "evidence.malformed"),
+        ({"outer_tail": b"\0"}, "evidence.malformed"),
         ({"qe": {"report_data": bytes(64)}}, "evidence.key"),
         ({"qe": {"attributes": b"\x13" + bytes(15)}}, "qe.identity"),
         ({"qe": {"mr_signer": b"\x99" * 32}}, "qe.identity"),
@@ -185,6 +188,16 @@ def test_only_intels_platform_authorities_certify_platforms() -> None:
     extension = w.sgx_extension(w.FMSPC, w.SVNS, w.PCE_SVN)
     pck = w.certify(w.PCK, "Intel SGX Other CA", ca=False, serial=3, extension=extension)
     world.chain = (pck, authority, world.root)
+    with pytest.raises(RejectedError) as excinfo:
+        world.examine({})
+    assert excinfo.value.code == "evidence.chain"
+
+
+def test_another_certificate_of_the_authority_is_no_platform() -> None:
+    world = IntelWorld()
+    extension = w.sgx_extension(w.FMSPC, w.SVNS, w.PCE_SVN)
+    other = w.certify("Intel SGX Other", w.PLATFORM, ca=False, serial=3, extension=extension)
+    world.chain, world.pck_signer = (other, world.authority, world.root), "Intel SGX Other"
     with pytest.raises(RejectedError) as excinfo:
         world.examine({})
     assert excinfo.value.code == "evidence.chain"

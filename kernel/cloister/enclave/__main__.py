@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cloister.confine import process
 from cloister.confine.libc import LINUX
+from cloister.enclave import attesters
 from cloister.enclave.agent import Agent
 from cloister.enclave.config import load_config
 from cloister.enclave.measure import measure, package_folder
-from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import CloisterError
 from cloister.home import cloister_home
 
@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _agent(path: Path) -> Agent:
     config = load_config(path)
     measurement = measure()
-    attester = SimulatorAttester.load(cloister_home())
+    endorsements = {name: path.parent / file for name, file in config.endorsements.items()}
+    attester = attesters.choose(config.attester, cloister_home(), endorsements=endorsements)
     agent = Agent(config, path.parent, attester=attester, measurement=measurement)
     if LINUX:
         process.no_new_privileges()

@@ -24,12 +24,12 @@ from cloister.attest.evidence import Evidence
 from cloister.attest.opening import Mode
 from cloister.contract import signing
 from cloister.enclave import folders, isolation
+from cloister.enclave.attesters import Attester, assurance
 from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
 from cloister.enclave.connection import Connection
 from cloister.enclave.limiter import RateLimit
 from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import Session
-from cloister.enclave.simulator import SimulatorAttester
 from cloister.enclave.vaults import Vault, Vaults
 from cloister.errors import CloisterError, ContractError, TrustError, UnavailableError
 
@@ -44,9 +44,7 @@ _log = logging.getLogger("cloister.enclave")
 class Agent:
     """One enclave: serves contracts to the analysts they name."""
 
-    def __init__(
-        self, config: EnclaveConfig, base: Path, *, attester: SimulatorAttester, measurement: Measurement
-    ) -> None:
+    def __init__(self, config: EnclaveConfig, base: Path, *, attester: Attester, measurement: Measurement) -> None:
         self.config = config
         self.env_digest = measurement.digest
         parent = Path(config.work or tempfile.gettempdir())
@@ -61,7 +59,7 @@ class Agent:
         self.vaults = Vaults(
             work=self.work,
             env_digest=self.env_digest,
-            assurance="simulated",
+            assurance=assurance(attester),
             attest=self.attest,
             watch=self._vault_changed,
         )

@@ -13,6 +13,7 @@ import msgspec
 
 from cloister.contract import signing
 from cloister.contract.terms import Contract
+from cloister.enclave.attesters import Choice
 from cloister.errors import CloisterError, ContractError, MalformedError
 from cloister.wire.envelope import Envelope
 
@@ -32,7 +33,8 @@ class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent listens. ``idle_exit_s`` after the last session the agent ends (0: never). ``resume_s`` is how long a kernel
     waits for an analyst whose connection broke. ``quotes_per_minute`` caps evidence that callers can force before
     they have proved anything. ``plain_kernel`` starts a bare ipykernel instead of the jail: for tests of the agent
-    alone, never a fall-back.
+    alone, never a fall-back. ``attester`` is ``auto`` (the machine's TEE, and a simulator only where there is none),
+    ``tsm`` or ``simulator``; ``endorsements`` names files that travel with hardware evidence (``collateral`` for TDX).
     """
 
     contracts: tuple[ContractFiles, ...]
@@ -46,6 +48,8 @@ class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_sessions: int = 16
     quotes_per_minute: int = 240
     plain_kernel: bool = False
+    attester: Choice = "auto"
+    endorsements: dict[str, str] = {}
 
 
 class ServedContract(msgspec.Struct, frozen=True):

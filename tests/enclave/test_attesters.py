@@ -1,0 +1,245 @@
+"""Attesters: configfs-tsm against a tree that behaves as its ABI says, and the choice that never falls back."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloister.attest.encoding import unb64
+from cloister.attest.evidence import Evidence
+from cloister.enclave import attesters, snp_table, tsm
+from cloister.enclave.attesters import choose
+from cloister.enclave.config import load_config
+from cloister.enclave.simulator import SimulatorAttester
+from cloister.enclave.tsm import Configfs, TsmAttester
+from cloister.errors import CloisterError, MalformedError, UnavailableError
+
+DATA = b"b" * 64
+QUOTE = struct.pack("<HHI", 4, 2, 0x81) + b"quote over "
+
+
+class FakeTree:
+    """What Linux does with ``tsm/report``: attributes come with the entry, every write counts, outblob is inblob's."""
+
+    def __init__(self, provider: str = "tdx_guest", head: bytes = QUOTE, auxblob: bytes = b"") -> None:
+        self.provider, self.head, self.auxblob = provider, head, auxblob
+        self.entries: dict[str, dict[str, bytes]] = {}
+        self.made: list[str] = []
+        self.failures: list[int] = []
+        self.intruders: list[bytes] = []
+
+    def make(self, name: str) -> None:
+        if name in self.entries:
+            raise FileExistsError(errno.EEXIST, "exists")
+        self.made.append(name)
+        self.entries[name] = {"generation": b"0\n", "provider": self.provider.encode() + b"\n", "inblob": b""}
+
+    def write(self, name: str, attribute: str, data: bytes) -> None:
+        entry = self.entries[name]
+        assert attribute == "inblob"
+        assert len(data) <= 64
+        entry["inblob"] = data
+        entry["generation"] = b"%d\n" % (int(entry["generation"]) + 1)
+        if self.intruders and (intruder := self.intruders.pop(0)):
+            entry["inblob"] = intruder
+            entry["generation"] = b"%d\n" % (int(entry["generation"]) + 1)
+
+    def read(self, name: str, attribute: str) -> bytes:
+        entry = self.entries[name]
+        if attribute == "outblob":
+            if self.failures:
+                raise OSError(self.failures.pop(0), "failed")
+            return self.head + entry["inblob"]
+        return self.auxblob if attribute == "auxblob" else entry[attribute]
+
+    def remove(self, name: str) -> None:
+        del self.entries[name]
+
+
+def collect(tree: FakeTree, **options: Any) -> Evidence:
+    return TsmAttester(tree, **options).collect(DATA, contract="", env_digest="", runtime={})
+
+
+def test_a_trust_domain_is_asked_in_an_entry_of_its_own() -> None:
+    tree = FakeTree()
+    evidence = collect(tree)
+    assert (evidence.tee, evidence.format, evidence.endorsements) == ("tdx", "tdx_quote_v4", {})
+    assert unb64(evidence.blob) == QUOTE + DATA
+    # One entry to ask for the provider, one for the report, neither left behind.
+    assert len(set(tree.made)) == 2
+    assert tree.entries == {}
+
+
+def table(*entries: tuple[str, bytes]) -> bytes:
+    head, body, start = b"", b"", 24 * (len(entries) + 1)
+    for name, data in entries:
+        head += uuid.UUID(name).bytes_le + struct.pack("<II", start + len(body), len(data))
+        body += data
+    return head + bytes(24) + body
+
+
+VCEK, VLEK, ARK = (
+    "63da758d-e664-4564-adc5-f4b93be8accd", "a8074bc2-a25a-483e-aae6-39c045a0b8a1",
+    "c0b406a4-a803-4952-9743-3fb6014cd0ae",
+)  # fmt: skip
+
+
+def test_an_snp_guest_brings_the_certificate_of_its_host() -> None:
+    tree = FakeTree("sev_guest", struct.pack("<I", 3), table((ARK, b"ark"), (VCEK, b"vcek")))
+    evidence = collect(tree)
+    assert (evidence.tee, evidence.format) == ("snp", "snp_report_v3")
+    assert unb64(evidence.endorsements["vek"]) == b"vcek"
+    assert collect(FakeTree("sev_guest", struct.pack("<I", 2))).endorsements == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", b""),
+        (bytes(24), b""),
+        (table((VCEK, b"a"), (VLEK, b"b")), b"b"),
+        (table((VCEK, b"abc"))[:-1], b""),
+        (uuid.UUID(VCEK).bytes_le + struct.pack("<II", 0xFFFFFFFF, 0xFFFFFFFF), b""),
+        (b"\xff" * 4096, b""),
+    ],
+)
+def test_a_hosts_table_may_be_anything(data: bytes, found: bytes) -> None:
+    assert snp_table.endorsement(data) == found
+
+
+def test_a_request_that_somebody_else_wrote_into_is_made_again() -> None:
+    tree = FakeTree()
+    attester = TsmAttester(tree)
+    tree.intruders = [b"x" * 64, b"y" * 64, b""]
+    evidence = attester.collect(DATA, contract="", env_digest="", runtime={})
+    assert unb64(evidence.blob) == QUOTE + DATA
+    assert len(tree.made) == 4
+    assert tree.entries == {}
+
+
+def test_somebody_who_keeps_writing_gets_no_report_out_in_our_name() -> None:
+    tree = FakeTree()
+    attester = TsmAttester(tree)
+    tree.intruders = [b"x" * 64] * 50
+    with pytest.raises(UnavailableError) as excinfo:
+        attester.collect(DATA, contract="", env_digest="", runtime={})
+    assert excinfo.value.code == "attester.failed"
+    assert tree.entries == {}
+
+
+def test_busy_is_tried_again_and_everything_else_is_not() -> None:
+    tree = FakeTree()
+    attester = TsmAttester(tree)
+    tree.failures = [errno.EBUSY, errno.EBUSY]
+    assert unb64(attester.collect(DATA, contract="", env_digest="", runtime={}).blob) == QUOTE + DATA
+    for number in (errno.EFBIG, errno.EIO, errno.ENXIO):
+        tree.failures = [number, 0]
+        with pytest.raises(UnavailableError, match=errno.errorcode[number]):
+            attester.collect(DATA, contract="", env_digest="", runtime={})
+    tree.failures = [errno.EBUSY] * 50
+    with pytest.raises(UnavailableError):
+        attester.collect(DATA, contract="", env_digest="", runtime={})
+    assert tree.entries == {}
+
+
+def test_a_report_covers_64_bytes() -> None:
+    with pytest.raises(MalformedError):
+        TsmAttester(FakeTree()).collect(b"x" * 48, contract="", env_digest="", runtime={})
+
+
+def test_a_provider_nobody_knows_is_refused() -> None:
+    with pytest.raises(UnavailableError, match="cca_guest"):
+        TsmAttester(FakeTree("cca_guest"))
+
+
+def test_endorsements_are_read_for_each_request(tmp_path: Path) -> None:
+    collateral = tmp_path / "collateral.json"
+    attester = TsmAttester(FakeTree(), {"collateral": collateral})
+    with pytest.raises(UnavailableError, match="collateral"):
+        attester.collect(DATA, contract="", env_digest="", runtime={})
+    for text in (b"june", b"july"):
+        collateral.write_bytes(text)
+        evidence = attester.collect(DATA, contract="", env_digest="", runtime={})
+        assert unb64(evidence.endorsements["collateral"]) == text
+    collateral.write_bytes(bytes(tsm.MAX_ENDORSEMENT + 1))
+    with pytest.raises(UnavailableError, match="larger"):
+        attester.collect(DATA, contract="", env_digest="", runtime={})
+
+
+def test_attributes_are_read_and_written_whole(tmp_path: Path) -> None:
+    tree = Configfs(tmp_path)
+    tree.make("one")
+    with pytest.raises(FileExistsError):
+        tree.make("one")
+    with pytest.raises(FileNotFoundError):
+        # The kernel makes attributes; one that it did not make is not made here.
+        tree.write("one", "inblob", DATA)
+    (tmp_path / "one" / "inblob").touch()
+    tree.write("one", "inblob", DATA)
+    assert tree.read("one", "inblob") == DATA
+    (tmp_path / "one" / "outblob").write_bytes(bytes(tsm.MAX_REPORT + 1))
+    with pytest.raises(OSError, match="larger"):
+        tree.read("one", "outblob")
+    for name in ("inblob", "outblob"):
+        (tmp_path / "one" / name).unlink()
+    tree.remove("one")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the choice
+
+
+def machine(tmp_path: Path, *paths: str) -> Path:
+    root = tmp_path / "machine"
+    root.mkdir()
+    for path in paths:
+        target = root / path.strip("/")
+        target.mkdir(parents=True) if path.endswith("/") else (target.parent.mkdir(parents=True), target.touch())
+    return root
+
+
+def test_a_machine_without_a_tee_is_simulated(tmp_path: Path) -> None:
+    found = choose("auto", tmp_path, root=machine(tmp_path))
+    assert (found.tee, attesters.assurance(found)) == ("simulator", "simulated")
+
+
+@pytest.mark.parametrize("device", attesters.UNSUPPORTED)
+def test_a_tee_that_nobody_speaks_for_is_not_simulated(device: str, tmp_path: Path) -> None:
+    root = machine(tmp_path, device)
+    with pytest.raises(UnavailableError) as excinfo:
+        choose("auto", tmp_path, root=root)
+    assert excinfo.value.code == "attester.unsupported"
+    assert isinstance(choose("simulator", tmp_path, root=root), SimulatorAttester)
+
+
+def test_hardware_that_fails_is_not_replaced_by_a_simulator(tmp_path: Path) -> None:
+    # A tree that makes entries without attributes, as a file system that is not configfs would.
+    root = machine(tmp_path, "/sys/kernel/config/tsm/report/")
+    for choice in ("auto", "tsm"):
+        with pytest.raises(UnavailableError) as excinfo:
+            choose(choice, tmp_path, root=root)
+        assert excinfo.value.code == "attester.failed"
+    assert list((root / "sys/kernel/config/tsm/report").iterdir()) == []
+
+
+def test_tsm_that_is_asked_for_and_absent_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        choose("tsm", tmp_path, root=machine(tmp_path))
+
+
+def test_receipts_say_what_kind_of_enclave_it_was() -> None:
+    assert attesters.assurance(TsmAttester(FakeTree())) == "tdx"
+
+
+def test_the_configuration_names_attesters_that_exist(tmp_path: Path) -> None:
+    path = tmp_path / "enclave.json"
+    path.write_text('{"contracts": [], "attester": "tsm", "endorsements": {"collateral": "c.json"}}')
+    assert load_config(path).attester == "tsm"
+    path.write_text('{"contracts": [], "attester": "none"}')
+    with pytest.raises(CloisterError):
+        load_config(path)
