@@ -459,7 +459,7 @@ def attest_check(
 
 @app.command()
 def enclave(config: Annotated[Path, typer.Argument(help="enclave.json; docs/provider.md shows one.")]) -> None:
-    """Run an enclave's agent until stopped (simulated: no TEE hardware is used by this version)."""
+    """Run an enclave's agent until stopped; its evidence is the machine's TEE's, simulated only where there is none."""
     from cloister.enclave.__main__ import main as run_agent
 
     raise typer.Exit(run_agent(["--config", str(config)]))

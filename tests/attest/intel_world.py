@@ -217,6 +217,7 @@ class IntelWorld:
     revoked_authorities: tuple[int, ...] = ()
     crl_times: tuple[datetime, datetime] = SHORT
     crl_signer: str | None = None
+    root_crl_signer: str | None = None
     pck_times: tuple[datetime, datetime] = LONG
     tcb_times: tuple[datetime, datetime] = LONG
     bundle: dict[str, str] = field(default_factory=dict)
@@ -312,7 +313,7 @@ class IntelWorld:
         tcb_chain = pem(*(self.tcb_chain or (self.tcb_certificate, self.root)))
         bundle = {
             "pck_crl_issuer_chain": pem(*(self.crl_chain or (self.authority, self.root))),
-            "root_ca_crl": revoke(ROOT, self.revoked_authorities, self.crl_times).hex(),
+            "root_ca_crl": revoke(ROOT, self.revoked_authorities, self.crl_times, self.root_crl_signer).hex(),
             "pck_crl": revoke(PLATFORM, self.revoked_platforms, self.crl_times, self.crl_signer).hex(),
             "tcb_info_issuer_chain": tcb_chain,
             "tcb_info": info,

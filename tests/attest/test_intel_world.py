@@ -238,6 +238,8 @@ def test_our_own_intel_is_not_the_packaged_one() -> None:
         ({"crl_times": (w.NOW + DAY, w.NOW + 2 * DAY)}, "crl.not_yet_valid"),
         ({"crl_times": (w.NOW - 2 * DAY, w.NOW - DAY)}, "crl.expired"),
         ({"crl_signer": "someone"}, "endorsements.signature"),
+        ({"root_crl_signer": "someone"}, "endorsements.signature"),
+        ({"root_crl_signer": w.PLATFORM}, "endorsements.signature"),
         ({"info_signer": "someone"}, "endorsements.signature"),
         ({"identity_signer": "someone"}, "endorsements.signature"),
         ({"info_signer": w.PCK}, "endorsements.signature"),
