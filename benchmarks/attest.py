@@ -15,7 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "attest"))
 
 from tee_world import Vector, vector
 
-QUOTES = ("sgx-phala-v3", "tdx-phala-v4", "tdx-trustee-v4-debug", "tdx-google-cos113-ccel")
+QUOTES = (
+    "sgx-phala-v3", "tdx-phala-v4", "tdx-trustee-v4-debug", "tdx-google-cos113-ccel", "snp-trustee-milan-v2",
+    "snp-trustee-milan-v3-vlek", "snp-trustee-genoa-v3", "nitro-evervault-2022", "cca-tfrmm", "azsnp-v2", "aztdx-v1",
+    "gce-vtpm", "tpm-trustee", "nvidia-hopper-1",
+)  # fmt: skip
 ROUNDS, RUNS = 30, 10
 TARGET_MS = 5
 

@@ -141,7 +141,12 @@ class TestNitro:
         found = world.examine_nitro(world.document())
         assert (found.verdict, found.debug, found.report_data) == ("verified", False, world.BINDING.hex())
         assert found.launch["pcr0"] == "01" * 48
+        # Not before it was made, give or take the skew of clocks; not after its certificate.
         assert (found.not_before, found.not_after) == world.LEAF
+        later = world.examine_nitro(world.document(world.payload(at=pki.NOW + 4 * MINUTE)), now=pki.NOW)
+        assert later.not_before == world.LEAF[0]
+        later = world.examine_nitro(world.document(world.payload(at=pki.NOW + 9 * MINUTE)), now=pki.NOW + 9 * MINUTE)
+        assert later.not_before == pki.NOW + 4 * MINUTE
 
     def test_registers_of_zeros_are_debug(self) -> None:
         zeros = {index: bytes(48) for index in range(3)}

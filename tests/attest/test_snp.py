@@ -60,6 +60,7 @@ REFUSED = {
     "signed with a key of a reserved number": ("evidence.key", {"key_info": 2 << 2}, {}),
     "another algorithm": ("evidence.algorithm", {"algorithm": 2}, {}),
     "a version that is not known": ("evidence.format", {"version": 4}, {}),
+    "reserved bits of the policy": ("evidence.malformed", {"policy": 0x30000 | 1 << 40}, {}),
     "bytes behind the signature": ("evidence.malformed", {"tail": bytes(367) + b"\1"}, {}),
 }
 

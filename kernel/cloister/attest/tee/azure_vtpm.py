@@ -13,7 +13,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -68,7 +68,7 @@ class Runtime(msgspec.Struct, frozen=True, rename={"vm_configuration": "vm-confi
     """The JSON that the hardware report's data is the hash of; Azure adds fields over time."""
 
     keys: list[JsonWebKey]
-    vm_configuration: dict[str, Any] = {}
+    vm_configuration: dict[str, bool | int | str] = {}
     user_data: str = ""
 
 
@@ -146,7 +146,7 @@ def _combine(tee: str, hardware: Examined, report: HclReport, quoted: tpm.Quoted
         report_data=quote.extra_data.hex(),
         launch={**hardware.launch, **tpm_structures.quoted(quote, pcrs)},
         details={
-            "hardware": hardware.details,
+            **hardware.details,
             "quote": tpm.quote_details(quote),
             "vm": runtime.vm_configuration,
             "user_data": runtime.user_data.lower(),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cloister.attest.binding import REPORT_DATA_BYTES
 from cloister.attest.encoding import unb64
 from cloister.attest.evidence import Claims, Evidence, RejectedError
 from cloister.attest.tee.codes import VERDICTS, rejected
@@ -94,8 +95,10 @@ def conclude(examined: Examined, expected: bytes) -> Claims:
     if examined.verdict != "verified":
         code = _REFUSED.get(examined.verdict, "evidence.malformed")
         raise rejected(code, VERDICTS.get(examined.verdict, "an unknown verdict"))
-    # Evidence without a nonce and an exchange without a binding must not agree on nothing.
-    if not expected or not hmac.compare_digest(examined.report_data.encode(), expected.hex().encode()):
+    # Evidence without a nonce and an exchange without a binding must not agree on nothing, or on a part of it.
+    if len(expected) != REPORT_DATA_BYTES or not hmac.compare_digest(
+        examined.report_data.encode(), expected.hex().encode()
+    ):
         raise RejectedError(
             "evidence.binding",
             "the evidence was made for another exchange (replayed, relayed, re-keyed, or meant for someone else)",

@@ -87,7 +87,7 @@ def examine(blob: bytes, _endorsements: Mapping[str, bytes], roots: Roots, now: 
         signer=f"module:{document.module_id}",
         details=_details(document),
         warnings=("revocation: unchecked",),
-        not_before=window.not_before,
+        not_before=max(window.not_before, document.timestamp - CLOCK_SKEW),
         not_after=window.not_after,
     )
 

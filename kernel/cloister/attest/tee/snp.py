@@ -139,6 +139,9 @@ def parse(blob: bytes) -> Report:
     family_id, image_id = cursor.take(16), cursor.take(16)
     vmpl, sig_algo, current_tcb = cursor.u32(), cursor.u32(), cursor.take(8)
     platform_info, key_info, _reserved = cursor.u64(), cursor.u32(), cursor.u32()
+    # A bit that means something tomorrow is not ignored today.
+    if policy >> 32 or platform_info >> 32:
+        raise rejected("evidence.malformed", "reserved bits of the guest's policy or the platform's state are set")
     report_data, measurement, host_data = cursor.take(64), cursor.take(48), cursor.take(32)
     id_key_digest, author_key_digest = cursor.take(48), cursor.take(48)
     report_id, report_id_ma, reported_tcb = cursor.take(32), cursor.take(32), cursor.take(8)

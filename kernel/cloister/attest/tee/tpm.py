@@ -126,5 +126,5 @@ def quote_details(quote: tpm_structures.Quote) -> dict[str, object]:
         "extra_data": quote.extra_data.hex(),
         "reset_count": quote.reset_count,
         "restart_count": quote.restart_count,
-        "firmware_version": quote.firmware_version,
+        "firmware_version": f"{quote.firmware_version:016x}",
     }
