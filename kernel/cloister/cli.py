@@ -39,6 +39,12 @@ def _without_provider() -> None:
     raise RefusedError("install.extra", "the provider's tools are not installed", next_step=EXTRA.format("provider"))
 
 
+def _mount_approvals() -> None:
+    from cloister import approval_commands
+
+    app.add_typer(approval_commands.app, name="approval")
+
+
 def _mount_receiver() -> None:
     from cloister.receiver import commands
 
@@ -49,7 +55,7 @@ def _mount_receiver() -> None:
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import commands, unit_keys_commands
+        from cloister.provider import commands, contract_commands, unit_keys_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
@@ -59,7 +65,7 @@ def _mount_provider() -> None:
     app.command("identity")(commands.identity)
     app.command("seal")(commands.seal)
     app.add_typer(commands.card_app, name="card")
-    app.add_typer(commands.contract_app, name="contract")
+    app.add_typer(contract_commands.contract_app, name="contract")
     app.add_typer(commands.broker_app, name="broker")
     app.add_typer(commands.account_app, name="account")
     app.add_typer(unit_keys_commands.app, name="unit-keys")
@@ -70,6 +76,7 @@ def whole() -> typer.Typer:
     """The command with every zone's commands, which are imported only now."""
     _mount_provider()
     _mount_receiver()
+    _mount_approvals()
     return app
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cloister import cli
 from cloister.contract import algorithms, lint, signing, states, words
 from cloister.contract.card import Card, Column
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.contract.states import Decision
 from cloister.contract.terms import (
@@ -509,6 +510,12 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "not_after": "2026-12-01T00:00:00Z",
         "exits": EXITS,
         "algorithms": ("PCA@1",),
+        "access": (Access("ana", "clinic.visits", ("age",)),),
+        "approvers": (Approver("carla", STRANGER.did, "clinic"),),
+        "pack": PackTerms("beijing-4", OTHER_DIGEST),
+        "obligations": (Obligation("expiry", "destroy-keys"),),
+        "tariffs": (Tariff("clinic-broker", "CNY", "1"),),
+        "amends": OTHER_DIGEST,
     }
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():

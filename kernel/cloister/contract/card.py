@@ -34,6 +34,18 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     unit_of_measure: str = ""
 
 
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a pack of tier rules (``packs``) asks of a card beside the tiers.
+
+    ``scheme``: the pack whose axis the tiers are of. ``importance``: general, important or core data (PBoC draft,
+    article 8). ``assessment``: digest of the risk assessment that important data need (article 24).
+    """
+
+    scheme: str = ""
+    importance: Literal["general", "important", "core"] | None = None
+    assessment: str = ""
+
+
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table as its provider declares it.
 
@@ -62,6 +74,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1] = 1
     # Written only where keys are hashed: the cards of all others keep their digests.
     hashed: str | msgspec.UnsetType = msgspec.UNSET
+    # Written only for contracts under a pack.
+    labels: Labels | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def labelled(self) -> Labels:
+        """The labels of the card; empty where it has none."""
+        return self.labels if isinstance(self.labels, Labels) else Labels()
 
     @property
     def salt_id(self) -> str:

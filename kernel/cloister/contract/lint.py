@@ -12,6 +12,7 @@ from fractions import Fraction
 from cloister.contract import algorithms, findings
 from cloister.contract.card import Card
 from cloister.contract.card_lint import card_findings
+from cloister.contract.clause_lint import clause_findings, clauses_against_cards
 from cloister.contract.exit_lint import exit_findings, exits_against_cards
 from cloister.contract.findings import Finding, error, exact, parse_time, twice, warning
 from cloister.contract.terms import Contract
@@ -42,9 +43,10 @@ def contract_findings(contract: Contract, cards: Mapping[str, Card] | None = Non
         *_tables(contract),
     ]
     found += [*_budgets(contract), *_shares(contract), *_frame(contract), *exit_findings(contract)]
-    found += _algorithms(contract)
+    found += [*_algorithms(contract), *clause_findings(contract)]
     if cards is not None:
         found += [*_against_cards(contract, cards), *exits_against_cards(contract, cards)]
+        found += clauses_against_cards(contract, cards)
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
 from cloister.contract.exits import Exits
 
 CONTRACT_TYPE = "application/vnd.cloister.contract.v1+json"
@@ -91,7 +92,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules instead of noise. This version has no such rules and refuses every plan under it. ``exits`` is written only
     where there are any: what leaves through them is outside the guarantee too. ``algorithms`` is written only where the
     parties list which may run (``name@version``, ``contract/algorithms.py``); without it every one may that the
-    operations allow.
+    operations allow. The optional clauses after it are described in ``clauses``; ``amends`` is the digest of the
+    contract that ends at a broker when it takes up this one.
     """
 
     name: str
@@ -115,6 +117,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1] = 1
     exits: Exits | msgspec.UnsetType = msgspec.UNSET
     algorithms: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    access: tuple[Access, ...] | msgspec.UnsetType = msgspec.UNSET
+    approvers: tuple[Approver, ...] | msgspec.UnsetType = msgspec.UNSET
+    pack: PackTerms | msgspec.UnsetType = msgspec.UNSET
+    obligations: tuple[Obligation, ...] | msgspec.UnsetType = msgspec.UNSET
+    tariffs: tuple[Tariff, ...] | msgspec.UnsetType = msgspec.UNSET
+    amends: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def listed(self) -> tuple[str, ...] | None:
@@ -125,6 +133,26 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def outside(self) -> Exits:
         """The exits, none where the contract has no such clause."""
         return self.exits if isinstance(self.exits, Exits) else Exits()
+
+    @property
+    def who_approves(self) -> tuple[Approver, ...]:
+        """The persons who may approve; nobody where the contract has no such clause."""
+        return self.approvers if isinstance(self.approvers, tuple) else ()
+
+    @property
+    def duties(self) -> tuple[Obligation, ...]:
+        """The obligations; none where the contract has no such clause."""
+        return self.obligations if isinstance(self.obligations, tuple) else ()
+
+    @property
+    def prices(self) -> tuple[Tariff, ...]:
+        """The tariffs; none where the contract has no such clause."""
+        return self.tariffs if isinstance(self.tariffs, tuple) else ()
+
+    @property
+    def former(self) -> str:
+        """The digest of the contract that this one amends, or ``""``."""
+        return self.amends if isinstance(self.amends, str) else ""
 
     @property
     def excluded(self) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 
 import msgspec
 
-from cloister.contract import algorithms
+from cloister.contract import algorithms, words_clauses
 from cloister.contract.findings import exact
 from cloister.contract.terms import Contract
 
@@ -33,6 +34,16 @@ def difference(before: Contract, after: Contract) -> tuple[str, ...]:
     return tuple(_differences("", msgspec.to_builtins(before), msgspec.to_builtins(after)))
 
 
+def changes(before: str, after: str) -> tuple[str, ...]:
+    """Return which sentences of a contract's words are gone (``- ``) and which are new (``+ ``), in their order."""
+    old, new = before.splitlines(), after.splitlines()
+    gone, added = Counter(old) - Counter(new), Counter(new) - Counter(old)
+    return (
+        *(f"- {line.strip()}" for line in dict.fromkeys(old) if gone[line]),
+        *(f"+ {line.strip()}" for line in dict.fromkeys(new) if added[line]),
+    )
+
+
 def _lines(contract: Contract) -> Iterator[str]:
     providers = [party.name for party in contract.parties if party.role == "provider"]
     analysts = [party.name for party in contract.parties if party.role == "analyst"]
@@ -51,15 +62,16 @@ def _lines(contract: Contract) -> Iterator[str]:
     for budget in contract.budgets:
         yield (
             f"Privacy of {budget.population}: all releases together stay within epsilon {budget.epsilon} "
-            f"at delta {budget.delta}; unless said otherwise a release costs {_percent(budget.default_share)}."
+            f"at delta {budget.delta}; unless said otherwise a release costs {percent(budget.default_share)}."
         )
         if exact(budget.delta_keys):
             yield f"Of that delta, {budget.delta_keys} pays for keys that are released because many units have them."
     for limit in contract.analyst_limits:
-        yield f"{limit.analyst} may spend {_percent(limit.share)} of the budget of {limit.population}."
+        yield f"{limit.analyst} may spend {percent(limit.share)} of the budget of {limit.population}."
     yield from _limits(contract)
     if contract.share_releases:
         yield "What one analyst has released, the others of this contract get without paying again."
+    yield from words_clauses.lines(contract)
     yield f"{_PLACEMENTS[contract.placement]} {_TENANCIES[contract.tenancy]}"
     if contract.accept_simulated:
         yield "A SIMULATED enclave is accepted, for demonstration data: it hides nothing from the owner of its machine."
@@ -124,8 +136,7 @@ def _exits(contract: Contract) -> Iterator[str]:
 
 def _who_can_guess(contract: Contract) -> str:
     """Return from whom the units asked about are hidden: the names they are booked by take the keys of all tables."""
-    providers, brokers = {table.provider for table in contract.tables}, {table.broker for table in contract.tables}
-    alone = sorted({name for names in (providers, brokers) if len(names) == 1 for name in names})
+    alone = who_holds_all_keys(contract)
     if not alone:
         return (
             "No single provider can tell which units were asked about. All of them together could test guesses, and so "
@@ -133,6 +144,12 @@ def _who_can_guess(contract: Contract) -> str:
         )
     held = "holds" if len(alone) == 1 else "each hold"
     return f"{_and(alone)} {held} the keys of all tables and so can TEST GUESSES about which units were asked about."
+
+
+def who_holds_all_keys(contract: Contract) -> list[str]:
+    """Return the provider or broker that alone holds the keys of all tables; nobody if there are several of each."""
+    providers, brokers = {table.provider for table in contract.tables}, {table.broker for table in contract.tables}
+    return sorted({name for names in (providers, brokers) if len(names) == 1 for name in names})
 
 
 def _times(number: int) -> str:
@@ -154,12 +171,16 @@ def _count(number: int, thing: str) -> str:
 
 
 def _time(compute: int) -> str:
-    """Return units of 100 ms as people say them."""
+    return " ".join(short_time(compute))
+
+
+def short_time(compute: int) -> tuple[str, str]:
+    """Return units of 100 ms as people say them: a number, and hours, minutes or seconds."""
     seconds = compute / 10
     for size, word in ((3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
-            return f"{_short(seconds / size)} {word}"
-    return f"{_short(seconds)} seconds"
+            return _short(seconds / size), word
+    return _short(seconds), "seconds"
 
 
 def _short(value: float) -> str:
@@ -184,12 +205,13 @@ def _shown(value: object) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _percent(share: str) -> str:
+def percent(share: str) -> str:
+    """Return a fraction as a percentage."""
     value = exact(share)
     if value is None:
         return share
-    percent = value * 100
-    return f"{percent.numerator} %" if percent.denominator == 1 else f"{_decimal(percent)} %"
+    hundredths = value * 100
+    return f"{hundredths.numerator} %" if hundredths.denominator == 1 else f"{_decimal(hundredths)} %"
 
 
 def _decimal(value: Fraction) -> str:

@@ -19,11 +19,12 @@ from cloister.wire.envelope import Envelope
 
 
 class ContractFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One contract this enclave serves: the envelope's path, its cards' paths, capsule folders by manifest digest."""
+    """One contract this enclave serves: paths of the envelope, its cards and approvals; capsules by manifest digest."""
 
     contract: str
     cards: tuple[str, ...] = ()
     capsules: dict[str, str] = {}
+    approvals: tuple[str, ...] = ()
 
 
 class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +63,7 @@ class ServedContract(msgspec.Struct, frozen=True):
     capsules: dict[str, str]
     brokers: dict[str, str]
     grades: frozenset[str]
+    approvals: tuple[Envelope, ...] = ()
 
     @property
     def analysts(self) -> frozenset[str]:
@@ -86,7 +88,9 @@ def load_config(path: Path) -> EnclaveConfig:
 
 
 def load_contract(files: ContractFiles, base: Path, brokers: dict[str, str]) -> ServedContract:
-    """Read a contract and its cards. Signatures are checked here, validity at every session.
+    """Read a contract, its cards and approvals.
+
+    Signatures of contract and cards are checked here (the vault checks all of them), validity at every session.
 
     Raises:
         MalformedError: A file that is no envelope.
@@ -109,6 +113,7 @@ def load_contract(files: ContractFiles, base: Path, brokers: dict[str, str]) -> 
         cards=tuple(cards.values()),
         grades=frozenset(grades),
         capsules={digest: str((base / folder).resolve()) for digest, folder in files.capsules.items()},
+        approvals=tuple(_envelope(base / path) for path in files.approvals),
         brokers={broker.did: brokers.get(broker.did, broker.url) for broker in contract.brokers},
     )
 

@@ -246,6 +246,7 @@ class Vaults:
             "env_digest": self._env_digest,
             "mode": mode,
             "assurance": self._assurance,
+            "approvals": served.approvals,
         }
         try:
             await vault.open(config)

@@ -18,7 +18,7 @@ import structlog
 import uvicorn
 
 from cloister.errors import CloisterError
-from cloister.provider import files
+from cloister.provider import clock, files, obligations
 from cloister.provider.broker import Broker
 from cloister.provider.home import BrokerHome
 from cloister.provider.server import Activity, create_app
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Log())),
     )
     try:
-        broker = Broker(BrokerHome(options.home))
+        home = BrokerHome(options.home)
+        obligations.sweep(home, now=clock.text(clock.Clock().now()))
+        broker = Broker(home)
     except CloisterError as error:
         sys.stderr.write(f"{error}\n")
         return 1

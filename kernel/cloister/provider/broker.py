@@ -105,6 +105,10 @@ class Broker:
         def book(known: Registered) -> LedgerReply:
             if known.contract.regime == "screened":
                 return self._refusal("append", request, "contract.screened", "nothing is charged under this regime")
+            held, now = self._home.approvals, clock.text(self._clock.now())
+            refused = held.refusal(request.approved, known.contract, known.digest, analyst=entry.analyst, now=now)
+            if refused is not None:
+                return self._refusal("append", request, refused.status, refused.reason)
             granted = self._granted(known.contract, entry.population, entry.analyst)
             if granted is None:
                 return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)

@@ -132,25 +132,6 @@ def contract_sign(contract: Annotated[Path, typer.Argument()], key: KeyFile) -> 
     _say("signed by everybody" if not missing else "still to sign: " + ", ".join(missing))
 
 
-@contract_app.command("show")
-def contract_show(contract: Annotated[Path, typer.Argument()]) -> None:
-    """Say in plain words what a contract allows, and who has signed."""
-    document = _contract(contract)
-    _say(words.in_words(signing.read_unverified(document)))
-    for table in signing.read_unverified(document).tables:
-        _say(f"{table.name}: manifest {table.manifest} card {table.card}")
-    missing = signing.missing_signers(document)
-    _say(f"digest {signing.contract_digest(document)}")
-    _say("signed by everybody" if not missing else "not signed by: " + ", ".join(missing))
-
-
-@contract_app.command("diff")
-def contract_diff(before: Annotated[Path, typer.Argument()], after: Annotated[Path, typer.Argument()]) -> None:
-    """Say in plain words what changed between two contracts."""
-    changes = words.difference(*(signing.read_unverified(_contract(path)) for path in (before, after)))
-    _say("\n".join(changes) or "no difference")
-
-
 @broker_app.command("init")
 def broker_init(
     directory: BrokerDir,

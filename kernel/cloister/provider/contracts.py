@@ -11,8 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from cloister.contract import lint, signing
+from cloister.contract import lint, packs, signing
 from cloister.contract.card import Card
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
 from cloister.contract.exits import Exits
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.contract.usage import MAX_COUNT
@@ -36,7 +37,8 @@ class Offer(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """What the parties agree on beside the tables. Defaults are those of a demonstration (privacy.md section 6).
 
-    ``rows``, ``compute`` and ``models`` that are left out follow from ``releases`` and the declared sizes.
+    ``rows``, ``compute`` and ``models`` that are left out follow from ``releases`` and the declared sizes. ``pack`` is
+    a name, whose digest the draft looks up; ``amends`` the digest of the contract that ends when this one begins.
     """
 
     not_before: str
@@ -57,6 +59,12 @@ class Terms(msgspec.Struct, frozen=True):
     regime: Literal["dp", "screened"] = "dp"
     exits: Exits = Exits()
     algorithms: tuple[str, ...] | None = None
+    access: tuple[Access, ...] = ()
+    approvers: tuple[Approver, ...] = ()
+    pack: str = ""
+    obligations: tuple[Obligation, ...] = ()
+    tariffs: tuple[Tariff, ...] = ()
+    amends: str = ""
 
 
 def draft(
@@ -120,6 +128,12 @@ def draft(
         not_after=terms.not_after,
         exits=terms.exits if terms.exits != Exits() else msgspec.UNSET,
         algorithms=terms.algorithms if terms.algorithms is not None else msgspec.UNSET,
+        access=terms.access or msgspec.UNSET,
+        approvers=terms.approvers or msgspec.UNSET,
+        pack=PackTerms(terms.pack, packs.load(terms.pack).digest) if terms.pack else msgspec.UNSET,
+        obligations=terms.obligations or msgspec.UNSET,
+        tariffs=terms.tariffs or msgspec.UNSET,
+        amends=terms.amends or msgspec.UNSET,
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract

@@ -3,6 +3,7 @@
 broker.key       the did key that signs replies (0600)
 policy.toml      which enclaves this broker admits; contracts pin its digest
 contracts/       signed contracts and the provider's decisions about them
+approvals/       signed approvals, and which of them were withdrawn
 keys/            data keys of capsules (0600)
 accounts.sqlite  the accounts
 """
@@ -19,6 +20,7 @@ from cloister.contract.card import Card
 from cloister.errors import ContractError, UnavailableError
 from cloister.provider import files
 from cloister.provider.admission import check_policy, keys_for
+from cloister.provider.approvals import Approvals
 from cloister.provider.keys import DataKey, DataKeys, create_identity, load_identity
 from cloister.provider.registry import Registry
 from cloister.wire.envelope import Envelope
@@ -37,6 +39,7 @@ class BrokerHome:
         self.policy_file = directory / "policy.toml"
         self.accounts_file = directory / "accounts.sqlite"
         self.contracts = Registry(directory / "contracts")
+        self.approvals = Approvals(directory / "approvals")
         self.data_keys = DataKeys(directory / "keys")
 
     @classmethod

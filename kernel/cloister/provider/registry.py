@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloister.contract import signing, states
+from cloister.contract import amendments, signing, states
 from cloister.contract.states import Decision
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
@@ -42,17 +42,27 @@ class Registry:
         self._lock = threading.Lock()
 
     def add(self, document: Envelope, *, now: str, activate: bool = True) -> str:
-        """Take up a contract; return its digest.
+        """Take up a contract; return its digest. The contract that it amends, if this broker has it, ends first.
 
         Raises:
-            ContractError: Not signed by every party, malformed, contradictory, or over.
+            ContractError: Not signed by every party, malformed, contradictory, or over; or ``contract.amends``: a party
+                of the contract it amends has not signed, or that one was revoked.
         """
         contract = signing.read_unverified(document)
         # A contract may be registered before it begins; every use checks the time again.
         signing.open_contract(document, now=max(now, contract.not_before))
         digest = signing.contract_digest(document)
         files.private_directory(self._directory)
+        former = self.get(contract.former) if contract.former else None
+        if former is not None and self.get(digest) is None:
+            amendments.check(contract, former.contract)
+            if former.decision is not None and former.decision.state == "revoked":
+                raise amendments.refused(
+                    "the contract it amends was revoked, and what was taken back does not come back"
+                )
         files.write_private(self._path(digest, "json"), canonical.encode(document))
+        if former is not None and (former.decision is None or former.decision.state != "revoked"):
+            self.decide(contract.former, Decision("revoked", now, f"amended by {digest}"))
         if activate and self.get(digest) is not None:
             self.decide(digest, Decision("active", now))
         return digest

@@ -75,13 +75,24 @@ class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class AppendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="append", tag_field="op"):
-    """Charges an account: idempotent per ``entry.charge_id``; refused if another body or an old epoch."""
+    """Charges an account: idempotent per ``entry.charge_id``; refused if another body or an old epoch.
+
+    ``approvals`` are the digests of those the release rests on, where it needs any: the broker refuses the charge if it
+    does not hold one of them, or it was withdrawn. They are no part of the entry, for an approval may be renewed, and a
+    retry must meet its own charge.
+    """
 
     request: str
     nonce: str
     vault_id: str
     epoch: int
     entry: Entry
+    approvals: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def approved(self) -> tuple[str, ...]:
+        """The digests of the approvals; none where the request names none."""
+        return self.approvals if isinstance(self.approvals, tuple) else ()
 
 
 class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="settle", tag_field="op"):

@@ -6,10 +6,14 @@ plan (digest, rho included) and returns its raw values; asked again, it is recal
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator
+from typing import get_args
 
 import msgspec
 
+from cloister.contract.approvals import Approval, Approved, Operation
 from cloister.errors import CloisterError, RefusedError
 from cloister.plan import algebra, codec
 from cloister.plan.link import Context, Request
@@ -170,4 +174,29 @@ def _terms(source: Source, first: Receipt) -> Terms:
         mode="confidential",
         assurance=first.assurance,
     )
-    return open_config(canonical.encode(config))
+    terms = open_config(canonical.encode(config))
+    return msgspec.structs.replace(terms, approvals=tuple(_approvals(source, terms)))
+
+
+def _approvals(source: Source, terms: Terms) -> Iterator[Approved]:
+    """Yield an approval of everything to everybody a receipt is of: a notebook does not carry the ones there were.
+
+    A vault checked them before it signed the receipts, and a replay shows what is in the receipts and nothing else.
+    """
+    asked = {(receipt.analyst, receipt.purpose) for receipt in source.receipts.values()}
+    for (analyst, purpose), table in itertools.product(sorted(asked), terms.cards.values()):
+        approval = Approval(
+            contract=terms.digest,
+            analyst=analyst,
+            table=table.name,
+            columns=tuple(column.name for column in table.columns),
+            operations=get_args(Operation),
+            purpose=purpose,
+            necessity="replay",
+            measures="replay",
+            lowers_to=1,
+            nda="sha256:" + "0" * 64,
+            not_before="2000-01-01T00:00:00Z",
+            not_after="2000-01-02T00:00:00Z",
+        )
+        yield Approved("replay", approval, ("first", "second", "third"))

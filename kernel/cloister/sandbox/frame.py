@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from cloister.errors import PlanError
-from cloister.plan import algebra
+from cloister.plan import row_limits
 from cloister.sandbox import dtypes, measures, query, refuse, rehearse, terms
 from cloister.sandbox.column import Column
 from cloister.sandbox.elementwise import Elementwise
@@ -50,7 +50,7 @@ class Frame(FrameTerminals, FrameRelations, Elementwise):
             PlanError: The contract has no such table.
         """
         card = session.card(name)
-        rows = Rows(session, card, algebra.Table(card.name))
+        rows = Rows(session, card, row_limits.table(session.about.contract, session.about.analyst, card))
         # A reference table is no relation of its own: nothing says whose its rows are. It is looked up.
         return cls(rows, {column.name: terms.of_card(card, column) for column in card.columns})
 

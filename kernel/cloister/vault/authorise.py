@@ -9,40 +9,21 @@ checked when the contract was opened (config.py).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from cloister.contract import algorithms, signing
-from cloister.contract.card import Card, Column
+from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, PlanError
 from cloister.plan import algebra, programs
-from cloister.plan.grid import Uses
 from cloister.plan.link import Context
 from cloister.vault.config import Terms
+from cloister.vault.permits import Grant, check_rows, permitted
 from cloister.vault.statuses import screened_error
 
-_APPROVAL_TIER = 4
 _ASK_PROVIDER = "Ask the provider for a contract that allows it."
-
-
-class Grant(NamedTuple):
-    """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as.
-
-    ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
-    """
-
-    tables: tuple[str, ...]
-    scanned: tuple[str, ...]
-    cards: dict[str, Card]
-    operation: str
-    keyed_by: tuple[str, ...] = ()
-
-    @property
-    def keyed(self) -> tuple[str, ...]:
-        """The tables whose keys are taken."""
-        return self.keyed_by or self.tables
 
 
 def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
@@ -64,7 +45,7 @@ def authorise(plan: algebra.Plan, context: Context, terms: Terms) -> Grant:
             next_step=_ASK_PROVIDER,
         )
     check_algorithm(program, terms.contract)
-    return granted(plan, terms, operation)
+    return granted(plan, context, terms, operation)
 
 
 def check_algorithm(program: programs.Program | None, contract: Contract) -> None:
@@ -104,8 +85,8 @@ def check_asker(context: Context, terms: Terms) -> None:
         )
 
 
-def granted(plan: algebra.Plan, terms: Terms, operation: str) -> Grant:
-    """Return what a plan reads, if the contract lets it be read: tables, grades, units and tiers.
+def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str) -> Grant:
+    """Return what a plan reads, if the contract lets this asker read it: tables, grades, units, access and tiers.
 
     Raises:
         ContractError, PlanError: See ``authorise``.
@@ -122,28 +103,19 @@ def granted(plan: algebra.Plan, terms: Terms, operation: str) -> Grant:
                 next_step="cl.tables() lists the tables of the contract.",
             )
     cards = {name: terms.cards[name] for name in tables}
-    named = frozenset(_names(plan))
     for card in cards.values():
         _check_grade(card, terms)
         if card.name in scanned:
             _check_unit(card)
-        for column in card.columns:
-            if column.name in named:
-                _check_tier(card, column)
-    return Grant(tables, tuple(sorted(scanned)), cards, operation)
-
-
-def check_reads(uses: Uses, grant: Grant) -> None:
-    """Check the tiers of everything an analysed plan depends on, however it was named on the way.
-
-    ``granted`` looks at names before the analysis; this looks at what the analysis found, and refuses the same.
-
-    Raises:
-        ContractError: ``contract.tier``.
-    """
-    for table, name in sorted(uses):
-        if (column := grant.cards[table].column(name)) is not None:
-            _check_tier(grant.cards[table], column)
+    check_rows(plan, tables, context, terms)
+    grant = Grant(tables, tuple(sorted(scanned)), cards, operation, asker=context.analyst)
+    named = frozenset(_names(plan))
+    return permitted(
+        ((card.name, column.name) for card in cards.values() for column in card.columns if column.name in named),
+        grant,
+        context,
+        terms,
+    )
 
 
 def check_time(terms: Terms, now: str) -> None:
@@ -174,16 +146,6 @@ def _check_unit(card: Card) -> None:
             f"{card.name} protects no unit, so nothing says how much one person can change a release",
             clause="card.unit, card.key",
             next_step="Ask about a table with a unit; a reference table is only looked up.",
-        )
-
-
-def _check_tier(card: Card, column: Column) -> None:
-    if column.tier >= _APPROVAL_TIER:
-        raise ContractError(
-            "contract.tier",
-            f"column {column.name} of {card.name} is of tier {column.tier}: no aggregate of it may leave",
-            clause="tiers 4 and 5 need an approval signed by two persons, which this contract does not carry",
-            next_step="Leave the column out, or ask the provider for an approval.",
         )
 
 

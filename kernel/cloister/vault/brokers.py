@@ -55,13 +55,13 @@ class Brokers:
         """Return the broker's time: its last signed one, carried on by this machine's monotonic clock."""
         return self._ledgers[broker.name].now()
 
-    def append(self, broker: Broker, entry: Entry) -> LedgerReply:
-        """Charge an account; the reply's status may refuse.
+    def append(self, broker: Broker, entry: Entry, approvals: tuple[str, ...] = ()) -> LedgerReply:
+        """Charge an account, for a release that rests on these approvals; the reply's status may refuse.
 
         Raises:
             CloisterError: As ``session``, or the reply cannot be believed.
         """
-        return self._ask(broker, lambda ledger, session: ledger.append(session.epoch, entry))
+        return self._ask(broker, lambda ledger, session: ledger.append(session.epoch, entry, approvals))
 
     def settle(self, broker: Broker, population: str, charge_id: str, sealed: str) -> LedgerReply:
         """Deposit a receipt.

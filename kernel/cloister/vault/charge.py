@@ -14,7 +14,7 @@ import msgspec
 from cloister.receipt.ledger import Entry, ExitEntry, LedgerReply
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
-from cloister.vault.config import Terms
+from cloister.vault.config import Account, Terms
 from cloister.vault.limits import check_alone, check_charged, check_delta, check_match_status, check_matched
 from cloister.vault.price import AccountPrice, Price
 from cloister.vault.question import Asked
@@ -62,7 +62,7 @@ def charge(
             maxima=_maxima(due, question.price),
             exit=leaves,
         )
-        reply = brokers.append(account.broker, entry)
+        reply = brokers.append(account.broker, entry, _approvals(question, account, terms))
         check_match_status(reply, leaves, terms)
         check_status(reply, account.broker)
         charges.append(_charge(entry, reply, due, question.price))
@@ -76,6 +76,12 @@ def charge(
         if due.delta:
             check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")
+
+
+def _approvals(question: Asked, account: Account, terms: Terms) -> tuple[str, ...]:
+    """Return the approvals that concern tables of the account's broker, which alone holds them."""
+    found = (one for one in question.grant.approvals if terms.broker_of(one.approval.table) == account.broker)
+    return tuple(one.digest for one in found)
 
 
 def _maxima(due: AccountPrice, whole: Price) -> str | msgspec.UnsetType:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from cloister.contract import lint, signing
+from cloister.contract.approvals import Approved, open_approval
 from cloister.contract.card import Card
 from cloister.contract.terms import Broker, Budget, Contract, TableTerms
 from cloister.errors import ContractError, MalformedError
@@ -23,7 +24,7 @@ Mode = Literal["mock", "confidential"]
 
 
 class VaultConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``OPEN`` message. ``capsules`` maps manifest digests to directories."""
+    """The ``OPEN`` message. ``capsules`` maps manifest digests to directories; ``approvals`` are signed as well."""
 
     contract: Envelope
     cards: tuple[Envelope, ...]
@@ -31,6 +32,7 @@ class VaultConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env_digest: str
     mode: Mode
     assurance: str
+    approvals: tuple[Envelope, ...] = ()
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -58,6 +60,7 @@ class Terms(msgspec.Struct, frozen=True):
     env_digest: str
     mode: Mode
     assurance: str
+    approvals: tuple[Approved, ...] = ()
 
     def broker_of(self, table: str) -> Broker:
         """Return the broker that holds the keys of a table."""
@@ -118,7 +121,7 @@ def open_config(body: bytes) -> Terms:
     Raises:
         MalformedError: ``vault.config``: not a ``VaultConfig``.
         ContractError: The contract is not signed by every party or contradicts itself, or a card is missing,
-            foreign or not the one the contract pins.
+            foreign or not the one the contract pins; or an approval is not of this contract or not rightly signed.
     """
     try:
         config = msgspec.json.decode(body, type=VaultConfig)
@@ -137,9 +140,10 @@ def open_config(body: bytes) -> Terms:
         cards[terms.name] = signing.open_card(by_digest[terms.card], providers[terms.provider], pinned=terms.card)
     for finding in lint.errors_of(lint.contract_findings(contract, cards)):
         raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
+    digest = signing.contract_digest(config.contract)
     return Terms(
         contract=contract,
-        digest=signing.contract_digest(config.contract),
+        digest=digest,
         cards=cards,
         tables={terms.name: terms for terms in contract.tables},
         brokers={broker.name: broker for broker in contract.brokers},
@@ -148,4 +152,5 @@ def open_config(body: bytes) -> Terms:
         env_digest=config.env_digest,
         mode=config.mode,
         assurance=config.assurance,
+        approvals=tuple(open_approval(document, contract, digest) for document in config.approvals),
     )

@@ -18,16 +18,18 @@ from cloister.errors import ContractError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.grid import Grid
+from cloister.plan.link import Context
 from cloister.plan.numbers import text_of
 from cloister.plan.typing import Schema, infer, scalar
 from cloister.receipt import delivery
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import Analysis, analyse
-from cloister.vault.authorise import check_reads, granted
+from cloister.vault.authorise import granted
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
 from cloister.vault.keys import derived
 from cloister.vault.outside import Allowed, Executed, Outside
+from cloister.vault.permits import check_export, check_reads
 from cloister.vault.price import Price, deadline_ms, usage
 from cloister.vault.relations_sql import Relations
 from cloister.vault.scalars_sql import Parameters, wide
@@ -42,7 +44,7 @@ _ROWS_PER_INTEGER = 8
 class Deliver:
     """The way of ``algebra.Deliver``."""
 
-    def allow(self, plan: a.Deliver, terms: Terms) -> Allowed:
+    def allow(self, plan: a.Deliver, context: Context, terms: Terms) -> Allowed:
         """Return what the contract allows: exactly this plan, to this receiver.
 
         Raises:
@@ -51,11 +53,11 @@ class Deliver:
         """
         clause = _clause(plan, terms)
         probe = _probe(plan)
-        grant = granted(probe, terms, "deliver")
+        grant = granted(probe, context, terms, "deliver")
         schema = infer(plan.source, grant.cards)
         delivery.check_scores(schema.rows, score_grid(plan, schema).points, schema.limit)
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
-        check_reads(analysis.uses, grant)
+        grant = check_export(check_reads(analysis.uses, grant, context, terms), context, terms)
         rows = schema.limit // _ROWS_PER_INTEGER
         work = analysis.cost
         cost = msgspec.structs.replace(work, sorted_rows=work.sorted_rows + schema.limit, integers=work.integers + rows)

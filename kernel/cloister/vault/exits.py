@@ -61,6 +61,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     at(2)  # authorise
     allowed = allow(plan, context, terms)
     state.open(allowed.grant)
+    state.check_times(allowed.grant)
     at(4)  # name
     asked = name_exit(plan, allowed, state.exit_secret(allowed.grant), analyst=context.analyst, terms=terms)
     at(5)  # recall
@@ -116,7 +117,7 @@ def allow(plan: a.Exit, context: Context, terms: Terms) -> Allowed:
         PlanError: What it asks cannot leave as written.
     """
     check_asker(context, terms)
-    return way_of(plan).allow(plan, terms)
+    return way_of(plan).allow(plan, context, terms)
 
 
 def name_exit(plan: a.Exit, allowed: Allowed, secret: bytes, *, analyst: str, terms: Terms) -> Outside:

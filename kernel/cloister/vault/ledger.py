@@ -104,7 +104,7 @@ class Ledger:
         )
         return self._call("session", request, population="", epoch=None)
 
-    def append(self, epoch: int, entry: Entry) -> LedgerReply:
+    def append(self, epoch: int, entry: Entry, approvals: tuple[str, ...] = ()) -> LedgerReply:
         """Charge an account. The same entry gets the same answer for ever."""
         request = AppendRequest(
             request=secrets.token_hex(16),
@@ -112,6 +112,7 @@ class Ledger:
             vault_id=self._key.did,
             epoch=epoch,
             entry=entry,
+            approvals=approvals or msgspec.UNSET,
         )
         return self._call("append", request, population=entry.population, epoch=epoch, entry=entry)
 

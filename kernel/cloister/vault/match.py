@@ -19,6 +19,7 @@ import msgspec
 
 from cloister.contract.unit_keys import is_hashed, plain_keys
 from cloister.plan import algebra as a
+from cloister.plan.link import Context
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import analyse
 from cloister.vault.authorise import granted
@@ -27,6 +28,7 @@ from cloister.vault.engine import Engine
 from cloister.vault.keys import derived
 from cloister.vault.lookup import condition, lookup_ms
 from cloister.vault.outside import Allowed, Executed, Outside
+from cloister.vault.permits import permitted
 from cloister.vault.price import COMPUTE_MS, Price, usage
 from cloister.vault.statuses import exit_error
 from cloister.vault.targets import targets
@@ -38,7 +40,7 @@ _TAGS = "cloister/match-tags/v1"
 class Match:
     """The way of ``algebra.Match``."""
 
-    def allow(self, plan: a.Match, terms: Terms) -> Allowed:
+    def allow(self, plan: a.Match, context: Context, terms: Terms) -> Allowed:
         """Return what the contract allows: the clause for exactly this table and column.
 
         Raises:
@@ -49,7 +51,8 @@ class Match:
         if terms.cards[plan.table].salt_id and not all(map(is_hashed, plan.targets)):
             raise plain_keys(plan.table)
         probe = a.VectorSum(a.Table(plan.table), (a.Units("units"),), "1")
-        grant = granted(probe, terms, "match")._replace(keyed_by=tuple(sorted(terms.tables)))
+        grant = granted(probe, context, terms, "match")._replace(keyed_by=tuple(sorted(terms.tables)))
+        grant = permitted([(plan.table, plan.column)], grant, context, terms)
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
         card = grant.cards[plan.table]
         planned = lookup_ms(len(plan.targets), card.row_limit, card.rows_per_unit)

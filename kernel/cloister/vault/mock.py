@@ -19,11 +19,11 @@ from cloister.contract.card import Card
 from cloister.plan import codec
 from cloister.plan.link import Context, Request
 from cloister.vault import describe, describe_exits
-from cloister.vault.authorise import Grant
 from cloister.vault.config import Terms
 from cloister.vault.engine import Engine
 from cloister.vault.exits import allow, name_exit, way_of
 from cloister.vault.fit import execute
+from cloister.vault.permits import Grant
 from cloister.vault.question import plan_of, prepare
 from cloister.vault.service import Answered, Operation
 from cloister.vault.thresholds import draw

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from cloister.plan import algebra as a
+from cloister.plan.link import Context
 from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault.analyse import Analysis
-from cloister.vault.authorise import Grant
 from cloister.vault.config import Terms
 from cloister.vault.deadline import GRACE_S
 from cloister.vault.engine import Engine
+from cloister.vault.permits import Grant
 from cloister.vault.price import Price
 from cloister.vault.question import Asked
 
@@ -51,8 +52,8 @@ class Executed(NamedTuple):
 class Way(Protocol):
     """One kind of exit."""
 
-    def allow(self, plan: Any, terms: Terms) -> Allowed:
-        """Return what the contract allows of the plan; plan, cards and contract decide alone."""
+    def allow(self, plan: Any, context: Context, terms: Terms) -> Allowed:
+        """Return what the contract allows its asker; plan, cards, contract and approvals decide alone."""
         ...
 
     def targets(self, plan: Any, terms: Terms, secret: bytes) -> tuple[str, ...]:

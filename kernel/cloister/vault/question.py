@@ -18,8 +18,9 @@ from cloister.plan.numbers import rational
 from cloister.receipt import naming
 from cloister.receipt.receipt import ComponentNoise
 from cloister.vault.analyse import Analysis, analyse
-from cloister.vault.authorise import Grant, authorise, check_reads
+from cloister.vault.authorise import authorise
 from cloister.vault.config import Account, Terms
+from cloister.vault.permits import Grant, check_reads
 from cloister.vault.price import AccountPrice, Price, price
 
 
@@ -98,7 +99,7 @@ def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Questio
     plan = codec.decode(document)
     grant = authorise(plan, context, terms)
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
-    check_reads(analysis.uses, grant)
+    grant = check_reads(analysis.uses, grant, context, terms)
     return name_question(
         plan, grant, analysis, price(analysis, rational(plan.rho)), analyst=context.analyst, terms=terms
     )

@@ -12,10 +12,11 @@ from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.plan.numbers import rational
 from cloister.vault.analyse import analyse
-from cloister.vault.authorise import authorise, check_reads
+from cloister.vault.authorise import authorise
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
 from cloister.vault.fit import execute
+from cloister.vault.permits import check_reads
 from cloister.vault.price import price
 from cloister.vault.question import name_question
 from cloister.vault.recall import Answer
@@ -40,7 +41,8 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     state.open(grant)
     at(3)  # analyse
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
-    check_reads(analysis.uses, grant)
+    grant = check_reads(analysis.uses, grant, context, terms)
+    state.check_times(grant)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloister.contract.card import Card
 from cloister.errors import UnavailableError
-from cloister.vault.authorise import Grant, check_time
+from cloister.vault.authorise import check_time
 from cloister.vault.brokers import Brokers
 from cloister.vault.capsules import check_key, open_capsule
 from cloister.vault.config import Terms
@@ -22,6 +22,7 @@ from cloister.vault.executions import Executions
 from cloister.vault.faults import Faults
 from cloister.vault.keys import VaultKeys, exit_secret, load_secret, receipt_key
 from cloister.vault.limits import SentTargets
+from cloister.vault.permits import Grant, check_times
 from cloister.vault.question import Asked
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.session import BrokerSession, Transport
@@ -80,6 +81,14 @@ class VaultState:
             with self._loading:
                 if name not in self._loaded:
                     self._load(name, session)
+
+    def check_times(self, grant: Grant) -> None:
+        """Check access and approvals of an opened grant against the brokers' time.
+
+        Raises:
+            ContractError: See ``authorise.check_times``.
+        """
+        check_times(grant, self.terms, lambda name: self.brokers.now(self.terms.broker_of(name)))
 
     def _load(self, name: str, session: BrokerSession) -> None:
         terms, card = self.terms.tables[name], self.terms.cards[name]

@@ -41,7 +41,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
             ``limit.compute``, ``limit.models``, ``limit.deliver``.
         ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``, ``exit.match``,
-            ``exit.deliver``.
+            ``exit.deliver``, ``approval.unknown``, ``approval.withdrawn``, ``approval.expired``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
     """
@@ -64,6 +64,14 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
         return exit_error(status.removeprefix("exit."))
     if status == "contract.screened":
         return screened_error()
+    if status in {"approval.unknown", "approval.withdrawn", "approval.expired"}:
+        return ContractError(
+            status,
+            f"broker {broker.name} does not accept an approval that this release rests on; nothing was charged: "
+            f"{reply.reason or 'no reason given'}",
+            clause="approvers: an approval counts while the broker holds it",
+            next_step="Ask the data provider: `cloister broker approve` takes an approval up.",
+        )
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(
             status,

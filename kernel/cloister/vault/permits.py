@@ -1,0 +1,159 @@
+"""What of a plan its asker is permitted: rows and columns he is granted, tiers, approvals, and when.
+
+Refusals depend on plan, card, contract, approvals and the broker's clock only (G4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from cloister.contract import access, packs
+from cloister.contract.approvals import Approved
+from cloister.contract.card import Card, Column
+from cloister.errors import ContractError
+from cloister.plan import row_limits
+from cloister.plan.grid import Uses
+from cloister.plan.link import Context
+from cloister.vault.config import Terms
+
+
+class Grant(NamedTuple):
+    """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as.
+
+    ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
+    ``approvals``: those it rests on; ``asker``: the analyst whose times count.
+    """
+
+    tables: tuple[str, ...]
+    scanned: tuple[str, ...]
+    cards: dict[str, Card]
+    operation: str
+    keyed_by: tuple[str, ...] = ()
+    approvals: tuple[Approved, ...] = ()
+    asker: str = ""
+
+    @property
+    def keyed(self) -> tuple[str, ...]:
+        """The tables whose keys are taken."""
+        return self.keyed_by or self.tables
+
+
+def check_rows(plan: Any, tables: Iterable[str], context: Context, terms: Terms) -> None:
+    """Check that the asker is granted these tables, and that a plan begins with the rows that are granted of each.
+
+    Raises:
+        ContractError: ``contract.access``, ``contract.purpose``, ``contract.rows``.
+    """
+    wanted = {}
+    for name in tables:
+        access.check_table(terms.contract, context.analyst, name, context.purpose)
+        wanted[name] = row_limits.granted(terms.contract, context.analyst, terms.cards[name])
+    if beyond := row_limits.beyond(plan, wanted):
+        raise access.rows_refused(beyond)
+
+
+def check_reads(uses: Uses, grant: Grant, context: Context, terms: Terms) -> Grant:
+    """Check access to, and the tiers of, everything an analysed plan depends on, however it was named on the way.
+
+    ``granted`` looks at names before the analysis; this looks at what the analysis found, and refuses the same.
+
+    Raises:
+        ContractError: ``contract.access``, ``contract.tier``, or what an approval lacks.
+    """
+    return permitted(((table, name) for table, name in uses), grant, context, terms)
+
+
+def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, terms: Terms) -> Grant:
+    """Return the grant with the approvals that these (table, column) need, if the asker may use every one of them.
+
+    Raises:
+        ContractError: See ``check_reads``.
+    """
+    found = dict.fromkeys(grant.approvals)
+    for table, name in sorted(used):
+        card = terms.cards[table]
+        column = card.column(name)
+        if column is None:
+            continue
+        if name not in card.key:
+            access.check_columns(terms.contract, context.analyst, table, [name])
+        if (approved := _check_tier(card, column, grant.operation, context, terms)) is not None:
+            found[approved] = None
+    return grant._replace(approvals=tuple(sorted(found, key=lambda one: one.digest)))
+
+
+def check_export(grant: Grant, context: Context, terms: Terms) -> Grant:
+    """Return the grant of a delivery with the approvals that the obligation on exports asks for, of every table.
+
+    Raises:
+        ContractError: ``contract.export``.
+    """
+    if not any(duty.on == "export" for duty in terms.contract.duties):
+        return grant
+    found = dict.fromkeys(grant.approvals)
+    for name in grant.tables:
+        approved = next((one for one in terms.approvals if _approves_export(one, name, context)), None)
+        if approved is None:
+            raise ContractError(
+                "contract.export",
+                f"a delivery made of {name} needs an approval by two persons beside its clause",
+                clause="obligations.export",
+                next_step="Ask for it: cloister approval request --operation deliver.",
+            )
+        found[approved] = None
+    return grant._replace(approvals=tuple(sorted(found, key=lambda one: one.digest)))
+
+
+def _approves_export(approved: Approved, table: str, context: Context) -> bool:
+    asked = approved.approval
+    about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, table, context.purpose)
+    return about and "deliver" in asked.operations and len(approved.approvers) >= 2
+
+
+def check_times(grant: Grant, terms: Terms, now: Callable[[str], str]) -> None:
+    """Check that access and approvals hold at the time of each table's broker.
+
+    Raises:
+        ContractError: ``contract.access-time``, ``approval.expired``.
+    """
+    for name in grant.tables:
+        access.check_time(terms.contract, grant.asker, name, now(name))
+    for approved in grant.approvals:
+        if not approved.approval.holds_at(now(approved.approval.table)):
+            raise ContractError(
+                "approval.expired",
+                f"the approval for {approved.approval.table} holds from {approved.approval.not_before} "
+                f"until {approved.approval.not_after}",
+                clause="approval.not_after",
+                next_step="Ask for a new approval: cloister approval request.",
+            )
+
+
+def _check_tier(card: Card, column: Column, operation: str, context: Context, terms: Terms) -> Approved | None:
+    """Return the approval a column needs for an operation; None if it needs none."""
+    pack = packs.of(terms.contract)
+    rule = pack.rule(column.tier, operation)
+    if rule.decision == "allow":
+        return None
+    lacks = "which this contract does not carry"
+    for approved in terms.approvals if rule.decision == "approval" else ():
+        asked = approved.approval
+        about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, card.name, context.purpose)
+        if about and column.name in asked.columns and operation in asked.operations:
+            lack = packs.meets(rule, approved, highest=pack.highest_result)
+            if not lack:
+                return approved
+            lacks = f"and there is one, but {lack}"
+    whose = f"tiers {column.tier} and up" if pack.name else "tiers 4 and 5"
+    signed = "two persons" if rule.approvers == 2 else f"{rule.approvers} person{'' if rule.approvers == 1 else 's'}"
+    clause = f"{whose} need an approval signed by {signed}, {lacks}"
+    if rule.decision == "refuse":
+        clause = f"the pack {pack.name} refuses {operation} at tier {column.tier}"
+    what = {"match": "no match with", "deliver": "no delivery of"}.get(operation, "no aggregate of")
+    raise ContractError(
+        "contract.tier",
+        f"column {column.name} of {card.name} is of tier {column.tier}: {what} it may leave",
+        clause=clause,
+        next_step="Leave the column out, or ask the provider for an approval.",
+    )
