@@ -12,6 +12,7 @@ import functools
 import json
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -55,17 +56,18 @@ def _mount_receiver() -> None:
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import commands, contract_commands, unit_keys_commands
+        from cloister.provider import commands, unit_keys_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
         for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys"):
             app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
         return
+    import_module("cloister.provider.contract_commands")  # adds to two of the groups
     app.command("identity")(commands.identity)
     app.command("seal")(commands.seal)
     app.add_typer(commands.card_app, name="card")
-    app.add_typer(contract_commands.contract_app, name="contract")
+    app.add_typer(commands.contract_app, name="contract")
     app.add_typer(commands.broker_app, name="broker")
     app.add_typer(commands.account_app, name="account")
     app.add_typer(unit_keys_commands.app, name="unit-keys")

@@ -22,7 +22,7 @@ DUTIES = (Obligation("completion", "destroy-keys"), Obligation("expiry", "destro
 
 
 def amended(world: World, *keys: SigningKey, **changes: object):
-    contract = replace(world.contract, name="clinic-2026-b", amends=world.digest, **changes)
+    contract = replace(world.contract, **{"name": "clinic-2026-b", "amends": world.digest, **changes})
     return signing.sign_contract(contract, *(keys or (world.provider, world.analyst)))
 
 

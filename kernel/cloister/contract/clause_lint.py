@@ -72,8 +72,8 @@ def _access(contract: Contract) -> Iterator[Finding]:
         for text in (*one.columns, *one.purposes, *(limit.column for limit in one.rows)):
             if findings.is_wildcard(text):
                 yield error("contract.wildcard", clause, f"{text!r} names nothing in particular", "name each one")
-        for text in twice([*one.columns]) + twice([*one.purposes]) + twice(limit.column for limit in one.rows):
-            yield error("contract.duplicate", clause, f"{text!r} stands twice", "each once")
+        for again in twice([*one.columns]) + twice([*one.purposes]) + twice(limit.column for limit in one.rows):
+            yield error("contract.duplicate", clause, f"{again!r} stands twice", "each once")
         for purpose in set(one.purposes) - set(contract.purposes):
             yield error("contract.purposes", clause, f"{purpose!r} is no purpose of the contract", "add it, or drop it")
         for limit in one.rows:
