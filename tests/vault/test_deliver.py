@@ -25,7 +25,7 @@ from cloister.provider import deliveries
 from cloister.receipt import chain, delivery
 from cloister.receipt import exits as statements
 from cloister.receipt.facts import facts
-from cloister.vault import authorise, deadline, deliver, exits
+from cloister.vault import deadline, deliver, exits, permits
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.engine import Engine
 from cloister.vault.mock import MockVault
@@ -249,7 +249,7 @@ def _another_answer(world: World) -> None:
 DEFENCES: list[tuple[Any, str, str, Any]] = [
     (deliver, "approved.plan == digest and", "", lambda w: test_what_is_refused_is_free(w, *REFUSED[0])),
     (deliver, "delivery.check_scores(", "str(", lambda w: test_what_is_refused_is_free(w, *REFUSED[3])),
-    (authorise, "if column.tier >= _APPROVAL_TIER:", "if False:",
+    (permits, 'if rule.decision == "allow":', "if True:",
      lambda w: test_what_is_refused_is_free(w, *REFUSED[5])),
     (exits, "    check_asker(context, terms)\n", "", test_only_the_analysts_of_the_contract_for_its_purposes),
     (exits, "if stands is None or", "if stands is None and", _another_answer),

@@ -2,7 +2,7 @@
 
 ``access`` and ``rows``: the vault, before anything is charged (``contract/access.py``). ``approvers``: vault and broker
 (``contract/approvals.py``). ``pack``: the vault (``contract/packs.py``). ``obligations``: vault (*export*) and broker
-(*completion*, *expiry*). ``tariffs``: the invoice, which is computed from the account alone. A contract without one of
+(*completion*, *expiry*). ``tariffs``: the price list of invoices (``contract/tariffs.py``). A contract without one of
 them is written without it, and has the digest it always had.
 """
 

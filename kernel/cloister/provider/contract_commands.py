@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from cloister.contract import amendments, gallery, odrl, signing, words, words_zh
+from cloister.contract import amendments, gallery, odrl, packs, permissions, signing, tariffs, words, words_zh
 from cloister.contract.approvals import read_unverified
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
@@ -90,6 +90,30 @@ def export(
     terms = signing.read_unverified(read_document(contract))
     found = odrl.agreement(terms) if as_odrl else msgspec.to_builtins(terms)
     say(msgspec.json.format(canonical.encode(found), indent=1).decode())
+
+
+@contract_app.command("prices")
+def prices(
+    contract: Annotated[Path, typer.Argument()],
+    broker: Annotated[str, typer.Option(help="The broker's name in the contract.")],
+) -> None:
+    """Print the signed prices of a broker as the price list (TOML) that invoices are made from."""
+    document = read_document(contract)
+    say(tariffs.price_list(signing.open_contract(document, now=signing.read_unverified(document).not_before), broker))
+
+
+@contract_app.command("matrix")
+def matrix(
+    pack: Annotated[str, typer.Argument(help="A pack of tier rules; left out: roles, and the usual tiers.")] = "",
+) -> None:
+    """Print who may do what under a contract, or what each tier of a pack demands (Markdown)."""
+    if pack:
+        found = packs.load(pack)
+        say(f"{permissions.tier_table(found)}\n\ndigest {found.digest}")
+        for rule in found.left_out:
+            say(f"not enforced: {rule}")
+    else:
+        say(f"{permissions.role_table()}\n\n{permissions.tier_table(packs.USUAL)}")
 
 
 @broker_app.command("approve")
