@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lab bench bench-peers nightly notebooks screenshots clean help
+.PHONY: hardware-check demo test check lab bench bench-peers nightly notebooks screenshots clean help
 
 help:
 	@echo "make demo    run the tour headless, print what was released, verify it"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   linters, types and import contracts only"
 	@echo "make bench   latency, start-up, engine, speed targets, ledger, memory; writes build/bench.json"
 	@echo "make bench-peers  accuracy and speed beside peers, each installed in build/peers/ (ADULT=adult.csv)"
+	@echo "make hardware-check  inside a TEE: its evidence, verified and kept in build/hardware (COLLATERAL=file for TDX)"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
 	@echo "make notebooks execute every notebook live, each in a fresh demo, and write it back with its receipts"
@@ -54,6 +55,9 @@ check: $(STAMP)
 # Two workers, whole files each: kernels, servers and worlds are shared within a file.
 test: check
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+hardware-check: $(STAMP)
+	$(BIN)/cloister attest here --save build/hardware/$$(date -u +%Y%m%dT%H%M%SZ) $(if $(COLLATERAL),--collateral $(COLLATERAL))
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -466,6 +466,26 @@ def attest_check(
     raise typer.Exit(1 if wrong else 0)
 
 
+@attest_app.command("here")
+def attest_here(
+    collateral: Annotated[Path | None, typer.Option(help="Intel's collateral for this machine (JSON).")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep evidence and a manifest in this new folder.")] = None,
+) -> None:
+    """Ask this machine's own TEE for evidence and verify it; exit 1 unless verified and as asked."""
+    import secrets
+
+    from cloister.enclave import attesters, here
+
+    endorsements = {"collateral": collateral} if collateral else {}
+    attester = attesters.choose("auto", cloister_home(), endorsements=endorsements)
+    found = here.ask(attester, secrets.token_bytes(64), datetime.now(UTC).replace(microsecond=0))
+    for line in here.lines(found):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if save:
+        out.print(f"saved: {here.save(found, save)}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if found.bound and found.verdict == "verified" else 1)
+
+
 @app.command()
 def enclave(config: Annotated[Path, typer.Argument(help="enclave.json; docs/provider.md shows one.")]) -> None:
     """Run an enclave's agent until stopped; its evidence is the machine's TEE's, simulated only where there is none."""

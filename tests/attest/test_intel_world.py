@@ -263,6 +263,8 @@ def test_our_own_intel_is_not_the_packaged_one() -> None:
         ({"bundle": {"pck_crl": "00"}}, "endorsements.malformed"),
         ({"bundle": {"pck_crl": " " * 10}}, "endorsements.malformed"),
         ({"bundle": {"more": ""}}, "endorsements.malformed"),
+        ({"bundle": {"qe_identity_issuer_chain": "none"}}, "endorsements.malformed"),
+        ({"bundle": {"pck_crl_issuer_chain": "none"}}, "endorsements.malformed"),
     ],
 )
 def test_a_lie_in_the_collateral(changes: dict[str, Any], code: str) -> None:
@@ -272,6 +274,12 @@ def test_a_lie_in_the_collateral(changes: dict[str, Any], code: str) -> None:
 def test_the_platform_cannot_sign_its_own_collateral() -> None:
     world = IntelWorld(info_signer=w.PCK, identity_signer=w.PCK)
     world.tcb_chain = (world.pck, world.authority, world.root)
+    assert refused(world) == "endorsements.chain"
+
+
+def test_an_authority_of_platforms_signs_no_collateral() -> None:
+    world = IntelWorld(info_signer=w.PLATFORM, identity_signer=w.PLATFORM)
+    world.tcb_chain = (world.authority, world.root)
     assert refused(world) == "endorsements.chain"
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import struct
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from cloister.attest.encoding import unb64
+from cloister import cli
+from cloister.attest.encoding import b64, unb64
 from cloister.attest.evidence import Evidence
-from cloister.enclave import attesters, snp_table, tsm
-from cloister.enclave.attesters import choose
+from cloister.enclave import attesters, here, snp_table, tsm
+from cloister.enclave.attesters import Choice, choose
 from cloister.enclave.config import load_config
 from cloister.enclave.simulator import SimulatorAttester
 from cloister.enclave.tsm import Configfs, TsmAttester
 from cloister.errors import CloisterError, MalformedError, UnavailableError
+from cloister.reviewer import vectors
 
 DATA = b"b" * 64
 QUOTE = struct.pack("<HHI", 4, 2, 0x81) + b"quote over "
@@ -189,6 +193,86 @@ def test_attributes_are_read_and_written_whole(tmp_path: Path) -> None:
         (tmp_path / "one" / name).unlink()
     tree.remove("one")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- evidence of this machine, for whoever has one
+
+
+class Stored:
+    """An attester that hands out what real hardware once reported (tests/attest/data)."""
+
+    tee = "tdx"
+
+    def __init__(self, quote: str = "phala_tdx_v4.quote", form: str = "tdx_quote_v4", **endorsements: bytes) -> None:
+        self.blob = (VECTORS / quote).read_bytes()
+        self.form = form
+        self.endorsements = {name: b64(data) for name, data in endorsements.items()}
+
+    def collect(self, report_data: bytes, *, contract: str, env_digest: str, runtime: dict[str, Any]) -> Evidence:
+        return Evidence(tee="tdx", format=self.form, blob=b64(self.blob), endorsements=self.endorsements)
+
+
+VECTORS = Path(__file__).parents[1] / "attest" / "data" / "tdx"
+COLLATERAL = (VECTORS / "phala_tdx_v4.collateral.json").read_bytes()
+JULY = datetime(2025, 7, 4, tzinfo=UTC)
+REPORTED = (VECTORS / "phala_tdx_v4.quote").read_bytes()[48 + 520 : 48 + 584]
+
+
+def test_what_this_machine_reports_is_told_and_can_be_checked_by_others(tmp_path: Path) -> None:
+    found = here.ask(Stored(collateral=COLLATERAL), REPORTED, JULY)
+    told = here.lines(found)
+    assert {"verdict: verified", "reports what was asked: yes", "debug: no", "tcb_status: UpToDate"} <= set(told)
+    manifest = here.save(found, tmp_path / "vector")
+    assert [str(line) for line in vectors.run(vectors.load(manifest), manifest.parent)] == [
+        "tdx-2025-07-04  verified  ok"
+    ]
+    with pytest.raises(UnavailableError):
+        here.save(found, tmp_path / "vector")
+
+
+def test_evidence_that_does_not_report_what_was_asked_says_so() -> None:
+    found = here.ask(Stored(collateral=COLLATERAL), bytes(64), JULY)
+    assert not found.bound
+    assert "reports what was asked: NO" in here.lines(found)
+
+
+def test_evidence_that_is_refused_can_be_kept_too(tmp_path: Path) -> None:
+    for stored, reason in (
+        (Stored(collateral=b"{}"), "endorsements.malformed"),
+        (Stored(form="tdx_quote_v9"), "evidence.format"),
+    ):
+        found = here.ask(stored, REPORTED, JULY)
+        assert here.lines(found)[-2:] == ["verdict: rejected", f"reason: {reason}"]
+        here.save(found, tmp_path / reason)
+
+
+def test_a_simulator_is_no_evidence_of_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError) as excinfo:
+        here.ask(SimulatorAttester.load(tmp_path), REPORTED, JULY)
+    assert excinfo.value.code == "attester.none"
+
+
+@pytest.mark.parametrize(("choice", "code"), [("simulator", "attester.none"), ("tsm", "attester.failed")])
+def test_the_command_says_what_is_missing(
+    choice: Choice, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = machine(tmp_path)
+    monkeypatch.setattr(attesters, "choose", lambda _auto, home, **given: choose(choice, home, root=root, **given))
+    monkeypatch.setenv("CLOISTER_HOME", str(tmp_path))
+    result = CliRunner().invoke(cli.app, ["attest", "here"])
+    assert isinstance(result.exception, UnavailableError)
+    assert result.exception.code == code
+
+
+def test_the_command_exits_1_unless_the_evidence_is_verified_and_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attesters, "choose", lambda *_, **given: Stored(collateral=COLLATERAL))
+    result = CliRunner().invoke(cli.app, ["attest", "here", "--save", str(tmp_path / "kept")])
+    # What was stored in 2025 is neither current nor an answer to this question.
+    assert result.exit_code == 1
+    assert "reason: crl.expired" in result.stdout
+    assert (tmp_path / "kept" / "MANIFEST.json").exists()
 
 
 # --- the choice
