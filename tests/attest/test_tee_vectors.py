@@ -10,7 +10,7 @@ import pytest
 from tee_world import BESIDE, DATA, Vector, flips, manifest, vector
 
 from cloister.attest.evidence import RejectedError
-from cloister.attest.tee import ccel, dcap
+from cloister.attest.tee import ccel, dcap, tcg_log
 from cloister.attest.tee.codes import CODES, VERDICTS
 from cloister.reviewer import vectors
 
@@ -112,7 +112,7 @@ def test_too_large_is_refused_before_it_is_read() -> None:
     huge = b'{"tcb_info":"' + b"x" * (4 << 20) + b'"}'
     assert one.code(endorsements={dcap.COLLATERAL: huge}) == "endorsements.oversize"
     log = vector("tdx-google-cos113-ccel")
-    assert log.code(endorsements={"event_log": bytes(ccel.MAX_LOG + 1)}) == "evidence.oversize"
+    assert log.code(endorsements={"event_log": bytes(tcg_log.MAX_LOG + 1)}) == "evidence.oversize"
 
 
 # --- parts of two genuine pieces of evidence

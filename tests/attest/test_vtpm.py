@@ -242,7 +242,9 @@ class TestEventLog:
             (whole[:-1], "evidence.truncated"),
             (whole[:40], "evidence.truncated"),
             (whole.replace(b"Event03", b"Event02"), "evidence.malformed"),
-            (b"\1" + whole[1:], "evidence.malformed"),
+            (whole[:4] + b"\1" + whole[5:], "evidence.malformed"),
+            (whole[:8] + b"\1" + whole[9:], "evidence.malformed"),
+            (whole + bytes(40), "evidence.malformed"),
             (world.event_log(world.event(24, b"")), "evidence.malformed"),
         ):
             assert code(lambda g=log: tcg_log.parse(g)) == expected

@@ -11,16 +11,12 @@ import hashlib
 
 import msgspec
 
-from cloister.attest.tee.bytes import Cursor
+from cloister.attest.tee import tcg_log
 from cloister.attest.tee.codes import rejected
-from cloister.attest.tee.examined import check_size
 
-MAX_LOG = 4 << 20
-MAX_EVENTS = 16_384
 REGISTERS = 4
 _NO_ACTION = 3
 _SHA384, _SHA384_SIZE = 0x000C, 48
-_SIGNATURE = b"Spec ID Event03\0"
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -38,24 +34,10 @@ def parse(log: bytes) -> tuple[Event, ...]:
     Raises:
         RejectedError: ``evidence.oversize``, ``evidence.truncated`` or ``evidence.malformed``.
     """
-    check_size(log, MAX_LOG)
-    at = Cursor(log)
-    sizes = _header(at)
-    events: list[Event] = []
-    while not _at_filler(log, at.position):
-        if len(events) == MAX_EVENTS:
-            raise rejected("evidence.oversize", f"an event log of more than {MAX_EVENTS} events")
-        register, kind = at.u32(), at.u32()
-        digests: dict[int, bytes] = {}
-        for _ in range(at.u32()):
-            name = at.u16()
-            if name not in sizes or name in digests:
-                raise rejected("evidence.malformed", "an event with a digest that the log does not announce, or twice")
-            digests[name] = at.take(sizes[name])
-        if register > REGISTERS or _SHA384 not in digests:
-            raise rejected("evidence.malformed", "an event of no register, or without a SHA-384 digest")
-        events.append(Event(register, kind, digests[_SHA384], at.take(at.u32())))
-    return tuple(events)
+    events = tcg_log.parse(log, registers=1 + REGISTERS, padded=True)
+    if any(_SHA384 not in event.digests for event in events):
+        raise rejected("evidence.malformed", "an event log without SHA-384")
+    return tuple(Event(each.register, each.kind, each.digests[_SHA384], each.data) for each in events)
 
 
 def replay(events: tuple[Event, ...]) -> tuple[bytes, ...]:
@@ -80,31 +62,3 @@ def check(log: bytes, registers: tuple[bytes, ...]) -> int:
     if wrong:
         raise rejected("evidence.event_log", f"the event log does not replay to {', '.join(wrong)}")
     return len(events)
-
-
-def _header(at: Cursor) -> dict[int, int]:
-    """Read the first event, which names the digests of all others, and return their sizes."""
-    at.u32()
-    kind = at.u32()
-    at.take(20)
-    body = at.sub(at.u32())
-    if kind != _NO_ACTION or body.take(16) != _SIGNATURE:
-        raise rejected("evidence.malformed", "an event log that does not begin with its specification")
-    body.take(8)
-    sizes = {body.u16(): body.u16() for _ in range(body.u32())}
-    body.take(body.u8())
-    body.end("the event log's first event")
-    if sizes.get(_SHA384) != _SHA384_SIZE:
-        raise rejected("evidence.malformed", "an event log without SHA-384")
-    return sizes
-
-
-def _at_filler(log: bytes, at: int) -> bool:
-    if at == len(log):
-        return True
-    start, filler = log[at : at + 8], log[at : at + 1]
-    if start != filler * len(start) or filler not in (b"\x00", b"\xff"):
-        return False
-    if log.count(filler, at) != len(log) - at:
-        raise rejected("evidence.malformed", "something follows the filler after an event log")
-    return True

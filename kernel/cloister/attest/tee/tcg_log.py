@@ -1,7 +1,8 @@
-"""The firmware's event log of a TPM (TCG crypto-agile format), replayed into PCR values.
+"""Event logs of firmware (TCG crypto-agile format), and their replay into the PCRs of a TPM.
 
 Format: TCG, "PC Client Platform Firmware Profile", sections 10.2 and 10.4.5. A replay that matches quoted PCRs proves
 which digests were extended, in which order; the texts beside the digests are descriptions, and only digests count.
+``ccel`` replays the same format into the registers of a trust domain.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ _LOCALITY = b"StartupLocality\0"
 
 
 class Event(NamedTuple):
-    """One event: its PCR, type, digests by bank (TPM_ALG_ID), and description."""
+    """One event: its register (PCR), type, digests by bank (TPM_ALG_ID), and description."""
 
-    pcr: int
+    register: int
     kind: int
     digests: dict[int, bytes]
     data: bytes
 
 
-def parse(log: bytes) -> tuple[Event, ...]:
-    """Return the events of a log, without its header.
+def parse(log: bytes, *, registers: int = PCRS, padded: bool = False) -> tuple[Event, ...]:
+    """Return the events of a log, without its header, for ``registers`` registers.
+
+    ``padded``: what follows the events may be one filler byte, 00 or FF, up to the end of the log's buffer.
 
     Raises:
         RejectedError: ``evidence.oversize``, ``evidence.truncated`` or ``evidence.malformed``.
@@ -41,19 +44,19 @@ def parse(log: bytes) -> tuple[Event, ...]:
     cursor = Cursor(log)
     sizes = _header(cursor)
     events: list[Event] = []
-    while cursor.remaining:
+    while cursor.remaining and not (padded and _at_filler(log, cursor.position)):
         if len(events) == MAX_EVENTS:
             raise rejected("evidence.oversize", f"an event log of more than {MAX_EVENTS} events")
-        pcr, kind = cursor.u32(), cursor.u32()
+        register, kind = cursor.u32(), cursor.u32()
         digests: dict[int, bytes] = {}
         for _ in range(cursor.u32()):
             bank = cursor.u16()
             if bank not in sizes or bank in digests:
                 raise rejected("evidence.malformed", "an event with a digest that the log does not announce, or twice")
             digests[bank] = cursor.take(sizes[bank])
-        if pcr >= PCRS or set(digests) != set(sizes):
-            raise rejected("evidence.malformed", "an event of no PCR, or without a digest that the log announces")
-        events.append(Event(pcr, kind, digests, cursor.take(cursor.u32())))
+        if register >= registers or set(digests) != set(sizes):
+            raise rejected("evidence.malformed", "an event of no register, or without a digest that the log announces")
+        events.append(Event(register, kind, digests, cursor.take(cursor.u32())))
     return tuple(events)
 
 
@@ -64,11 +67,11 @@ def replay(events: tuple[Event, ...], bank: int) -> dict[int, bytes]:
     for event in events:
         if event.kind == _NO_ACTION:
             # Not measured; but the locality that the TPM was started from is where PCR 0 begins.
-            if event.pcr == 0 and event.data[:16] == _LOCALITY and len(event.data) == 17:
+            if event.register == 0 and event.data[:16] == _LOCALITY and len(event.data) == 17:
                 values[0] = bytes(size - 1) + event.data[16:]
             continue
-        before = values.get(event.pcr, bytes(size))
-        values[event.pcr] = hashlib.new(name, before + event.digests[bank]).digest()
+        before = values.get(event.register, bytes(size))
+        values[event.register] = hashlib.new(name, before + event.digests[bank]).digest()
     return values
 
 
@@ -98,7 +101,9 @@ def check(log: bytes, pcrs: Mapping[int, Mapping[int, bytes]]) -> dict[str, obje
 
 def _header(cursor: Cursor) -> dict[int, int]:
     """Read the first event, which is in the older format and announces the banks; return their digest sizes."""
-    if cursor.u32() != 0 or cursor.u32() != _NO_ACTION:
+    # TPMs write register 0 here, trust domains 1: it extends nothing.
+    cursor.u32()
+    if cursor.u32() != _NO_ACTION:
         raise rejected("evidence.malformed", "an event log without a header")
     cursor.zeros(20, "the digest of the log's header")
     body = cursor.sub(cursor.u32())
@@ -114,3 +119,12 @@ def _header(cursor: Cursor) -> dict[int, int]:
     body.take(body.u8())
     body.end("the log's header")
     return sizes
+
+
+def _at_filler(log: bytes, at: int) -> bool:
+    start, filler = log[at : at + 8], log[at : at + 1]
+    if start != filler * len(start) or filler not in (b"\x00", b"\xff"):
+        return False
+    if log.count(filler, at) != len(log) - at:
+        raise rejected("evidence.malformed", "something follows the filler after an event log")
+    return True
