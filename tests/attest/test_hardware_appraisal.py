@@ -129,6 +129,28 @@ def test_allowed_hosts() -> None:
     assert outcome(claims(), policy(instance={"allow": ["ppid:02"]})) == "appraisal.instance"
 
 
+@pytest.mark.parametrize(
+    ("tee", "field", "size"), [("tdx", "mr_config_id", 48), ("sgx", "config_id", 64), ("snp", "host_data", 32)]
+)
+def test_a_machine_for_one_contract_alone(tee: str, field: str, size: int) -> None:
+    launch = {**LAUNCH, "mr_enclave": "ee", "measurement": "aa"}
+    approved = [*APPROVED, "mr_enclave=ee", "measurement=aa"]
+    rules = policy(accept={"exclusive": True, "tees": [tee, "new"]}, reference={"launch": approved})
+    digest = CONTRACT.removeprefix("sha256:")
+
+    def started_with(value: str | None) -> str:
+        details = {} if value is None else {field: value}
+        return outcome(claims(tee=tee, launch=launch, platform={"details": details}), rules)
+
+    assert started_with(digest + "00" * (size - 32)) == "affirming"
+    for other in (None, "00" * size, digest[:-1] + "0" * (2 * size - 63), digest + "00" * (size - 33) + "01"):
+        if other != digest:
+            assert started_with(other) == "appraisal.tenancy"
+    assert outcome(claims(tee="new", launch={"a": "1"}, platform={"details": {field: digest}}), rules) == (
+        "appraisal.tenancy"
+    )
+
+
 def test_a_tee_without_a_list_of_registers_needs_all_of_them() -> None:
     assert covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "c=3"))
     assert not covered("new", {"a": "1", "b": "2"}, ("a=1",))

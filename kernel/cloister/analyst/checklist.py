@@ -33,6 +33,7 @@ _REFUSED_BY: dict[str, Name] = {
     "appraisal.migratable": "hardware",
     "appraisal.vmpl": "hardware",
     "appraisal.measurement": "code",
+    "appraisal.tenancy": "session",
     "appraisal.env_digest": "code",
     "appraisal.warning": "code",
     "evidence.binding": "session",

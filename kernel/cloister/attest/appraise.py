@@ -149,8 +149,10 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
         return Result("configuration", 96, "debugging is enabled: the host can read its memory", "appraisal.debug")
     if claims.contract != contract:
         return Result("configuration", 96, "the enclave was started for another contract", "appraisal.contract")
-    if claims.assurance == "hardware" and (found := platform.configuration(claims, policy.hardware)):
-        return Result("configuration", found.value, found.reason, found.code)
+    if claims.assurance == "hardware":
+        alone = platform.exclusive(claims, contract) if policy.accept.exclusive else None
+        if found := platform.configuration(claims, policy.hardware) or alone:
+            return Result("configuration", found.value, found.reason, found.code)
     isolation = claims.runtime.get("isolation")
     level = isolation.get("level") if isinstance(isolation, dict) else None
     reached = ISOLATION_LEVELS.index(level) if level in ISOLATION_LEVELS else 0

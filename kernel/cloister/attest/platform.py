@@ -12,6 +12,9 @@ import msgspec
 from cloister.attest.evidence import Claims
 from cloister.attest.policy import Hardware
 
+# The field in which hardware reports the configuration it was started with, and its size in bytes.
+_CONFIGURATION = {"tdx": ("mr_config_id", 48), "sgx": ("config_id", 64), "snp": ("host_data", 32)}
+
 
 class Finding(msgspec.Struct, frozen=True):
     """An AR4SI value with its reason in words and, if it is not affirming, its code."""
@@ -41,6 +44,21 @@ def configuration(claims: Claims, rules: Hardware) -> Finding | None:
             96, f"it runs at VMPL {vmpl}, above {rules.vmpl}: others in its guest command it", "appraisal.vmpl"
         )
     return None
+
+
+def exclusive(claims: Claims, contract: str) -> Finding | None:
+    """Return why this machine was not started for ``contract`` alone (``sha256:<hex>``), None if it was.
+
+    What starts the machine writes the contract's digest, followed by zeros, into the field that hardware reports for
+    its configuration: MRCONFIGID of TDX, CONFIGID of SGX, HOST_DATA of SNP. A shared machine names the contract in its
+    report data only.
+    """
+    name, size = _CONFIGURATION.get(claims.tee, ("", 0))
+    found = claims.launch.get(name, _details(claims).get(name))
+    digest = contract.removeprefix("sha256:")
+    if name and len(digest) == 64 and found == digest.ljust(2 * size, "0"):
+        return None
+    return Finding(96, "it was not started for this contract alone", "appraisal.tenancy")
 
 
 def _status(claims: Claims, rules: Hardware) -> Finding | None:

@@ -8,6 +8,7 @@
     [accept]
     tees = ["simulator"]            # names of cloister.verifiers
     simulated = true                # false unless said; the contract and the person must say it too
+    exclusive = false               # hardware must have been started for this contract and no other
 
     [reference]
     env_digest = ["sha384:..."]     # approved code; an empty list approves nothing
@@ -46,6 +47,7 @@ MAX_POLICY = 64 * 1024
 class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tees: tuple[str, ...]
     simulated: bool = False
+    exclusive: bool = False
 
 
 class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
