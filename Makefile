@@ -52,7 +52,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two workers, whole files each: kernels, servers and worlds are shared within a file.
+# Two workers, whole files each: kernels, servers and worlds are shared within a file. What is imported is compiled once,
+# whatever this environment says of that: a test run starts some thousand processes.
+test: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 

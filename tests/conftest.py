@@ -5,6 +5,7 @@ A test may add figures of its own with pytest's ``record_property``: they are ad
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -22,6 +23,12 @@ _counts = Counts()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((rank for rank, name in enumerate(_FIRST) if name in item.nodeid), len(_FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of collected tests and the libraries they import live to the end: no collection need look at them again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -190,6 +190,9 @@ def run(
     timeout: Annotated[float, typer.Option(help="Seconds one cell may take.")] = 600,
 ) -> None:
     """Run a notebook headless, with the same gate as in the Lab, and bundle its receipts into it."""
+    from cloister import notebook_libraries
+
+    notebook_libraries.load()
     import nbformat
 
     from cloister.analyst.bundling import bundle_notebook
@@ -325,6 +328,9 @@ def replay(
     timeout: Annotated[float, typer.Option(help="Seconds one cell may take.")] = 120,
 ) -> None:
     """Verify a notebook, run it twice in a sandbox from its receipts, and say where its numbers come from."""
+    from cloister import notebook_libraries
+
+    notebook_libraries.load()
     from cloister.replay import command
     from cloister.reviewer.trust import load_trust
 

@@ -25,7 +25,7 @@ from vault_world import World, numbered
 
 from cloister.errors import TrustError, UnavailableError
 
-SCHEDULES = int(os.environ.get("CLOISTER_CRASH_SCHEDULES", "60"))
+SCHEDULES = int(os.environ.get("CLOISTER_CRASH_SCHEDULES", "32"))
 LANES = 4
 STEPS = ("decode", "authorise", "analyse", "price", "recall", "charge", "execute", "noise", "sign", "settle", "reply")
 CHARGE, SETTLE = STEPS.index("charge") + 1, STEPS.index("settle") + 1

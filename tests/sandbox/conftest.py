@@ -39,6 +39,13 @@ def quiet() -> cl.Frame:
     return cl.Frame.of_table(session, "clinic.visits")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _engines_end() -> Iterator[None]:
+    yield
+    # DuckDB complains of connections that outlive the interpreter.
+    world.loaded.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _strict() -> Iterator[None]:
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -23,6 +24,11 @@ TRUTH = {"age": 3.0, "smoker": 120.0, "region=south": 80.0, "region=east": 0.0, 
 
 def rows() -> pd.DataFrame:
     """Return the rows the vault holds, as an ordinary DataFrame."""
+    return _rows().copy()
+
+
+@functools.cache
+def _rows() -> pd.DataFrame:
     frame = world.reference(world.VISITS)
     rng = np.random.default_rng(7)
     region = frame.region.astype(object)

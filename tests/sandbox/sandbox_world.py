@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 from unittest import mock
@@ -175,9 +176,7 @@ class Vault:
             if known is not None:
                 return {**known, "recalled": True}
             if self._engine is None:
-                self._engine = Engine(1)
-                for name, card in CARDS.items():
-                    self._engine.load(name, card, table(card), bytes(32))
+                self._engine = loaded(table, *CARDS.items())
             if isinstance(question.plan, algebra.Fit):
                 question, raw = self._fitted(question, self._engine)
                 self._known[question.release] = describe.rehearsal(question, raw, self.terms)
@@ -200,6 +199,15 @@ class Vault:
         plan = question.plan
         assert isinstance(plan, algebra.Fit)
         return question, fit(engine, question.analysis, plan, question.price).raw
+
+
+@functools.lru_cache(maxsize=2)
+def loaded(rows: Callable[[Card], pa.Table], *cards: tuple[str, Card]) -> Engine:
+    """Return an engine with the tables of these cards; vaults share it, for no question changes what it holds."""
+    engine = Engine(1)
+    for name, card in cards:
+        engine.load(name, card, rows(card), bytes(32))
+    return engine
 
 
 def repeatable(exact: Exact, sigmas: tuple[float, ...], name: str) -> list[int]:
@@ -234,6 +242,7 @@ def session(*, noise: bool = False, mode: str = "mock", epsilon: str = "8") -> t
     return Session(vault), vault
 
 
+@functools.cache
 def table(card: Card) -> pa.Table:
     """Return the rows the vault holds."""
     return mock_table(card, 3_000)

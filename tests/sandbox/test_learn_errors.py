@@ -16,7 +16,7 @@ from cloister.sandbox import ridge
 from cloister.sandbox import session as sessions
 
 FEATURES = ["age", "smoker", "region"]
-DRAWS = int(os.environ.get("CLOISTER_STUDIES", "400"))
+DRAWS = int(os.environ.get("CLOISTER_STUDIES", "150"))
 NEEDED = 0.95 - 3 * math.sqrt(0.95 * 0.05 / DRAWS)
 
 

@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 import cloister.sandbox as cl
 from cloister.errors import CloisterError, PlanError
 
-STUDIES = int(os.environ.get("CLOISTER_STUDIES", "400"))
+STUDIES = int(os.environ.get("CLOISTER_STUDIES", "150"))
 ROWS = 300
 SLACK = 3 * math.sqrt(0.05 * 0.95 / STUDIES)
 
