@@ -165,7 +165,7 @@ def test_vault_configuration_and_environment(scripted: AgentWorld) -> None:
     async def story() -> None:
         async with Notebook(scripted) as notebook:
             answer = json.loads(await notebook.run(ask("describe")))
-            assert answer["config"] == ["assurance", "capsules", "cards", "contract", "env_digest", "mode"]
+            assert answer["config"] == ["approvals", "assurance", "capsules", "cards", "contract", "env_digest", "mode"]
             assert "CLOISTER_HOME" not in answer["env"]
 
     asyncio.run(story())

@@ -134,8 +134,8 @@ MUTANTS = [
     (thresholds, "noisy = add_noise(exact, price.sigmas)",
      "noisy = add_noise(exact, price.sigmas) if any(exact.values) else [0] * len(exact.values)"),
     (release, "    deadline.wait()  #", "    exact.values[0] and deadline.wait()  #"),
-    (release, "answer = settle(state, question, receipt, envelope)",
-     "answer = settle(state, question, receipt, envelope) if exact.values[0] else"
+    (release, "answer = settle(state, question, receipt, envelope, source)",
+     "answer = settle(state, question, receipt, envelope, source) if exact.values[0] else"
      " __import__('cloister.vault.recall').vault.recall.Answer(receipt, envelope, (), False)"),
     (release, "        at(8)  # noise", "        (exact.values[0] and state.brokers) and at(8)"),
     (release, "deadline = Deadline(cost.deadline_ms)",

@@ -345,8 +345,7 @@ def hidden_from_other_analysts(world: World) -> None:
 def deposit_is_sealed_for_all(world: World) -> None:
     """The deposit opens under the keys of all providers, and not under those of the table's own."""
     from cloister.contract import signing
-    from cloister.vault.deposit import open_deposit
-    from cloister.vault.keys import receipt_key
+    from cloister.receipt.deposit import open_deposit, receipt_key
 
     state, transport, document = vault(world)
     deposits: list[str] = []

@@ -8,9 +8,9 @@ from vault_world import World, context, numbered
 
 from cloister.attest.encoding import b64, unb64
 from cloister.errors import CloisterError, TrustError
+from cloister.receipt.deposit import Deposit, open_deposit, receipt_key, seal_deposit
 from cloister.receipt.receipt import RECEIPT_TYPE
-from cloister.vault.deposit import Deposit, open_deposit, seal_deposit
-from cloister.vault.keys import load_secret, receipt_key
+from cloister.vault.keys import load_secret
 from cloister.vault.recall import Answer, Memory, recall_deposit
 from cloister.vault.release import release
 from cloister.wire import canonical

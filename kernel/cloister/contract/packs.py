@@ -70,7 +70,8 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title_zh: The same in Chinese.
         tiers: How many there are.
         highest_result: What is handed to a notebook is of this tier at most; above it, an approval must lower it.
-        source_days: How long the source of a cell that released something is kept, sealed; 0: not at all.
+        source_days: How long the source of a cell that released something must be kept, sealed; 0: it is not kept. It
+            lies with the receipt in the account, which never forgets, so it is kept longer than any number of days.
         importance: Whether cards must say that their data are general, important or core.
         left_out: Rules of its source that nothing here enforces, each with the reason.
         level: The rules, tier by tier.

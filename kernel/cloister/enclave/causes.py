@@ -45,6 +45,7 @@ class _Served(NamedTuple):
     subshell: str | None
     cause: Cause
     transcript: str
+    source: str
 
 
 def split(parts: tuple[bytes, ...]) -> Message | None:
@@ -86,7 +87,9 @@ class Causes:
         content = _content(message.content)
         cause = self._record(header, content, message.content)
         if shell and header.msg_id and len(self._outstanding) < _MAX_OUTSTANDING:
-            self._outstanding[header.msg_id] = _Served(header.msg_type, header.subshell_id, cause, self.transcript)
+            source = str(content.get("code", "")) if cause.kind == "cell" else ""
+            served = _Served(header.msg_type, header.subshell_id, cause, self.transcript, source)
+            self._outstanding[header.msg_id] = served
 
     def put(self, name: str, sha256: str) -> None:
         """Note a file that was put into the sandbox: code behind it may read it."""
@@ -116,6 +119,11 @@ class Causes:
                 next_step="run the expression in a cell",
             )
         return first.cause, first.transcript
+
+    def source_of(self, cause: Cause) -> str:
+        """Return the text of the cell that is a cause, while the kernel serves it; ``""`` of anything else."""
+        served = self._outstanding.get(cause.message)
+        return served.source if served is not None and served.cause == cause else ""
 
     def _record(self, header: Header, content: dict[str, Any], raw: bytes) -> Cause:
         kind = header.msg_type

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloister.contract import signing
+from cloister.contract import packs, signing
 from cloister.contract.terms import Contract
 from cloister.enclave.attesters import Choice
 from cloister.errors import CloisterError, ContractError, MalformedError
@@ -69,6 +69,11 @@ class ServedContract(msgspec.Struct, frozen=True):
     def analysts(self) -> frozenset[str]:
         """The dids the contract admits as analysts."""
         return frozenset(party.did for party in self.contract.parties if party.role == "analyst")
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the tier rules of the contract want the source of a cell kept, sealed, that released something."""
+        return packs.of(self.contract).source_days > 0
 
 
 def load_config(path: Path) -> EnclaveConfig:

@@ -228,7 +228,8 @@ class Session:
 
     def _context(self, cause: Cause, transcript: str) -> Context:
         opening = self.opening
-        return Context(opening.session, opening.analyst, opening.purpose, transcript, cause)
+        source = self._causes.source_of(cause) if self.served.keeps_source else ""
+        return Context(opening.session, opening.analyst, opening.purpose, transcript, cause, source)
 
     async def _fence(self) -> None:
         """Wait until everything the kernel published before now has been seen.

@@ -38,13 +38,17 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the agent vouches for: the analyst's did, purpose, session, transcript hash and cause."""
+    """What the agent vouches for: the analyst's did, purpose, session, transcript hash and cause.
+
+    ``source`` is the text whose digest the cause of a cell names, sent where the contract's tier rules keep it.
+    """
 
     session: str
     analyst: str
     purpose: str
     transcript: str
     cause: Cause
+    source: str = ""
 
 
 class RehearsedCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -251,6 +251,15 @@ class Accounts:
         with self._transaction() as db:
             return {contract: Used(*counts) for contract, *counts in db.execute(schema.SELECT_ALL_USED)}
 
+    def deposit(self, population: str, charge_id: str) -> str:
+        """Return what was deposited for a charge, sealed, for its owner; ``""`` if nothing was.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            return _settled(db, population, charge_id)
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         try:

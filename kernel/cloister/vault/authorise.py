@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from cloister.contract import algorithms, signing
+from cloister.contract import algorithms, packs, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, PlanError
 from cloister.plan import algebra, programs
 from cloister.plan.link import Context
+from cloister.receipt import code
 from cloister.vault.config import Terms
 from cloister.vault.permits import Grant, check_rows, permitted
 from cloister.vault.statuses import screened_error
@@ -83,6 +84,27 @@ def check_asker(context: Context, terms: Terms) -> None:
             nearest=contract.purposes,
             next_step="Connect with one of the purposes of the contract.",
         )
+
+
+def check_source(context: Context, terms: Terms) -> str:
+    """Return the text of the cell that asks, where the contract's tier rules keep it; ``""`` where they do not.
+
+    It is what the receipt's digest is of, so what is kept is what was run. Only a cell has a text: what a widget or a
+    background task asks is refused under such rules. A rehearsal keeps nothing.
+
+    Raises:
+        ContractError: ``contract.source``.
+    """
+    if terms.mode == "mock" or packs.of(terms.contract).source_days == 0:
+        return ""
+    if context.cause.kind != "cell" or code.exact(context.source) != context.cause.code:
+        raise ContractError(
+            "contract.source",
+            "the source of what asks is to be kept, and it did not come with the question",
+            clause=f"pack {packs.of(terms.contract).name}: the source of every release is kept, sealed",
+            next_step="Ask in a cell that runs by itself, not from a widget or in the background.",
+        )
+    return context.source
 
 
 def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str) -> Grant:

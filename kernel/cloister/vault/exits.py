@@ -21,7 +21,7 @@ from cloister.receipt import naming
 from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault import deliver, match
-from cloister.vault.authorise import check_asker
+from cloister.vault.authorise import check_asker, check_source
 from cloister.vault.charge import charge
 from cloister.vault.config import Terms
 from cloister.vault.deadline import GRACE_S, Deadline
@@ -62,6 +62,8 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     allowed = allow(plan, context, terms)
     state.open(allowed.grant)
     state.check_times(allowed.grant)
+    # Of a match the text may name who is asked about, which its commitment hides from the providers.
+    source = "" if isinstance(plan, a.Match) else check_source(context, terms)
     at(4)  # name
     asked = name_exit(plan, allowed, state.exit_secret(allowed.grant), analyst=context.analyst, terms=terms)
     at(5)  # recall
@@ -93,7 +95,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     deadline.wait()  # nothing leaves the vault before the planned deadline (G6)
     if known is None:
         at(10)  # settle
-        known = settle(state, asked, receipt, envelope)
+        known = settle(state, asked, receipt, envelope, source)
     at(11)  # reply
     return Left(asked, known, executed.result(_same(executed.statement, known)))
 

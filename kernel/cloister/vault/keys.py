@@ -52,19 +52,6 @@ class VaultKeys:
             raise TrustError("keys.rejected", "the broker's data key is not for this vault and session") from error
 
 
-def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> bytes:
-    """Return the 32-byte key under which the receipt of one charge is deposited.
-
-    Args:
-        data_keys: Data keys of every capsule the release reads, in the order of their manifest digests.
-        contract: Digest of the contract.
-        charge_id: The charge the receipt settles.
-    """
-    material = documents.hash_fields(*data_keys, algorithm="sha384")
-    info = documents.hash_fields("cloister/receipt-seal/v1", contract, charge_id, algorithm="sha384")
-    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
-
-
 def load_secret(data_key: bytes) -> bytes:
     """Return the key of a capsule's unit and row hashes; the same in every vault, or answers would change."""
     return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=b"cloister/load/v1").derive(data_key)

@@ -13,9 +13,9 @@ import msgspec
 
 from cloister.errors import CloisterError, TrustError
 from cloister.receipt import chain
+from cloister.receipt.deposit import open_deposit
 from cloister.receipt.receipt import Receipt
 from cloister.vault.config import Terms
-from cloister.vault.deposit import open_deposit
 from cloister.wire.envelope import Envelope
 
 _CAPACITY = 4096
@@ -57,7 +57,7 @@ def recall_deposit(sealed: str, sealing_key: bytes, *, release: str, charge_id: 
 
     Args:
         sealed: The deposit.
-        sealing_key: From ``keys.receipt_key``.
+        sealing_key: From ``deposit.receipt_key``.
         release: The release key being asked; the receipt must be of it.
         charge_id: The charge the deposit settles.
         terms: The contract, whose brokers may vouch for the vault that signed.

@@ -12,7 +12,7 @@ from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.plan.numbers import rational
 from cloister.vault.analyse import analyse
-from cloister.vault.authorise import authorise
+from cloister.vault.authorise import authorise, check_source
 from cloister.vault.charge import charge
 from cloister.vault.deadline import Deadline
 from cloister.vault.fit import execute
@@ -43,6 +43,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     grant = check_reads(analysis.uses, grant, context, terms)
     state.check_times(grant)
+    source = check_source(context, terms)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)
@@ -65,6 +66,6 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
         envelope = sign_receipt(receipt, state.keys.identity)
     deadline.wait()  # nothing leaves the vault before the planned deadline, not even a deposit (G6)
     at(10)  # settle
-    answer = settle(state, question, receipt, envelope)
+    answer = settle(state, question, receipt, envelope, source)
     at(11)  # reply
     return answer

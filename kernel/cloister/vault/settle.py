@@ -10,8 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from cloister.plan.layout import label_bytes
+from cloister.receipt.deposit import WIDEST, Deposit, seal_deposit
 from cloister.receipt.receipt import Receipt
-from cloister.vault.deposit import WIDEST, Deposit, seal_deposit
 from cloister.vault.question import Asked, Question
 from cloister.vault.recall import Answer
 from cloister.vault.state import VaultState
@@ -19,8 +19,10 @@ from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 
-def settle(state: VaultState, question: Asked, receipt: Receipt, envelope: Envelope) -> Answer:
+def settle(state: VaultState, question: Asked, receipt: Receipt, envelope: Envelope, source: str = "") -> Answer:
     """Return the answer that stands: this receipt, or the one settled before it.
+
+    ``source`` is the text of the cell, kept with the receipt where there is one (``authorise.check_source``).
 
     Raises:
         UnavailableError: The broker did not confirm; the answer may not leave, and a retry pays nothing.
@@ -28,7 +30,7 @@ def settle(state: VaultState, question: Asked, receipt: Receipt, envelope: Envel
     """
     account = question.accounts[0]
     admissions = tuple(session.admission for session in state.sessions(question))
-    deposit = Deposit(envelope, admissions)
+    deposit = Deposit(envelope, admissions, source or msgspec.UNSET)
     sealed = seal_deposit(
         deposit, state.sealing_key(question), question.charge_id, receipt.raw, _room(question, receipt)
     )

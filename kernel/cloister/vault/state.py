@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cloister.contract.card import Card
 from cloister.errors import UnavailableError
+from cloister.receipt.deposit import receipt_key
 from cloister.vault.authorise import check_time
 from cloister.vault.brokers import Brokers
 from cloister.vault.capsules import check_key, open_capsule
@@ -20,7 +21,7 @@ from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
 from cloister.vault.executions import Executions
 from cloister.vault.faults import Faults
-from cloister.vault.keys import VaultKeys, exit_secret, load_secret, receipt_key
+from cloister.vault.keys import VaultKeys, exit_secret, load_secret
 from cloister.vault.limits import SentTargets
 from cloister.vault.permits import Grant, check_times
 from cloister.vault.question import Asked

@@ -1,17 +1,19 @@
 """Deposits: a settled receipt as a broker keeps it, sealed under a key derived from the data keys.
 
-Any vault that brokers admit to the same data can open it (``keys.receipt_key``), and answer the same question with
-the same numbers.
+Any vault that brokers admit to the same data can open it (``receipt_key``), and answer the same question with the same
+numbers. So can whoever holds the data keys: the providers of the tables that were read, together.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from cloister.attest.encoding import b64, unb64
 from cloister.errors import TrustError
@@ -25,10 +27,27 @@ _PAD = b"\0"
 
 
 class Deposit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a later vault needs to answer again: the receipt and the admissions it names."""
+    """What a later vault needs to answer again: the receipt and the admissions it names.
+
+    ``source`` is the text of the cell that asked, where the contract's tier rules want it kept (``packs.source_days``).
+    """
 
     receipt: Envelope
     admissions: tuple[Envelope, ...]
+    source: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> bytes:
+    """Return the 32-byte key under which the receipt of one charge is deposited.
+
+    Args:
+        data_keys: Data keys of every capsule the release reads, in the order of their manifest digests.
+        contract: Digest of the contract.
+        charge_id: The charge the receipt settles.
+    """
+    material = documents.hash_fields(*data_keys, algorithm="sha384")
+    info = documents.hash_fields("cloister/receipt-seal/v1", contract, charge_id, algorithm="sha384")
+    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
 
 
 def seal_deposit(deposit: Deposit, key: bytes, charge_id: str, raw: Sequence[str] = (), room: int = 0) -> str:
