@@ -140,6 +140,8 @@ def test_important_data_with_an_assessment_and_text_of_the_highest_tier_are_fine
 
 
 def test_people_are_warned():
+    assert "contract.source" in codes(WHOLE, CARDS, "warning")
+    assert "contract.source" not in codes(replace(WHOLE, obligations=WHOLE.obligations[:1]), CARDS, "warning")
     nobody = replace(WHOLE, approvers=msgspec.UNSET, obligations=msgspec.UNSET)
     assert "contract.approvers" in codes(nobody, CARDS, "warning")
     alone = replace(WHOLE, approvers=WHOLE.approvers[:1])

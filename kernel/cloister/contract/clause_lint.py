@@ -158,6 +158,14 @@ def _pack(contract: Contract) -> Iterator[Finding]:
         packs.of(contract)
     except CloisterError as problem:
         yield error(problem.code, "pack", problem.reason, problem.next_step)
+        return
+    if packs.of(contract).source_days and any(duty.do == "destroy-keys" for duty in contract.duties):
+        yield warning(
+            "contract.source",
+            "obligations",
+            "the sources that the pack keeps are sealed under the keys that are destroyed: then nobody reads them",
+            f"end the contract {packs.of(contract).source_days} days after the last release, or read them out before",
+        )
 
 
 def _under_pack(card: Card, pack: packs.Pack) -> Iterator[Finding]:
