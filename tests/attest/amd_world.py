@@ -65,8 +65,12 @@ def vek(
     chip: bytes | None = None,
     name: str = "",
     validity: tuple[datetime, datetime] = pki.LONG,
+    raw: dict[str, bytes | None] | None = None,
 ) -> bytes:
-    """Return the DER certificate of a key; each argument is one thing it may say wrongly."""
+    """Return the DER certificate of a key; each argument is one thing it may say wrongly.
+
+    ``raw`` replaces extensions by the end of their OID under AMD's arc; None leaves one out.
+    """
     levels = {1: tcb["bl"], 2: tcb["tee"], 3: tcb["snp"], 8: tcb["ucode"]}
     levels |= {9: tcb["fmc"]} if product == "Turin" else dict.fromkeys((4, 5, 6, 7), 0)
     text = (says or f"{product}-B0").encode()
@@ -76,6 +80,9 @@ def vek(
         extensions.append((ARC + "4", CHIP[product] if chip is None else chip))
     else:
         extensions.append((ARC + "5", bytes([0x16, len(OPERATOR)]) + OPERATOR.encode()))
+    replaced = {ARC + end: value for end, value in (raw or {}).items()}
+    given = [(oid, replaced.get(oid, value)) for oid, value in extensions]
+    extensions = [(oid, value) for oid, value in given if value is not None]
     made = pki.issue(
         name or f"SEV-{kind}", pki.p384("vek"), issuer or intermediate(product, kind),
         extensions=extensions, validity=validity,

@@ -12,6 +12,8 @@ import cose_world as world
 import pytest
 import vendor_pki as pki
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloister.attest.encoding import b64
@@ -129,6 +131,16 @@ class TestCose:
             key = pki.p384("enclave").public_key()
             assert code(lambda s=changed: cose.verify(signed._replace(signature=s), key)) == "evidence.signature"  # noqa: B023
 
+    @pytest.mark.parametrize(
+        "item",
+        [7, [], [b"", {}, b""], [b"", {}, b"", b"", b""], [b"", [], b"", b""], [1, {}, b"", b""], [b"", {}, None, b""],
+         [b"", {}, b"", "signature"], {}],
+        ids=str,
+    )  # fmt: skip
+    def test_other_structures_are_refused(self, item: object) -> None:
+        """Among them a detached payload: what was signed must be inside."""
+        assert code(lambda: cose.read(cbor2.dumps(item))) == "evidence.malformed"
+
     def test_the_tag_is_read_and_another_one_refused(self) -> None:
         assert world.examine_nitro(world.document(tag=True)).verdict == "verified"
         parts = cbor2.loads(world.document())
@@ -191,6 +203,14 @@ class TestNitro:
         one, other = cbor2.loads(world.document()), cbor2.loads(world.document(world.payload(nonce=b"other")))
         spliced = cbor2.dumps([one[0], {}, other[2], one[3]])
         assert code(lambda: world.examine_nitro(spliced)) == "evidence.signature"
+
+    def test_a_document_of_another_curve_is_refused_though_its_signature_is_right(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = pki.issue("enclave", key, world.aws_zone(), validity=world.LEAF)
+        header, body = cbor2.dumps({1: -7}), cbor2.dumps(world.payload(leaf=leaf))
+        r, s = decode_dss_signature(key.sign(cbor2.dumps(["Signature1", header, b"", body]), ec.ECDSA(SHA256())))
+        blob = cbor2.dumps([header, {}, body, r.to_bytes(32, "big") + s.to_bytes(32, "big")])
+        assert code(lambda: world.examine_nitro(blob)) == "evidence.algorithm"
 
     def test_the_chain_must_be_whole_and_in_order(self) -> None:
         root, zone = world.aws_root().der, world.aws_zone().der
@@ -288,12 +308,18 @@ class TestCca:
             ("evidence.malformed", {"c256": bytes(32)}),
             ("evidence.malformed", {"c2396": bytes(33)}),
             ("evidence.format", {"c265": None}),
+            ("evidence.algorithm", {"c2402": "md5"}),
+            ("evidence.malformed", {"c2401": b""}),
         ],
         ids=str,
     )
     def test_platform_claims_against_the_format_are_refused(self, expected: str, changes: dict[str, Any]) -> None:
         claims = world.platform(world.realm()[44237], **changes)
         assert code(lambda: world.examine_cca(world.token(platform_claims=claims))) == expected
+
+    def test_claims_that_are_no_map_are_refused(self) -> None:
+        for parse in (cca.parse_realm, cca.parse_platform):
+            assert code(lambda p=parse: p(cbor2.dumps([1]))) == "evidence.malformed"
 
     def test_the_envelope(self) -> None:
         assert code(lambda: world.examine_cca(world.token(tag=398))) == "evidence.format"

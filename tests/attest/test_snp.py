@@ -71,6 +71,25 @@ def test_one_lie_is_enough(case: str) -> None:
     assert code(lambda: amd.examine(amd.report(**report), amd.vek(**certificate))) == expected
 
 
+@pytest.mark.parametrize(
+    ("end", "value"),
+    [
+        ("3.1", None),  # no boot loader's version
+        ("4", None),  # no chip
+        ("2", None),  # no product
+        ("3.1", b"\2\1\3\0"),  # something behind the number
+        ("3.1", b"\2\2\1\3"),  # a version of 259
+        ("3.1", b"\2\1\xfd"),  # a version below 0
+        ("3.1", b"\4\1\3"),  # a version that is no number
+        ("2", b"\x16\x05Milan\0"),  # something behind the name
+        ("2", b"\x16\x06Mil\xc3\xa4n"),  # a name that is not ASCII
+        ("2", b"\x0c\x05Milan"),  # a name of another type
+    ],
+)
+def test_extensions_against_the_format_are_refused(end: str, value: bytes | None) -> None:
+    assert code(lambda: amd.examine(amd.report(), amd.vek(raw={end: value}))) == "evidence.malformed"
+
+
 def test_a_report_of_another_key_is_refused() -> None:
     forged = amd.report(key=pki.p384("somebody"))
     assert code(lambda: amd.examine(forged, amd.vek())) == "evidence.signature"

@@ -78,8 +78,8 @@ class _Reader:
             return self._take(number)
         if major == _TEXT:
             return self._text(number)
+        # A count beyond what is left ends at the first item that is not there: nothing is made of it before.
         if major == _ARRAY:
-            self._room(number)
             return [self.item(depth + 1) for _ in range(number)]
         if major == _MAP:
             return self._map(number, depth)
@@ -90,7 +90,6 @@ class _Reader:
         return _SIMPLE_VALUES[number]
 
     def _map(self, count: int, depth: int) -> dict[int | str, Any]:
-        self._room(2 * count)
         found: dict[int | str, Any] = {}
         for _ in range(count):
             key = self.item(depth + 1)
@@ -123,14 +122,10 @@ class _Reader:
             raise _malformed("a CBOR text that is not UTF-8") from error
 
     def _take(self, size: int) -> bytes:
-        self._room(size)
-        start, self.offset = self.offset, self.offset + size
-        return self._data[start : self.offset]
-
-    def _room(self, size: int) -> None:
-        # Every item takes at least one byte, so a count beyond what is left is refused before anything is made of it.
         if size > len(self._data) - self.offset:
             raise rejected("evidence.truncated", "CBOR ends in the middle of an item")
+        start, self.offset = self.offset, self.offset + size
+        return self._data[start : self.offset]
 
 
 def _malformed(reason: str) -> RejectedError:
