@@ -86,6 +86,13 @@ class TestTpm:
     def test_an_attestation_key_is_restricted_and_of_its_tpm(self, expected: str, changes: dict[str, int]) -> None:
         assert code(lambda: tpm_structures.attestation_key(world.tpmt_public(**changes))) == expected
 
+    def test_nothing_follows_a_structure_and_lengths_agree(self) -> None:
+        assert code(lambda: tpm_structures.signature(world.tpmt_signature(bytes(256)) + b"\0")) == "evidence.malformed"
+        assert code(lambda: tpm_structures.attestation_key(world.tpmt_public() + b"\0")) == "evidence.malformed"
+        assert code(lambda: tpm_structures.attestation_key(world.tpmt_public(bits=3072))) == "evidence.malformed"
+        modulus = pki.rsa2048("ak").public_key().public_numbers().n
+        assert code(lambda: tpm_structures.rsa_key(modulus, 2)) == "evidence.malformed"
+
 
 class TestAzure:
     def test_a_machine_of_our_own_verifies(self) -> None:

@@ -46,10 +46,12 @@ def tpmt_signature(signature: bytes, scheme: int = 0x0014, digest: int = 0x000B)
     return struct.pack(">HH", scheme, digest) + sized(signature)
 
 
-def tpmt_public(key: str = "ak", *, attributes: int = 0x00050072, kind: int = 1, scheme: int = 0x0014) -> bytes:
+def tpmt_public(
+    key: str = "ak", *, attributes: int = 0x00050072, kind: int = 1, scheme: int = 0x0014, bits: int = 2048
+) -> bytes:
     modulus = pki.rsa2048(key).public_key().public_numbers().n.to_bytes(256, "big")
     head = struct.pack(">HHI", kind, 0x000B, attributes) + sized(b"")
-    return head + struct.pack(">HHHHI", 0x0010, scheme, 0x000B, 2048, 0) + sized(modulus)
+    return head + struct.pack(">HHHHI", 0x0010, scheme, 0x000B, bits, 0) + sized(modulus)
 
 
 def spki(key: str = "ak") -> bytes:
