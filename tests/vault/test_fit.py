@@ -178,10 +178,10 @@ def test_integers_beyond_the_limits_of_a_step_are_stopped_before_they_touch_a_ro
     wild = Straying(Gradient(form, ((MAX_WEIGHT + 1,) * found.coded.width,)), steps=1)
     steps = planned((Step("gradient", form, Fraction(1)),), found.coded)
     made = msgspec.structs.replace(found, program=wild, steps=steps)
-    monkeypatch.setattr(fit_module, "planned_fit", lambda *_: made)
+    layout = msgspec.structs.replace(analysis.layout, fitted=made)
     monkeypatch.setattr(fit_module, "sums", lambda *_: pytest.fail("a row was touched"))
     with pytest.raises(ValueError, match="limits"):
-        fit(state.engine, analysis, plan(), price(analysis, Fraction(1, 20)))
+        fit(state.engine, msgspec.structs.replace(analysis, layout=layout), plan(), price(analysis, Fraction(1, 20)))
 
 
 def test_the_mock_vault_rehearses_a_fit_on_the_same_path(quiet_world: World) -> None:
