@@ -31,6 +31,8 @@ demo_app = typer.Typer(no_args_is_help=True, help="The embedded demo: one enclav
 app.add_typer(demo_app, name="demo")
 attest_app = typer.Typer(no_args_is_help=True, help="Evidence of enclaves, and the verifiers of this installation.")
 app.add_typer(attest_app, name="attest")
+audit_app = typer.Typer(no_args_is_help=True, help="A broker's logs, for an auditor: export them, check them offline.")
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Signed statements of where a broker's logs stand.")
 
 
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
@@ -53,15 +55,30 @@ def _mount_receiver() -> None:
     app.command("open")(commands.open_delivery)
 
 
+def _mount_audit() -> None:
+    """Add what checks a broker's logs: it needs nothing of the provider's."""
+    from cloister.reviewer import audit_commands as commands
+
+    audit_app.command("check")(commands.check)
+    audit_app.command("alerts")(commands.find_alerts)
+    audit_app.command("report")(commands.report)
+    checkpoint_app.command("check")(commands.check_checkpoint)
+    app.add_typer(audit_app, name="audit")
+    app.add_typer(checkpoint_app, name="checkpoint")
+    app.command("invoice")(commands.make_invoice)
+
+
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import commands, unit_keys_commands
+        from cloister.provider import commands, log_commands, unit_keys_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
-        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys"):
+        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys", "ledger"):
             app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
+        audit_app.command("export", hidden=True, context_settings=_ANY)(_without_provider)
+        checkpoint_app.command("take", hidden=True, context_settings=_ANY)(_without_provider)
         return
     import_module("cloister.provider.contract_commands")  # adds to two of the groups
     app.command("identity")(commands.identity)
@@ -71,11 +88,16 @@ def _mount_provider() -> None:
     app.add_typer(commands.broker_app, name="broker")
     app.add_typer(commands.account_app, name="account")
     app.add_typer(unit_keys_commands.app, name="unit-keys")
+    log_commands.extend_broker(commands.broker_app)
+    audit_app.command("export")(log_commands.export)
+    checkpoint_app.command("take")(log_commands.take)
+    app.add_typer(log_commands.ledger_app, name="ledger")
 
 
 @functools.cache
 def whole() -> typer.Typer:
     """The command with every zone's commands, which are imported only now."""
+    _mount_audit()
     _mount_provider()
     _mount_receiver()
     _mount_approvals()

@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used
 from cloister.errors import MalformedError, UnavailableError
-from cloister.provider import sums
 from cloister.provider.accounts import Accounts, Granted
-from cloister.receipt import log
+from cloister.receipt import log, sums
 from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
 
@@ -93,7 +92,7 @@ def check_whole(accounts: Accounts, population: str = "people") -> tuple[str, ..
 
 
 def test_the_database_syncs_before_it_acknowledges(book, path):
-    with book.accounts._engine.connect() as db:
+    with book.accounts.database.engine.connect() as db:
         assert db.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         assert db.scalar(sa.text("PRAGMA synchronous")) == 2  # FULL
     assert path.stat().st_mode & 0o077 == 0
@@ -242,8 +241,8 @@ def test_disk_full_charges_nothing(path):
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    sa.event.listen(book.accounts._engine, "connect", cap)
-    book.accounts._engine.dispose()
+    sa.event.listen(book.accounts.database.engine, "connect", cap)
+    book.accounts.database.engine.dispose()
     failed = []
     for number in range(200):
         try:
@@ -255,7 +254,7 @@ def test_disk_full_charges_nothing(path):
     assert failed
     with pytest.raises(UnavailableError):
         book.settle("before", "x" * 100_000)
-    sa.event.remove(book.accounts._engine, "connect", cap)
+    sa.event.remove(book.accounts.database.engine, "connect", cap)
     book.accounts.close()
     again = Book(path)
     assert failed[0] not in check_whole(again.accounts)

@@ -58,7 +58,7 @@ def check_counts(book: Book) -> None:
     assert told(book) == tuple(
         Matched(clause, each.total(), max(each.values())) for clause, each in sorted(counts.items())
     )
-    with book.accounts._engine.connect() as db:
+    with book.accounts.database.engine.connect() as db:
         stored = db.execute(sa.select(schema.targets.c.clause, schema.targets.c.tag, schema.targets.c.times)).all()
     assert {tuple(row) for row in stored} == {
         (clause, tag, times) for clause, each in counts.items() for tag, times in each.items()
@@ -136,7 +136,7 @@ def check_recount(path: Path) -> None:
         "UPDATE matched SET most = 0",
         "UPDATE matched SET targets = 5 - targets",
     ):
-        with book.accounts._engine.begin() as db:
+        with book.accounts.database.engine.begin() as db:
             db.execute(sa.text(damage))
         book.accounts.recount()
         assert told(book) == before

@@ -18,7 +18,7 @@ import structlog
 import uvicorn
 
 from cloister.errors import CloisterError
-from cloister.provider import clock, files, obligations
+from cloister.provider import clock, files, lock, obligations
 from cloister.provider.broker import Broker
 from cloister.provider.home import BrokerHome
 from cloister.provider.server import Activity, create_app
@@ -37,13 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Log())),
     )
-    try:
-        home = BrokerHome(options.home)
-        obligations.sweep(home, now=clock.text(clock.Clock().now()))
-        broker = Broker(home)
-    except CloisterError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    with contextlib.ExitStack() as held:
+        try:
+            home = BrokerHome(options.home)
+            home.identity()
+            held.enter_context(lock.held(options.home))
+            obligations.sweep(home, now=clock.text(clock.Clock().now()))
+            broker = Broker(home)
+        except CloisterError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        return _listen(broker, options)
+
+
+def _listen(broker: Broker, options: argparse.Namespace) -> int:
     with socket.create_server((options.host, options.port), reuse_port=False) as listener:
         # asyncio sets this only on sockets that name their protocol; without it every reply waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

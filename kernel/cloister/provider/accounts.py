@@ -12,59 +12,30 @@ Rules kept here, each inside one transaction that is on disk before it is acknow
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from cloister.contract.exits import Exits
-from cloister.contract.terms import Limits
-from cloister.contract.usage import Usage, Used, exceeded
-from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.provider import deliveries, matches, schema, sums
-from cloister.receipt import log
-from cloister.receipt.ledger import Entry, Matched
+from cloister.contract.usage import Usage, Used
+from cloister.errors import MalformedError
+from cloister.provider import deliveries, event_log, matches, schema
+from cloister.provider.database import Database
+from cloister.provider.witness import Witness
+from cloister.receipt import account, log, sums
+from cloister.receipt.account import Deltas, Granted, Tip
+from cloister.receipt.account import refusal as _refusal
+from cloister.receipt.events import Event
+from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
 
-_HASH = 32
-
-
-class Granted(msgspec.Struct, frozen=True):
-    """What a contract grants: rho and delta of the population and of the analyst, its limits and exits beside them."""
-
-    rho: Fraction
-    analyst: Fraction
-    limits: Limits
-    delta: Fraction = Fraction(0)
-    analyst_delta: Fraction = Fraction(0)
-    exits: Exits = Exits()
-
-
-class Deltas(msgspec.Struct, frozen=True):
-    """The second sum: delta spent on an account by everybody, under one contract, and by one analyst of it."""
-
-    spent: Fraction = Fraction(0)
-    contract_spent: Fraction = Fraction(0)
-    analyst_spent: Fraction = Fraction(0)
-
-
-class Tip(msgspec.Struct, frozen=True):
-    """Where an account stands, and what contract and analyst have spent (rho), after the transaction."""
-
-    size: int
-    root: str
-    spent: Fraction
-    contract_spent: Fraction
-    analyst_spent: Fraction
-    used: Used
-    delta: Deltas = Deltas()
-    matched: tuple[Matched, ...] = ()
+__all__ = ["Accounts", "Booking", "Granted", "Tip"]
+_RECOVERED = (
+    "this charge came back with a recovery of the account, without its receipt; ask with another share or precision"
+)
 
 
 class Booking(msgspec.Struct, frozen=True):
@@ -81,16 +52,15 @@ class Booking(msgspec.Struct, frozen=True):
 
 
 class Accounts:
-    """The accounts of one broker in one database file."""
+    """The accounts of one broker: in a SQLite file (a path), or in PostgreSQL (a URL)."""
 
-    def __init__(self, path: Path, *, busy_ms: int = 2000) -> None:
-        self._engine = schema.open_database(path, busy_ms=busy_ms)
-        # SQLite has one writer; queueing here is fairer and faster than its busy polling.
-        self._writer = threading.Lock()
+    def __init__(self, where: Path | str, *, busy_ms: int = 2000, witness: Witness | None = None) -> None:
+        self.database = Database(where, busy_ms=busy_ms, witness=witness)
+        self._transaction = self.database.transaction
 
     def close(self) -> None:
         """Release the database."""
-        self._engine.dispose()
+        self.database.close()
 
     def open_session(self, contract: str, vault_id: str, *, admit: Callable[[int], bytes], time: str) -> int:
         """Raise the contract's epoch for a vault; older sessions of the contract are fenced from now on.
@@ -109,6 +79,8 @@ class Accounts:
             _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
             values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
             _put(db, schema.sessions, schema.UPDATE_SESSION, {"vault_id": vault_id}, values)
+            event_log.open_log(db, time)
+            event_log.record(db, Event("session", time, actor=vault_id, contract=contract, epoch=epoch))
         return epoch
 
     def contract_of(self, vault_id: str) -> str | None:
@@ -145,7 +117,10 @@ class Accounts:
             if known is not None:
                 if known != body and not (shared and _same_but_asker(known, entry)):
                     return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
-                return Booking("ok", held.tip, sealed=_settled(db, entry.population, entry.charge_id))
+                sealed = _settled(db, entry.population, entry.charge_id)
+                if not sealed and _is_burnt(db, entry):
+                    return Booking("charge.conflict", held.tip, reason=_RECOVERED)
+                return Booking("ok", held.tip, sealed=sealed)
             first = _is_first(db, entry)
             after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
             asked = matches.asked(entry)
@@ -156,19 +131,7 @@ class Accounts:
             if refusal:
                 return Booking(refusal, held.tip)
             _write(db, entry, after, first=first)
-            _insert(
-                db,
-                schema.entries,
-                population=entry.population,
-                position=held.tip.size,
-                charge_id=entry.charge_id,
-                contract=entry.contract,
-                body=body,
-                leaf=log.leaf_hash(body),
-                vault_id=vault_id,
-                epoch=epoch,
-                time=time,
-            )
+            book(db, entry, body, position=held.tip.size, vault_id=vault_id, epoch=epoch, time=time)
             return Booking("ok", msgspec.structs.replace(after.tip, matched=matches.matched(db, entry.contract)))
 
     def settle(
@@ -194,6 +157,8 @@ class Accounts:
                 return Booking("ok" if first == sealed else "settled", tip, sealed=first, analyst=analyst)
             values = {"sealed": sealed, "vault_id": vault_id, "time": time}
             _insert(db, schema.settlements, population=population, charge_id=charge_id, **values)
+            named: dict[str, Any] = {"population": population, "charge_id": charge_id, "contract": contract}
+            event_log.record(db, Event("settle", time, actor=vault_id, epoch=epoch, **named))
             return Booking("ok", tip, sealed=sealed, analyst=analyst)
 
     def tip(self, population: str, contract: str, analyst: str, *, vault_id: str, epoch: int) -> Booking:
@@ -260,20 +225,6 @@ class Accounts:
         with self._transaction() as db:
             return _settled(db, population, charge_id)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._writer, self._engine.begin() as connection:
-                yield connection
-        except CloisterError:
-            raise
-        except (DBAPIError, OSError) as error:
-            raise UnavailableError(
-                "ledger.unavailable",
-                "the account cannot be written now (disk full, locked or damaged); nothing was charged",
-                next_step="the provider looks at the broker's log and disk; then run the cell again",
-            ) from error
-
 
 class _Held(msgspec.Struct, frozen=True):
     """An account as loaded: the tip (with one contract's and analyst's sums) and the log's frontier."""
@@ -283,17 +234,17 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _Held:
-    account = db.execute(schema.SELECT_ACCOUNT, {"k_population": population}).one_or_none()
+    stored = db.execute(schema.SELECT_ACCOUNT, {"k_population": population}).one_or_none()
     rows = db.execute(schema.SELECT_SUMS, {"k_population": population, "k_contract": contract}).all()
     by_analyst = {row.analyst: Fraction(row.spent) for row in rows}
     contract_spent = Fraction(0)
     for spent in by_analyst.values():
         contract_spent = sums.add(contract_spent, spent)
-    frontier = _frontier(account)
+    frontier = log.Frontier() if stored is None else event_log.frontier_of(stored.size, stored.frontier)
     tip = Tip(
         size=frontier.size,
         root=log.root_text(frontier.root()),
-        spent=Fraction(account.spent) if account else Fraction(0),
+        spent=Fraction(stored.spent) if stored else Fraction(0),
         contract_spent=contract_spent,
         analyst_spent=by_analyst.get(analyst, Fraction(0)),
         used=_used(db, contract),
@@ -319,11 +270,32 @@ def _used(db: sa.Connection, contract: str) -> Used:
     return Used(*row) if row else Used()
 
 
-def _frontier(account: Any) -> log.Frontier:
-    if account is None:
-        return log.Frontier()
-    raw = account.frontier
-    return log.Frontier(account.size, tuple(raw[at : at + _HASH] for at in range(0, len(raw), _HASH)))
+def raise_epoch(db: sa.Connection, contract: str, epoch: int) -> None:
+    """Make sure that the contract's epoch is at least ``epoch``."""
+    if epoch > (db.scalar(schema.SELECT_EPOCH, {"k_contract": contract}) or 0):
+        _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
+
+
+def take(db: sa.Connection, entry: Entry, body: bytes, *, position: int, vault_id: str, epoch: int, time: str) -> None:
+    """Write an entry that was charged before, as it was: its event is in the log already, and nothing is decided."""
+    held = _load(db, entry.population, entry.contract, entry.analyst)
+    first = bool(entry.contract) and _is_first(db, entry)
+    leaf = log.leaf_hash(body)
+    after = _charged(held, sums.parse(entry.rho), sums.parse(entry.delta), leaf, entry.usage if first else None)
+    _write(db, entry, after, first=first)
+    made = {"vault_id": vault_id, "epoch": epoch, "time": time, "contract": entry.contract}
+    named = {"population": entry.population, "charge_id": entry.charge_id}
+    _insert(db, schema.entries, position=position, body=body, leaf=leaf, **named, **made)
+
+
+def book(db: sa.Connection, entry: Entry, body: bytes, *, position: int, vault_id: str, epoch: int, time: str) -> None:
+    """Write an entry and the event of its charge."""
+    leaf = log.leaf_hash(body)
+    named: dict[str, Any] = {"population": entry.population, "charge_id": entry.charge_id, "contract": entry.contract}
+    made = {"vault_id": vault_id, "epoch": epoch, "time": time}
+    _insert(db, schema.entries, position=position, body=body, leaf=leaf, **named, **made)
+    event = Event("charge", time, actor=vault_id, leaf=leaf.hex(), position=position, epoch=epoch, **named)
+    event_log.record(db, event)
 
 
 def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
@@ -338,6 +310,11 @@ def _settled(db: sa.Connection, population: str, charge_id: str) -> str:
     return db.scalar(schema.SELECT_SETTLED, {"k_population": population, "k_charge_id": charge_id}) or ""
 
 
+def _is_burnt(db: sa.Connection, entry: Entry) -> bool:
+    key = {"k_population": entry.population, "k_charge_id": entry.charge_id}
+    return db.scalar(schema.SELECT_BURNT, key) is not None
+
+
 def _same_but_asker(body: bytes, entry: Entry) -> bool:
     return msgspec.structs.replace(msgspec.json.decode(body, type=Entry), analyst=entry.analyst) == entry
 
@@ -348,45 +325,11 @@ def _is_first(db: sa.Connection, entry: Entry) -> bool:
     return db.scalar(schema.SELECT_COUNTED, key) is None
 
 
-def _refusal(after: Tip, entry: Entry, amount: Fraction, delta: Fraction, granted: Granted) -> str:
-    """Return why the account may not come to stand at ``after``, or ``""``. Pure."""
-    if refusal := _exit_refusal(entry, amount, delta, granted):
-        return refusal
-    if after.spent > granted.rho:
-        return "budget.exhausted"
-    # What spends none is not held against the sum of those that do, perhaps under another contract.
-    if delta and (after.delta.spent > granted.delta or after.delta.analyst_spent > granted.analyst_delta):
-        return "budget.delta"
-    if after.analyst_spent > granted.analyst:
-        return "limit.analyst"
-    beyond = exceeded(after.used, granted.limits)
-    return f"limit.{beyond}" if beyond else ""
-
-
-def _exit_refusal(entry: Entry, amount: Fraction, delta: Fraction, granted: Granted) -> str:
-    """Return why an entry may not be what it is: an analyst's exit under a clause, free, or noise that costs. Pure."""
-    if entry.exits is None:
-        return "" if amount > 0 else "budget.exhausted"
-    clauses = granted.exits.matches if entry.exits.name == "match" else granted.exits.deliveries
-    if amount or delta or not 0 <= entry.exits.clause < len(clauses):
-        return f"exit.{entry.exits.name}"
-    # At no price nothing passes the share of somebody who has none: who is no analyst of the contract is told here.
-    return "" if granted.analyst > 0 else "limit.analyst"
-
-
 def _charged(held: _Held, amount: Fraction, delta: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
     """Return the account after one more entry; ``usage`` if the release is counted with it. Pure."""
-    before, frontier = held.tip, held.frontier.append(leaf)
-    tip = Tip(
-        size=frontier.size,
-        root=log.root_text(frontier.root()),
-        spent=sums.add(before.spent, amount),
-        contract_spent=sums.add(before.contract_spent, amount),
-        analyst_spent=sums.add(before.analyst_spent, amount),
-        used=before.used if usage is None else before.used.plus(usage),
-        delta=Deltas(*(sums.add(spent, delta) for spent in msgspec.structs.astuple(before.delta))),
-    )
-    return _Held(tip, frontier)
+    frontier = held.frontier.append(leaf)
+    root = log.root_text(frontier.root())
+    return _Held(account.charged(held.tip, amount, delta, usage, size=frontier.size, root=root), frontier)
 
 
 def _write(db: sa.Connection, entry: Entry, after: _Held, *, first: bool) -> None:

@@ -7,6 +7,7 @@ bound to request id, nonce and vault and signed by the broker, so that no host c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
@@ -19,12 +20,15 @@ from cloister.contract.terms import Broker as BrokerTerms
 from cloister.contract.terms import Contract, Limits
 from cloister.contract.usage import Used
 from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
-from cloister.plan.precision import rho_of_epsilon
-from cloister.provider import admission, clock
-from cloister.provider.accounts import Accounts, Booking, Granted, Tip
+from cloister.provider import admission, clock, event_log, restored, revoked
+from cloister.provider.accounts import Booking, Granted, Tip
+from cloister.provider.event_log import Journal
 from cloister.provider.hellos import Hellos
 from cloister.provider.home import BrokerHome
+from cloister.provider.metrics import Metrics
 from cloister.provider.registry import Registered
+from cloister.receipt.account import broker_of, granted_by
+from cloister.receipt.events import Event
 from cloister.receipt.ledger import (
     REPLY_TYPE,
     REQUEST_TYPE,
@@ -36,6 +40,7 @@ from cloister.receipt.ledger import (
     TipRequest,
 )
 from cloister.wire import canonical, documents, envelope
+from cloister.wire.identity import SigningKey
 
 LEASE_S = 3600
 Op = Literal["session", "append", "settle", "tip"]
@@ -61,17 +66,46 @@ class Broker:
         self._home = home
         self._key = home.identity()
         self._clock = time or clock.Clock()
-        self._accounts = Accounts(home.accounts_file, busy_ms=busy_ms)
+        self.accounts = self._accounts = home.open_accounts(busy_ms=busy_ms)
         self._accounts.recount()
         self._hellos = Hellos(self._key.did)
+        self.journal = Journal(self._accounts.database)
+        self.metrics = Metrics()
+        self.restored = restored.check(home, self._accounts, now=self.now())
 
     @property
     def did(self) -> str:
         """The did that replies are signed by."""
         return self._key.did
 
+    @property
+    def key(self) -> SigningKey:
+        """The broker's key."""
+        return self._key
+
+    @property
+    def home(self) -> BrokerHome:
+        """The broker's directory."""
+        return self._home
+
+    def now(self) -> str:
+        """Return the broker's time as text."""
+        return clock.text(self._clock.now())
+
+    def metrics_text(self) -> str:
+        """Return the counters for whoever operates the broker.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self.accounts.database.transaction() as db:
+            events = event_log.tip(db).size
+        return self.metrics.text(events=events, waiting=self.journal.waiting, restored=self.restored is not None)
+
     def close(self) -> None:
-        """Release the accounts."""
+        """Write what waits for the event log, and release the accounts."""
+        with contextlib.suppress(CloisterError):
+            self.journal.flush()
         self._accounts.close()
 
     def hello(self, body: bytes) -> bytes:
@@ -175,8 +209,13 @@ class Broker:
         try:
             digest = contract if contract is not None else self._accounts.contract_of(request.vault_id)
             known = None if digest is None else self._home.contracts.get(digest)
-            if digest is None:
+            if self.restored is not None:
+                why = f"{self.restored.reason}; the provider runs `{restored.NEXT_STEP}`"
+                reply = self._refusal(op, request, "ledger.unavailable", why)
+            elif digest is None:
                 reply = self._refusal(op, request, "session.unknown", "this vault has no session")
+            elif found := revoked.read(self._home).beyond(request):
+                reply = self._refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
             elif known is None or self._terms_of_self(known.contract) is None:
                 reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
@@ -187,7 +226,30 @@ class Broker:
         except UnavailableError as error:
             reply = self._refusal(op, request, "ledger.unavailable", error.reason)
         _log.info(op, status=reply.status, population=reply.population, size=reply.size, epoch=reply.epoch)
+        self.metrics.count(op, reply.status)
+        if reply.status not in {"ok", "settled"}:
+            self._journal(op, request, reply)
         return canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
+
+    def _journal(self, op: Op, request: Request, reply: LedgerReply) -> None:
+        """Keep a refusal for the event log. Strangers have no name there: they can make as many as they like."""
+        entry = request.entry if isinstance(request, AppendRequest) else None
+        stranger = reply.status in {"session.unknown", "contract.unknown", "evidence.rejected"}
+        actor = "" if stranger else request.vault_id if entry is None else entry.analyst
+        self.journal.add(
+            Event(
+                "refusal",
+                reply.time,
+                actor=actor,
+                contract="" if entry is None else entry.contract,
+                population=reply.population,
+                charge_id="" if entry is None or stranger else entry.charge_id,
+                op=op,
+                status=reply.status,
+                subject=request.vault_id,
+                reason=reply.reason[:200],
+            )
+        )
 
     def _admit(self, request: SessionRequest, hello: bytes | None, known: Registered) -> LedgerReply:
         now = self._clock.now()
@@ -292,18 +354,10 @@ class Broker:
         return min(clock.text(clock.later(now, LEASE_S)), contract.not_after)
 
     def _terms_of_self(self, contract: Contract) -> BrokerTerms | None:
-        return next((broker for broker in contract.brokers if broker.did == self.did), None)
+        return broker_of(contract, self.did)
 
     def _granted(self, contract: Contract, population: str, analyst: str) -> Granted | None:
-        """Return what the contract grants here: None without a budget for the population, nothing to a stranger."""
-        terms = self._terms_of_self(contract)
-        name = next((p.name for p in contract.parties if p.did == analyst and p.role == "analyst"), None)
-        for budget in contract.budgets:
-            if terms is not None and (budget.broker, budget.population) == (terms.name, population):
-                rho = rho_of_epsilon(Fraction(budget.epsilon), budget.delta_conversion)
-                delta, share = Fraction(budget.delta_keys), _share(contract, population, name)
-                return Granted(rho, rho * share, contract.limits, delta, delta * share, contract.outside)
-        return None
+        return granted_by(contract, self._terms_of_self(contract), population, analyst)
 
 
 def _delta(tip: Tip, granted: Granted) -> DeltaSums | msgspec.UnsetType:
@@ -324,15 +378,6 @@ def _population(request: Request) -> str:
     if isinstance(request, SessionRequest):
         return ""
     return request.entry.population if isinstance(request, AppendRequest) else request.population
-
-
-def _share(contract: Contract, population: str, analyst: str | None) -> Fraction:
-    if analyst is None:
-        return Fraction(0)
-    for limit in contract.analyst_limits:
-        if (limit.analyst, limit.population) == (analyst, population):
-            return Fraction(limit.share)
-    return Fraction(1)
 
 
 def _open(body: bytes, kind: type[R]) -> R:

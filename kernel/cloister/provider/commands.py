@@ -22,7 +22,7 @@ from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
-from cloister.provider import accounts, cards, contracts, hashed_keys, reports
+from cloister.provider import cards, contracts, hashed_keys, reports
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
@@ -194,7 +194,7 @@ def account_show(directory: BrokerDir) -> None:
     """Show what was spent, account by account."""
     home = BrokerHome(directory)
     home.identity()
-    ledger = accounts.Accounts(home.accounts_file)
+    ledger = home.open_accounts()
     table = Table("population", "entries", "rho spent", "root", box=None)
     for population in ledger.populations():
         tip = ledger.read_tip(population)

@@ -53,3 +53,12 @@ def read_private(path: Path) -> bytes:
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise TrustError("file.permissions", f"{path} can be read by others", next_step=f"chmod 600 {path}")
     return path.read_bytes()
+
+
+def append_private(path: Path, data: bytes) -> None:
+    """Append ``data`` to a file of mode 0600, on disk when this returns."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "ab") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())

@@ -5,7 +5,12 @@ policy.toml      which enclaves this broker admits; contracts pin its digest
 contracts/       signed contracts and the provider's decisions about them
 approvals/       signed approvals, and which of them were withdrawn
 keys/            data keys of capsules (0600)
-accounts.sqlite  the accounts
+accounts.sqlite  the accounts and the event log, or
+accounts.url     where they are in a PostgreSQL server (0600: it may hold a password)
+accounts.tip     how far the event log had come (``witness``)
+restored.json    there while the accounts are known to be old: the broker only reads (``restored``)
+roles.json       who may do what over HTTP (``roles``), revoked.json who may do nothing any more
+peers.json       other brokers whose checkpoints this one takes up
 """
 
 from __future__ import annotations
@@ -19,10 +24,12 @@ from cloister.contract import signing
 from cloister.contract.card import Card
 from cloister.errors import ContractError, UnavailableError
 from cloister.provider import files
+from cloister.provider.accounts import Accounts
 from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.approvals import Approvals
 from cloister.provider.keys import DataKey, DataKeys, create_identity, load_identity
 from cloister.provider.registry import Registry
+from cloister.provider.witness import Witness
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
@@ -38,6 +45,12 @@ class BrokerHome:
         self.key_file = directory / "broker.key"
         self.policy_file = directory / "policy.toml"
         self.accounts_file = directory / "accounts.sqlite"
+        self.accounts_url = directory / "accounts.url"
+        self.restored_file = directory / "restored.json"
+        self.roles_file = directory / "roles.json"
+        self.revoked_file = directory / "revoked.json"
+        self.peers_file = directory / "peers.json"
+        self.witness = Witness(directory / "accounts.tip")
         self.contracts = Registry(directory / "contracts")
         self.approvals = Approvals(directory / "approvals")
         self.data_keys = DataKeys(directory / "keys")
@@ -76,6 +89,19 @@ class BrokerHome:
         except OSError as error:
             raise UnavailableError("policy.missing", f"no policy at {self.policy_file}") from error
         return parse_policy(text), policy_digest(text)
+
+    def open_accounts(self, *, busy_ms: int = 2000) -> Accounts:
+        """Open the accounts, wherever they are.
+
+        Raises:
+            UnavailableError: ``database.unavailable``.
+            MalformedError: ``database.url``.
+            TrustError: The file of the URL can be read by others.
+        """
+        where: Path | str = self.accounts_file
+        if self.accounts_url.exists():
+            where = files.read_private(self.accounts_url).decode("utf-8").strip()
+        return Accounts(where, busy_ms=busy_ms, witness=self.witness)
 
     def add_contract(self, document: Envelope, *, now: str, activate: bool = True) -> str:
         """Take up a contract this broker can serve; return its digest.

@@ -90,7 +90,7 @@ def _write(db: sa.Connection, asked: Asked, before: Matched, after: Mapping[str,
     if known := [{**bound, "k_tag": tag, "times": times} for tag, (times, old) in after.items() if old]:
         db.execute(schema.UPDATE_TARGET, known)
     if new := [(*scope.values(), tag, times) for tag, (times, old) in after.items() if not old]:
-        db.exec_driver_sql(schema.INSERT_TARGETS, new)
+        schema.insert_targets(db, new)
 
 
 def _of_clause(db: sa.Connection, asked: Asked) -> Matched:

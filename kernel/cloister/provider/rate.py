@@ -1,4 +1,4 @@
-"""How often one address may ask for a hello: the only request of a broker that nobody has to sign for.
+"""How often one address may ask for a hello, the only request of a broker that nobody has to sign for, or be refused.
 
 A hello makes a key and is remembered for a minute, and when too many are pending the oldest is forgotten. Without a
 limit a stranger could push out the hello of a vault that is just proving itself.
@@ -19,8 +19,11 @@ MAX_ADDRESSES = 4096
 class Rate:
     """A token bucket per address. Bounded: when there are too many addresses, the one idle longest starts afresh."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, *, burst: int = BURST, per_s: float = PER_S
+    ) -> None:
         self._monotonic = monotonic
+        self._burst, self._per_s = burst, per_s
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -28,9 +31,16 @@ class Rate:
         """Take a token of ``address`` and return True, or return False if it has none left."""
         now = self._monotonic()
         with self._lock:
-            tokens, since = self._buckets.pop(address, (float(BURST), now))
-            tokens = min(float(BURST), tokens + (now - since) * PER_S)
+            tokens, since = self._buckets.pop(address, (float(self._burst), now))
+            tokens = min(float(self._burst), tokens + (now - since) * self._per_s)
             self._buckets[address] = (max(0.0, tokens - 1), now) if tokens >= 1 else (tokens, now)
             while len(self._buckets) > MAX_ADDRESSES:
                 self._buckets.popitem(last=False)
         return tokens >= 1
+
+    def left(self, address: str) -> bool:
+        """Whether ``address`` has a token left; takes none."""
+        now = self._monotonic()
+        with self._lock:
+            tokens, since = self._buckets.get(address, (float(self._burst), now))
+        return min(float(self._burst), tokens + (now - since) * self._per_s) >= 1

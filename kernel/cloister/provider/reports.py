@@ -11,9 +11,8 @@ import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import tighter
-from cloister.provider import sums
-from cloister.provider.accounts import Accounts
 from cloister.provider.home import BrokerHome
+from cloister.receipt import sums
 from cloister.receipt.ledger import Entry
 
 USUAL_DELTA = Fraction(1, 10**6)
@@ -42,7 +41,7 @@ def reports(home: BrokerHome, delta: Fraction | None = None) -> dict[str, Accoun
         PlanError: Keys have spent all of the delta.
         UnavailableError: ``ledger.unavailable``.
     """
-    ledger = Accounts(home.accounts_file)
+    ledger = home.open_accounts()
     try:
         entries = {name: ledger.entries(name) for name in ledger.populations()}
     finally:

@@ -1,15 +1,15 @@
-"""Tables of the account database (SQLAlchemy Core: the same schema serves SQLite and a larger database).
+"""Tables of the account database (SQLAlchemy Core: the same schema serves SQLite and PostgreSQL).
 
 Sums are exact fractions written as text; the log's frontier and leaf hashes make roots and proofs cheap.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from cloister.contract.usage import Used
 
@@ -19,7 +19,7 @@ accounts = sa.Table(
     "accounts",
     metadata,
     sa.Column("population", sa.Text, primary_key=True),
-    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("frontier", sa.LargeBinary, nullable=False),
     sa.Column("spent", sa.Text, nullable=False),
 )
@@ -28,13 +28,13 @@ entries = sa.Table(
     "entries",
     metadata,
     sa.Column("population", sa.Text, primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True),
     sa.Column("charge_id", sa.Text, nullable=False),
     sa.Column("contract", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("leaf", sa.LargeBinary, nullable=False),
     sa.Column("vault_id", sa.Text, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
     sa.UniqueConstraint("population", "charge_id"),
 )
@@ -79,7 +79,7 @@ used = sa.Table(
     "used",
     metadata,
     sa.Column("contract", sa.Text, primary_key=True),
-    *(sa.Column(name, sa.Integer, nullable=False) for name in Used.__struct_fields__),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in Used.__struct_fields__),
 )
 
 # The counts of the exit *match*, by clause of a contract; what the entries' targets say (``matches.recount``).
@@ -87,25 +87,25 @@ matched = sa.Table(
     "matched",
     metadata,
     sa.Column("contract", sa.Text, primary_key=True),
-    sa.Column("clause", sa.Integer, primary_key=True),
-    sa.Column("targets", sa.Integer, nullable=False),
-    sa.Column("most", sa.Integer, nullable=False),
+    sa.Column("clause", sa.BigInteger, primary_key=True),
+    sa.Column("targets", sa.BigInteger, nullable=False),
+    sa.Column("most", sa.BigInteger, nullable=False),
 )
 
 targets = sa.Table(
     "targets",
     metadata,
     sa.Column("contract", sa.Text, primary_key=True),
-    sa.Column("clause", sa.Integer, primary_key=True),
+    sa.Column("clause", sa.BigInteger, primary_key=True),
     sa.Column("tag", sa.Text, primary_key=True),
-    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("times", sa.BigInteger, nullable=False),
 )
 
 epochs = sa.Table(
     "epochs",
     metadata,
     sa.Column("contract", sa.Text, primary_key=True),
-    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
 )
 
 sessions = sa.Table(
@@ -113,10 +113,84 @@ sessions = sa.Table(
     metadata,
     sa.Column("vault_id", sa.Text, primary_key=True),
     sa.Column("contract", sa.Text, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("admission", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
 )
+
+# The event log: bodies may be purged after their retention, leaves never are.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False),
+)
+
+event_tip = sa.Table(
+    "event_tip",
+    metadata,
+    sa.Column("log", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("frontier", sa.LargeBinary, nullable=False),
+)
+
+# Charges brought back by a recovery without their receipt: nobody may have them executed again.
+burnt = sa.Table(
+    "burnt",
+    metadata,
+    sa.Column("population", sa.Text, primary_key=True),
+    sa.Column("charge_id", sa.Text, primary_key=True),
+)
+
+# The newest checkpoint of other brokers that this one has seen (``anchors``).
+witnessed = sa.Table(
+    "witnessed",
+    metadata,
+    sa.Column("broker", sa.Text, primary_key=True),
+    sa.Column("checkpoint", sa.LargeBinary, nullable=False),
+)
+
+# Requests of administrators: what was asked, by whom, and what became of it.
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request", sa.Text, primary_key=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+)
+
+catalogue = sa.Table(
+    "catalogue",
+    metadata,
+    sa.Column("manifest", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("card", sa.LargeBinary, nullable=False),
+    sa.Column("visible", sa.Text, nullable=False),
+)
+
+
+class Contains(FunctionElement[bool]):
+    """Whether the first argument, bytes, holds the second (a hexadecimal text)."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(Contains)
+def _contains(element: Any, compiler: Any, **options: Any) -> str:
+    body, needle = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"instr({body}, {needle}) > 0"
+
+
+@compiles(Contains, "postgresql")
+def _contains_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    body, needle = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"position({needle} in {body}) > 0"
 
 
 def _where(table: sa.Table, *columns: str) -> list[sa.ColumnElement[bool]]:
@@ -152,44 +226,27 @@ UPDATE_TARGET = sa.update(targets).where(*_where(targets, "contract", "clause", 
 SELECT_ALL_MATCHED = sa.select(matched.c.contract, matched.c.clause, matched.c.targets, matched.c.most)
 SELECT_ALL_TARGETS = sa.select(targets.c.contract, targets.c.clause, targets.c.tag, targets.c.times)
 # Finds no entry too few; what only looks like an exit is sorted out by who reads it.
-SELECT_EXITS = sa.select(entries.c.body).where(
-    sa.func.instr(entries.c.body, sa.literal(b'"exit":', sa.LargeBinary)) > 0
-)
+SELECT_EXITS = sa.select(entries.c.body).where(Contains(entries.c.body, sa.literal(b'"exit":', sa.LargeBinary)))
 SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
 SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))
 UPDATE_SESSION = sa.update(sessions).where(*_where(sessions, "vault_id"))
 SELECT_POPULATIONS = sa.select(accounts.c.population).order_by(accounts.c.population)
 INSERT = {table: sa.insert(table) for table in metadata.sorted_tables}
+SELECT_LEAVES = sa.select(entries.c.leaf).where(*_where(entries, "population")).order_by(entries.c.position)
+SELECT_POSITION = sa.select(entries.c.position, entries.c.body).where(*_where(entries, "population", "charge_id"))
+SELECT_ALL_ACCOUNTS = sa.select(accounts).order_by(accounts.c.population)
+SELECT_ALL_DELTAS = sa.select(deltas.c.population, deltas.c.spent)
+SELECT_BURNT = sa.select(burnt.c.charge_id).where(*_where(burnt, "population", "charge_id"))
+SELECT_EVENT_TIP = sa.select(event_tip.c.size, event_tip.c.frontier)
+UPDATE_EVENT_TIP = sa.update(event_tip)
+SELECT_EVENTS = sa.select(events.c.leaf, events.c.body).order_by(events.c.position)
+SELECT_ADMISSIONS = sa.select(sessions.c.admission).order_by(sessions.c.time, sessions.c.vault_id)
 # Thousands at once go past the statement compiler, which takes longer than the database.
-INSERT_TARGETS = "INSERT INTO targets (contract, clause, tag, times) VALUES (?, ?, ?, ?)"
-# Pages of the log before it is copied into the database, some 4 KiB each: a commit that copies takes several times as
-# long, and after 1,000 pages (SQLite's own number) every thirtieth does. What is committed is on disk in the log.
-CHECKPOINT_PAGES = 16_384
+_INSERT_TARGETS = "INSERT INTO targets (contract, clause, tag, times) VALUES ({0}, {0}, {0}, {0})"
 
 
-def open_database(path: Path, *, busy_ms: int = 2000) -> sa.Engine:
-    """Return an engine on the SQLite file: write-ahead log, every commit on disk before it is acknowledged.
-
-    Args:
-        path: The database file; created with its tables if absent.
-        busy_ms: How long a transaction waits for another process before it gives up.
-    """
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, connect_args={"timeout": busy_ms / 1000})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    path.touch(mode=0o600, exist_ok=True)
-    metadata.create_all(engine)
-    return engine
-
-
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    # pysqlite would delay BEGIN until the first write, and read what another writer is about to change.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def insert_targets(db: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows into ``targets``."""
+    mark = "%s" if db.dialect.name == "postgresql" else "?"
+    db.exec_driver_sql(_INSERT_TARGETS.format(mark), rows)

@@ -9,11 +9,14 @@ import structlog
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, RefusedError, SignatureError, TrustError, UnavailableError
+from cloister.provider import openapi
+from cloister.provider.anchors import Witnessing
 from cloister.provider.broker import Broker
+from cloister.provider.office import Office
 from cloister.provider.rate import Rate
 
 MAX_BODY = 32 * 2**20
@@ -36,21 +39,25 @@ class Activity:
 
 
 def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
-    """Return the ASGI application of a broker (docs/protocol.md section 5)."""
+    """Return the ASGI application of a broker (docs/protocol.md section 5; ``/v1/openapi.json``)."""
     seen = activity or Activity()
-
-    hellos = Rate()
+    hellos, asks, refusals = Rate(), Rate(), Rate()
+    office, witnessing = Office(broker), Witnessing(broker)
 
     def route(path: str, act: Callable[[bytes], bytes], rate: Rate | None = None) -> Route:
         async def endpoint(request: Request) -> Response:
             seen.touch()
+            address = request.client.host if request.client else ""
             try:
-                if rate is not None and not rate.allows(request.client.host if request.client else ""):
+                # Whoever sends nonsense is told so for a while, and then has to wait; others are never slowed down.
+                if not refusals.left(address) or (rate is not None and not rate.allows(address)):
                     return _busy()
                 body = await _body(request)
                 return Response(await run_in_threadpool(act, body), media_type="application/json")
             except CloisterError as error:
                 _log.warning("refused", path=path, code=error.code)
+                broker.metrics.count("refused", str(_http_status(error)))
+                refusals.allows(address)
                 return JSONResponse({"error": error.to_dict()}, status_code=_http_status(error))
             except ClientDisconnect:
                 return Response(status_code=400)
@@ -58,22 +65,37 @@ def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
         return Route(path, endpoint, methods=["POST"])
 
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok" if broker.restored is None else "read-only"})
+
+    async def metrics(_request: Request) -> Response:
+        try:
+            text = await run_in_threadpool(broker.metrics_text)
+        except CloisterError as error:
+            return JSONResponse({"error": error.to_dict()}, status_code=_http_status(error))
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def document(_request: Request) -> Response:
+        return JSONResponse(openapi.document())
 
     return Starlette(
         routes=[
             Route("/v1/health", health, methods=["GET"]),
+            Route("/v1/metrics", metrics, methods=["GET"]),
+            Route("/v1/openapi.json", document, methods=["GET"]),
             route("/v1/hello", broker.hello, hellos),
             route("/v1/session", broker.session),
             route("/v1/append", broker.append),
             route("/v1/settle", broker.settle),
             route("/v1/tip", broker.tip),
+            route("/v1/office", office.ask, asks),
+            route("/v1/anchor", witnessing.put, asks),
+            route("/v1/anchor/newest", witnessing.newest, asks),
         ]
     )
 
 
 def _busy() -> Response:
-    error = UnavailableError("broker.busy", "too many hellos were asked for from this address")
+    error = UnavailableError("broker.busy", "too many requests of this kind from this address")
     return JSONResponse({"error": error.to_dict()}, status_code=429)
 
 
@@ -87,6 +109,10 @@ async def _body(request: Request) -> bytes:
 
 
 def _http_status(error: CloisterError) -> int:
-    if isinstance(error, SignatureError):
+    if isinstance(error, SignatureError | RefusedError):
         return 403
+    if isinstance(error, TrustError):
+        return 409
+    if isinstance(error, UnavailableError):
+        return 503
     return 400 if isinstance(error, MalformedError) else 500

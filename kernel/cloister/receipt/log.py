@@ -7,7 +7,9 @@ that appending and the new root cost O(log n); proofs are computed from the leaf
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 import msgspec
 
@@ -16,6 +18,7 @@ from cloister.errors import MalformedError, TrustError
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 _LEAF = b"\x00"
 _NODE = b"\x01"
+_SUM = re.compile(r"[0-9]{1,400}(/[1-9][0-9]{0,399})?")
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -63,6 +66,37 @@ class Frontier(msgspec.Struct, frozen=True):
         for node in reversed(self.nodes[:-1]):
             value = node_hash(node, value)
         return value
+
+
+class Growing:
+    """A tree that grows in place, with its roots at some sizes on the way: for logs of millions of entries.
+
+    Args:
+        marks: Sizes at which the root shall be remembered (``roots``).
+    """
+
+    def __init__(self, marks: Iterable[int] = ()) -> None:
+        self.size = 0
+        self.roots: dict[int, bytes] = {}
+        self._marks = frozenset(marks)
+        self._nodes: list[bytes] = []
+        if 0 in self._marks:
+            self.roots[0] = EMPTY_ROOT
+
+    def append(self, leaf: bytes) -> None:
+        """Add one more leaf hash."""
+        carry = self.size
+        while carry & 1:
+            leaf = hashlib.sha256(_NODE + self._nodes.pop() + leaf).digest()
+            carry >>= 1
+        self._nodes.append(leaf)
+        self.size += 1
+        if self.size in self._marks:
+            self.roots[self.size] = self.root()
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is now."""
+        return Frontier(self.size, tuple(self._nodes)).root()
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
@@ -162,3 +196,23 @@ def _subproof(leaves: Sequence[bytes], old_size: int, *, whole: bool) -> tuple[b
 def _split(size: int) -> int:
     """Return the largest power of two below ``size``."""
     return 1 << ((size - 1).bit_length() - 1)
+
+
+def exact_sum(text: str) -> Fraction:
+    """Return an account's sum, written ``"p"`` or ``"p/q"``.
+
+    Raises:
+        MalformedError: ``log.sum``: anything else (``Fraction`` also reads texts that take all memory).
+    """
+    if not _SUM.fullmatch(text):
+        raise MalformedError("log.sum", "a sum is a fraction p/q")
+    return Fraction(text)
+
+
+def less(left: str, right: str) -> bool:
+    """Whether one sum is smaller than another.
+
+    Raises:
+        MalformedError: ``log.sum``.
+    """
+    return exact_sum(left) < exact_sum(right)

@@ -1,0 +1,215 @@
+"""The event log in the database: written in the transaction of what it tells, hashed like an account."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from fractions import Fraction
+
+import sqlalchemy as sa
+
+from cloister.contract.findings import parse_time
+from cloister.errors import CloisterError, RefusedError
+from cloister.provider import clock, schema
+from cloister.provider.database import TIP, Database
+from cloister.receipt import log, sums
+from cloister.receipt.checkpoint import Checkpoint
+from cloister.receipt.events import KINDS, RETENTION_DAYS, AccountTip, Event, retain_until, retention_class
+from cloister.wire import canonical
+
+_HASH = 32
+_AT_ONCE = 10_000
+STRANGERS = 10
+
+
+def record(db: sa.Connection, *events: Event) -> None:
+    """Append events to the log, in the caller's transaction."""
+    if not events:
+        return
+    row = db.execute(schema.SELECT_EVENT_TIP).one_or_none()
+    frontier = log.Frontier() if row is None else frontier_of(row.size, row.frontier)
+    rows = []
+    for event in events:
+        body = canonical.encode(event)
+        leaf = log.leaf_hash(body)
+        values = {"leaf": leaf, "body": body, "kind": event.kind, "until": retain_until(event)}
+        rows.append({"position": frontier.size, **values})
+        frontier = frontier.append(leaf)
+    db.execute(schema.INSERT[schema.events], rows)
+    _move(db, frontier, first=row is None)
+
+
+def take(db: sa.Connection, leaf: bytes, body: bytes | None, event: Event | None) -> None:
+    """Append an event that was in the log before, as it was (without a body: purged)."""
+    frontier = tip(db)
+    kind, until = ("purge", "") if event is None else (event.kind, retain_until(event))
+    values = {"position": frontier.size, "leaf": leaf, "body": body, "kind": kind, "until": until}
+    db.execute(schema.INSERT[schema.events], values)
+    _move(db, frontier.append(leaf), first=frontier.size == 0)
+
+
+def _move(db: sa.Connection, frontier: log.Frontier, *, first: bool) -> None:
+    state = {"size": frontier.size, "frontier": b"".join(frontier.nodes)}
+    if first:
+        db.execute(schema.INSERT[schema.event_tip], {"log": "events", **state})
+    else:
+        db.execute(schema.UPDATE_EVENT_TIP, state)
+    db.info[TIP] = (frontier.size, frontier.root())
+
+
+def open_log(db: sa.Connection, time: str) -> None:
+    """Begin the log if there is none, with where the accounts stand: older entries have no events."""
+    if db.execute(schema.SELECT_EVENT_TIP).one_or_none() is None:
+        record(db, Event("opened", time, actor="owner", accounts=account_tips(db)))
+
+
+def tip(db: sa.Connection) -> log.Frontier:
+    """Return size and frontier of the log."""
+    row = db.execute(schema.SELECT_EVENT_TIP).one_or_none()
+    return log.Frontier() if row is None else frontier_of(row.size, row.frontier)
+
+
+def frontier_of(size: int, raw: bytes) -> log.Frontier:
+    """Return a frontier as it is stored: the hashes one after the other."""
+    return log.Frontier(size, tuple(raw[at : at + _HASH] for at in range(0, len(raw), _HASH)))
+
+
+def account_tips(db: sa.Connection) -> tuple[AccountTip, ...]:
+    """Return where every account stands."""
+    deltas: dict[str, Fraction] = {}
+    for row in db.execute(schema.SELECT_ALL_DELTAS):
+        deltas[row.population] = sums.add(deltas.get(row.population, Fraction(0)), Fraction(row.spent))
+    return tuple(
+        AccountTip(
+            row.population,
+            row.size,
+            log.root_text(frontier_of(row.size, row.frontier).root()),
+            row.spent,
+            str(deltas.get(row.population, Fraction(0))),
+        )
+        for row in db.execute(schema.SELECT_ALL_ACCOUNTS)
+    )
+
+
+def checkpoint(db: sa.Connection, broker: str, time: str) -> Checkpoint:
+    """Return where all logs stand, unsigned."""
+    now = tip(db)
+    return Checkpoint(broker, time, now.size, log.root_text(now.root()), account_tips(db))
+
+
+def event_leaves(db: sa.Connection) -> list[bytes]:
+    """Return the leaf hashes of the log."""
+    return [row.leaf for row in db.execute(schema.SELECT_EVENTS)]
+
+
+def read(db: sa.Connection) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield leaf and body of every event, in order; the body is None where it was purged."""
+    for row in db.execute(schema.SELECT_EVENTS.execution_options(yield_per=_AT_ONCE)):
+        yield row.leaf, row.body
+
+
+def purge(db: sa.Connection, retention: str, before: str, *, now: str, actor: str) -> int:
+    """Remove the bodies of a class of events written before a moment; their leaves stay, so that the log verifies.
+
+    Args:
+        db: The transaction.
+        retention: The class of events, ``log`` or ``record`` (``receipt.events``).
+        before: The moment (RFC 3339 UTC).
+        now: The broker's time.
+        actor: Who does it.
+
+    Raises:
+        RefusedError: ``retention.early``: some of them must still be kept; ``retention.class``.
+        ContractError: Not a time.
+    """
+    days = RETENTION_DAYS.get(retention)
+    if days is None:
+        raise RefusedError("retention.class", f"{retention!r} is no class", next_step="name log or record")
+    ended = clock.text(parse_time(before) + timedelta(days=days))
+    if ended > now:
+        raise RefusedError(
+            "retention.early",
+            f"events of class {retention} are kept {days} days; those written before {before} may go after {ended}",
+            clause="logs are kept 6 months, records of charges, sessions, decisions and audits 3 years",
+            next_step="name an earlier moment with --before",
+        )
+    kinds = [kind for kind in KINDS if retention_class(kind) == retention]
+    events = schema.events.c
+    old = sa.update(schema.events).where(events.until < ended, events.kind.in_(kinds), events.body.is_not(None))
+    gone = db.execute(old.values(body=None)).rowcount
+    record(db, Event("purge", now, actor=actor, op=retention, subject=before, count=gone))
+    return gone
+
+
+class Journal:
+    """Refusals on their way to the log: written together, so that nobody who is refused makes the disk work.
+
+    At most ``most`` wait, half a second, few of them from strangers (events without an actor, which anybody can cause);
+    what is beyond is counted. A crash may lose those of the last moment; charges,
+    settlements and decisions never go this way.
+    """
+
+    def __init__(self, database: Database, *, most: int = 1000, wait_s: float = 0.5) -> None:
+        self._database = database
+        self._most, self._wait_s = most, wait_s
+        self._waiting: list[Event] = []
+        self._beyond = 0
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def add(self, event: Event) -> None:
+        """Take an event; it is written within half a second, or by :meth:`flush`."""
+        with self._lock:
+            strangers = 0 if event.actor else sum(not one.actor for one in self._waiting)
+            if len(self._waiting) >= self._most or strangers >= STRANGERS:
+                self._beyond += 1
+                return
+            self._waiting.append(event)
+            if self._timer is None:
+                self._timer = threading.Timer(self._wait_s, self._flush_quietly)
+                self._timer.daemon = True
+                self._timer.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``: it waits on.
+        """
+        with self._lock:
+            events, self._waiting = self._waiting, []
+            beyond, self._beyond = self._beyond, 0
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        if not events:
+            return
+        told = [Event("suppressed", events[-1].time, count=beyond)] if beyond else []
+        try:
+            record_all(self._database, [*events, *told])
+        except CloisterError:
+            with self._lock:
+                self._waiting, self._beyond = [*events, *self._waiting][: self._most], self._beyond + beyond
+            raise
+
+    def _flush_quietly(self) -> None:
+        # What could not be written waits for the next refusal, or for the end.
+        with contextlib.suppress(CloisterError):
+            self.flush()
+
+
+def record_all(database: Database, events: Iterable[Event]) -> None:
+    """Append events in one transaction.
+
+    Raises:
+        UnavailableError: ``ledger.unavailable``.
+    """
+    with database.transaction() as db:
+        record(db, *events)

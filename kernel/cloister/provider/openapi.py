@@ -1,0 +1,99 @@
+"""The OpenAPI document of a broker, built from the structs that are decoded and the routes that are served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloister import __name__ as package
+from cloister.provider.anchors import AnchorRequest
+from cloister.wire.envelope import Envelope
+
+_REF = "#/components/schemas/{name}"
+_JSON = "application/json"
+_REFUSALS = {
+    "400": "Not what it must be.",
+    "403": "Not signed by whom it names, or no role may do this.",
+    "409": "Two histories of one broker.",
+    "429": "Too many requests from this address.",
+    "503": "The accounts cannot be written or read now.",
+}
+_SIGNED = "A DSSE envelope; the payload is the canonical JSON of {kind} ({where})."
+_POSTS: tuple[tuple[str, str, str, str], ...] = (
+    ("/v1/session", "Admit a vault: its evidence is appraised, its epoch raised, data keys are sealed to it.", "SessionRequest", "ledger"),  # noqa: E501
+    ("/v1/append", "Charge an account; the same charge gets the same answer for ever.", "AppendRequest", "ledger"),
+    ("/v1/settle", "Deposit the sealed receipt of a charge, once.", "SettleRequest", "ledger"),
+    ("/v1/tip", "Where an account stands.", "TipRequest", "ledger"),
+    ("/v1/office", "An action of an administrator, analyst or auditor (docs/roles.md).", "Ask", "office"),
+)  # fmt: skip
+
+
+class _Question(msgspec.Struct, forbid_unknown_fields=True):
+    contract: str
+    vault_id: str
+
+
+class _Whose(msgspec.Struct, forbid_unknown_fields=True):
+    broker: str
+
+
+class _Error(msgspec.Struct):
+    kind: str
+    code: str
+    reason: str
+    clause: str
+    next_step: str
+    nearest: list[str]
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+class _Health(msgspec.Struct):
+    status: str
+
+
+def document() -> dict[str, Any]:
+    """Return the document (OpenAPI 3.1)."""
+    kinds = (Envelope, AnchorRequest, _Question, _Whose, _Refusal, _Health)
+    (envelope, anchor, question, whose, refusal, health), schemas = msgspec.json.schema_components(
+        kinds, ref_template=_REF
+    )
+    perhaps = {"anyOf": [envelope, {"type": "null"}]}
+    paths: dict[str, Any] = {
+        "/v1/health": {"get": _get("Does the broker serve, or only read?", _content(health))},
+        "/v1/metrics": {"get": _get("Counters without data.", {"text/plain": {"schema": {"type": "string"}}})},
+        "/v1/openapi.json": {"get": _get("This document.", _content({"type": "object"}))},
+        "/v1/hello": {"post": _post("A fresh hello for a vault.", question, {"type": "object"}, refusal)},
+        "/v1/anchor": {"post": _post("Take up a peer's checkpoint.", anchor, envelope, refusal)},
+        "/v1/anchor/newest": {"post": _post("The newest checkpoint seen of a peer.", whose, perhaps, refusal)},
+    }
+    for path, words, kind, where in _POSTS:
+        signed = _SIGNED.format(kind=kind, where=f"cloister/receipt/{where}.py")
+        paths[path] = {"post": _post(f"{words} {signed}", envelope, envelope, refusal)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{package.partition('.')[0].title()} broker",
+            "version": "1",
+            "description": "Requests and replies are signed documents; HTTP and TLS are not relied on.",
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": schemas},
+    }
+
+
+def _content(schema: dict[str, Any]) -> dict[str, Any]:
+    return {_JSON: {"schema": schema}}
+
+
+def _get(words: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": words, "responses": {"200": {"description": "The answer.", "content": content}}}
+
+
+def _post(words: str, body: dict[str, Any], reply: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    answers = {"200": {"description": "The answer.", "content": _content(reply)}}
+    answers |= {code: {"description": why, "content": _content(refusal)} for code, why in _REFUSALS.items()}
+    return {"summary": words, "requestBody": {"required": True, "content": _content(body)}, "responses": answers}

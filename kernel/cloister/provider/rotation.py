@@ -1,0 +1,66 @@
+"""A broker's new key: the old one names its successor, both sign, and the old one is destroyed.
+
+A contract names its brokers by their keys, so what was signed under the old key ends with it: its parties sign an
+amendment that names the new one. The accounts stay, for they belong to populations.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+import msgspec
+
+from cloister.errors import MalformedError, RefusedError
+from cloister.provider import event_log, files
+from cloister.provider.accounts import Accounts
+from cloister.provider.home import BrokerHome
+from cloister.receipt.events import Event
+from cloister.receipt.succession import SUCCESSION_TYPE, Succession
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope, seal
+from cloister.wire.identity import SigningKey
+
+_FILE: Literal["succession.json"] = "succession.json"
+
+
+def read(home: BrokerHome) -> tuple[Envelope, ...]:
+    """Return the statements of all rotations so far, oldest first.
+
+    Raises:
+        MalformedError: ``rotation.file``.
+    """
+    try:
+        return msgspec.json.decode((home.directory / _FILE).read_bytes(), type=tuple[Envelope, ...])
+    except FileNotFoundError:
+        return ()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise MalformedError("rotation.file", f"{home.directory / _FILE} cannot be read") from error
+
+
+def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bool = False) -> str:
+    """Replace the broker's key; return the new did.
+
+    Raises:
+        RefusedError: ``rotation.contracts``: active contracts name the old key and ``stop_contracts`` is false.
+        UnavailableError: ``ledger.unavailable``.
+    """
+    old, new = home.identity(), SigningKey.generate()
+    named = []
+    for digest in home.contracts.digests():
+        known = home.contracts.get(digest)
+        if known is not None and known.state(now) == "active":
+            named += [digest] if any(broker.did == old.did for broker in known.contract.brokers) else []
+    if named and not stop_contracts:
+        raise RefusedError(
+            "rotation.contracts",
+            f"{len(named)} active contracts name this broker's key; they end with it",
+            next_step="let them end first, or say --stop-contracts; then the parties sign contracts with the new did",
+        )
+    statement = seal(SUCCESSION_TYPE, canonical.encode(Succession(old.did, new.did, now)), old, new)
+    files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
+    with accounts.database.transaction() as db:
+        event_log.open_log(db, now)
+        event_log.record(db, Event("key", now, actor="owner", op="rotate", subject=new.did))
+    files.write_private(home.key_file, base64.b64encode(new.private_bytes()))
+    return new.did

@@ -1,0 +1,317 @@
+"""The office: every cell of the matrix of actions and roles, second persons, replays, revoked identities."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from log_world import checked, exported, spend
+from provider_world import POPULATION, World
+
+from cloister.contract.states import Decision
+from cloister.errors import MalformedError, RefusedError, SignatureError
+from cloister.provider import catalogue, clock, files, revoked, roles, schema
+from cloister.provider.office import Office
+from cloister.receipt.office import ANSWER_TYPE, ASK_TYPE, Answer, Ask
+from cloister.wire import canonical
+from cloister.wire.envelope import Envelope, Signature, open_envelope, seal
+from cloister.wire.identity import SigningKey
+
+START = "2026-06-01T00:00:00Z"
+DOCS = Path(__file__).parents[2] / "docs" / "roles.md"
+
+
+class Staff:
+    """One person per role, and one with none."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.office = Office(world.broker)
+        self.keys = {role: SigningKey.generate() for role in (*roles.ROLES, "nobody", "second")}
+        self.keys["analyst"] = world.analyst
+        for role in roles.ROLES:
+            roles.grant(world.home, self.keys[role].did, role)
+        roles.grant(world.home, self.keys["second"].did, "space_admin")
+
+    def sign(
+        self, who: str, action: str, *, key: SigningKey | None = None, changes: dict | None = None, **arguments
+    ) -> bytes:
+        fields = {"request": secrets.token_hex(8), "broker": self.world.broker.did, "actor": self.keys[who].did}
+        fields |= {"time": clock.text(self.world.now), "action": action, "arguments": arguments, **(changes or {})}
+        return canonical.encode(seal(ASK_TYPE, canonical.encode(Ask(**fields)), key or self.keys[who]))
+
+    def send(self, body: bytes) -> Answer:
+        document = msgspec.json.decode(self.office.ask(body), type=Envelope)
+        return msgspec.json.decode(open_envelope(document, ANSWER_TYPE, self.world.broker.did), type=Answer)
+
+    def ask(self, who: str, action: str, **arguments) -> Answer:
+        return self.send(self.sign(who, action, **arguments))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("office"))
+    spend(world, 1)
+    yield Staff(world)
+    world.broker.close()
+
+
+@pytest.fixture
+def staff(make_world):
+    return Staff(make_world())
+
+
+def arguments(world: World, action: str) -> dict:
+    """Arguments with which an action can be asked for."""
+    manifest, stranger = world.sealed.manifest_digest, SigningKey.generate().did
+    return {
+        "catalogue.show": {"manifest": manifest},
+        "catalogue.submit": {"manifest": manifest, "card": card(world), "provider": world.provider.did},
+        "catalogue.publish": {"manifest": manifest},
+        "catalogue.deprecate": {"manifest": manifest},
+        "catalogue.withdraw": {"manifest": manifest},
+        "contract.suspend": {"contract": world.digest},
+        "contract.resume": {"contract": world.digest},
+        "contract.revoke": {"contract": world.digest},
+        "identity.revoke": {"did": stranger},
+        "role.grant": {"did": stranger, "role": "auditor"},
+        "role.remove": {"did": stranger, "role": "auditor"},
+        "log.purge": {"class": "log", "before": "2020-01-01T00:00:00Z"},
+        "request.approve": {"request": "no such"},
+        "request.reject": {"request": "no such"},
+    }.get(action, {})
+
+
+def card(world: World) -> dict:
+    return json.loads((world.sealed.directory / "card.json").read_bytes())
+
+
+def as_before(staff: Staff, action: str) -> None:
+    """Bring the world to the state in which an action can be done."""
+    world = staff.world
+    with world.broker.accounts.database.transaction() as db:
+        db.execute(sa.delete(schema.catalogue))
+        db.execute(sa.delete(schema.requests))
+        if action.startswith("catalogue.") and action not in {"catalogue.search", "catalogue.submit"}:
+            listed = Envelope(**{**card(world), "signatures": tuple(Signature(**s) for s in card(world)["signatures"])})
+            catalogue.submit(db, world.sealed.manifest_digest, listed, world.provider.did, visible=["*"])
+            if action != "catalogue.publish":
+                catalogue.move(db, world.sealed.manifest_digest, "published")
+    state = "suspended" if action == "contract.resume" else "active"
+    files.write_private(world.home.contracts._path(world.digest, "state"), canonical.encode(Decision(state, START)))
+
+
+@pytest.mark.parametrize("role", [*roles.ROLES, "nobody"])
+@pytest.mark.parametrize("action", roles.ACTIONS)
+def test_every_cell_of_the_matrix(shared, action, role):
+    as_before(shared, action)
+    answer = shared.ask(role, action, **arguments(shared.world, action))
+    if role not in roles.ACTIONS[action].roles:
+        assert (answer.status, answer.code, answer.result) == ("refused", "role.denied", None)
+    elif action in {"request.approve", "request.reject"}:
+        assert answer.code == "request.unknown"
+    else:
+        assert answer.status == ("pending" if roles.ACTIONS[action].approvers else "done"), answer.reason
+
+
+@pytest.mark.parametrize("role", [*roles.ROLES, "nobody", "second"])
+@pytest.mark.parametrize("action", [name for name, action in roles.ACTIONS.items() if action.approvers])
+def test_every_cell_of_approval(shared, action, role):
+    """Who may approve is in the table too; and nobody his own request."""
+    as_before(shared, action)
+    asker = next(role for role in roles.ROLES if role in roles.ACTIONS[action].roles)
+    name = shared.ask(asker, action, **arguments(shared.world, action)).result["request"]
+    answer = shared.ask(role, "request.approve", request=name)
+    held = {"space_admin"} if role == "second" else {role}
+    if role == asker:
+        assert answer.code in {"approval.own", "role.denied"}
+    elif held & roles.ACTIONS[action].approvers:
+        assert answer.status == "done", answer.reason
+    else:
+        assert answer.code == "role.denied"
+
+
+def test_the_table_in_the_docs_is_the_table():
+    assert roles.matrix() in DOCS.read_text(encoding="utf-8")
+
+
+def test_what_takes_two_takes_two(staff):
+    """The request waits; its asker cannot approve it, nor a role that is not for it; afterwards it is done, once."""
+    world, newcomer = staff.world, SigningKey.generate().did
+    asked = staff.ask("space_admin", "role.grant", did=newcomer, role="auditor")
+    assert asked.status == "pending"
+    assert roles.read(world.home).of(newcomer) == frozenset()
+    name = asked.result["request"]
+    assert [one["request"] for one in staff.ask("auditor", "request.list").result] == [name]
+    assert staff.ask("space_admin", "request.approve", request=name).code == "approval.own"
+    assert staff.ask("auditor", "request.approve", request=name).code == "role.denied"
+    assert staff.ask("node_admin", "request.approve", request=name).code == "role.denied"
+    assert roles.read(world.home).of(newcomer) == frozenset()
+    assert staff.ask("second", "request.approve", request=name).status == "done"
+    assert roles.read(world.home).of(newcomer) == {"auditor"}
+    assert staff.ask("second", "request.approve", request=name).code == "request.unknown"
+
+
+def test_a_rejected_request_is_gone_and_one_may_take_back_ones_own(staff):
+    for who in ("space_admin", "second"):
+        name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result["request"]
+        assert staff.ask(who, "request.reject", request=name).result == {"rejected": name}
+        assert staff.ask("second", "request.approve", request=name).code == "request.unknown"
+
+
+def test_who_lost_his_role_has_asked_for_nothing(staff):
+    name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result["request"]
+    assert staff.ask("second", "role.remove", did=staff.keys["space_admin"].did, role="space_admin").status == "done"
+    assert staff.ask("second", "request.approve", request=name).code == "approval.lapsed"
+
+
+def test_stopping_takes_one_and_starting_again_two(staff):
+    world = staff.world
+    vault = world.vault()
+    assert staff.ask("node_admin", "contract.suspend", contract=world.digest, reason="audit").status == "done"
+    assert vault.append("c1").status == "contract.inactive"
+    asked = staff.ask("node_admin", "contract.resume", contract=world.digest)
+    assert asked.status == "pending"
+    assert vault.append("c1").status == "contract.inactive"
+    assert staff.ask("space_admin", "request.approve", request=asked.result["request"]).status == "done"
+    assert vault.append("c1").status == "ok"
+
+
+def test_a_revoked_analyst_is_refused_at_the_next_message(staff):
+    vault = staff.world.vault()
+    assert vault.append("c1").status == "ok"
+    assert staff.ask("space_admin", "identity.revoke", did=staff.world.analyst.did, reason="left").status == "done"
+    reply = vault.append("c2")
+    assert (reply.status, reply.size) == ("contract.inactive", 0)
+    assert vault.tip().status == "contract.inactive"
+    assert staff.ask("analyst", "broker.status").code == "role.denied"
+
+
+def test_a_revoked_vault_is_refused(staff):
+    vault = staff.world.vault()
+    revoked.revoke(staff.world.home, vault.key.did, now="2026-06-01T00:00:00Z")
+    assert vault.append("c1").status == "contract.inactive"
+    assert staff.world.vault().append("c1").status == "ok"
+
+
+def test_a_list_of_the_revoked_that_cannot_be_read_lets_nobody_in(staff):
+    vault = staff.world.vault()
+    staff.world.home.revoked_file.write_bytes(b"[")
+    assert vault.append("c1").status == "ledger.unavailable"
+
+
+def test_replayed_stale_and_misdirected_requests(shared):
+    body = shared.sign("auditor", "log.checkpoint")
+    assert shared.send(body).status == "done"
+    assert shared.send(body).code == "request.twice"
+    for seconds in (-301, 301):
+        shared.world.later(seconds=seconds)
+        old = shared.sign("auditor", "log.checkpoint")
+        shared.world.later(seconds=-seconds)
+        # The broker's clock does not go back; it stands at the latest moment it has told.
+        if seconds < 0:
+            assert shared.send(old).code == "request.stale"
+    assert (
+        shared.send(shared.sign("auditor", "log.checkpoint", changes={"broker": "did:key:x"})).code == "request.broker"
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b'{"payloadType":"x","payload":"","signatures":[]}'])
+def test_what_is_no_request_is_malformed(shared, body):
+    with pytest.raises((MalformedError, SignatureError)):
+        shared.office.ask(body)
+
+
+def test_nobody_asks_in_the_name_of_another(shared):
+    with pytest.raises(SignatureError):
+        shared.office.ask(shared.sign("auditor", "log.checkpoint", key=shared.keys["nobody"]))
+    document = json.loads(shared.sign("auditor", "log.checkpoint"))
+    document["signatures"] *= 2
+    with pytest.raises(SignatureError):
+        shared.office.ask(json.dumps(document).encode())
+
+
+def test_nobody_controls_himself(shared):
+    did = SigningKey.generate().did
+    for first, second in (("auditor", "node_admin"), ("space_admin", "auditor"), ("analyst", "node_admin")):
+        roles.grant(shared.world.home, did, first)
+        with pytest.raises(RefusedError) as stopped:
+            roles.grant(shared.world.home, did, second)
+        assert stopped.value.code == "roles.apart"
+        roles.remove(shared.world.home, did, first)
+
+
+def test_an_auditor_gets_what_verifies_and_nothing_else(shared):
+    answer = shared.ask("auditor", "audit.export")
+    lines = answer.result["export"].encode().splitlines(keepends=True)
+    assert checked(lines, broker=shared.world.broker.did).sound
+    assert b"sealed-0" not in canonical.encode(answer)
+
+
+def test_own_account_only(shared):
+    mine = shared.ask("analyst", "account.own").result
+    assert [(one["population"], one["spent"]) for one in mine] == [(POPULATION, "1/1000")]
+    other = SigningKey.generate()
+    roles.grant(shared.world.home, other.did, "analyst")
+    shared.keys["other"] = other
+    assert shared.ask("other", "account.own").result == []
+
+
+def test_decisions_and_approvals_are_in_the_log(staff):
+    staff.ask("node_admin", "contract.suspend", contract=staff.world.digest)
+    asked = staff.ask("node_admin", "contract.resume", contract=staff.world.digest)
+    staff.ask("space_admin", "request.approve", request=asked.result["request"])
+    staff.ask("nobody", "audit.export")
+    kinds = checked(exported(staff.world)).by_kind
+    assert (kinds["decision"], kinds["approval"], kinds["refusal"]) == (2, 1, 1)
+    assert kinds["request"] == 3
+
+
+# Catalogue -------------------------------------------------------------------------------------------
+
+
+def test_what_somebody_may_not_see_does_not_exist_for_him(staff):
+    world, manifest = staff.world, staff.world.sealed.manifest_digest
+    hidden = {"manifest": manifest, "card": card(world), "provider": world.provider.did, "visible": ["did:key:friend"]}
+    nothing = staff.ask("analyst", "catalogue.show", manifest="sha256:" + "0" * 64)
+    assert staff.ask("node_admin", "catalogue.submit", **hidden).status == "done"
+    asked = staff.ask("node_admin", "catalogue.publish", manifest=manifest)
+    staff.ask("space_admin", "request.approve", request=asked.result["request"])
+    assert staff.ask("analyst", "catalogue.search", text="").result == []
+    unseen = staff.ask("analyst", "catalogue.show", manifest=manifest)
+    assert (unseen.code, unseen.reason, unseen.next_step) == (nothing.code, nothing.reason, nothing.next_step)
+    assert len(staff.ask("node_admin", "catalogue.search", text="").result) == 1
+
+
+def test_search_finds_by_words_what_is_published(staff):
+    world, manifest = staff.world, staff.world.sealed.manifest_digest
+    offered = {"manifest": manifest, "card": card(world), "provider": world.provider.did}
+    staff.ask("node_admin", "catalogue.submit", **offered)
+    assert staff.ask("analyst", "catalogue.search", text="visits").result == []
+    name = staff.ask("node_admin", "catalogue.publish", manifest=manifest).result["request"]
+    staff.ask("space_admin", "request.approve", request=name)
+    found = staff.ask("analyst", "catalogue.search", text="invented VISITS").result
+    assert [(one["manifest"], one["state"], one["tier"]) for one in found] == [(manifest, "published", 3)]
+    assert staff.ask("analyst", "catalogue.search", text="visits hospital").result == []
+    staff.ask("node_admin", "catalogue.withdraw", manifest=manifest)
+    assert staff.ask("analyst", "catalogue.search", text="").result == []
+
+
+def test_illegal_moves_of_the_catalogue(staff):
+    world, manifest = staff.world, staff.world.sealed.manifest_digest
+    offered = {"manifest": manifest, "card": card(world), "provider": world.provider.did}
+    assert staff.ask("node_admin", "catalogue.deprecate", manifest=manifest).code == "catalogue.unknown"
+    assert staff.ask("node_admin", "catalogue.submit", **{**offered, "provider": "did:key:other"}).status == "refused"
+    assert (
+        staff.ask("node_admin", "catalogue.submit", **{**offered, "manifest": "sha256:" + "1" * 64}).status == "refused"
+    )
+    assert staff.ask("node_admin", "catalogue.submit", **offered).status == "done"
+    for action in ("catalogue.submit", "catalogue.deprecate"):
+        assert staff.ask("node_admin", action, **offered).code == "catalogue.state"
+    assert staff.ask("node_admin", "catalogue.withdraw", manifest=manifest).status == "done"
+    for action in ("catalogue.submit", "catalogue.withdraw", "catalogue.deprecate"):
+        assert staff.ask("node_admin", action, **offered).code == "catalogue.state"

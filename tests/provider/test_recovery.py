@@ -1,0 +1,296 @@
+"""Backup, restored accounts and ``ledger recover``: a broker that went back signs nothing until what it lost is proven
+or burnt; nothing is spent twice, and no charge is executed a second time."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from log_world import checked, exported, failures, spend, taken
+from provider_world import POPULATION, World
+
+from cloister.contract.exits import Exits, MatchTerms
+from cloister.errors import MalformedError, RefusedError, TrustError
+from cloister.provider import backup, clock, recovery, restored
+from cloister.provider.home import BrokerHome
+from cloister.receipt.checkpoint import open_checkpoint
+
+
+def snapshot(world: World, target: Path) -> Path:
+    """Copy the account file as it is now, as a careless operator would, from one moment."""
+    with sqlite3.connect(world.home.accounts_file) as live, sqlite3.connect(target) as copy:
+        live.backup(copy)
+    return target
+
+
+def put_back(world: World, old: Path) -> None:
+    """Put an old account file in the place of the present one, and start the broker."""
+    world.broker.close()
+    for path in world.home.directory.glob("accounts.sqlite*"):
+        path.unlink()
+    shutil.copy(old, world.home.accounts_file)
+    world.broker = world.start()
+
+
+def recover(world: World, *, exports=(), checkpoints=(), burn: bool = False) -> recovery.Outcome:
+    world.broker.close()
+    now = clock.text(world.now)
+    try:
+        return recovery.recover(world.home, exports=exports, checkpoints=checkpoints, burn=burn, now=now)
+    finally:
+        world.broker = world.start()
+
+
+def written(world: World, path: Path) -> Path:
+    path.write_bytes(b"".join(exported(world)))
+    return path
+
+
+def spent(world: World) -> Fraction:
+    return world.broker.accounts.read_tip(POPULATION).spent
+
+
+def test_an_older_account_file_is_noticed_and_nothing_is_signed(world, tmp_path):
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    vault = world.vault()
+    assert vault.append("later").status == "ok"
+    put_back(world, old)
+    assert world.broker.restored is not None
+    for reply in (vault.append("later"), vault.append("new"), vault.settle("later", "x"), vault.tip(), vault.session()):
+        assert reply.status == "ledger.unavailable"
+        assert "older copy" in reply.reason
+    for forbidden in (lambda: exported(world), lambda: taken(world)):
+        with pytest.raises(RefusedError) as stopped:
+            forbidden()
+        assert stopped.value.code == "broker.restored"
+    # It stays so, whatever is restarted: the mark is on disk.
+    world.restart()
+    assert world.broker.restored is not None
+
+
+def test_an_intact_broker_starts_without_a_mark(world):
+    spend(world, 2)
+    world.restart()
+    assert world.broker.restored is None
+    assert world.vault().append("c9").status == "ok"
+
+
+def test_a_lagging_or_missing_witness_is_no_alarm_a_damaged_one_is(world):
+    spend(world, 1)
+    old = world.home.witness.path.read_bytes()
+    assert world.vault().append("c9").status == "ok"
+    for data, alarm in ((old, False), (None, False), (b"", False), (b"\1" * len(old), True), (old[:20], True)):
+        world.broker.close()
+        world.home.witness.path.unlink(missing_ok=True)
+        if data is not None:
+            world.home.witness.path.write_bytes(data)
+        world.home.restored_file.unlink(missing_ok=True)
+        world.broker = world.start()
+        assert (world.broker.restored is not None) == alarm
+
+
+def test_recovery_from_an_export_brings_everything_back_but_receipts(world, tmp_path):
+    """The longest proven tip is taken; a charge without its receipt is never executed again."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    vault = world.vault()
+    for charge in ("later", "last"):
+        assert vault.append(charge, "1/500").status == "ok"
+        assert vault.settle(charge, "sealed").status == "ok"
+    proof = written(world, tmp_path / "export")
+    held = spent(world)
+    put_back(world, old)
+    assert spent(world) < held
+    done = recover(world, exports=[proof])
+    assert (done.entries, done.burnt) == (2, ())
+    assert world.broker.restored is None
+    assert spent(world) == held
+    # Vaults of the lost time are fenced, a new one is admitted.
+    assert vault.append("other").status == "session.fenced"
+    again = world.vault()
+    first = again.append("c0")
+    assert (first.status, first.sealed) == ("ok", "sealed-0")
+    for charge in ("later", "last"):
+        refused = again.append(charge, "1/500")
+        assert refused.status == "charge.conflict"
+        assert not refused.sealed
+    assert again.append("new").status == "ok"
+    report = checked(exported(world), earlier=[])
+    assert report.sound, report.to_text()
+    assert report.by_kind["recover"] == 1
+
+
+def test_the_recovered_logs_extend_what_was_seen_outside(world, tmp_path):
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    outside = taken(world)
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[proof], checkpoints=[outside.checkpoint])
+    assert checked(exported(world), earlier=[outside.checkpoint]).sound
+
+
+def test_a_gap_is_refused_or_burnt(world, tmp_path):
+    """What cannot be proven may have been anything: every account is spent to its limit."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    proof = written(world, tmp_path / "early export")
+    assert world.vault().append("lost").status == "ok"
+    outside = taken(world)
+    put_back(world, old)
+    for options in ({}, {"exports": [proof]}, {"checkpoints": [outside.checkpoint]}):
+        with pytest.raises(RefusedError) as stopped:
+            recover(world, **options)
+        assert stopped.value.code == "recover.gap"
+        assert world.broker.restored is not None
+    done = recover(world, exports=[proof], checkpoints=[outside.checkpoint], burn=True)
+    assert done.burnt == (POPULATION,)
+    assert world.broker.restored is None
+    vault = world.vault()
+    reply = vault.append("one more", "1/1000000")
+    assert reply.status == "budget.exhausted"
+    assert Fraction(reply.spent) >= Fraction(reply.limit)
+    # No vault that saw the lost state can be told that the account is shorter or cheaper.
+    assert reply.size > open_checkpoint(outside.checkpoint).account(POPULATION).size
+    assert checked(exported(world)).sound, checked(exported(world)).to_text()
+    assert failures(exported(world), earlier=[outside.checkpoint])
+
+
+def test_a_burnt_gap_revokes_contracts_with_exits(make_world, tmp_path):
+    """How often a unit was asked about is lost with the entries, so nobody is asked about under that contract again."""
+    exits = Exits(matches=(MatchTerms("clinic.visits", "smokes", 10, 1),))
+    world = make_world(exits=exits)
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("lost").status == "ok"
+    put_back(world, old)
+    done = recover(world, burn=True)
+    assert done.revoked == (world.digest,)
+    assert world.home.contracts.get(world.digest).decision.state == "revoked"
+
+
+def test_proofs_of_others_and_of_another_history_are_refused(make_world, tmp_path):
+    world, other = make_world(), make_world()
+    spend(world, 1)
+    spend(other, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    foreign = written(other, tmp_path / "foreign")
+    true = written(world, tmp_path / "true")
+    outside = taken(world)
+    put_back(world, old)
+    changed = tmp_path / "changed"
+    changed.write_bytes(true.read_bytes().replace(b'"1/1000"', b'"1/1001"'))
+    for options in ({"exports": [foreign]}, {"exports": [changed]}, {"checkpoints": [taken(other).checkpoint]}):
+        with pytest.raises(TrustError) as stopped:
+            recover(world, **options, burn=True)
+        assert stopped.value.code == "recover.proof"
+    # The broker was made to go on from the old state: now it has signed two histories, and no command mends that.
+    world.home.restored_file.unlink()
+    world.home.witness.path.unlink()
+    world.restart()
+    vault = world.vault()
+    for number in range(4):
+        assert vault.append(f"fork-{number}").status == "ok"
+    for options in ({"exports": [true]}, {"checkpoints": [outside.checkpoint]}):
+        with pytest.raises(TrustError) as stopped:
+            recover(world, **options, burn=True)
+        assert stopped.value.code == "recover.fork"
+
+
+def test_a_clone_is_two_histories(make_world, tmp_path):
+    """A copied broker directory answers as well as the original; whoever keeps checkpoints of both sees the fork."""
+    world = make_world()
+    spend(world, 1)
+    before = taken(world)
+    world.broker.close()
+    shutil.copytree(world.home.directory, tmp_path / "clone")
+    world.broker = world.start()
+    assert world.vault().append("of the original").status == "ok"
+    original = taken(world, before)
+    world.broker.close()
+    world.home = BrokerHome(tmp_path / "clone")
+    world.broker = world.start()
+    assert world.vault().append("of the clone").status == "ok"
+    assert checked(exported(world), earlier=[before.checkpoint]).sound
+    assert "log.consistency" in failures(exported(world), earlier=[original.checkpoint])
+    with pytest.raises(TrustError) as stopped:
+        taken(world, original)
+    assert stopped.value.code == "log.consistency"
+
+
+# Backup ----------------------------------------------------------------------------------------------
+
+
+def test_a_backup_restores_to_a_broker_that_only_reads(world, tmp_path):
+    spend(world, 2)
+    archive = tmp_path / "backup.tar.gz"
+    made = backup.backup(world.home, archive, now=clock.text(world.now))
+    assert archive.stat().st_mode & 0o077 == 0
+    assert open_checkpoint(made.checkpoint, broker=world.broker_key.did).account(POPULATION).size == 2
+    assert world.vault().append("after the backup").status == "ok"
+    proof = written(world, tmp_path / "export")
+    world.broker.close()
+    shutil.rmtree(world.home.directory)
+    backup.restore(archive, tmp_path / "restored", now=clock.text(world.now))
+    world.home = BrokerHome(tmp_path / "restored")
+    world.broker = world.start()
+    assert world.broker.restored is not None
+    assert spent(world) == Fraction(2, 1000)
+    with pytest.raises(RefusedError):
+        recover(world)  # nothing proves what came after
+    assert recover(world, exports=[proof]).entries == 1
+    vault = world.vault()
+    assert vault.append("after the backup").status == "charge.conflict"
+    assert vault.append("c1").sealed == "sealed-1"
+    assert world.home.data_keys.get(world.sealed.manifest_digest) is not None
+
+
+def test_changed_backups_are_refused(world, tmp_path):
+    archive = tmp_path / "backup"
+    backup.backup(world.home, archive, now=clock.text(world.now))
+    whole = archive.read_bytes()
+    with pytest.raises(RefusedError):
+        backup.backup(world.home, archive, now=clock.text(world.now))
+    with pytest.raises(RefusedError):
+        backup.restore(archive, world.home.directory, now=clock.text(world.now))
+    for data in (b"", whole[: len(whole) // 2], whole[:-1000] + bytes(1000)):
+        archive.write_bytes(data)
+        with pytest.raises(MalformedError) as stopped:
+            backup.restore(archive, tmp_path / "restored", now=clock.text(world.now))
+        assert stopped.value.code == "backup.malformed"
+        assert not (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside", "contracts/../../outside", "/etc/outside", "notes.txt", "keys/.hidden"])
+def test_a_backup_writes_only_where_a_broker_keeps_things(world, tmp_path, name):
+    import io
+    import tarfile
+
+    from cloister.wire import canonical
+
+    good, contents = tmp_path / "good", {name: b"x"}
+    made = backup.backup(world.home, good, now=clock.text(world.now))
+    forged = {"files": {name: backup._digest(b"x")}, "broker": made.broker, "time": made.time}
+    contents["backup.json"] = canonical.encode({**forged, "checkpoint": made.checkpoint, "version": 1})
+    with tarfile.open(tmp_path / "bad", "w:gz") as tar:
+        for key, data in contents.items():
+            entry = tarfile.TarInfo(key)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    with pytest.raises(MalformedError):
+        backup.restore(tmp_path / "bad", tmp_path / "restored", now=clock.text(world.now))
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_mark_that_cannot_be_read_is_a_mark(world):
+    world.broker.close()
+    world.home.restored_file.write_bytes(b"\xff")
+    world.broker = world.start()
+    assert world.broker.restored is not None
+    assert restored.read_mark(world.home).reason
