@@ -11,8 +11,8 @@ from mutants import mutated
 from test_accounts import CONTRACT, USAGE, WIDE, Book
 
 from cloister.contract.exits import DeliverTerms, Exits
-from cloister.provider import accounts
 from cloister.provider.accounts import Accounts, Granted
+from cloister.receipt import account as rules
 from cloister.receipt.ledger import Entry, ExitEntry
 
 PLANS = ("sha256:" + "1" * 64, "sha256:" + "2" * 64)
@@ -86,5 +86,5 @@ def test_a_clause_is_used_up_and_a_restart_forgets_nothing(book: Book, tmp_path:
 )
 def test_each_check_is_needed(book: Book, old: str, new: str, entry: Entry) -> None:
     assert book.append(entry, GRANTED).status != "ok"
-    with mutated(accounts, old, new):
+    with mutated(rules, old, new):
         assert book.append(entry, GRANTED).status == "ok"

@@ -162,6 +162,8 @@ def test_a_broker_restored_from_a_backup_is_found_out(own_world: World, tmp_path
     release(state, context(own_world), numbered(2))
     from vault_world import DirectTransport
 
+    # All of the broker's directory goes back, so that the broker itself cannot notice.
+    own_world.anna_home.witness.path.unlink()
     own_world.anna_home.accounts_file.unlink()
     for suffix in ("-wal", "-shm"):
         Path(f"{database}{suffix}").unlink(missing_ok=True)
