@@ -23,6 +23,7 @@ from cloister.wire.envelope import Envelope
 
 out = Terminal(emoji=False)
 _T = TypeVar("_T")
+_SOUND = "sound: the logs are those that were signed, and every charge is one that its contract allows"
 Export = Annotated[Path, typer.Argument(help="An auditor's export (`cloister audit export`).")]
 Did = Annotated[str, typer.Option("--broker", help="The did it must be of, from a contract you know.")]
 
@@ -37,12 +38,12 @@ def check(
 ) -> None:
     """Check an export: signatures, logs, and every charge against its contract. Exit code 2 if anything is false."""
     report = _check(path, audit.Audit(), broker, [document for one in earlier or () for document in documents(one)])
-    out.print_json(msgspec.json.encode(report).decode()) if as_json else _say(report.to_text())
-    if not report.sound:
-        _say("not sound: the statements marked fail are false")
-        raise typer.Exit(2)
-    if not as_json:
-        _say("sound: the logs are those that were signed, and every charge is one that its contract allows")
+    if as_json:
+        out.print_json(msgspec.json.encode(report).decode())
+    else:
+        _say(report.to_text())
+        _say(_SOUND if report.sound else "not sound: the statements marked fail are false")
+    raise typer.Exit(0 if report.sound else 2)
 
 
 def find_alerts(
