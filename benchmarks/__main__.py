@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("latency", "startup", "grouped_mean", "speed", "ledger", "memory", "attest")
+NAMES = ("latency", "startup", "grouped_mean", "speed", "ledger", "eventlog", "memory", "attest")
 ROOT = Path(__file__).parents[1]
 
 

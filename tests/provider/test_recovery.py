@@ -14,7 +14,7 @@ from provider_world import POPULATION, World
 
 from cloister.contract.exits import Exits, MatchTerms
 from cloister.errors import MalformedError, RefusedError, TrustError
-from cloister.provider import backup, clock, recovery, restored
+from cloister.provider import backup, clock, event_log, recovery, restored
 from cloister.provider.home import BrokerHome
 from cloister.receipt.checkpoint import open_checkpoint
 
@@ -67,6 +67,12 @@ def test_an_older_account_file_is_noticed_and_nothing_is_signed(world, tmp_path)
         with pytest.raises(RefusedError) as stopped:
             forbidden()
         assert stopped.value.code == "broker.restored"
+    # Not even the refusals are written: the log would become another history than the one that was lost.
+    with world.broker.accounts.database.transaction() as db:
+        size = event_log.tip(db).size
+    world.broker.journal.flush()
+    with world.broker.accounts.database.transaction() as db:
+        assert event_log.tip(db).size == size
     # It stays so, whatever is restarted: the mark is on disk.
     world.restart()
     assert world.broker.restored is not None

@@ -72,6 +72,7 @@ class Broker:
         self.journal = Journal(self._accounts.database)
         self.metrics = Metrics()
         self.restored = restored.check(home, self._accounts, now=self.now())
+        self.journal.closed = self.restored is not None
 
     @property
     def did(self) -> str:

@@ -152,6 +152,8 @@ class Journal:
     """
 
     def __init__(self, database: Database, *, most: int = 1000, wait_s: float = 0.5) -> None:
+        self.closed = False
+        """A restored broker's log takes nothing: it would become another history than the one that was lost."""
         self._database = database
         self._most, self._wait_s = most, wait_s
         self._waiting: list[Event] = []
@@ -162,6 +164,8 @@ class Journal:
     def add(self, event: Event) -> None:
         """Take an event; it is written within half a second, or by :meth:`flush`."""
         with self._lock:
+            if self.closed:
+                return
             strangers = 0 if event.actor else sum(not one.actor for one in self._waiting)
             if len(self._waiting) >= self._most or strangers >= STRANGERS:
                 self._beyond += 1

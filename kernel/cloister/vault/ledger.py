@@ -59,6 +59,8 @@ class Ledger:
         self._relay = relay
         self._key = key
         self._lock = threading.Lock()
+        # Once the account went back it grows again, past every size seen: what was noticed once must not be forgotten.
+        self._went_back: TrustError | None = None
         self._tips: dict[str, tuple[int, str, Fraction, Fraction]] = {}
         # One vault serves one contract, so a broker has one set of counts to tell it.
         self._used, self._own = Used(), Used()
@@ -147,6 +149,8 @@ class Ledger:
     ) -> LedgerReply:
         body = canonical.encode(seal(REQUEST_TYPE, canonical.encode(request), self._key))
         with self._lock:
+            if self._went_back is not None:
+                raise self._went_back
             reply = self._believe(self._relay.post(self.broker.did, f"/v1/{op}", body))
             expected = (op, request.request, request.nonce, self.broker.did, self._key.did, population)
             got = (reply.op, reply.request, reply.nonce, reply.broker, reply.vault_id, reply.population)
@@ -159,7 +163,11 @@ class Ledger:
                     clause="Every reply is bound to its request; an old or foreign reply stops the release.",
                     next_step="Run the cell again; if it happens again, tell the data provider.",
                 )
-            self._follow(reply)
+            try:
+                self._follow(reply)
+            except TrustError as error:
+                self._went_back = error
+                raise
             if entry is not None and reply.status == "ok":
                 self._count(entry, reply)
             self._time, self._heard_s = parse_time(reply.time), time.monotonic()
