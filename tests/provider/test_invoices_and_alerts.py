@@ -9,9 +9,10 @@ import pytest
 from log_world import checked, exported
 from provider_world import World
 
+from cloister.contract.clauses import Tariff
 from cloister.contract.exits import Exits, MatchTerms
 from cloister.contract.usage import Usage
-from cloister.errors import MalformedError
+from cloister.errors import ContractError, MalformedError
 from cloister.receipt import alerts, audit, invoice
 from cloister.receipt.audit_accounts import Charged
 from cloister.receipt.events import Event
@@ -106,6 +107,24 @@ def test_the_narrowest_price_counts():
     made = meter.invoice(tariff, broker="b", checkpoint="c")
     prices = {(line.contract, line.analyst): line.price for line in made.lines}
     assert prices == {("sha256:c", "did:a"): "7", ("sha256:c", "did:b"): "9", ("sha256:d", "did:a"): "0.125"}
+
+
+def test_prices_that_everybody_signed_need_no_file(make_world):
+    """Two contracts, each with prices of its own for this broker; another broker's prices are not ours."""
+    ours = Tariff(broker="clinic-broker", currency="CNY", release="2", rows="0", compute="0", model="0")
+    world = make_world(tariffs=(ours,))
+    vault = world.vault()
+    assert vault.append("c1").status == "ok"
+    meter = invoice.Meter()
+    checking = audit.Audit(charge=meter.add)
+    assert checking.check(exported(world)).sound
+    tariff = invoice.signed_tariff(checking.contracts, world.broker.did)
+    assert meter.invoice(tariff, broker="b", checkpoint="c").total == "2.00"
+    with pytest.raises(ContractError):
+        invoice.signed_tariff(checking.contracts, "did:key:another")
+    other = msgspec.structs.replace(world.contract, tariffs=(msgspec.structs.replace(ours, currency="EUR"),))
+    with pytest.raises(ContractError):
+        invoice.signed_tariff({**checking.contracts, "sha256:2": other}, world.broker.did)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,16 @@ and the tariff gets the same bytes.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Literal
 
 import msgspec
 
 from cloister.contract.findings import exact
-from cloister.errors import MalformedError
+from cloister.contract.tariffs import price_list
+from cloister.contract.terms import Contract
+from cloister.errors import ContractError, MalformedError
 from cloister.receipt.audit_accounts import Charged
 from cloister.wire import canonical
 
@@ -93,6 +95,27 @@ def read_tariff(text: str) -> Tariff:
     if len(set(keys)) != len(keys) or not 0 <= tariff.digits <= 6:
         raise MalformedError("tariff.malformed", "two prices for the same thing, or an impossible number of digits")
     return tariff
+
+
+def signed_tariff(contracts: Mapping[str, Contract], broker: str) -> Tariff:
+    """Return the prices of a broker that the parties of contracts (by digest) have signed, as one tariff.
+
+    Raises:
+        ContractError: ``contract.tariff``: no contract states any, or in several currencies.
+    """
+    found = []
+    for contract in contracts.values():
+        names = {one.name for one in contract.brokers if one.did == broker}
+        found += [read_tariff(price_list(contract, t.broker)) for t in contract.prices if t.broker in names]
+    if len({tariff.currency for tariff in found}) != 1:
+        raise ContractError(
+            "contract.tariff",
+            "the contracts state no prices of this broker, or in several currencies",
+            clause="tariffs",
+            next_step="give a price list with --tariff",
+        )
+    prices = [price for tariff in found for price in tariff.price]
+    return Tariff(found[0].currency, tuple(sorted(prices, key=lambda price: (price.contract, price.item))))
 
 
 class Meter:

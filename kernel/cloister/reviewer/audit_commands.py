@@ -125,7 +125,9 @@ def check_checkpoint(
 
 def make_invoice(  # noqa: PLR0917 (a command line)
     path: Export,
-    tariff: Annotated[Path, typer.Option(help="Prices (TOML); docs/audit.md has an example.")],
+    tariff: Annotated[
+        Path | None, typer.Option(help="Prices (TOML); default: those that the contracts of the export state.")
+    ] = None,
     since: Annotated[str, typer.Option("--from", help="First moment (RFC 3339 UTC).")] = "",
     until: Annotated[str, typer.Option("--to", help="First moment after.")] = "",
     broker: Did = "",
@@ -133,10 +135,14 @@ def make_invoice(  # noqa: PLR0917 (a command line)
     compare: Annotated[Path | None, typer.Option("--check", help="An invoice you were sent: is it this one?")] = None,
 ) -> None:
     """Make an invoice from an export alone, or check one that you were sent. Exit code 2 if it is another one."""
-    prices = invoice.read_tariff(_text(tariff))
     meter = invoice.Meter(since=since, until=until)
-    found = _check(path, audit.Audit(charge=meter.add), broker)
+    checked = audit.Audit(charge=meter.add)
+    found = _check(path, checked, broker)
     _sound(found)
+    if tariff is None:
+        prices = invoice.signed_tariff(checked.contracts, found.broker)
+    else:
+        prices = invoice.read_tariff(_text(tariff))
     with path.open("rb") as lines:
         signed = checkpoint.digest_of(export.read_header(iter(lines)).checkpoint)
     made = meter.invoice(prices, broker=found.broker, checkpoint=signed)
