@@ -13,7 +13,7 @@ from cloister.contract import amendments, gallery, odrl, packs, permissions, sig
 from cloister.contract.approvals import read_unverified
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
-from cloister.provider import accounts, contracts, obligations, sources
+from cloister.provider import contracts, obligations, sources
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.commands import BrokerDir, account_app, broker_app, contract_app
 from cloister.provider.home import BrokerHome
@@ -178,7 +178,7 @@ def source(
     """Print the source of the cell behind a release, where the contract's tier rules keep it; needs your data keys."""
     home = BrokerHome(directory)
     home.identity()
-    ledger = accounts.Accounts(home.accounts_file)
+    ledger = home.open_accounts()
     try:
         say(sources.read(home, ledger.deposit(population, charge), contract, charge))
     finally:
