@@ -53,10 +53,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 # Two workers, whole files each: kernels, servers and worlds are shared within a file. What is imported is compiled once,
-# whatever this environment says of that: a test run starts some thousand processes.
+# whatever this environment says of that: a test run starts hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test: check
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -p no:nbval -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 hardware-check: $(STAMP)
 	$(BIN)/cloister attest here --save build/hardware/$$(date -u +%Y%m%dT%H%M%SZ) $(if $(COLLATERAL),--collateral $(COLLATERAL))
@@ -76,7 +76,7 @@ screenshots: $(STAMP)
 
 nightly: check
 	CLOISTER_FUZZ_TRIALS=50000 CLOISTER_CRASH_SCHEDULES=1000 CLOISTER_REPLAY_PAIRS=500 CLOISTER_LINEAGE_SEEDS=400 \
-	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 CLOISTER_STUDIES=1000 \
+	CLOISTER_EPSILON_DRAWS=100000 CLOISTER_DECODER_PLANS=100000 CLOISTER_TIMING_RELEASES=200 CLOISTER_STUDIES=1000 CLOISTER_TRUTH_RELEASES=10000 \
 	$(BIN)/pytest -m "slow or not slow" --timeout 7200
 
 clean:

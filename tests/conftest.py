@@ -15,6 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent / "proof"))
 
 from proof_counts import Counts
 
+from cloister import notebook_libraries
+
+notebook_libraries.load()
+
 # Files whose tests are few and long start first, so that at the end no worker waits for the other.
 _FIRST = ("repository/test_binder", "notebooks/", "crash/", "vault/test_fuzz.py", "provider/test_guide", "attacks/",
           "replay/", "sandbox/test_stats", "repository/", "ui/", "e2e/")  # fmt: skip

@@ -78,6 +78,14 @@ def test_card_gives_nothing_away(card: Card, frames: dict[str, pd.DataFrame]) ->
     assert canonical.digest(card).startswith("sha256:")
 
 
+def test_the_diabetes_study_is_that_of_scikit_learn(frames: dict[str, pd.DataFrame]) -> None:
+    from sklearn.datasets import load_diabetes
+
+    theirs = load_diabetes(scaled=False, as_frame=True).frame
+    ours = frames["st_anna.diabetes"].drop(columns="subject")
+    pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, check_exact=True)
+
+
 def test_the_survey_holds_a_sensitive_column() -> None:
     tiers = {column.name: column.tier for column in cards.FAIR.columns}
     assert tiers["affairs"] == max(tiers.values()) == 3

@@ -19,11 +19,16 @@ NOT_COMPARED = {
     ("01-tour.ipynb", "verify"): "the proxy's word about this kernel: who attested the vault differs in a replay",
     ("02-first-capsule.ipynb", "first"): "fresh noise from an enclave of its own: no receipt to replay from",
 }
+# pytest, started without what nbformat builds when it is imported and never uses.
+_PYTEST = (
+    "import sys; from cloister import notebook_libraries; notebook_libraries.load();"
+    " import pytest; sys.exit(pytest.main())"
+)
 _HIDING = {"nbval-ignore-output", "nbval-skip", "nbval-check-nothing", "ignore-output"}
 
 
 def nbval(path: Path, *options: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", str(path), "-o", "addopts=", "-p", "no:cacheprovider", "-q", *options]
+    command = [sys.executable, "-c", _PYTEST, str(path), "-o", "addopts=", "-p", "no:cacheprovider", "-q", *options]
     everything = {**execute.ENVIRONMENT, **env}
     return subprocess.run(command, env=everything, capture_output=True, text=True, timeout=300, check=False)
 

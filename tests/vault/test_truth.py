@@ -1,6 +1,6 @@
 """Truth: releases of known values through engine, noise and shape cover them as often as the pmf says.
 
-``CLOISTER_TRUTH_RELEASES`` sets the number of releases (2,000 by default).
+``CLOISTER_TRUTH_RELEASES`` sets the number of releases (700 by default; 10,000 nightly).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cloister.vault.engine import Engine
 from cloister.vault.noise import add_noise
 from cloister.vault.price import price
 
-RELEASES = int(os.environ.get("CLOISTER_TRUTH_RELEASES", "2000"))
+RELEASES = int(os.environ.get("CLOISTER_TRUTH_RELEASES", "700"))
 ROWS = 3000
 
 

@@ -53,11 +53,11 @@ def measure(package: Path | None = None) -> Measurement:
         own = _hash_all(root, _package_files(root))
         wheels: dict[str, Any] = {}
         records: list[tuple[str, str, str]] = []
-        for name, distribution in _distributions():
+        for name, version, distribution in _distributions():
             if name in MEASURED_WHEELS:
-                wheels[name] = {"version": distribution.version, "files": _wheel_files(distribution)}
+                wheels[name] = {"version": version, "files": _wheel_files(distribution)}
             else:
-                records.append((name, distribution.version, _record_digest(distribution)))
+                records.append((name, version, _record_digest(distribution)))
         executable = _sha256(Path(sys.executable).resolve())
     except OSError as error:
         raise UnavailableError("measure.unreadable", f"cannot measure the code: {error.strerror}") from error
@@ -89,12 +89,16 @@ def _package_files(root: Path) -> Iterable[Path]:
     return (path for path in root.rglob("*") if path.is_file() and not set(path.parts) & set(_SKIPPED))
 
 
-def _distributions() -> list[tuple[str, metadata.Distribution]]:
-    # The first one found on sys.path is the one that is imported.
-    found: dict[str, metadata.Distribution] = {}
+def _distributions() -> list[tuple[str, str, metadata.Distribution]]:
+    """Return every installed distribution once, by normalised name, with its version."""
+    found: dict[str, tuple[str, metadata.Distribution]] = {}
     for distribution in metadata.distributions():
-        found.setdefault((distribution.metadata["Name"] or "").lower().replace("_", "-"), distribution)
-    return sorted(found.items())
+        # Each access parses the whole file.
+        fields = distribution.metadata
+        name = (fields["Name"] or "").lower().replace("_", "-")
+        # The first one found on sys.path is the one that is imported.
+        found.setdefault(name, (fields["Version"], distribution))
+    return [(name, *found[name]) for name in sorted(found)]
 
 
 def _wheel_files(distribution: metadata.Distribution) -> list[tuple[str, int, str]]:
