@@ -102,6 +102,7 @@ def test_padding_of_zeros_is_no_part_of_a_quote() -> None:
         ({"td": {"seam_attributes": b"\x01" + bytes(7)}}, "tdx.module"),
         ({"td": {"svn": bytes.fromhex("04020500") + bytes(12)}}, "tdx.module"),
         ({"td": {"svn": bytes.fromhex("01010500") + bytes(12)}}, "tdx.module"),
+        ({"td": {"svn": bytes.fromhex("05010500") + bytes(12), "seam_signer": b"\x01" + bytes(47)}}, "tdx.module"),
     ],
 )
 def test_a_lie_in_the_quote(changes: dict[str, Any], code: str) -> None:

@@ -181,6 +181,7 @@ def test_signed_nonsense_is_refused_in_words() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_much_signed_nonsense_is_refused_in_words() -> None:
     assert examine_signed(50_000, 1) > 30_000
 

@@ -65,6 +65,7 @@ def test_no_byte_of_the_evidence_can_be_changed(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])
 def test_no_byte_at_all_can_be_changed(name: str, mask: int) -> None:
@@ -83,6 +84,7 @@ def test_no_byte_of_the_collateral_can_be_changed(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", VERIFIED)
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_no_byte_of_the_collateral_at_all_can_be_changed(name: str, mask: int) -> None:
@@ -90,6 +92,7 @@ def test_no_byte_of_the_collateral_at_all_can_be_changed(name: str, mask: int) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_only_the_case_of_hex_digits_may_change_in_collateral() -> None:
     one = vector("tdx-phala-v4")
     data = one.endorsements[dcap.COLLATERAL]
