@@ -49,7 +49,12 @@ lab: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 types imports
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+imports: $(STAMP)
 	$(BIN)/lint-imports
 
 # Two workers, whole files each: kernels, servers and worlds are shared within a file. What is imported is compiled once,

@@ -2,7 +2,7 @@
 
 Documents are invented from the structs of the algebra themselves, so a new node takes part without a word here. Each
 is decoded, analysed, priced and, if it gets that far, compiled: nothing but a ``CloisterError`` may come out.
-``CLOISTER_DECODER_PLANS`` sets their number (4,000 by default; 100,000 nightly).
+``CLOISTER_DECODER_PLANS`` sets their number (2,000 by default; 100,000 nightly).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cloister.vault.analyse import analyse
 from cloister.vault.compile import compile_plan
 from cloister.vault.price import price
 
-PLANS = int(os.environ.get("CLOISTER_DECODER_PLANS", "4000"))
+PLANS = int(os.environ.get("CLOISTER_DECODER_PLANS", "2000"))
 # The exits have a decoder of their own, which accepts nothing of this algebra and the other way round.
 NODES = [
     kind for kind in vars(a).values()
