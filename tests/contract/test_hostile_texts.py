@@ -67,9 +67,10 @@ def test_a_terminal_shows_commands_and_does_not_obey(text):
 
 def test_the_command_line_uses_it():
     from cloister import cli
+    from cloister.demo import commands as demo
     from cloister.provider import commands
 
-    assert all(isinstance(console, Terminal) for console in (cli.out, cli.err, commands.out))
+    assert all(isinstance(console, Terminal) for console in (cli.out, cli.err, commands.out, demo.out))
 
 
 def test_long_lines_hang_and_digests_stay_whole() -> None:

@@ -11,7 +11,7 @@ from lineage_checks import SHAPES, check_shapes
 from mutants import mutated
 
 from cloister.plan import algebra as a
-from cloister.plan import relations
+from cloister.plan import lookups, relations
 from cloister.vault import lineage, norms, relations_sql
 
 
@@ -26,7 +26,7 @@ def shapes(*words: str):
     return check
 
 
-def lookups() -> None:
+def looked_up() -> None:
     attacks.test_a_lookup_finds_each_key_once((a.Number("1"), a.Boolean(True)))
 
 
@@ -64,7 +64,7 @@ MUTANTS = [
     (relations, "        rows=min(source.rows, values),", "        rows=1,", shapes("one row per unit and value")),
     (relations, "Bound(frozenset(tokens[name] for name in node.by), 1)", "Bound(frozenset(), 1)",
      shapes("one row per unit and value")),
-    (relations, "grid.lo * grid.step\n\n\ndef _joined", "(grid.kind, grid.lo * grid.step)\n\n\ndef _joined", lookups),
+    (lookups, "grid.lo * grid.step\n\n\ndef joined", "(grid.kind, grid.lo * grid.step)\n\n\ndef joined", looked_up),
     (relations, "    if left.unit != right.unit:", "    if False:", units),
     # What the engine does: rows of one unit only, in a total order.
     (relations_sql, "ON l.unit = r.unit", "ON l.unit <= r.unit", shapes("fan-out")),

@@ -18,7 +18,7 @@ import cloister.sandbox as cl
 from cloister.errors import ContractError, PlanError
 from cloister.learn import PCA, CategoricalNB, GaussianNB, LinearRegression
 from cloister.plan import codec
-from cloister.plan.components import COMPANION
+from cloister.plan.shares import COMPANION
 from cloister.sandbox import session as sessions
 from cloister.vault.analyse import analyse
 

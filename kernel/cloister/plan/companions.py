@@ -3,7 +3,7 @@
 A data card is enforced when data are loaded: a value out of bounds is clipped, one out of the domain becomes
 ``(other)``, and of a unit with more rows than the card says some are left out. A measure over such values may be
 biased, by how much nobody knows; the companions say how many rows it concerns. They are part of the plan and of its
-price (2 % for all clipped shares, 2 % for the capped one, ``components``), so every release that could be biased says
+price (2 % for all clipped shares, 2 % for the capped one, ``shares``), so every release that could be biased says
 so.
 
 Left out where nothing can be limited: a measure of units does not depend on how many rows a unit keeps, a bool has no
@@ -31,6 +31,8 @@ from cloister.plan.shape import LIMITED, Shaped, ShapedMeasure
 from cloister.plan.typing import Schema, infer, scalar
 
 NOTABLE = 0.001
+FALSE_ALARM = 0.001
+"""How often, at most, a release says that storage limited something where it did not: an analyst reads hundreds."""
 _WORDS: dict[type[a.Measure], str] = {
     a.Count: "count", a.Sum: "sum", a.Mean: "mean", a.Ratio: "ratio", a.Variance: "spread", a.Covariance: "covariance",
     a.Quantile: "quantile",
@@ -97,7 +99,11 @@ def behind(
 
 
 def notes(plan: a.Plan, cards: Mapping[str, Card], shaped: Shaped) -> tuple[str, ...]:
-    """Say what was limited or left out, where it is more than the noise of the companions could show, in any cell."""
+    """Say what was limited or left out, where it is more than the noise of the companions could show, in any cell.
+
+    Noise alone makes a note of a release with probability ``FALSE_ALARM`` at most, however many companions and cells it
+    has (Bonferroni).
+    """
     asked = [item for item in plan.measures if not isinstance(item, _LIMITED)]
     if not asked or len(asked) == len(plan.measures):
         return ()
@@ -105,8 +111,9 @@ def notes(plan: a.Plan, cards: Mapping[str, Card], shaped: Shaped) -> tuple[str,
     cells = shaped.cells()
     found = []
     parts = {part.name: part for part in shaped.measures if part.kind in LIMITED}
+    sure = NormalDist().inv_cdf(1 - FALSE_ALARM / max(len(cells) * len(parts), 1))
     for item in plan.measures:
-        if not isinstance(item, _LIMITED) or (text := _how_many(parts[item.name], cells)) is None:
+        if not isinstance(item, _LIMITED) or (text := _how_many(parts[item.name], cells, sure)) is None:
             continue
         share, where = text
         if isinstance(item, a.Clipped):
@@ -145,9 +152,8 @@ def _limitable(column: Column | None) -> bool:
     return column is not None and (column.low is not None or column.domain is not None)
 
 
-def _how_many(part: ShapedMeasure, cells: Sequence[tuple[object, ...]]) -> tuple[str, str] | None:
-    """Return the largest share that noise alone does not explain (were it one of all cells), and where it is."""
-    sure = NormalDist().inv_cdf(1 - 0.025 / max(len(cells), 1))
+def _how_many(part: ShapedMeasure, cells: Sequence[tuple[object, ...]], sure: float) -> tuple[str, str] | None:
+    """Return the largest share above ``sure`` standard errors of its noise, and where it is."""
     seen = [
         (value, index)
         for index, value in enumerate(part.values)

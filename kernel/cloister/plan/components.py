@@ -1,4 +1,4 @@
-"""Components: the blocks of integers that measures are made of, and how a price is split among them.
+"""Components: the blocks of integers that measures are made of, and how a measure's price is split among them.
 
 Every component adds, for a row whose terms are all non-null, an integer of a public range:
 
@@ -12,10 +12,8 @@ Every component adds, for a row whose terms are all non-null, an integer of a pu
 * ``step``: a vector sum of a learner (``plan/learning``), whose L2 norm for one row has a bound of its own.
 
 Measures of the same terms share components, so that mean, standard deviation and count of a column are one vector.
-Beside other measures all clipped shares together get 2 % of the price, and so do capped shares: the errors of the
-others grow by at most 2.1 % (1 / sqrt(.96)). Beside quantiles alone counts get a tenth together: they only say which
-cells have too few rows, and their noise is small against that of a rank. The rest of a price is split evenly among the
-measures, and within a measure by fixed weights, which cannot depend on data.
+``shares.py`` splits a price among the measures; within a measure it is split by fixed
+weights, which cannot depend on data.
 
 With ``u`` the value scaled to [-1, 1], the squared error of a mean is ``1/w_sum + mean(u)^2/w_count``. A split made for
 a known mean reaches ``(1 + |mean(u)|)^2``, which is also what the one number ``sum(u - mean(u))`` would cost. The mean
@@ -46,6 +44,7 @@ from cloister.plan import algebra as a
 from cloister.plan.grid import Grid, fit
 from cloister.plan.numbers import rational
 from cloister.plan.rules import number
+from cloister.plan.shares import shares
 from cloister.plan.typing import Schema, scalar, token
 
 GRAM_SCALE = 2**12
@@ -60,8 +59,6 @@ _HALF, _THIRD, _QUARTER, _FIFTH = Fraction(1, 2), Fraction(1, 3), Fraction(1, 4)
 _CORRELATION = (Fraction(1, 4), *[Fraction(3, 20)] * 5)
 _SHARE = (Fraction(4, 5), _FIFTH)
 _DRAWS_PER_CHOICE, _SCORES_PER_DRAW = 50, 8
-COMPANION = Fraction(1, 50)
-COUNTS_BESIDE_QUANTILES = Fraction(1, 10)
 
 Role = Literal["count", "units", "clipped", "capped", "sum", "centred", "square", "product", "gram", "quantile", "step"]
 Kind = Literal[
@@ -143,7 +140,7 @@ class Builder:
         self._schema = schema
         self._cards = cards
         self._measures = measures
-        self._shares = _shares(measures)
+        self._shares = shares(measures)
         self._share = _ZERO
         self._components: dict[tuple[str, ...], Component] = {}
 
@@ -334,21 +331,6 @@ class Builder:
         weight = part.weight * self._share + (Fraction(0) if known is None else known.weight)
         self._components[name] = msgspec.structs.replace(known or part, weight=weight)
         return list(self._components).index(name)
-
-
-def _shares(measures: Sequence[a.Measure]) -> list[Fraction]:
-    """Return each measure's part of the price."""
-    asked = [item for item in measures if not isinstance(item, a.Clipped | a.Capped)]
-    fixed: list[tuple[type[a.Measure], Fraction]] = []
-    if asked:
-        fixed = [(a.Clipped, COMPANION), (a.Capped, COMPANION)]
-    if {type(item) for item in asked} == {a.Count, a.Quantile}:
-        fixed.append((a.Count, COUNTS_BESIDE_QUANTILES))
-    sizes = {kind: sum(isinstance(item, kind) for item in measures) for kind, _ in fixed}
-    parts = {kind: part for kind, part in fixed if sizes[kind]}
-    others = len(measures) - sum(sizes.values())
-    rest = (1 - sum(parts.values(), _ZERO)) / max(others, 1)
-    return [parts[type(item)] / sizes[type(item)] if type(item) in parts else rest for item in measures]
 
 
 def clipped_bit(card: Card, column: str) -> int | None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
-from cloister.plan.grid import Grid, Uses, fit, of_column
-from cloister.plan.rules import LITERALS, comparable, literal, number, union
-from cloister.plan.typing import MAX_CAP, NO_UNIT, Bound, Schema, card_of, key, scalar, token
+from cloister.plan.grid import Grid, Uses, fit
+from cloister.plan.lookups import joined, lookup_grids
+from cloister.plan.rules import comparable, number, union
+from cloister.plan.typing import MAX_CAP, Bound, Schema, key, scalar, token
 from cloister.wire import canonical
 
 MAX_STACKED = 64
-MAX_LOOKUP_ROWS = 1000
 MAX_PARTS = 1000
 MAX_LAG = 1000
 _replace = msgspec.structs.replace
@@ -61,72 +60,10 @@ def rule(node: a.Relation, parts: Sequence[Schema], cards: Cards) -> Schema:
             raise PlanError("plan.source", "a table can only be the start of a relation")
 
 
-def lookup_grids(node: a.Lookup, cards: Cards) -> tuple[tuple[Grid, ...], tuple[Grid, ...]]:
-    """Return the grids of a lookup's keys as its rows hold them, and of its new columns (not nullable yet).
-
-    Raises:
-        PlanError: Rows of unequal length, a key twice, or literals that do not fit together.
-    """
-    if isinstance(node.rows, a.Reference):
-        return _reference(node.rows, cards)
-    rows, width = node.rows.rows, len(node.keys) + len(node.columns)
-    if not 1 <= len(rows) <= MAX_LOOKUP_ROWS or any(len(row) != width for row in rows):
-        raise PlanError(
-            "plan.lookup", f"a lookup has 1 to {MAX_LOOKUP_ROWS} rows of keys and values", next_step="fewer"
-        )
-    if not all(isinstance(value, LITERALS) for row in rows for value in row):
-        raise PlanError("plan.literal", "a lookup holds literals only", next_step="write the values into the rows")
-    grids = tuple(_joined([literal(row[place]) for row in rows]) for place in range(width))  # type: ignore[arg-type]
-    size = len(node.keys)
-    if len({tuple(map(_value, row[:size])) for row in rows}) < len(rows):
-        raise PlanError("plan.lookup", "a key stands twice in a lookup", next_step="give each key one row")
-    return grids[:size], grids[size:]
-
-
 @functools.lru_cache(maxsize=1024)
 def _digest(node: a.Relation) -> str:
     """Return the digest of a relation; a plan is typed many times, and each of its relations holds those below it."""
     return canonical.digest(msgspec.to_builtins(node))
-
-
-def _value(node: a.Scalar) -> Any:
-    """Return a literal key as it is compared: True and 1 are one key, and two rows of one key would multiply rows."""
-    grid = literal(node)  # type: ignore[arg-type]
-    return grid.domain if grid.kind == "category" else grid.lo * grid.step
-
-
-def _joined(grids: Sequence[Grid]) -> Grid:
-    found = grids[0]
-    for grid in grids[1:]:
-        found = union("a lookup", found, grid)
-    return found
-
-
-def _reference(node: a.Reference, cards: Cards) -> tuple[tuple[Grid, ...], tuple[Grid, ...]]:
-    card = card_of(node.table, cards)
-    if card.unit != NO_UNIT:
-        raise PlanError(
-            "plan.lookup",
-            f"{node.table} belongs to a {card.unit}: it is not a reference table",
-            clause="card.unit",
-            next_step="align it on the unit key",
-            nearest=("visits.merge(claims)",),
-        )
-    if tuple(node.keys) != tuple(card.key):
-        raise PlanError(
-            "plan.lookup",
-            f"{node.table} is looked up by {', '.join(card.key)}",
-            clause="card.key",
-            next_step="look up by all its key columns, in their order",
-        )
-
-    def grid(name: str) -> Grid:
-        column = card.column(name)
-        if column is None:
-            raise PlanError("plan.column", f"{node.table} has no column {name[:60]!r}", next_step="see its card")
-        return of_column(node.table, column, is_key=False)
-
-    return tuple(map(grid, node.keys)), tuple(map(grid, node.columns))
 
 
 def _filter(node: a.Filter, source: Schema) -> Schema:
@@ -339,7 +276,7 @@ def _stacked(grids: Sequence[Grid]) -> Grid:
     uses: Uses = frozenset().union(*(grid.uses for grid in grids))
     if {grid.kind for grid in grids} == {"opaque"}:
         return Grid("opaque", nullable=nullable, uses=uses)
-    return _replace(_joined(grids), nullable=nullable, uses=uses)
+    return _replace(joined(grids), nullable=nullable, uses=uses)
 
 
 def _split(node: a.Split, source: Schema) -> Schema:

@@ -16,7 +16,7 @@ from cloister.contract.card import Card
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.grid import Grid
-from cloister.plan.relations import lookup_grids
+from cloister.plan.lookups import lookup_grids
 from cloister.plan.rules import literal
 from cloister.plan.typing import Typed, scalar
 from cloister.vault.scalars_sql import Lowered, Parameters, aligned, condition, lower, wide

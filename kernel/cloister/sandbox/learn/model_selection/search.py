@@ -120,10 +120,9 @@ class CrossValidate:
         Raises:
             PlanError: Nothing was said about the price, or the model cannot be trained. Nothing was charged.
         """
-        asked, name = _folded(model, X, y, folds=folds, metric=metric, random_state=random_state)
-        what = f"cross-validation is {folds} trainings and {folds} evaluations"
-        tried = trials.run(trials.priced(asked, epsilon, share, what, _FOLDS))
-        return _averaged(tried, name)
+        wish = {"epsilon": epsilon, "share": share}
+        asked, name = _folded(model, X, y, folds=folds, metric=metric, random_state=random_state, **wish)
+        return _averaged(trials.run(asked), name)
 
     def cost(
         self,
@@ -138,9 +137,9 @@ class CrossValidate:
         random_state: int | str = 0,
     ) -> Cost:
         """Return what all trainings and evaluations cost together; nothing is spent."""
-        asked, _ = _folded(model, X, y, folds=folds, metric=metric, random_state=random_state)
-        what = f"cross-validation is {folds} trainings and {folds} evaluations"
-        return trials.cost(trials.priced(asked, epsilon, share, what, _FOLDS))
+        wish = {"epsilon": epsilon, "share": share}
+        asked, _ = _folded(model, X, y, folds=folds, metric=metric, random_state=random_state, **wish)
+        return trials.cost(asked)
 
     def __repr__(self) -> str:
         return "<cross_validate: call it to train and evaluate, or .cost() for the price of all of it>"
@@ -180,9 +179,11 @@ class Searching:
         Raises:
             PlanError: Nothing was said about the price, or a candidate cannot be trained. Nothing was charged.
         """
-        asked, name = _candidates(candidates, X, y, test_size=test_size, metric=metric, random_state=random_state)
-        what = f"a search over {len(asked)} candidates is {len(asked)} trainings and {len(asked)} evaluations"
-        return _chosen(trials.run(trials.priced(asked, epsilon, share, what, _SEARCH)), name)
+        wish = {"epsilon": epsilon, "share": share}
+        asked, name = _candidates(
+            candidates, X, y, test_size=test_size, metric=metric, random_state=random_state, **wish
+        )
+        return _chosen(trials.run(asked), name)
 
     def cost(
         self,
@@ -197,9 +198,9 @@ class Searching:
         random_state: int | str = 0,
     ) -> Cost:
         """Return what all trainings and evaluations cost together; nothing is spent."""
-        asked, _ = _candidates(candidates, X, y, test_size=test_size, metric=metric, random_state=random_state)
-        what = f"a search over {len(asked)} candidates is {len(asked)} trainings and {len(asked)} evaluations"
-        return trials.cost(trials.priced(asked, epsilon, share, what, _SEARCH))
+        wish = {"epsilon": epsilon, "share": share}
+        asked, _ = _candidates(candidates, X, y, test_size=test_size, metric=metric, random_state=random_state, **wish)
+        return trials.cost(asked)
 
     def __repr__(self) -> str:
         return "<search: call it to train and evaluate all candidates, or .cost() for the price of all of it>"
@@ -213,8 +214,11 @@ def _folded(
     folds: int,
     metric: str | None,
     random_state: Any,
+    epsilon: Any,
+    share: Any,
 ) -> tuple[list[trials.Trial], str]:
-    asking.check_handles(X, y)
+    """Return the priced trials of a cross-validation, and the figure they are compared by."""
+    asking.check_handles(X, y, _FOLDS, what="cross_validate")
     name = trials.metric_of(y, metric)
     trials.check_models([model])
     parts = KFold(folds, random_state=random_state).split(X, y)
@@ -222,7 +226,8 @@ def _folded(
         trials.Trial(f"fold {place + 1}", model, (train, y_train), (test, y_test))
         for place, (train, test, y_train, y_test) in enumerate(parts)
     ]
-    return found, name
+    what = f"cross-validation is {folds} trainings and {folds} evaluations"
+    return trials.priced(found, epsilon, share, what, _FOLDS), name
 
 
 def _candidates(
@@ -233,14 +238,18 @@ def _candidates(
     test_size: float,
     metric: str | None,
     random_state: Any,
+    epsilon: Any,
+    share: Any,
 ) -> tuple[list[trials.Trial], str]:
-    asking.check_handles(X, y)
+    """Return the priced trials of a search, and the figure that decides."""
+    asking.check_handles(X, y, _SEARCH, what="search")
     known = _named(candidates)
     name = trials.metric_of(y, metric)
     trials.check_models(known.values())
     train, test, y_train, y_test = train_test_split(X, y, test_size=test_size, random_state=random_state)
     found = [trials.Trial(title, model, (train, y_train), (test, y_test)) for title, model in known.items()]
-    return found, name
+    what = f"a search over {len(found)} candidates is {len(found)} trainings and {len(found)} evaluations"
+    return trials.priced(found, epsilon, share, what, _SEARCH), name
 
 
 def _named(candidates: Any) -> dict[str, Any]:
