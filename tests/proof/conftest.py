@@ -1,4 +1,4 @@
-"""The proof uses the worlds and generators of the vault's own tests."""
+"""The proof uses the worlds and generators of the vault's own tests, and the handles of the sandbox's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "sandbox"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "vault"))
 
 from vault_world import World

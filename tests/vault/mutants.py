@@ -46,13 +46,20 @@ def _functions(module, twin) -> Iterator[tuple[types.FunctionType, types.Functio
     for name, value in list(vars(module).items()):
         other = getattr(twin, name, None)
         if inspect.isclass(value) and value.__module__ == module.__name__:
-            for attribute, method in vars(value).items():
-                if isinstance(method, types.FunctionType) and attribute in vars(other):
-                    yield method, vars(other)[attribute]
+            for attribute, member in vars(value).items():
+                method = _function(member)
+                if method is not None and attribute in vars(other):
+                    yield method, _function(vars(other)[attribute])
             continue
         function = inspect.unwrap(value) if callable(value) else value
         if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
             yield function, inspect.unwrap(other)
+
+
+def _function(member) -> types.FunctionType | None:
+    """The function behind a method, a property or a cached one."""
+    member = getattr(member, "fget", None) or getattr(member, "func", None) or member
+    return member if isinstance(member, types.FunctionType) else None
 
 
 def _clear_caches(module) -> None:
