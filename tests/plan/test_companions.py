@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from fractions import Fraction
 
 import pytest
@@ -129,6 +130,24 @@ def test_in_a_table_the_worst_cell_is_named_and_chance_among_cells_is_not():
     found = notes(asked, CARDS, shaped(asked, count=[1000, 1000, 1000], clipped=[100, 2, 2]))
     assert found == ("about 10 % of the values were outside 0..120 and were limited (in F): the mean may be biased",)
     assert notes(asked, CARDS, shaped(asked, count=[1000] * 3, clipped=[2, 0, 2])) == ()
+
+
+def test_noise_alone_hardly_ever_makes_a_note():
+    """Of 1,200 releases of clean rows, 6 cells and 2 companions each, 1.2 have a note on average, and 9 are far out.
+
+    At a level of .025 a companion there would be about 60.
+    """
+    asked = plan(*MEAN, keys=("ill", "sex"))
+    frame, rng = layout(asked, CARDS), random.Random(5)
+    sigma, said = 30.0, 0
+    for _ in range(1_200):
+        raw = [
+            round(1_000 * (part.role == "count") + rng.gauss(0.0, sigma))
+            for _ in range(frame.cells)
+            for part in frame.components
+        ]
+        said += bool(notes(asked, CARDS, shape(asked, CARDS, raw, [sigma] * len(frame.components))))
+    assert said <= 9
 
 
 def test_a_measure_finds_its_own_companions():

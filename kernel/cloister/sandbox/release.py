@@ -168,8 +168,9 @@ class Release:
         """Return the 95 % interval of the privacy noise: a pair, or a table with ``low`` and ``high``.
 
         Args:
-            population: Of a mean or rate: for the population that the people in the data were drawn from, so with the
-                error of sampling added. Free. It does not hold the bias of clipped values or left out rows.
+            population: Of a mean, a rate or a figure of a score: for the population that the people in the data were
+                drawn from, so with the error of sampling added. Free. It does not hold the bias of clipped values or
+                left out rows.
 
         Raises:
             PlanError: ``api.population``: a value that is no mean.
@@ -186,7 +187,7 @@ class Release:
         if low is None or high is None or not np.isfinite(np.asarray(low, dtype=float)).any():
             raise PlanError(
                 "api.population",
-                "how far a value is from that of the population is known here of means and rates only",
+                "what the value of the population may be is known of means and rates only, and of figures of scores",
                 nearest=(
                     "visits.bmi.mean().release.interval(population=True)",
                     "(visits.age >= 65).mean().release.interval(population=True)",

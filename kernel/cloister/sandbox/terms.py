@@ -19,7 +19,7 @@ from cloister.plan.grid import Grid, of_column
 from cloister.plan.rules import children, combine
 from cloister.sandbox import literals
 
-MAX_NODES = 4_000
+MAX_NODES = 5_000
 Comparison = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 
 

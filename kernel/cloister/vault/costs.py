@@ -71,7 +71,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     sorts = held = sorted_rows = held_bytes = 0
     # An engine may move a filter below what derived its columns, and then computes them again at every mention: filters
     # count with all their columns written out. Nullable keys, also those per unit, and nullable terms of a fit are
-    # filters: rows without a value are left out.
+    # filters: rows without a value are left out. Keys that cannot be null are grouped by, and computed once.
     written_out: dict[str, int] = {}
     nodes = relation.every()
     # The most rows a relation is computed on: an engine may move what is above an alignment below it.
@@ -96,7 +96,7 @@ def cost_of(plan: a.Plan, frame: Layout, relation: Typed, cards: Mapping[str, Ca
     last = len(frame.components)
     known = written_out if isinstance(plan, a.Fit) else {}
     last += sum(_nodes(term, known) + _branches(term, relation.schema)[1] for term in asked(plan))
-    last += sum(1 + written_out.get(name, 0) for name in plan.keys)
+    last += sum(1 + (written_out.get(name, 0) if relation.schema.grid(name).nullable else 0) for name in plan.keys)
     steps.append((last, at[id(relation)]))
     told_apart = at[id(relation)] * sum(part.role == "units" for part in frame.components)
     sorted_rows += _share(told_apart, _DISTINCT_ROWS)

@@ -27,7 +27,7 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import fit_terms, fits, origin, targets
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn.logistic import sure
+from cloister.sandbox.learn.logistic import known_errors, sure
 from cloister.sandbox.learn.logistic_model import AdditiveModel
 from cloister.sandbox.precision import Precision
 
@@ -131,10 +131,9 @@ def _document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> k
     names = ["intercept", *(column.name for column in enc.columns(head["features"]))]
     exact = scores(cast(Linear, found.model), found.planned.coded)
     (values,), (score,) = short(exact, found.planned.coded), exact
-    first, *rest = fits.weights(names, values, score.errors)
-    return k.Additive(
-        **head, classes=classes, n=found.rows, intercept=first, weights=tuple(rest), reliable=sure(found.rows)
-    )
+    reliable = sure(found.rows)
+    first, *rest = fits.weights(names, values, known_errors(score.errors, reliable=reliable))
+    return k.Additive(**head, classes=classes, n=found.rows, intercept=first, weights=tuple(rest), reliable=reliable)
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> int:

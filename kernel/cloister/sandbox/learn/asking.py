@@ -28,18 +28,29 @@ def ask(rows: Rows, columns: Sequence[Term], present: Callable[[Gram], T]) -> As
     return Ask(found.rows, found.measures, lambda answer: present(found.present(answer)))
 
 
-def check_handles(X: Any, y: Any, form: str = FORM) -> None:  # noqa: N803 (scikit-learn's names)
-    """Refuse anything but a handle of features and a column; ``form`` is a call that works.
+def check_handles(X: Any, y: Any, form: str = FORM, *, what: str = "fit") -> None:  # noqa: N803 (scikit-learn's names)
+    """Refuse anything but a handle of features and a column.
+
+    Args:
+        X: The handle.
+        y: The target.
+        form: A call that works.
+        what: What is called, for the reason.
 
     Raises:
         PlanError: Rows that are here already, or something else.
     """
     if isinstance(X, Frame) and isinstance(y, Column):
         return
-    _refuse_here(form, X, y)
-    raise PlanError(
-        "api.learn.handles", "fit takes a handle of features and a column of the same rows", nearest=(form,)
-    )
+    _refuse_here(form, what, X, y)
+    reason = f"{what} takes a handle of features and a column of the same rows"
+    if isinstance(X, Frame) and isinstance(y, str):
+        raise PlanError(
+            "api.learn.handles",
+            f"{reason}, not the name of one",
+            nearest=(f"{X._rows.label}[{y!r}]  # the column itself", form),
+        )
+    raise PlanError("api.learn.handles", reason, nearest=(form,))
 
 
 def check_frame(X: Any, form: str) -> None:  # noqa: N803
@@ -50,17 +61,24 @@ def check_frame(X: Any, form: str) -> None:  # noqa: N803
     """
     if isinstance(X, Frame):
         return
-    _refuse_here(form, X)
+    _refuse_here(form, "fit", X)
     raise PlanError("api.learn.handles", "fit takes a handle of features", nearest=(form,))
 
 
-def _refuse_here(form: str, *given: Any) -> None:
-    if any(isinstance(part, pd.DataFrame | pd.Series | np.ndarray) for part in given):
+def _refuse_here(form: str, what: str, *given: Any) -> None:
+    if not any(isinstance(part, pd.DataFrame | pd.Series | np.ndarray) for part in given):
+        return
+    if what == "fit":
         raise PlanError(
             "api.learn.handles",
             "this model is fitted where the rows are; these rows are here already",
             nearest=(form, "sklearn.linear_model.Ridge().fit(X, y)  # ordinary rows, ordinary scikit-learn"),
         )
+    raise PlanError(
+        "api.learn.handles",
+        f"{what} asks where the rows are; these rows are here already",
+        nearest=(form, "sklearn.metrics.roc_auc_score(y, model.predict(X))  # ordinary rows, ordinary scikit-learn"),
+    )
 
 
 def check_target(y: Column) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from cloister.contract.card import OTHER
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan.typing import scalar
 from cloister.sandbox import refuse, terms
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn.features import Encoded, Feature, columns, gappy, missing_error
@@ -35,19 +37,56 @@ def on_handle(frame: Frame, features: tuple[Feature, ...]) -> dict[str, Term]:
     return found
 
 
-def thresholds(frame: Frame, feature: Feature) -> list[Term]:
-    """Return whether a number reaches each inner edge of its bins, then (if that is marked) whether it is missing.
+class Steps(NamedTuple):
+    """A step function of a number: whether it reaches each inner edge, and (if that is marked) whether it is missing.
 
-    A step function of the number is a sum of these, which is half as long as one of its bins. A missing number reaches
-    no edge: where that is no value of its own, whoever makes the sum leaves it out.
+    The sum of these, each times the difference of two values, is half as long as the sum over its bins, and it mentions
+    the number once an edge. A missing ``number`` reaches no edge: where that is no value of its own, whoever makes the
+    sum leaves it out.
+    """
+
+    conditions: list[Term]
+    number: Term
+    values: int
+
+
+def steps(frame: Frame, feature: Feature) -> Steps | None:
+    """Return a feature in bins as a step function: ``bins`` of a number, or the levels of a column that is a cut.
+
+    None: the feature is something else.
 
     Raises:
         PlanError: The feature is not there, or is of another kind.
     """
     term = frame._columns[frame._need(feature.name)]
-    _check_kind(frame._rows, feature, term)
-    found = [terms.compare("ge", term, terms.literal(Fraction(edge), term.grid)) for edge in feature.edges[1:-1]]
-    return found if feature.fill is None else [*found, terms.is_null(term)]
+    if feature.kind == "bins":
+        _check_kind(frame._rows, feature, term)
+        edges, number = list(map(Fraction, feature.edges)), term
+    elif feature.kind in {"levels", "category"} and isinstance(term.scalar, a.Cut):
+        cut = term.scalar
+        number = Term(cut.term, scalar(cut.term, frame._rows.schema))
+        grid = number.grid
+        if grid.kind != "number" or tuple(feature.levels) != term.domain:
+            return None
+        edges = list(map(Fraction, cut.edges))
+        if edges[0] > grid.lo * grid.step or edges[-1] <= grid.hi * grid.step:
+            return None  # what lies outside is missing too
+        _check_kind(frame._rows, feature, term)
+        number = _unlimited(frame, number, edges[1:-1])
+    else:
+        return None
+    found = [terms.compare("ge", number, terms.literal(edge, number.grid)) for edge in edges[1:-1]]
+    if feature.fill is not None:
+        found.append(terms.is_null(number))
+    return Steps(found, number, len(edges) - 1)
+
+
+def _unlimited(frame: Frame, number: Term, edges: list[Fraction]) -> Term:
+    """Return a number without the limits that make no difference to whether it reaches these edges."""
+    node = number.scalar
+    while isinstance(node, a.Clip) and all(Fraction(node.low) < edge <= Fraction(node.high) for edge in edges):
+        node = node.term
+    return number if node is number.scalar else Term(node, scalar(node, frame._rows.schema))
 
 
 def on_table(table: pd.DataFrame, features: tuple[Feature, ...]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar, Self, cast
 
@@ -120,8 +121,9 @@ def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Lo
     rows = found.rows
     exact = scores(cast(Linear, found.model), found.planned.coded)
     values = short(exact, found.planned.coded)
-    parts = [fits.weights(["intercept", *names], row, score.errors) for row, score in zip(values, exact, strict=True)]
     reliable = sure(rows)
+    errors = [known_errors(score.errors, reliable=reliable) for score in exact]
+    parts = [fits.weights(["intercept", *names], row, each) for row, each in zip(values, errors, strict=True)]
     if len(parts) == 1:
         (first, *rest) = parts[0]
         return k.LogisticRegression(
@@ -134,6 +136,15 @@ def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Lo
 def sure(rows: k.Weight) -> bool:
     """Return whether there are rows at all, or so many that noise does not explain them."""
     return float(Fraction(rows.value)) >= SURE * float(rows.stderr)
+
+
+def known_errors(errors: Sequence[float], *, reliable: bool) -> Sequence[float]:
+    """Return the errors of weights as far as they are known.
+
+    The prior keeps weights near 0 in proportion to the noise. Where noise is all there is, they hardly move, and the
+    small error of that would say that they are known to be 0: then nothing is known.
+    """
+    return errors if reliable else ()
 
 
 def _learner(penalty: Any, steps: Any) -> a.Logistic:

@@ -55,7 +55,7 @@ class Score:
         return self._ask(X, y).cost(Precision(epsilon, share))
 
     def _ask(self, X: Any, y: Any) -> Ask[float]:  # noqa: N803
-        asking.check_handles(X, y)
+        asking.check_handles(X, y, "model.score(visits, visits.cost, share=0.02)", what="score")
         rows = same(X._rows, y._rows)
         return asking.ask(rows, [(y - self._model.predict(X))._term, y._term], views.score)
 

@@ -20,7 +20,7 @@ from cloister.plan.rounding import to_step
 from cloister.sandbox import literals, terms
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn.encoding import on_handle, thresholds
+from cloister.sandbox.learn.encoding import on_handle, steps
 from cloister.sandbox.learn.features import Feature, columns
 from cloister.sandbox.terms import Term
 
@@ -57,7 +57,8 @@ class Scores:
     def on_handle(self, frame: Frame, features: Sequence[Feature]) -> list[Term]:
         """Return the scores as expressions of the features of a handle.
 
-        A number in bins is a step function: the weight of its lowest bin, and at each edge the difference of two.
+        A number in bins, and a column that is a cut, is a step function: the weight of its lowest bin, and at each edge
+        the difference of two.
 
         Raises:
             PlanError: A feature is not there or of another kind.
@@ -70,19 +71,23 @@ class Scores:
         start = 0
         for feature in features:
             stop = start + sum(1 for _ in columns((feature,)))
-            bins = len(feature.edges) - 1 if feature.kind == "bins" else 0
-            encoded += thresholds(frame, feature) if bins else list(on_handle(frame, (feature,)).values())
+            term = frame._columns[frame._need(feature.name)]
+            stepped = steps(frame, feature)
+            encoded += list(on_handle(frame, (feature,)).values()) if stepped is None else stepped.conditions
             for place, row in enumerate(self.weights):
                 own = row[start:stop]
-                if bins:
-                    offsets[place] += own[0]
-                    # Beyond the bins there is the weight of a missing value, which has none of them.
-                    own = (*(high - low for low, high in pairwise(own[:bins])), *(one - own[0] for one in own[bins:]))
+                if stepped is not None:
+                    # The reference of a category has no column: its value is 0.
+                    own = (Fraction(0), *own) if feature.kind == "category" else own
+                    first, bins = own[0], stepped.values
+                    offsets[place] += first
+                    # Beyond the bins there is the value of a missing one, which has none of them.
+                    own = (*(high - low for low, high in pairwise(own[:bins])), *(one - first for one in own[bins:]))
                 weights[place] += own
-                term = frame._columns[feature.name]
-                if feature.fill is None and term.grid.nullable and (bins or not any(own)):
+                if feature.fill is None and term.grid.nullable and (stepped is not None or not any(own)):
                     # A missing number reaches no edge, and what weighs nothing is left out of the sum.
-                    known[place].append(terms.negation(terms.is_null(term)))
+                    gone = terms.is_null(term if stepped is None else stepped.number)
+                    known[place].append(terms.negation(gone))
             start = stop
         made = dataclasses.replace(self, offsets=tuple(offsets), weights=tuple(map(tuple, weights)))
         return [

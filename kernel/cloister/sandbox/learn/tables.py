@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,11 @@ PARTS = ("value", "stderr", "low", "high", "unreliable")
 def line(figure: Any) -> dict[str, Any]:
     """Return a released figure as a line of a table."""
     return {name: getattr(figure.release, name) for name in PARTS}
+
+
+def population(figure: Any) -> dict[str, float]:
+    """Return the ends of a figure's interval for the population (noise and sampling), NaN where it is not known."""
+    return {name: figure.release.more.get(name, math.nan) for name in ("population_low", "population_high")}
 
 
 def table(lines: dict[str, dict[str, Any]], index: str) -> pd.DataFrame:

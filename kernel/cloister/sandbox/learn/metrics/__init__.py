@@ -14,7 +14,7 @@ from cloister.sandbox.learn.metrics.curves import (
     precision_recall_curve,
     roc_curve,
 )
-from cloister.sandbox.learn.metrics.importance import Importance, drop_importance
+from cloister.sandbox.learn.metrics.importance import Importance, ablation_importance, drop_importance
 from cloister.sandbox.learn.metrics.labels import accuracy, confusion_matrix
 from cloister.sandbox.learn.metrics.regression import mean_absolute_error, mean_squared_error, r2
 from cloister.sandbox.learn.metrics.report import Report, evaluate
@@ -27,6 +27,7 @@ __all__ = [
     "Curve",
     "Importance",
     "Report",
+    "ablation_importance",
     "accuracy",
     "average_precision",
     "brier",

@@ -16,6 +16,7 @@ import pandas as pd
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan.typing import scalar
 from cloister.sandbox import terms, widen
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
@@ -47,6 +48,7 @@ class Counts:
         edges: Public edges of the bins.
         groups: The groups, if any were asked.
         fact: Price, receipt and mode.
+        per_unit: The most rows of one unit.
     """
 
     values: np.ndarray
@@ -54,6 +56,7 @@ class Counts:
     edges: Edges
     groups: Any
     fact: Fact
+    per_unit: int = 1
 
     @property
     def whole(self) -> Counts:
@@ -140,6 +143,7 @@ def ask(
     rows, target = checked(y, score, pos_label)
     edges, term = edges_of(score._term, bins=bins), score._term
     if edges.width is not None or edges.log_odds:
+        rows, term = _complete(rows, term)
         # A long expression becomes a column, computed once for all that mention it.
         name = widen.name_of("score", term.scalar)
         rows = rows.on(a.Derive(rows.relation, ((name, term.scalar),)))
@@ -150,9 +154,22 @@ def ask(
     keys = {**groups, _free("score bin", groups): edges.bin_of(term), _free("target", groups): target}
 
     def shown(answer: Answer) -> T:
-        return present(_counts(answer, edges, len(groups)))
+        return present(_counts(answer, edges, len(groups), rows.schema.rows))
 
     return CountsAsk(rows, (a.Count("rows"),), shown, keys, figures=figures, bins=edges.bins)
+
+
+def _complete(rows: Rows, term: Term) -> tuple[Rows, Term]:
+    """Return the rows that have a score, and the score without its gaps.
+
+    Rows without one are counted nowhere. Left out by a condition on their features, the score itself is complete; left
+    out where the score is missing, its expression would be computed once more for each of its mentions.
+    """
+    if not isinstance(term.scalar, a.Only):
+        return rows, term
+    inner = term.scalar.term
+    rows = rows.on(a.Filter(rows.relation, term.scalar.when))
+    return rows, Term(inner, scalar(inner, rows.schema))
 
 
 def checked(y: Any, score: Any, pos_label: Any = None) -> tuple[Rows, Term]:
@@ -220,10 +237,10 @@ def raw_counts(answer: Answer) -> tuple[np.ndarray, float]:
     return table[:, place], answer.sigmas[part]
 
 
-def _counts(answer: Answer, edges: Edges, groups: int) -> Counts:
+def _counts(answer: Answer, edges: Edges, groups: int, per_unit: int) -> Counts:
     raw, sigma = raw_counts(answer)
     index = None if not groups else answer.margin(list(range(groups))).index()
-    return Counts(raw.reshape(-1, edges.bins, 2), sigma, edges, index, answer.fact)
+    return Counts(raw.reshape(-1, edges.bins, 2), sigma, edges, index, answer.fact, per_unit)
 
 
 def _free(name: str, taken: dict[str, Term]) -> str:

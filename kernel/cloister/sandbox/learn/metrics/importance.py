@@ -1,8 +1,9 @@
-"""Drop-feature importance: how much worse a model is without one of its features."""
+"""Importance of features: how much worse a model is without one, trained anew (drop) or as it is (ablation)."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +23,10 @@ from cloister.sandbox.precision import NORMAL_95, Precision
 from cloister.sandbox.release import Release
 from cloister.sandbox.terms import Term
 
-_FORM = "metrics.drop_importance(model, visits, visits.smoker, share=0.2)"
+_DROP = 'metrics.drop_importance(model, visits[["age", "region"]], visits.smoker, share=0.4)'
+_ABLATE = "metrics.ablation_importance(model, visits, visits.smoker, share=0.2)"
+_ANEW = "if the model is trained anew without a feature"
+_HELD = "if a feature is held at the middle of its public range (or its first level); the model is not trained anew"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -32,18 +36,19 @@ class Importance:
     Attributes:
         metric: The figure.
         table: Fall, standard error and interval of every feature, the largest first.
-        fact: Price and receipts of all evaluations.
+        fact: Price and receipts of all releases.
+        meaning: What "without" means.
     """
 
     metric: str
     table: pd.DataFrame
     fact: Fact
+    meaning: str
 
     @property
     def release(self) -> Release:
         """The facts of the releases, with the falls as values."""
-        text = f"fall of {self.metric} if a feature is held at the middle of its public range (or its first level)"
-        return release_of(self.table, self.fact, f"{text}; the model is not trained anew")
+        return release_of(self.table, self.fact, f"fall of {self.metric} {self.meaning}")
 
     def plot(self, **options: Any) -> Any:
         """Draw the falls as bars with the 95 % interval of the noise."""
@@ -69,13 +74,83 @@ class DropImportance:
         *,
         features: Any = None,
         metric: str | None = None,
+        test_size: float = 0.25,
+        epsilon: Any = None,
+        share: Any = None,
+        random_state: int | str = 0,
+    ) -> Importance:
+        """Release how much a figure falls if the model is trained without a feature (drop-column importance).
+
+        With K features asked about, K + 1 models are trained on one part of the people and evaluated on the other: one
+        with all features, and one without each. Where another feature says the same, the model trained without this one
+        uses that, and the fall is small: what falls is what only this feature tells. ``ablation_importance`` trains
+        nothing anew and is much cheaper.
+
+        Args:
+            model: A model or pipeline, fitted or not: copies of it are trained; its own price is not used.
+            X: The handle with its features.
+            y: The target.
+            features: Which to leave out, one at a time; by default all columns of ``X``.
+            metric: The figure; AUC of a condition, R2 of a number by default.
+            test_size: Share of the units that evaluate.
+            epsilon: Privacy price of everything together: three quarters for the trainings, the rest for the
+                evaluations; or
+            share: the same as a share of your total. One of them must be said.
+            random_state: Another one is another split.
+
+        Raises:
+            PlanError: Nothing was said about the price, no such feature, or a model that cannot be trained. Nothing was
+                charged.
+        """
+        from cloister.sandbox.learn.model_selection import trials  # noqa: PLC0415 (it builds on evaluation)
+
+        wish = {"test_size": test_size, "epsilon": epsilon, "share": share, "random_state": random_state}
+        asked, name = _trained(model, X, y, features, metric, **wish)
+        tried = trials.run(asked)
+        return _fallen({one.name: one.report for one in tried}, name, trials.facts(tried), _ANEW)
+
+    def cost(
+        self,
+        model: Any,
+        X: Frame,  # noqa: N803
+        y: Column,
+        *,
+        features: Any = None,
+        metric: str | None = None,
+        test_size: float = 0.25,
+        epsilon: Any = None,
+        share: Any = None,
+        random_state: int | str = 0,
+    ) -> Cost:
+        """Return what all trainings and evaluations cost together; nothing is spent."""
+        from cloister.sandbox.learn.model_selection import trials  # noqa: PLC0415 (it builds on evaluation)
+
+        wish = {"test_size": test_size, "epsilon": epsilon, "share": share, "random_state": random_state}
+        return trials.cost(_trained(model, X, y, features, metric, **wish)[0])
+
+    def __repr__(self) -> str:
+        return "<drop_importance: call it to train and evaluate, or .cost() for the price of all of it>"
+
+
+class AblationImportance:
+    """``metrics.ablation_importance``: call it, or ask ``.cost()`` first."""
+
+    def __call__(
+        self,
+        model: Any,
+        X: Frame,  # noqa: N803 (scikit-learn's names)
+        y: Column,
+        *,
+        features: Any = None,
+        metric: str | None = None,
         epsilon: Any = None,
         share: Any = None,
     ) -> Importance:
         """Release how much a figure falls if a feature is held constant: one evaluation per feature, and one whole.
 
         The trained model stays; a feature is held at the middle of its public range, a condition at False, a category
-        at its first level. Features that say the same stand in for each other: both may then seem unimportant.
+        at its first level. That says what this model makes of the feature, not what could be known without it: of two
+        features that say the same, a model may use either or both. ``drop_importance`` trains anew.
 
         Args:
             model: A fitted model.
@@ -97,7 +172,7 @@ class DropImportance:
             feature: ask.release(Precision(share=part))
             for (feature, ask), part in zip(asks.items(), parts, strict=True)
         }
-        return _fallen(reports, name)
+        return _fallen(reports, name, prices.joined([report.fact for report in reports.values()]), _HELD)
 
     def cost(
         self,
@@ -117,14 +192,13 @@ class DropImportance:
         return prices.together(X._rows.session, costs)
 
     def _asks(self, model: Any, X: Any, y: Any, features: Any, metric: str | None) -> tuple[dict[str, Any], str]:  # noqa: N803
-        asking.check_handles(X, y)
+        asking.check_handles(X, y, _ABLATE, what="ablation_importance")
         from cloister.sandbox.learn.model_selection.trials import metric_of  # noqa: PLC0415 (it builds on evaluation)
 
         used = getattr(model, "feature_names_in_", None)
         known = list(X) if used is None else [name for name in X if name in set(used)]
-        names = known if features is None else [features] if isinstance(features, str) else list(features)
         asks: dict[str, Any] = {"": _evaluate(model, X, y)}
-        for name in names:
+        for name in _named(features, known):
             held = X.assign(**{X._need(name): Column(X._rows, constant(X._columns[name]), name)})
             asks[name] = _evaluate(model, held, y)
         name = metric_of(y, metric)
@@ -139,11 +213,54 @@ class DropImportance:
     def _parts(self, asks: dict[str, Any], X: Frame, epsilon: Any, share: Any) -> list[float]:  # noqa: N803
         if epsilon is None and share is None:
             whole = prices.together(X._rows.session, [ask.cost(Precision()) for ask in asks.values()])
-            raise prices.must_say(f"importance of {len(asks) - 1} features is {len(asks)} evaluations", whole, _FORM)
+            raise prices.must_say(f"importance of {len(asks) - 1} features is {len(asks)} evaluations", whole, _ABLATE)
         return prices.divided(X._rows, epsilon, share, [Fraction(1, len(asks))] * len(asks))
 
     def __repr__(self) -> str:
-        return "<drop_importance: call it to release, or .cost() for the price of all evaluations>"
+        return "<ablation_importance: call it to release, or .cost() for the price of all evaluations>"
+
+
+def _trained(
+    model: Any,
+    X: Any,  # noqa: N803
+    y: Any,
+    features: Any,
+    metric: str | None,
+    *,
+    test_size: float,
+    epsilon: Any,
+    share: Any,
+    random_state: Any,
+) -> tuple[list[Any], str]:
+    """Return the priced trials of all models to train, that with every feature first, and the figure compared."""
+    from cloister.sandbox.learn.model_selection import splits, trials  # noqa: PLC0415 (they build on evaluation)
+
+    asking.check_handles(X, y, _DROP, what="drop_importance")
+    name = trials.metric_of(y, metric)
+    trials.check_models([model])
+    known = list(X)
+    gone = _named(features, known)
+    for feature in gone:
+        X._need(feature)
+    if len(known) < 2:
+        raise PlanError(
+            "api.metrics.importance",
+            "a model of one feature has nothing to learn from without it",
+            nearest=(_ABLATE,),
+        )
+    train, test, y_train, y_test = splits.train_test_split(X, y, test_size=test_size, random_state=random_state)
+    found = []
+    for feature in ("", *gone):
+        kept = [other for other in known if other != feature]
+        found.append(trials.Trial(feature, model, (train[kept], y_train), (test[kept], y_test)))
+    what = f"drop importance of {len(gone)} features is {len(found)} trainings and {len(found)} evaluations"
+    return trials.priced(found, epsilon, share, what, _DROP), name
+
+
+def _named(features: Any, known: list[str]) -> list[str]:
+    if features is None:
+        return known
+    return list(dict.fromkeys([features] if isinstance(features, str) else features))
 
 
 def constant(term: Term) -> Term:
@@ -160,13 +277,13 @@ def constant(term: Term) -> Term:
     elif grid.kind == "category":
         value = terms.literal(grid.domain[0], grid)
     else:
-        raise PlanError("api.metrics.importance", "a date or text is no feature", nearest=(_FORM,))
+        raise PlanError("api.metrics.importance", "a date or text is no feature", nearest=(_ABLATE,))
     # A choice between the value and the column that never falls on the column: range and domain stay those of it.
     held = terms.case(terms.literal(False, None), term, value)
     return dataclasses.replace(held, labels=term.labels)
 
 
-def _fallen(reports: dict[str, Report], metric: str) -> Importance:
+def _fallen(reports: Mapping[str, Report], metric: str, fact: Fact, meaning: str) -> Importance:
     from cloister.sandbox.learn.model_selection.trials import LESS, figure_of  # noqa: PLC0415
 
     whole = figure_of(reports[""], metric).release
@@ -185,8 +302,8 @@ def _fallen(reports: dict[str, Report], metric: str) -> Importance:
             "unreliable": whole.unreliable or held.unreliable,
         }
     found = table(lines, "feature").sort_values("value", ascending=False)
-
-    return Importance(metric, found, prices.joined([report.fact for report in reports.values()]))
+    return Importance(metric, found, fact, meaning)
 
 
 drop_importance = DropImportance()
+ablation_importance = AblationImportance()

@@ -5,6 +5,10 @@ the released counts, and the figure computed from each (a parametric bootstrap).
 of the drawn ones, the percentile interval is ``[q_low, q_high]`` and the basic one ``[2v - q_high, 2v - q_low]``. They
 agree where the figure is nearly linear in the counts; where it is curved one of them is too short on one side, so what
 is shown is the smallest interval that holds both. Draws are seeded by the released counts: one release, one interval.
+
+``sampled`` adds what sampling does to the counts, for intervals of the population that the units were drawn from. With
+at most u rows a unit, a sum ``sum w n`` of counts has variance at most ``u sum w^2 E n`` (Cauchy-Schwarz within each
+unit), which is that of ``u Poisson(E n / u)``: so these are drawn, with the released counts for the expected ones.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 from cloister.plan.gaussian import deviation, pmf
 
 DRAWS = 2_000
+SAMPLED = 1_000
 _SMALL = 20.0
 _ENDS = (2.5, 97.5)
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -50,6 +55,28 @@ def _drawn(data: bytes, shape: tuple[int, ...], sigma: float, draws: int, stream
     found = np.asarray(counts + _gaussian(rng, sigma, (draws, *shape)))
     found.setflags(write=False)
     return found
+
+
+def sampled(counts: np.ndarray, sigma: float, per_unit: int) -> np.ndarray:
+    """Return the released counts with fresh noise and the error of sampling units, ``SAMPLED`` times.
+
+    Args:
+        counts: The released counts.
+        sigma: Scale of their noise.
+        per_unit: The most rows of one unit.
+    """
+    held = np.ascontiguousarray(counts, dtype=float)
+    return _sampled(held.tobytes(), held.shape, sigma, per_unit)
+
+
+@lru_cache(maxsize=8)
+def _sampled(data: bytes, shape: tuple[int, ...], sigma: float, per_unit: int) -> np.ndarray:
+    counts = np.frombuffer(data).reshape(shape)
+    seed = hashlib.sha256(f"{counts.tolist()}/{sigma!r}/sampling".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(seed[:16], "big"))
+    units = np.maximum(counts, 0.0) / per_unit
+    moved = per_unit * (rng.poisson(units, (SAMPLED, *shape)) - units)
+    return np.asarray(drawn(counts, sigma, draws=SAMPLED, stream="population") + moved)
 
 
 def _gaussian(rng: np.random.Generator, sigma: float, shape: tuple[int, ...]) -> np.ndarray:

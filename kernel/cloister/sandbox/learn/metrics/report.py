@@ -24,21 +24,17 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import MEASURE
 from cloister.sandbox.gram import ask as gram_of
 from cloister.sandbox.learn import asking, views
-from cloister.sandbox.learn.classifier import Classifier
-from cloister.sandbox.learn.document import number
 from cloister.sandbox.learn.metrics import counts as counting
 from cloister.sandbox.learn.metrics import curves, figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
 from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of, log_odds_edges
 from cloister.sandbox.learn.metrics.labels import labels
+from cloister.sandbox.learn.metrics.positive import FORM, score_of
 from cloister.sandbox.learn.metrics.regression import residual
 from cloister.sandbox.learn.metrics.scores import shown as shown_figure
-from cloister.sandbox.learn.scorecard import Scorecard
-from cloister.sandbox.learn.tables import PARTS, line, release_of, table
+from cloister.sandbox.learn.tables import PARTS, line, population, release_of, table
 from cloister.sandbox.release import Release
 from cloister.sandbox.rows import same
-
-_FORM = "evaluate(model, visits, visits.smoker, share=0.05)"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -79,8 +75,15 @@ class Report:
         return self.fact.assurance
 
     def table(self) -> pd.DataFrame:
-        """Return all figures: value, standard error and 95 % interval of the noise, and what binning may hide."""
-        lines = {name: line(found) | {"binning": self.binning.get(name, 0.0)} for name, found in self.figures.items()}
+        """Return all figures: value, standard error and 95 % interval of the noise, and what binning may hide.
+
+        ``population_low`` and ``population_high`` are the ends of the 95 % interval for the population that the units
+        were drawn from: noise and sampling together (NaN: not known).
+        """
+        lines = {
+            name: line(found) | population(found) | {"binning": self.binning.get(name, 0.0)}
+            for name, found in self.figures.items()
+        }
         return table(lines, "figure")
 
     @property
@@ -130,7 +133,7 @@ class Report:
 
     def _counted(self) -> Counts:
         if self.counts is None:
-            raise PlanError("api.metrics.curve", "a predicted number has no such curve", nearest=(_FORM,))
+            raise PlanError("api.metrics.curve", "a predicted number has no such curve", nearest=(FORM,))
         return self.counts
 
     def _note(self) -> str:
@@ -150,12 +153,15 @@ class Report:
         rows = []
         for name, found in self.figures.items():
             held, hidden = found.release, self.binning.get(name, 0.0)
-            value, error, low, high = (
-                render.number(part, held.stderr) for part in (held.value, held.stderr, held.low, held.high)
-            )
+            parts = (held.value, held.stderr, held.low, held.high, *population(found).values())
+            value, error, low, high, first, last = (render.number(part, held.stderr) for part in parts)
             doubt = "unreliable" if held.unreliable else ""
-            rows.append([name, value, f"± {error}", f"[{low}, {high}]", f"± {hidden:.2g}" if hidden else "", doubt])
-        return pd.DataFrame(rows, columns=["", "value", "privacy noise", "95 % interval", "binning", " "])
+            known = f"[{first}, {last}]" if first != "n/a" else "not known"
+            binned = f"± {hidden:.2g}" if hidden else ""
+            rows.append([name, value, f"± {error}", f"[{low}, {high}]", known, binned, doubt])
+        return pd.DataFrame(
+            rows, columns=["", "value", "privacy noise", "95 % of the noise", "95 % with sampling", "binning", " "]
+        )
 
     def __repr__(self) -> str:
         body = self._lines().set_index("").to_string()
@@ -166,86 +172,6 @@ class Report:
         rows = [[html.text(cell) for cell in line] for line in lines.itertuples(index=False)]
         head = html.paragraph(html.strong(f"evaluation of {self.name}"), html.mark(self.mode, self.assurance))
         return html.block(head, html.table(list(lines.columns), rows), *map(html.note, render.facts(self.release)))
-
-
-def score_of(model: Any, X: Frame, y: Column, pos_label: Any = None) -> tuple[Column, bool]:  # noqa: N803
-    """Return a model's score of being positive as a column, and whether it is one of log odds.
-
-    Of a classifier of two classes the log odds (a shorter expression than the probability), else the probability, else
-    the decision or the prediction. Of a scorecard the points, turned so that more of them mean the event.
-
-    Raises:
-        PlanError: ``api.learn.model``: it predicts nothing of a handle. ``api.metrics.target``: it predicts several
-            labels, and which of them is positive was not said.
-    """
-    inner = getattr(model, "model", model)
-    if isinstance(inner, Classifier):
-        place = _class_of(inner, y, pos_label)
-        if len(inner.classes_) == 2:
-            found = model.decision_function(X)
-            return (found if place == 1 else -found), True
-        shown = model.predict_proba(X)
-        return shown[list(shown)[place]], False
-    negative = _is_negative(y, pos_label)
-    if isinstance(inner, Scorecard):
-        points = model.predict(X)
-        made = inner.document
-        by_label = pos_label is not None and not made.classes.condition
-        event = pos_label == made.classes.labels[1] if by_label else not negative
-        return (points if (number(made.pdo) < 0) == event else -points), False
-    for name in ("predict_proba", "decision_function", "predict"):
-        method = getattr(model, name, None)
-        found = method(X) if callable(method) else None
-        if isinstance(found, Frame):
-            # Of a condition False comes first.
-            names = list(found)
-            wanted = [label for label in names if str(pos_label) in {label, label.rpartition("=")[2]}]
-            found = found[wanted[0] if pos_label is not None and wanted else names[0 if negative else -1]]
-        elif isinstance(found, Column):
-            if name == "predict" and _of_rate(model):
-                found = Column(found._rows, terms.clip(found._term, 0, 1), found.name)
-            if negative:
-                found = 1 - found if name == "predict_proba" or _of_rate(model) else -found
-        if isinstance(found, Column):
-            return found, False
-    raise PlanError(
-        "api.learn.model",
-        f"a {type(model).__name__} does not predict a column of a handle",
-        nearest=(_FORM,),
-        next_step="evaluate models of cloister.learn; any other score: metrics.roc_auc(y, score)",
-    )
-
-
-def _class_of(model: Classifier[Any], y: Column, pos_label: Any) -> int:
-    """Return the place of the class that is positive.
-
-    Raises:
-        PlanError: ``api.metrics.target``.
-    """
-    labels = list(model.classes_)
-    if all(isinstance(label, bool | np.bool_) for label in labels):
-        return 0 if _is_negative(y, pos_label) else 1
-    if pos_label in labels:
-        return labels.index(pos_label)
-    raise PlanError(
-        "api.metrics.target",
-        f"the model tells {', '.join(map(str, labels[:6]))} apart, and "
-        + (f"{pos_label!r} is none of them" if pos_label is not None else "which of them is positive was not said"),
-        nearest=(f"evaluate(model, X, visits.{model.document.classes.name}, pos_label={labels[-1]!r})",),
-    )
-
-
-def _is_negative(y: Column, pos_label: Any) -> bool:
-    """Return whether the rows asked for are those where a condition does not hold."""
-    grid = y._term.grid
-    condition = grid.kind == "bool" or (grid.kind == "number" and grid.points == 2)
-    return condition and pos_label is not None and not isinstance(pos_label, str) and not pos_label
-
-
-def _of_rate(model: Any) -> bool:
-    """Whether a model of numbers was fitted on a condition: it predicts a probability, and may leave [0, 1]."""
-    target = getattr(getattr(getattr(model, "model", model), "document", None), "target", None)
-    return (getattr(target, "low", None), getattr(target, "high", None)) == ("0", "1")
 
 
 def _evaluate(
@@ -276,7 +202,7 @@ def _evaluate(
     Raises:
         PlanError: Not handles of the same rows, or a target that cannot be evaluated. Nothing was charged.
     """
-    asking.check_handles(X, y)
+    asking.check_handles(X, y, FORM, what="evaluate")
     if pos_label is None and _is_number(y):
         return _of_numbers(model.predict(X), y)
     if pos_label is None and y._term.grid.kind == "category":
@@ -334,7 +260,7 @@ def of_counts(found: Counts, made: list[spec.Figure], name: str) -> Report:
             dataclasses.replace(found, values=found.values[place : place + 1]) for place in range(len(found.values))
         ]
         # Group by group: all figures of a group are computed from the same draws.
-        lines = [{figure.name: figure.parts(one) for figure in made} for one in each]
+        lines = [{figure.name: figure.parts(one, population=False) for figure in made} for one in each]
         parts = {
             figure.name: pd.DataFrame(
                 {name: np.concatenate([held[figure.name][name] for held in lines]) for name in PARTS},
@@ -372,7 +298,8 @@ def _of_labels(prediction: Column, y: Column) -> Ask[Report]:
     true, found = labels(y, prediction)
     keys = {"true": true._term, "predicted": found._term}
     if keys["true"].grid.kind != keys["predicted"].grid.kind:
-        raise PlanError("api.metrics.target", "the model predicts something else than this target", nearest=(_FORM,))
+        raise PlanError("api.metrics.target", "the model predicts something else than this target", nearest=(FORM,))
+    rows_of = same(true._rows, found._rows)
 
     def present(answer: Answer) -> Report:
         raw, sigma = counting.raw_counts(answer)
@@ -389,11 +316,14 @@ def _of_labels(prediction: Column, y: Column) -> Ask[Report]:
         parts = {"value": np.nan if doubt else float(right(cells)), "stderr": float(spread.stderr)}
         parts |= {"low": 0.0 if doubt else float(spread.low), "high": 1.0 if doubt else float(spread.high)}
         arrays = {name: np.array([part]) for name, part in parts.items()} | {"unreliable": np.array([doubt])}
+        wide = noise.spread(right, cells, noise.sampled(cells, sigma, rows_of.schema.rows), (0.0, 1.0))
+        low, high = (0.0, 1.0) if doubt else (float(min(wide.low, spread.low)), float(max(wide.high, spread.high)))
+        arrays |= {"population_low": np.array([low]), "population_high": np.array([high])}
         accuracy = release.number(arrays, answer.fact, "share of the confusion matrix on its diagonal")
         table = answer.series("rows", None).unstack()
         return Report(y.name or "the target", {"accuracy": accuracy}, {}, answer.fact, matrix=table)
 
-    return Ask(same(true._rows, found._rows), (a.Count("rows"),), present, keys)
+    return Ask(rows_of, (a.Count("rows"),), present, keys)
 
 
 evaluate: Terminal[Report] = Terminal(_evaluate)

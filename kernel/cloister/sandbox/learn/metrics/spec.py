@@ -37,20 +37,32 @@ class Figure:
         found = self.statistic(counts)
         return found.max(axis=-1) if self.largest else found
 
-    def parts(self, found: Counts) -> dict[str, np.ndarray]:
-        """Return value, error and interval in every group; nothing is known of a group that is noise."""
+    def parts(self, found: Counts, *, population: bool = True) -> dict[str, np.ndarray]:
+        """Return value, error and intervals in every group; nothing is known of a group that is noise.
+
+        Args:
+            found: The released counts.
+            population: Also the interval for the population that the units were drawn from.
+        """
         doubtful = found.doubtful
+        spread = noise.largest if self.largest else noise.spread
         lines = []
         for counts, doubt in zip(found.values, doubtful, strict=True):
             if doubt:
-                lines.append((np.nan, (self.limits[1] - self.limits[0]) / 2, *self.limits))
+                lines.append((np.nan, (self.limits[1] - self.limits[0]) / 2, *self.limits, *self.limits))
                 continue
-            tables = noise.drawn(counts, found.sigma)
-            spread = (noise.largest if self.largest else noise.spread)(self.statistic, counts, tables, self.limits)
+            around = spread(self.statistic, counts, noise.drawn(counts, found.sigma), self.limits)
+            low, high = np.nan, np.nan
+            if population:
+                again = noise.sampled(counts, found.sigma, found.per_unit)
+                wide = spread(self.statistic, counts, again, self.limits)
+                # The one of the noise alone has draws of its own.
+                low, high = min(float(wide.low), float(around.low)), max(float(wide.high), float(around.high))
             value = float(np.clip(self.value(counts), *self.limits))
-            lines.append((value, float(spread.stderr), float(spread.low), float(spread.high)))
-        columns = np.array(lines, dtype=float).reshape(len(lines), 4).T
-        return {**dict(zip(("value", "stderr", "low", "high"), columns, strict=True)), "unreliable": doubtful}
+            lines.append((value, float(around.stderr), float(around.low), float(around.high), low, high))
+        columns = np.array(lines, dtype=float).reshape(len(lines), 6).T
+        names = ("value", "stderr", "low", "high", "population_low", "population_high")
+        return {**dict(zip(names, columns, strict=True)), "unreliable": doubtful}
 
     def hidden(self, found: Counts) -> float:
         """Return how far the figure of the unbinned score may lie from this one, over all groups."""

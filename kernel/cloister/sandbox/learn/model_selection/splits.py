@@ -13,6 +13,8 @@ from cloister.sandbox.learn import asking
 from cloister.sandbox.rows import same
 
 MOST_FOLDS = 20
+_SPLIT = "train_test_split(visits, visits.smoker, test_size=0.2)"
+_FOLDS = "KFold(5).split(visits, visits.smoker)"
 
 
 def part(X: Frame, y: Column, parts: int, take: range | tuple[int, ...], salt: str) -> tuple[Frame, Column]:  # noqa: N803
@@ -43,13 +45,13 @@ def train_test_split(
     """
     if y is None:
         return stacking.train_test_split(X, test_size=test_size, random_state=random_state)
-    asking.check_handles(X, y)
+    asking.check_handles(X, y, _SPLIT, what="train_test_split")
     tested = round(test_size * 100)
     if not 1 <= tested <= 99:
         raise PlanError(
             "api.split",
             "test_size is a share from 0.01 to 0.99",
-            nearest=("train_test_split(visits, visits.smoker, test_size=0.2)",),
+            nearest=(_SPLIT,),
         )
     salt = stacking.salt_of(same(X._rows, y._rows).relation, random_state)
     (X_train, y_train), (X_test, y_test) = (  # noqa: N806
@@ -75,7 +77,7 @@ class KFold:
 
     def split(self, X: Frame, y: Column) -> Any:  # noqa: N803
         """Yield (X_train, X_test, y_train, y_test) for every fold. Free."""
-        asking.check_handles(X, y)
+        asking.check_handles(X, y, _FOLDS, what="KFold.split")
         salt = stacking.salt_of(same(X._rows, y._rows).relation, f"fold/{self.random_state}")
         for fold in range(self.n_splits):
             rest = tuple(other for other in range(self.n_splits) if other != fold)

@@ -18,7 +18,8 @@ from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.metrics.edges import BINS
 from cloister.sandbox.learn.metrics.report import Report, _evaluate, evaluation
 from cloister.sandbox.learn.model import FittedModel
-from cloister.sandbox.learn.preprocessing.pipeline import repriced
+from cloister.sandbox.learn.preprocessing.pipeline import Pipeline, repriced
+from cloister.sandbox.learn.sketches import sketch
 from cloister.sandbox.precision import Precision
 
 FIT_PART = Fraction(3, 4)
@@ -158,15 +159,27 @@ def _facts_of(model: Any) -> list[Fact]:
 
 
 def _stand_in(trial: Trial, wish: Precision) -> Cost:
-    """Return what an evaluation costs before there is a model: that of any score in as many bins."""
+    """Return what an evaluation costs before there is a model: that of a model of the same shape.
+
+    Raises:
+        PlanError: ``plan.cost``, ``plan.size``: the model would be too wide to be evaluated. Nothing was charged.
+    """
     X, y = trial.test  # noqa: N806
-    if y._term.grid.kind == "number" and y._term.grid.points > 2:
-        return dataclasses.replace(_evaluate(_Itself(y), X, y).cost(wish), errors={})
-    if y._term.grid.kind == "category":
-        return dataclasses.replace(_evaluate(_Itself(y), X, y).cost(wish), errors={})
-    numbers = [name for name, term in X._columns.items() if term.grid.kind == "number" and term.grid.points >= BINS]
-    score = Column(X._rows, X._columns[numbers[0]], "score") if numbers else y
-    return evaluation(y, score).cost(wish)
+    inner, shown = trial.model, X
+    if isinstance(inner, Pipeline):
+        inner, shown = inner.model, inner.previewed(X)
+    made = sketch(inner, shown, y)
+    grid = y._term.grid
+    several = grid.kind == "category" or (grid.kind == "number" and grid.points > 2)
+    if made is not None:
+        found = _evaluate(made, shown, y).cost(wish)
+    elif several:
+        found = _evaluate(_Itself(y), X, y).cost(wish)
+    else:
+        numbers = [name for name, term in X._columns.items() if term.grid.kind == "number" and term.grid.points >= BINS]
+        score = Column(X._rows, X._columns[numbers[0]], "score") if numbers else y
+        found = evaluation(y, score).cost(wish)
+    return dataclasses.replace(found, errors={}) if several else found
 
 
 class _Itself:

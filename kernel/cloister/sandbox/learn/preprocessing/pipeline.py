@@ -122,6 +122,13 @@ class Pipeline:
             costs.append(self.model.cost(shown, y))
         return prices.together(X._rows.session, costs) if costs else None
 
+    def previewed(self, X: Frame) -> Frame:  # noqa: N803
+        """Return columns of the shape the fitted steps will make, with numbers that are made up where a fit decides."""
+        shown = X
+        for step in self._before:
+            shown = apply(step.preview(shown), shown)
+        return shown
+
     def priced(self, share: float) -> Self:
         """Return an unfitted pipeline of the same steps that costs this share of your total.
 

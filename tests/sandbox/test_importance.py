@@ -1,0 +1,73 @@
+"""Importance of features: trained anew without one (drop), and held constant in a trained model (ablation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import learn_world
+import pytest
+
+import cloister.sandbox as cl
+from cloister.errors import PlanError
+from cloister.learn import LinearRegression, evaluate, make_pipeline, metrics
+from cloister.learn.preprocessing import Fill, Scaler
+from cloister.sandbox import session as sessions
+
+
+@pytest.fixture(scope="module")
+def exact() -> Iterator[tuple[cl.Frame, learn_world.Clinic]]:
+    """The table with the noise off."""
+    yield learn_world.visits(noise=False, epsilon="1000")
+    sessions.use(None)
+
+
+def test_ablation_falls_with_what_the_model_uses(exact: tuple[cl.Frame, Any]) -> None:
+    visits, _ = exact
+    X, y = visits[["age", "sex"]], visits.cost > 700
+    model = LinearRegression().fit(visits[["age"]], y)
+    price = metrics.ablation_importance.cost(model, X, y, share=0.2)
+    assert price.share == pytest.approx(0.2, rel=1e-3)
+    found = metrics.ablation_importance(model, X, y, share=0.2)
+    # A column the model does not use is not asked about.
+    assert list(found.table.index) == ["age"]
+    # Held at one value the model tells nobody apart.
+    assert found.table.value["age"] == pytest.approx(float(evaluate(model, visits, y).roc_auc) - 0.5, abs=1e-3)
+    assert "not trained anew" in repr(found)
+    assert found.release.share == pytest.approx(0.2, rel=1e-3)
+
+
+def test_a_feature_that_another_one_repeats_is_dropped_without_loss(exact: tuple[cl.Frame, learn_world.Clinic]) -> None:
+    visits, vault = exact
+    X, y = visits.assign(again=visits.age * 2)[["age", "again", "region"]], visits.cost > 700
+    model = LinearRegression(alpha=1).fit(X, y)
+    before = len(vault.releases())
+    price = metrics.drop_importance.cost(model, X, y, share=0.4)
+    assert len(vault.releases()) == before
+    assert price.share == pytest.approx(0.4, rel=1e-3)
+    # With every feature, and without each of three.
+    assert price.usage.models == 4
+    found = metrics.drop_importance(model, X, y, share=0.4)
+    assert len(vault.releases()) == before + 8
+    assert found.release.share == pytest.approx(0.4, rel=1e-3)
+    fall = found.table.value
+    assert abs(fall["age"]) < 0.01
+    assert fall["region"] > 0.05
+    assert "trained anew" in repr(found)
+    held = metrics.ablation_importance(model, X, y, share=0.2).table.value
+    assert held["age"] > 0.01, "the model uses it, though it could do without"
+
+
+def test_only_some_features_and_pipelines(exact: tuple[cl.Frame, learn_world.Clinic]) -> None:
+    visits, _ = exact
+    pipeline = make_pipeline(Fill(), Scaler(), LinearRegression())
+    X, y = visits[["age", "smoker", "bmi"]], visits.cost
+    found = metrics.drop_importance(pipeline, X, y, features="smoker", metric="mean_absolute_error", share=0.3)
+    assert list(found.table.index) == ["smoker"]
+    # A figure of which less is better: the fall is what the error grows by.
+    assert found.table.value["smoker"] > 0
+    with pytest.raises(PlanError, match="3 trainings and 3 evaluations") as refused:
+        metrics.drop_importance(pipeline, X, y, features=["smoker", "age"])
+    assert refused.value.code == "api.learn.price"
+    with pytest.raises(PlanError):
+        metrics.drop_importance(pipeline, X, y, features="nothing", share=0.3)
