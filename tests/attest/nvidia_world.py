@@ -63,12 +63,14 @@ def report(
     values: dict[int, bytes] = VALUES, *, nonce: bytes = NONCE, key: str = "fmc",
     fields: dict[str, bytes] | None = None,
     head: bytes = b"\x11\xe0\x01\xff", reply: bytes = b"\x11\x60\0\0", tail: bytes = b"", count: int | None = None,
+    block_tail: bytes = b"", opaque_tail: bytes = b"",
 ) -> bytes:  # fmt: skip
     """Return request and signed response in hex; each argument is one thing they may say."""
     blocks = b"".join(
-        struct.pack("<BBHBH", index, 1, 3 + len(value), 1, len(value)) + value for index, value in values.items()
+        struct.pack("<BBHBH", index, 1, 3 + len(value + block_tail), 1, len(value)) + value + block_tail
+        for index, value in values.items()
     )
-    data = opaque(**(fields or {}))
+    data = opaque(**(fields or {})) + opaque_tail
     signed = head + nonce + b"\0" + reply + bytes([len(values) if count is None else count])
     signed += len(blocks).to_bytes(3, "little") + blocks + bytes(32) + struct.pack("<H", len(data)) + data
     return (signed + pki.raw_signature(pki.p384(key), signed) + tail).hex().encode()
@@ -85,13 +87,13 @@ def resource(index: int, *values: bytes, active: bool = True) -> str:
 def manifest(
     version: str, resources: list[str], *, key: str = "rim", issuer: pki.Authority | None = None,
     method: str = _MORE + "ecdsa-sha384", uri: str = ' URI=""', transforms: tuple[str, ...] = _TRANSFORMS,
-    edit: tuple[str, str] = ("", ""), inside: str = "",
+    edit: tuple[str, str] = ("", ""), inside: str = "", name: str = "SoftwareIdentity",
 ) -> bytes:  # fmt: skip
     """Return a signed manifest. It is written in canonical form, so that what is signed is the text itself."""
     spaces = f'xmlns="{_SWID}" xmlns:h="{_HASHES}"'
-    begin = f'<SoftwareIdentity {spaces} name="GH100">\n  <Meta colloquialVersion="{version}"></Meta>'
+    begin = f'<{name} {spaces} name="GH100">\n  <Meta colloquialVersion="{version}"></Meta>'
     begin += f"<Payload>{''.join(resources)}</Payload>{inside}"
-    end = "\n</SoftwareIdentity>"
+    end = f"\n</{name}>"
     digest = base64.b64encode(hashlib.sha384((begin + end).encode()).digest()).decode()
     steps = "".join(f'<ds:Transform Algorithm="{each}"></ds:Transform>' for each in transforms)
     info = (

@@ -44,6 +44,8 @@ class TestReport:
             ("evidence.malformed", {"values": {1: bytes(32)}}),
             ("evidence.malformed", {"values": {0: bytes(48)}}),
             ("evidence.malformed", {"count": 7}),
+            ("evidence.malformed", {"block_tail": b"\0"}),
+            ("evidence.malformed", {"opaque_tail": b"\3\0\1\0x"}),  # the driver's version twice
             ("evidence.truncated", {"count": 9}),
             ("evidence.claims", {"fields": {"f20": bytes(48)}}),  # other firmware than the leaf's
             ("evidence.claims", {"fields": {"f20": b""}}),
@@ -71,6 +73,10 @@ class TestReport:
         leaf, above, root = world.device()
         assert code(lambda: world.examine(world.report(), world.chain(leaf, root))) == "evidence.chain"
         assert code(lambda: world.examine(world.report(), world.chain(above, leaf, root))) == "evidence.chain"
+
+    def test_a_chain_that_is_too_long_to_be_one_is_not_read(self) -> None:
+        long = world.chain() + b"\0" * nvidia.MAX_CHAIN
+        assert code(lambda: world.examine(world.report(), long)) == "endorsements.oversize"
 
     def test_a_leaf_that_names_no_firmware_is_refused(self) -> None:
         _leaf, above, root = world.device()
@@ -151,6 +157,10 @@ class TestManifests:
     )
     def test_lists_against_the_format(self, resources: list[str]) -> None:
         assert self._read(*resources) == "endorsements.malformed"
+
+    def test_another_document_is_no_manifest_though_it_is_signed(self) -> None:
+        blob = world.manifest("1", [world.resource(0, bytes(48))], name="Other")
+        assert code(lambda: rim.read(blob, world.roots(), pki.NOW)) == "endorsements.malformed"
 
     def test_what_is_not_active_is_not_compared(self) -> None:
         listed = [world.resource(0, bytes(48)), world.resource(1, b"\1" * 48, active=False)]

@@ -52,6 +52,8 @@ class TestTpm:
             ("evidence.malformed", lambda: world.trustee(world.message(tail=b"\0"))),
             ("evidence.malformed", lambda: world.trustee(world.message(bank=0x0012))),
             ("evidence.claims", lambda: world.trustee(world.message(bank=0x0004))),
+            ("evidence.malformed", lambda: world.trustee(world.message(banks=4))),
+            ("evidence.malformed", lambda: world.trustee(world.message(nonce=bytes(67)))),
             ("evidence.malformed", lambda: world.trustee(pcrs=world.PCRS[:23])),
             ("evidence.malformed", lambda: world.trustee(extra="")),
             ("evidence.malformed", lambda: world.trustee(message="!")),
@@ -152,6 +154,8 @@ class TestAzure:
         # A second spelling of the same bytes: unused bits of the last character.
         assert code(lambda: world.examine_azure(world.azure(hcl_report="AB=="))) == "evidence.malformed"
         assert code(lambda: world.examine_azure(bytes(azure_vtpm.MAX_EVIDENCE + 1))) == "evidence.oversize"
+        for long in (bytes(17_000), bytes(40_000)):
+            assert code(lambda t=long: world.examine_azure(world.azure(world.hcl(tail=t)))) == "evidence.oversize"
 
     def test_the_certificate_is_of_the_chip(self) -> None:
         assert code(lambda: world.examine_azure(world.azure(vcek=amd.vek(chip=bytes(64))))) == "tcb.chip"
@@ -177,6 +181,12 @@ class TestGce:
         assert code(lambda: world.examine_gce(world.gce(world.gce_quote(quoted, pcrs=OTHER)))) == "evidence.claims"
         part = world.message(bitmap=b"\x03\0\0")
         assert code(lambda: world.examine_gce(world.gce(world.gce_quote(part)))) == "evidence.claims"
+
+    def test_values_that_concatenate_to_those_quoted_are_not_those_quoted(self) -> None:
+        """The digest is over the values one after another; where one ends is not in it."""
+        shifted = [world.PCRS[0] + world.PCRS[1], b"", *world.PCRS[2:]]
+        quote = world.gce_quote(world.message(), pcrs=shifted)
+        assert code(lambda: world.examine_gce(world.gce(quote))) == "evidence.claims"
 
     def test_a_key_that_signs_anything_is_refused(self) -> None:
         public = world.tpmt_public(attributes=0x00040072)

@@ -28,14 +28,14 @@ def sized(data: bytes) -> bytes:
 
 def message(
     pcrs: list[bytes] = PCRS, *, nonce: bytes = NONCE, magic: int = 0xFF544347, kind: int = 0x8018, bitmap: bytes = ALL,
-    bank: int = 0x000B, tail: bytes = b"",
+    bank: int = 0x000B, tail: bytes = b"", banks: int = 1,
 ) -> bytes:  # fmt: skip
     """Return a TPMS_ATTEST; each argument is one thing it may say."""
     chosen = [pcr for number, pcr in enumerate(pcrs) if int.from_bytes(bitmap, "little") >> number & 1]
     digest = hashlib.sha256(b"".join(chosen)).digest()
     head = struct.pack(">IH", magic, kind) + sized(bytes(34)) + sized(nonce)
     clock = struct.pack(">QIIBQ", 1, 2, 3, 1, 4)
-    return head + clock + struct.pack(">IHB", 1, bank, len(bitmap)) + bitmap + sized(digest) + tail
+    return head + clock + struct.pack(">IHB", banks, bank, len(bitmap)) + bitmap + sized(digest) + tail
 
 
 def sign(data: bytes, key: str = "ak") -> bytes:
