@@ -158,6 +158,13 @@ class TestManifests:
     def test_lists_against_the_format(self, resources: list[str]) -> None:
         assert self._read(*resources) == "endorsements.malformed"
 
+    def test_what_must_be_there_once_is_there_once(self) -> None:
+        """Else it would depend on the reader which of two versions or lists was signed for."""
+        assert self._read(inside='<Meta colloquialVersion="2"></Meta>') == "endorsements.malformed"
+        assert self._read(inside="<Payload></Payload>") == "endorsements.malformed"
+        for name in ("SignatureValue", "KeyInfo", "DigestValue"):
+            assert self._read(edit=(f"ds:{name}>", "ds:Other>")) == "endorsements.malformed"
+
     def test_another_document_is_no_manifest_though_it_is_signed(self) -> None:
         blob = world.manifest("1", [world.resource(0, bytes(48))], name="Other")
         assert code(lambda: rim.read(blob, world.roots(), pki.NOW)) == "endorsements.malformed"

@@ -188,6 +188,16 @@ class TestGce:
         quote = world.gce_quote(world.message(), pcrs=shifted)
         assert code(lambda: world.examine_gce(world.gce(quote))) == "evidence.claims"
 
+    def test_a_register_has_one_value(self) -> None:
+        for entry in (
+            world.field(1, 3) + world.field(2, world.PCRS[3]),
+            world.field(1, 24) + world.field(2, b"x" * 32),
+        ):
+            quote = protobuf.fields(world.gce_quote())
+            pcrs = world.field(3, protobuf.message(quote, 3) + world.field(2, entry))
+            changed = world.field(1, protobuf.message(quote, 1)) + world.field(2, protobuf.message(quote, 2)) + pcrs
+            assert code(lambda q=changed: world.examine_gce(world.gce(q))) == "evidence.malformed"
+
     def test_a_key_that_signs_anything_is_refused(self) -> None:
         public = world.tpmt_public(attributes=0x00040072)
         assert code(lambda: world.examine_gce(world.gce(public=public))) == "evidence.key"
