@@ -276,6 +276,18 @@ class TestEventLog:
         ):
             assert code(lambda g=log: tcg_log.parse(g)) == expected
         assert code(lambda: tcg_log.parse(bytes(tcg_log.MAX_LOG + 1))) == "evidence.oversize"
+        many = world.event_log(world.event(0, b"") * (tcg_log.MAX_EVENTS + 1))
+        assert code(lambda: tcg_log.parse(many)) == "evidence.oversize"
+
+    def test_a_header_announces_each_bank_once_and_nothing_else(self) -> None:
+        def log(banks: bytes, count: int, tail: bytes = b"") -> bytes:
+            body = b"Spec ID Event03\0" + bytes(8) + count.to_bytes(4, "little") + banks + b"\0" + tail
+            return b"\0\0\0\0\3\0\0\0" + bytes(20) + len(body).to_bytes(4, "little") + body
+
+        sha256, short = b"\x0b\0\x20\0", b"\x0b\0\x14\0"
+        assert tcg_log.parse(log(sha256, 1)) == ()
+        for wrong in (log(sha256 * 2, 2), log(short, 1), log(sha256, 1, b"\0")):
+            assert code(lambda g=wrong: tcg_log.parse(g)) == "evidence.malformed"
 
 
 def test_only_the_binding_and_its_paddings_are_carried() -> None:
