@@ -116,6 +116,20 @@ def test_an_anchor_file_is_a_proof(world, tmp_path):
     run("audit", "check", export, "--earlier", anchor)
 
 
+def test_what_the_owner_decides_is_in_the_log(make_world, tmp_path):
+    world = make_world()
+    world.broker.close()
+    home, export = world.home.directory, tmp_path / "export"
+    run("broker", "suspend", home, world.digest, "--reason", "an audit")
+    run("broker", "resume", home, world.digest)
+    run("audit", "export", home, "--out", export)
+    decided = [json.loads(line) for line in export.read_bytes().splitlines() if b'"kind":"decision"' in line]
+    assert [(one["actor"], one["status"], one["contract"]) for one in decided] == [
+        ("owner", "suspended", world.digest),
+        ("owner", "active", world.digest),
+    ]
+
+
 def test_roles_and_revocation(world):
     home, did = world.home.directory, SigningKey.generate().did
     run("broker", "grant", home, did, "auditor")

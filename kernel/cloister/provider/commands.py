@@ -27,6 +27,7 @@ from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, read_parent
+from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
@@ -157,7 +158,10 @@ def broker_serve(
 @broker_app.command("add")
 def broker_add(directory: BrokerDir, contract: Annotated[Path, typer.Argument()]) -> None:
     """Register a contract that everybody signed; it is active from now on."""
-    _say(BrokerHome(directory).add_contract(_contract(contract), now=_now()))
+    home = BrokerHome(directory)
+    digest = home.add_contract(_contract(contract), now=_now())
+    home.record(Event("decision", _now(), actor="owner", contract=digest, op="contract.add", status="active"))
+    _say(digest)
 
 
 @broker_app.command("contracts")
@@ -175,7 +179,11 @@ def _decide(state: Literal["active", "suspended", "revoked"]) -> Any:
         contract: Annotated[str, typer.Argument(help="The contract's digest.")],
         reason: Annotated[str, typer.Option(help="Shown to the analyst.")] = "",
     ) -> None:
-        BrokerHome(directory).contracts.decide(contract, Decision(state, _now(), reason))
+        home = BrokerHome(directory)
+        home.contracts.decide(contract, Decision(state, _now(), reason))
+        # Stopped first, told afterwards: a log that cannot be written must not keep anybody from stopping.
+        said: dict[str, Any] = {"status": state, "reason": reason[:200]}
+        home.record(Event("decision", _now(), actor="owner", contract=contract, op="contract.decide", **said))
         _say(
             f"{contract} is {state}: from now on"
             + (" releases are signed" if state == "active" else " nothing is released")

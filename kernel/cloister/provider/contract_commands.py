@@ -17,6 +17,7 @@ from cloister.provider import contracts, obligations, sources
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.commands import BrokerDir, account_app, broker_app, contract_app
 from cloister.provider.home import BrokerHome
+from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
@@ -155,7 +156,11 @@ def complete(
     reason: Annotated[str, typer.Option(help="Shown to the analyst.")] = "",
 ) -> None:
     """Say that the work under a contract is completed: it ends for good, and its obligations are met."""
-    _told(obligations.complete(BrokerHome(directory), contract, now=utc_now(), reason=reason))
+    home = BrokerHome(directory)
+    done = obligations.complete(home, contract, now=utc_now(), reason=reason)
+    keys = [Event("key", utc_now(), actor="owner", contract=contract, op="wipe", subject=name) for name in done.gone]
+    home.record(Event("decision", utc_now(), actor="owner", contract=contract, status="revoked"), *keys)
+    _told(done)
 
 
 @broker_app.command("sweep")

@@ -23,13 +23,14 @@ from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
 from cloister.contract.card import Card
 from cloister.errors import ContractError, UnavailableError
-from cloister.provider import files
+from cloister.provider import event_log, files
 from cloister.provider.accounts import Accounts
 from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.approvals import Approvals
 from cloister.provider.keys import DataKey, DataKeys, create_identity, load_identity
 from cloister.provider.registry import Registry
 from cloister.provider.witness import Witness
+from cloister.receipt.events import Event
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
@@ -102,6 +103,22 @@ class BrokerHome:
         if self.accounts_url.exists():
             where = files.read_private(self.accounts_url).decode("utf-8").strip()
         return Accounts(where, busy_ms=busy_ms, witness=self.witness)
+
+    def record(self, *events: Event) -> None:
+        """Put what the owner did at this machine into the event log; a restored broker's log takes nothing.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        if self.restored_file.exists():
+            return
+        accounts = self.open_accounts()
+        try:
+            with accounts.database.transaction() as db:
+                event_log.open_log(db, events[0].time)
+                event_log.record(db, *events)
+        finally:
+            accounts.close()
 
     def add_contract(self, document: Envelope, *, now: str, activate: bool = True) -> str:
         """Take up a contract this broker can serve; return its digest.

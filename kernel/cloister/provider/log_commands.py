@@ -225,9 +225,7 @@ def accounts_at(
 
 
 def _record(directory: Path, event: Event) -> None:
-    with _opened(directory) as (home, accounts):
-        if restored.read_mark(home) is None:
-            event_log.record_all(accounts.database, [event])
+    BrokerHome(directory).record(event)
 
 
 @contextlib.contextmanager
