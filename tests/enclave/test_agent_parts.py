@@ -19,7 +19,9 @@ from cloister.enclave.outbox import Outbox
 from cloister.enclave.pipes import Pipe
 from cloister.enclave.processes import clean_environment
 from cloister.enclave.relay import Relay
-from cloister.errors import MalformedError, RefusedError, UnavailableError
+from cloister.enclave.vaults import Vault
+from cloister.errors import ContractError, MalformedError, RefusedError, UnavailableError
+from cloister.plan.link import MAX_REQUEST, Cause, Context
 from cloister.receipt import code
 
 # --- causes and transcript
@@ -323,3 +325,16 @@ def test_unreadable_configuration(tmp_path: Path, text: str) -> None:
     with pytest.raises(MalformedError) as excinfo:
         load_config(path)
     assert excinfo.value.code == "enclave.config"
+
+
+def test_a_context_that_would_end_the_vault_is_refused_before_it_is_sent() -> None:
+    """The vault takes no longer one, and answers every session of the contract."""
+    cell = Cause("cell", "m1", "sha256:" + "0" * 64, "sha256:" + "0" * 64)
+    vault = Vault(None, None, None, None)  # type: ignore[arg-type]
+    long = Context("s", "did:key:z", "teaching", "", cell, "#" * MAX_REQUEST)
+
+    async def nobody(*_: object) -> None: ...
+
+    with pytest.raises(ContractError, match=r"contract\.source"):
+        asyncio.run(vault.request(long, 1, b"{}", nobody))
+    assert vault._pending == {}

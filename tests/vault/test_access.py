@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -17,11 +18,12 @@ from cloister.errors import ContractError
 from cloister.plan import algebra as a
 from cloister.plan import codec, row_limits
 from cloister.plan.link import Request
+from cloister.plan.typing import NO_UNIT
 from cloister.provider import approvals as store
 from cloister.provider.approvals import Withdrawal
 from cloister.vault import exits, permits
 from cloister.vault.confidential import ConfidentialVault
-from cloister.vault.question import prepare
+from cloister.vault.question import names, prepare
 
 ADA = Access("ada", TABLE, ("x1", "b1", "x2"))
 LIMITED = Access("ada", TABLE, ("x1", "x2", "b1"), rows=(RowLimit("x1", low="1", high="2"), RowLimit("b1", ("true",))))
@@ -235,3 +237,26 @@ MUTANTS = [
 def test_each_defence_is_needed(world: World, module: Any, old: str, new: str, test: Any) -> None:
     with mutated(module, old, new), pytest.raises((pytest.fail.Exception, AssertionError, KeyError)):
         test(world)
+
+
+def test_the_key_of_a_reference_table_is_a_column_like_the_others(world: World) -> None:
+    """Who looks a value up learns whether it is there."""
+    known = terms(world, ADA)
+    codes = msgspec.structs.replace(world.card, name="codes", unit=NO_UNIT, key=("x1",))
+    granted = msgspec.structs.replace(known.contract, access=(ADA, Access("ada", "codes", ("x2",))))
+    known = msgspec.structs.replace(known, contract=granted, cards={**known.cards, "codes": codes})
+    grant = permits.Grant((TABLE, "codes"), (TABLE,), known.cards, "aggregate")
+    permits.permitted([("codes", "x2"), (TABLE, "patient")], grant, context(world), known)
+    refused("contract.access", lambda: permits.permitted([("codes", "x1")], grant, context(world), known))
+
+
+def test_an_approval_counts_only_where_its_broker_is_asked(world: World) -> None:
+    both = world.contract()
+    document = document_of(world, tables=both.tables, budgets=both.budgets)
+    known = terms_of(world, document, signed(world, document, approval(world, document, 4), FIRST, SECOND))
+    grant = permits.Grant(
+        (TABLE, "bank.customers"), ("bank.customers",), known.cards, "aggregate", approvals=known.approvals
+    )
+    ask_for = functools.partial(names, "sha256:" + "0" * 64, Fraction(1, 100), analyst=world.analyst.did, terms=known)
+    refused("approval.broker", lambda: ask_for(grant))
+    ask_for(grant._replace(scanned=read))

@@ -25,8 +25,8 @@ from cloister.enclave import processes
 from cloister.enclave.config import ServedContract
 from cloister.enclave.pipes import Pipe
 from cloister.enclave.relay import Relay
-from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
-from cloister.plan.link import Context, Routing
+from cloister.errors import CloisterError, ContractError, MalformedError, UnavailableError, from_dict
+from cloister.plan.link import MAX_REQUEST, Context, Routing
 from cloister.wire import canonical
 from cloister.wire.frames import Frame, Kind
 
@@ -98,14 +98,15 @@ class Vault:
         """Send one request; ``answer`` gets routing and reply bytes, or the error of a death.
 
         Raises:
-            CloisterError: The vault is gone, or too much is unanswered.
+            CloisterError: The vault is gone, too much is unanswered, or the cell's source is too long to be kept.
         """
+        told = _told(context)
         key = (context.session, number)
         if key in self._pending or len(self._pending) >= MAX_PENDING:
             raise UnavailableError("vault.busy", "too many unanswered requests", next_step="wait and run it again")
         self._pending[key] = _Pending(answer, context.session)
         try:
-            await self._link.send(Kind.REQUEST, canonical.encode(context), body)
+            await self._link.send(Kind.REQUEST, told, body)
         except UnavailableError as error:
             self._pending.pop(key, None)
             raise _died() from error
@@ -275,3 +276,19 @@ def _decode(data: bytes, kind: Any) -> Any:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError("vault.malformed", "the vault sent a document that cannot be read") from error
+
+
+def _told(context: Context) -> bytes:
+    """Return the context as the vault reads it.
+
+    A longer one would end the vault, which answers all sessions of the contract: it is refused here.
+    """
+    told = canonical.encode(context)
+    if len(told) > MAX_REQUEST:
+        raise ContractError(
+            "contract.source",
+            f"the source of this cell is to be kept, and takes {len(told):,} bytes of at most {MAX_REQUEST:,}",
+            clause="pack: the source of every release is kept, sealed",
+            next_step="Split the cell: put long texts into a cell that asks for no release.",
+        )
+    return told

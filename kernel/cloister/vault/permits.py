@@ -15,6 +15,7 @@ from cloister.errors import ContractError
 from cloister.plan import row_limits
 from cloister.plan.grid import Uses
 from cloister.plan.link import Context
+from cloister.plan.typing import NO_UNIT
 from cloister.vault.config import Terms
 
 
@@ -76,7 +77,8 @@ def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, t
         column = card.column(name)
         if column is None:
             continue
-        if name not in card.key:
+        # A unit's key is read by every plan; the key of a reference table is a column like the others.
+        if card.unit == NO_UNIT or name not in card.key:
             access.check_columns(terms.contract, context.analyst, table, [name])
         if (approved := _check_tier(card, column, grant.operation, context, terms)) is not None:
             found[approved] = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cloister.errors import PlanError
+from cloister.errors import ContractError, PlanError
 from cloister.plan import algebra, codec
 from cloister.plan.link import Context, Request
 from cloister.plan.numbers import rational
@@ -79,6 +79,7 @@ def names(plan_digest: str, rho: Fraction, grant: Grant, *, analyst: str, terms:
         analyst="" if terms.contract.share_releases else analyst,
     )
     accounts = {(a.broker.did, a.budget.population): a for a in map(terms.account_of, grant.scanned)}
+    _check_asked(grant, {account.broker.did for account in accounts.values()}, terms)
     return {
         "plan_digest": plan_digest,
         "grant": grant,
@@ -88,6 +89,18 @@ def names(plan_digest: str, rho: Fraction, grant: Grant, *, analyst: str, terms:
         "release": release,
         "charge_id": naming.charge_id(release),
     }
+
+
+def _check_asked(grant: Grant, asked: set[str], terms: Terms) -> None:
+    """Check that the broker of every approval is one of those ``asked``: it alone knows whether that still stands."""
+    for approved in grant.approvals:
+        if terms.broker_of(approved.approval.table).did not in asked:
+            raise ContractError(
+                "approval.broker",
+                f"the approval for {approved.approval.table} is held by a broker that this plan is not charged at",
+                clause="approvals are asked for with every charge",
+                next_step="Leave the approved columns of that public table out.",
+            )
 
 
 def prepare(document: dict[str, Any], context: Context, terms: Terms) -> Question:
