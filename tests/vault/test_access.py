@@ -254,9 +254,8 @@ def test_an_approval_counts_only_where_its_broker_is_asked(world: World) -> None
     both = world.contract()
     document = document_of(world, tables=both.tables, budgets=both.budgets)
     known = terms_of(world, document, signed(world, document, approval(world, document, 4), FIRST, SECOND))
-    grant = permits.Grant(
-        (TABLE, "bank.customers"), ("bank.customers",), known.cards, "aggregate", approvals=known.approvals
-    )
+    read = (TABLE, "bank.customers")
+    grant = permits.Grant(read, read[1:], known.cards, "aggregate", approvals=known.approvals)
     ask_for = functools.partial(names, "sha256:" + "0" * 64, Fraction(1, 100), analyst=world.analyst.did, terms=known)
     refused("approval.broker", lambda: ask_for(grant))
     ask_for(grant._replace(scanned=read))
