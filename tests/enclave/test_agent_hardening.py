@@ -149,6 +149,7 @@ class ScriptedKernel:
 def session(vaults: SilentVaults, kernel: ScriptedKernel) -> Session:
     class Served:
         digest = "sha256:" + "0" * 64
+        keeps_source = False
 
     opening = Opening(analyst="did:key:a", session="s", purpose="p", mode="mock", signature="")
     made = Session(opening, Served(), vaults)  # type: ignore[arg-type]
