@@ -182,6 +182,28 @@ def test_an_approval_whose_time_is_over_is_none(world: World) -> None:
     assert held.refusal([name], known.contract, known.digest, analyst=who, now="2020-01-02T00:00:00Z") is None
 
 
+def test_an_approval_may_be_renewed_though_the_former_is_still_on_file(world: World) -> None:
+    document = document_of(world)
+    known, held = terms_of(world, document), world.anna_home.approvals
+    former, renewed, later = (
+        signed(world, document, approval(world, document, 4, not_before=begin, not_after=end), FIRST, SECOND)
+        for begin, end in (("2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z"),
+                           ("2020-01-02T00:00:00Z", "2098-01-01T00:00:00Z"),
+                           ("2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"))
+    )  # fmt: skip
+    names_held = [held.add(one, known.contract, known.digest) for one in (former, renewed, later)]
+    files = [msgspec.to_builtins(one) for one in (former, renewed, later)]
+    for order in (files, files[::-1]):
+        state, _ = world.state(document, approvals=order)
+        assert release(world, state, plan(a.Mean("m", a.Col("x4")), rho="1/1003"))["raw"]
+    held.withdraw(names_held[1], Withdrawal("2026-01-01T00:00:00Z"))
+    newer = signed(world, document, approval(world, document, 4, not_before="2020-01-03T00:00:00Z",
+                                             not_after="2098-01-01T00:00:00Z"), FIRST, SECOND)  # fmt: skip
+    held.add(newer, known.contract, known.digest)
+    state, _ = world.state(document, approvals=[files[1], msgspec.to_builtins(newer)])
+    assert release(world, state, plan(a.Mean("m", a.Col("x4")), rho="1/1004"))["raw"], "the newest counts"
+
+
 def test_the_broker_looks_at_the_approval_itself(world: World) -> None:
     document, other = document_of(world), document_of(world)
     known, elsewhere = terms_of(world, document), terms_of(world, other)
@@ -222,20 +244,25 @@ MUTANTS = [
     (access, "if granted.purposes and purpose not in granted.purposes:", "if False:", test_purposes),
     (permits, "access.check_time(terms.contract, grant.asker, name, now(name))", "pass",
      test_times_are_those_of_the_broker),
-    (permits, "if not approved.approval.holds_at(now(approved.approval.table)):", "if False:",
+    (permits, "if one.approval.holds_at(now(one.approval.table))", "if True",
      test_an_approval_whose_time_is_over_is_none),
+    (permits, "chosen.append(holding[:1])", "chosen.append(choice[:1])",
+     test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
+    (permits, "key=begins, reverse=True", "key=begins",
+     test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
     (store, "if gone is not None:\n                return", "if False:\n                return",
      test_a_release_rests_on_an_approval_that_the_broker_holds),
     (store, "or approved.approval.analyst != analyst:", "or False:", test_the_broker_looks_at_the_approval_itself),
     (permits, 'and "deliver" in asked.operations and len(approved.approvers) >= 2', 'and "deliver" in asked.operations',
      test_an_export_needs_an_approval_where_the_contract_says_so),
-    (exits, "    state.check_times(allowed.grant)\n", "", test_times_are_those_of_the_broker),
+    (exits, "    allowed = allowed._replace(grant=state.check_times(allowed.grant))\n", "",
+     test_times_are_those_of_the_broker),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("module", "old", "new", "test"), MUTANTS)
 def test_each_defence_is_needed(world: World, module: Any, old: str, new: str, test: Any) -> None:
-    with mutated(module, old, new), pytest.raises((pytest.fail.Exception, AssertionError, KeyError)):
+    with mutated(module, old, new), pytest.raises((pytest.fail.Exception, AssertionError, KeyError, ContractError)):
         test(world)
 
 
@@ -255,7 +282,7 @@ def test_an_approval_counts_only_where_its_broker_is_asked(world: World) -> None
     document = document_of(world, tables=both.tables, budgets=both.budgets)
     known = terms_of(world, document, signed(world, document, approval(world, document, 4), FIRST, SECOND))
     read = (TABLE, "bank.customers")
-    grant = permits.Grant(read, read[1:], known.cards, "aggregate", approvals=known.approvals)
+    grant = permits.Grant(read, read[1:], known.cards, "aggregate", choices=(known.approvals,))
     ask_for = functools.partial(names, "sha256:" + "0" * 64, Fraction(1, 100), analyst=world.analyst.did, terms=known)
     refused("approval.broker", lambda: ask_for(grant))
     ask_for(grant._replace(scanned=read))

@@ -61,7 +61,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     at(2)  # authorise
     allowed = allow(plan, context, terms)
     state.open(allowed.grant)
-    state.check_times(allowed.grant)
+    allowed = allowed._replace(grant=state.check_times(allowed.grant))
     # Of a match the text may name who is asked about, which its commitment hides from the providers.
     source = "" if isinstance(plan, a.Match) else check_source(context, terms)
     at(4)  # name

@@ -42,7 +42,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     at(3)  # analyse
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     grant = check_reads(analysis.uses, grant, context, terms)
-    state.check_times(grant)
+    grant = state.check_times(grant)
     source = check_source(context, terms)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))

@@ -83,13 +83,13 @@ class VaultState:
                 if name not in self._loaded:
                     self._load(name, session)
 
-    def check_times(self, grant: Grant) -> None:
-        """Check access and approvals of an opened grant against the brokers' time.
+    def check_times(self, grant: Grant) -> Grant:
+        """Return an opened grant with the approvals that hold at the brokers' time, if access does too.
 
         Raises:
-            ContractError: See ``authorise.check_times``.
+            ContractError: See ``permits.check_times``.
         """
-        check_times(grant, self.terms, lambda name: self.brokers.now(self.terms.broker_of(name)))
+        return check_times(grant, self.terms, lambda name: self.brokers.now(self.terms.broker_of(name)))
 
     def _load(self, name: str, session: BrokerSession) -> None:
         terms, card = self.terms.tables[name], self.terms.cards[name]
