@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from mutants import mutated
-from permit_world import FIRST, SECOND, TABLE, approval, ask, document_of, make_world, signed, terms_of
+from permit_world import FIRST, SECOND, TABLE, approval, ask, delivery, document_of, make_world, signed, terms_of
 from vault_world import PURPOSE, World, context, plan
 
 from cloister.contract import access
@@ -20,8 +20,10 @@ from cloister.plan import codec, row_limits
 from cloister.plan.link import Request
 from cloister.plan.typing import NO_UNIT
 from cloister.provider import approvals as store
+from cloister.provider import broker
 from cloister.provider.approvals import Withdrawal
 from cloister.vault import exits, permits
+from cloister.vault import state as vault_state
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.question import names, prepare
 
@@ -165,6 +167,41 @@ def test_a_release_rests_on_an_approval_that_the_broker_holds(world: World) -> N
         held.add(approved, contract, digest)
 
 
+def test_a_withdrawn_approval_stops_recall_by_another_analyst(world: World) -> None:
+    """Under shared releases: what one analyst paid for is shown to another only while his own approval stands."""
+    document = document_of(world, share_releases=True)
+    known, held = terms_of(world, document), world.anna_home.approvals
+    time = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2098-01-01T00:00:00Z"}
+    mine = signed(world, document, approval(world, document, 4, **time), FIRST, SECOND)
+    asked = approval(world, document, 4, analyst=world.other_analyst.did, **time)
+    his = signed(world, document, asked, FIRST, SECOND, asker=world.other_analyst)
+    names_held = [held.add(one, known.contract, known.digest) for one in (mine, his)]
+    files = [msgspec.to_builtins(one) for one in (mine, his)]
+    state, _ = world.state(document, approvals=files)
+    leaving = msgspec.json.decode(codec.canonical_exit(delivery(4)))
+    questions = (plan(a.Mean("m", a.Col("x4")), rho="1/1005"), leaving)
+
+    def ask_for(question: Any, analyst: str) -> Any:
+        asker = context(world, analyst=analyst)
+        return ConfidentialVault(state).operations()["release"](asker, Request(1, "release", question)).result
+
+    ada, bob = world.analyst.did, world.other_analyst.did
+    for question in questions:
+        assert not ask_for(question, ada)["recalled"]
+        assert ask_for(question, bob)["recalled"]
+    held.withdraw(names_held[1], Withdrawal("2026-01-01T00:00:00Z"))
+    for question in questions:
+        refused("approval.withdrawn", functools.partial(ask_for, question, bob))
+    # Whoever was charged keeps what he was given, also from a vault that knows nothing of it.
+    held.withdraw(names_held[0], Withdrawal("2026-01-01T00:00:00Z"))
+    for question in questions:
+        assert ask_for(question, ada)["recalled"]
+    state, _ = world.state(document, approvals=files)
+    for question in questions:
+        refused("approval.withdrawn", functools.partial(ask_for, question, bob))
+        assert ask_for(question, ada)["recalled"], "the broker looks for what was settled first"
+
+
 def test_an_approval_whose_time_is_over_is_none(world: World) -> None:
     document = document_of(world)
     approved = signed(world, document, approval(world, document, 4, not_before="2020-01-01T00:00:00Z",
@@ -250,6 +287,10 @@ MUTANTS = [
      test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
     (permits, "key=begins, reverse=True", "key=begins",
      test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
+    (vault_state, "if answer is not None and question.grant.approvals and answer", "if False and answer",
+     test_a_withdrawn_approval_stops_recall_by_another_analyst),
+    (broker, "if refused is not None and not self._accounts.has_settled(entry):", "if refused is not None:",
+     test_a_withdrawn_approval_stops_recall_by_another_analyst),
     (store, "if gone is not None:\n                return", "if False:\n                return",
      test_a_release_rests_on_an_approval_that_the_broker_holds),
     (store, "or approved.approval.analyst != analyst:", "or False:", test_the_broker_looks_at_the_approval_itself),

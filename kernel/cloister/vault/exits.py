@@ -67,7 +67,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     at(4)  # name
     asked = name_exit(plan, allowed, state.exit_secret(allowed.grant), analyst=context.analyst, terms=terms)
     at(5)  # recall
-    known = state.memory.get(asked.release)
+    known = state.known(asked, context.analyst)
     booked = None
     if known is None:
         at(6)  # charge

@@ -48,7 +48,7 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)
     at(5)  # recall
-    if known := state.memory.get(question.release):
+    if known := state.known(question, context.analyst):
         return known
     at(6)  # charge
     booked = charge(state.brokers, question, context.analyst, terms)

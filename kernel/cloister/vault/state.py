@@ -147,6 +147,17 @@ class VaultState:
             self._check_key(name, held[self.terms.tables[name].manifest])
         return [held[manifest] for manifest in sorted({self.terms.tables[name].manifest for name in grant.keyed})]
 
+    def known(self, question: Asked, analyst: str) -> Answer | None:
+        """Return the settled answer that an analyst is given without asking a broker, if there is one.
+
+        An answer that rests on approvals is given so only to the analyst who was charged for it. Of any other one, the
+        brokers are asked whether his own approvals still stand, and that is asked with the charge.
+        """
+        answer = self.memory.get(question.release)
+        if answer is not None and question.grant.approvals and answer.receipt.analyst != analyst:
+            return None
+        return answer
+
     def recall(self, question: Asked, sealed: str) -> Answer:
         """Return, and remember, the answer in a deposit a broker handed back.
 
