@@ -259,14 +259,37 @@ def test_the_broker_looks_at_the_approval_itself(world: World) -> None:
 
 
 def test_an_export_needs_an_approval_where_the_contract_says_so(world: World) -> None:
+    """By two persons, of exactly this delivery, and of every column it uses: one about anything else is none."""
     document = document_of(world, obligations=(Obligation("export", "approval"),))
-    refused("contract.export", lambda: ask(world, terms_of(world, document), "deliver", 1))
-    one = signed(world, document, approval(world, document, 1), FIRST)
-    refused("contract.export", lambda: ask(world, terms_of(world, document, one), "deliver", 1))
-    found = ask(world, terms_of(world, document, signed(world, document, approval(world, document, 1), FIRST, SECOND)),
-                "deliver", 1)  # fmt: skip
+    refusal = refused("contract.export", lambda: ask(world, terms_of(world, document), "deliver", 1))
+    mine, other = (codec.exit_digest(delivery(tier)) for tier in (1, 2))
+    assert f"--plan {mine} --column x1" in refusal.next_step
+    exactly = approval(world, document, 1, operations=("deliver",), plan=mine)
+    wrong = (
+        (exactly, (FIRST,)),
+        (approval(world, document, 1), (FIRST, SECOND)),
+        (msgspec.structs.replace(exactly, columns=("b1",)), (FIRST, SECOND)),
+        (msgspec.structs.replace(exactly, plan=other), (FIRST, SECOND)),
+    )
+    for asked_for, signers in wrong:
+        known = terms_of(world, document, signed(world, document, asked_for, *signers))
+        refused("contract.export", lambda known=known: ask(world, known, "deliver", 1))
+    found = ask(world, terms_of(world, document, signed(world, document, exactly, FIRST, SECOND)), "deliver", 1)
     assert len(found.grant.approvals) == 1
     ask(world, terms_of(world, document), "aggregate", 1)
+
+
+def test_an_approval_of_one_delivery_is_for_no_other(world: World) -> None:
+    document = document_of(world)
+    for tier, code in ((4, ""), (1, "contract.tier")):
+        named = codec.exit_digest(delivery(tier))
+        asked_for = approval(world, document, 4, operations=("deliver",), plan=named)
+        known = terms_of(world, document, signed(world, document, asked_for, FIRST, SECOND))
+        if code:
+            refused(code, lambda known=known: ask(world, known, "deliver", 4))
+        else:
+            ask(world, known, "deliver", 4)
+        refused("contract.tier", lambda known=known: ask(world, known, "aggregate", 4))
 
 
 MUTANTS = [
@@ -294,8 +317,14 @@ MUTANTS = [
     (store, "if gone is not None:\n                return", "if False:\n                return",
      test_a_release_rests_on_an_approval_that_the_broker_holds),
     (store, "or approved.approval.analyst != analyst:", "or False:", test_the_broker_looks_at_the_approval_itself),
-    (permits, 'and "deliver" in asked.operations and len(approved.approvers) >= 2', 'and "deliver" in asked.operations',
+    (permits, " and len(approved.approvers) >= 2", "",
      test_an_export_needs_an_approval_where_the_contract_says_so),
+    (permits, "asked.plan == grant.delivery and ", "",
+     test_an_export_needs_an_approval_where_the_contract_says_so),
+    (permits, " and needed <= set(asked.columns)", "",
+     test_an_export_needs_an_approval_where_the_contract_says_so),
+    (permits, " and asked.plan in {msgspec.UNSET, grant.delivery}", "",
+     test_an_approval_of_one_delivery_is_for_no_other),
     (exits, "    allowed = allowed._replace(grant=state.check_times(allowed.grant))\n", "",
      test_times_are_those_of_the_broker),
 ]  # fmt: skip

@@ -9,6 +9,8 @@ import datetime
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from cloister.contract import access, packs
 from cloister.contract.approvals import Approved
 from cloister.contract.card import Card, Column
@@ -26,7 +28,8 @@ class Grant(NamedTuple):
 
     ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
     ``choices``: for every approval that is needed, those that meet the need, the newest first: which of them holds is
-    known once the brokers' time is (``check_times``). ``asker``: the analyst whose times count.
+    known once the brokers' time is (``check_times``). ``asker``: the analyst whose times count. ``delivery``: of a
+    delivery, the digest of its plan.
     """
 
     tables: tuple[str, ...]
@@ -36,6 +39,7 @@ class Grant(NamedTuple):
     keyed_by: tuple[str, ...] = ()
     choices: tuple[tuple[Approved, ...], ...] = ()
     asker: str = ""
+    delivery: str = ""
 
     @property
     def approvals(self) -> tuple[Approved, ...]:
@@ -85,16 +89,17 @@ def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, t
         column = card.column(name)
         if column is None:
             continue
-        # A unit's key is read by every plan; the key of a reference table is a column like the others.
-        if card.unit == NO_UNIT or name not in card.key:
+        if not _says_whose(card, name):
             access.check_columns(terms.contract, context.analyst, table, [name])
-        if choice := _check_tier(card, column, grant.operation, context, terms):
+        if choice := _check_tier(card, column, grant, context, terms):
             found[choice] = None
     return grant._replace(choices=tuple(found))
 
 
-def check_export(grant: Grant, context: Context, terms: Terms) -> Grant:
+def check_export(uses: Uses, grant: Grant, context: Context, terms: Terms) -> Grant:
     """Return the grant of a delivery with the approvals that the obligation on exports asks for, of every table.
+
+    Such an approval names exactly this plan, hence its receiver, and every column of the table that the plan uses.
 
     Raises:
         ContractError: ``contract.export``.
@@ -103,22 +108,40 @@ def check_export(grant: Grant, context: Context, terms: Terms) -> Grant:
         return grant
     found = dict.fromkeys(grant.choices)
     for name in grant.tables:
-        choice = _newest_first(one for one in terms.approvals if _approves_export(one, name, context))
+        needed = {column for table, column in uses if table == name and _is_named(terms.cards[name], column)}
+        about = (one for one in terms.approvals if _is_about(one, name, grant, context))
+        choice = _newest_first(one for one in about if _approves_export(one, needed, grant))
         if not choice:
             raise ContractError(
                 "contract.export",
-                f"a delivery made of {name} needs an approval by two persons beside its clause",
+                f"a delivery made of {name} needs an approval of just this delivery by two persons beside its clause",
                 clause="obligations.export",
-                next_step="Ask for it: cloister approval request --operation deliver.",
+                next_step=f"Ask for it: cloister approval request --table {name} --operation deliver "
+                f"--plan {grant.delivery}{''.join(f' --column {column}' for column in sorted(needed))}.",
             )
         found[choice] = None
     return grant._replace(choices=tuple(found))
 
 
-def _approves_export(approved: Approved, table: str, context: Context) -> bool:
+def _approves_export(approved: Approved, needed: set[str], grant: Grant) -> bool:
+    asked = approved.approval
+    return asked.plan == grant.delivery and needed <= set(asked.columns) and len(approved.approvers) >= 2
+
+
+def _is_about(approved: Approved, table: str, grant: Grant, context: Context) -> bool:
+    """Whether an approval is about this asker, table, purpose and operation, and about no other delivery."""
     asked = approved.approval
     about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, table, context.purpose)
-    return about and "deliver" in asked.operations and len(approved.approvers) >= 2
+    return about and grant.operation in asked.operations and asked.plan in {msgspec.UNSET, grant.delivery}
+
+
+def _says_whose(card: Card, name: str) -> bool:
+    """Whether a column is a unit's key, which every plan reads; that of a reference table is one like the others."""
+    return card.unit != NO_UNIT and name in card.key
+
+
+def _is_named(card: Card, name: str) -> bool:
+    return card.column(name) is not None and not _says_whose(card, name)
 
 
 def check_times(grant: Grant, terms: Terms, now: Callable[[str], str]) -> Grant:
@@ -156,17 +179,16 @@ def _newest_first(found: Iterable[Approved]) -> tuple[Approved, ...]:
     return tuple(sorted(found, key=begins, reverse=True))
 
 
-def _check_tier(card: Card, column: Column, operation: str, context: Context, terms: Terms) -> tuple[Approved, ...]:
-    """Return the approvals each of which is what a column needs for an operation; none if it needs none."""
+def _check_tier(card: Card, column: Column, grant: Grant, context: Context, terms: Terms) -> tuple[Approved, ...]:
+    """Return the approvals each of which is what a column needs for the operation; none if it needs none."""
+    operation = grant.operation
     pack = packs.of(terms.contract)
     rule = pack.rule(column.tier, operation)
     if rule.decision == "allow":
         return ()
     found, lacks = [], "which this contract does not carry"
     for approved in terms.approvals if rule.decision == "approval" else ():
-        asked = approved.approval
-        about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, card.name, context.purpose)
-        if about and column.name in asked.columns and operation in asked.operations:
+        if _is_about(approved, card.name, grant, context) and column.name in approved.approval.columns:
             lack = packs.meets(rule, approved, highest=pack.highest_result)
             if not lack:
                 found.append(approved)
