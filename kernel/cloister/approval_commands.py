@@ -38,6 +38,7 @@ def request(  # noqa: PLR0917 (a command line)
     measures: Annotated[str, typer.Option(help="How the risk is kept small.")] = "",
     lowers_to: Annotated[int, typer.Option(help="The tier that the results shall be handled by; 0: not lowered.")] = 0,
     nda: Annotated[Path | None, typer.Option(help="The confidentiality agreement you signed (a file).")] = None,
+    plan: Annotated[str, typer.Option(help="The delivery it is about: its plan's digest in the contract.")] = "",
     days: Annotated[int, typer.Option(help="How long it shall hold, from now on.")] = 90,
     key: Annotated[Path | None, typer.Option(help="Your key file; default: this machine's analyst key.")] = None,
 ) -> None:
@@ -58,7 +59,7 @@ def request(  # noqa: PLR0917 (a command line)
         "nda": "" if nda is None else "sha256:" + hashlib.sha256(_bytes(nda)).hexdigest(),
         "not_before": now.strftime(_TIME),
         "not_after": (now + timedelta(days=days)).strftime(_TIME),
-    }
+    } | ({"plan": plan} if plan else {})
     try:
         approval = msgspec.convert(fields, Approval)
     except msgspec.ValidationError as error:
@@ -97,6 +98,9 @@ def _show(asked: Approval, terms: Contract) -> None:
     name = next((party.name for party in terms.parties if party.did == asked.analyst), asked.analyst)
     _say(f"{name} asks for {', '.join(asked.operations)} with {', '.join(asked.columns)} of {asked.table}")
     _say(f"for {asked.purpose}, from {asked.not_before} until {asked.not_after}")
+    if not isinstance(asked.plan, msgspec.UnsetType):
+        receivers = {one.receiver for one in terms.outside.deliveries if one.plan == asked.plan}
+        _say(f"only for the delivery of the plan {asked.plan} to {', '.join(sorted(receivers)) or '(nobody)'}")
     _say(f"because: {asked.necessity or '(not said)'}\nagainst the risk: {asked.measures or '(not said)'}")
     _say(f"results are handled as tier {asked.lowers_to}" if asked.lowers_to else "the tier of results is not lowered")
     _say(f"confidentiality agreement: {asked.nda or '(none)'}")

@@ -52,6 +52,19 @@ def test_a_request_that_two_approvers_signed_opens():
     assert found.digest == canonical.digest(ASKED), "of what was asked, whoever signed"
 
 
+def test_an_approval_of_a_delivery_names_one_of_the_contract():
+    plan = WHOLE.outside.deliveries[0].plan
+    ask = replace(ASKED, operations=("deliver",), plan=plan)
+    assert approvals.read_unverified(approvals.request(ask, WHOLE, ANALYST)) == ask
+    assert b"plan" not in canonical.encode(ASKED), "what was signed before there was the field reads as it did"
+    for wrong in (
+        replace(ask, plan=""),
+        replace(ask, plan="sha256:" + "0" * 64),
+        replace(ask, operations=("deliver", "match")),
+    ):
+        refused("approval.scope", lambda wrong=wrong: approvals.request(wrong, WHOLE, ANALYST))
+
+
 def test_nobody_approves_a_request_of_their_own():
     document = approvals.request(ASKED, WHOLE, ANALYST)
     refused("approval.self-granted", lambda: approvals.approve(document, WHOLE, ANALYST))

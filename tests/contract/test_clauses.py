@@ -24,6 +24,7 @@ from clause_samples import (
 from cloister.contract import amendments, gallery, lint, odrl, packs, signing, words, words_zh
 from cloister.contract.card import Column, Labels
 from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Tariff
+from cloister.contract.exits import DeliverTerms, MatchTerms
 from cloister.contract.terms import Budget, Contract, Party
 from cloister.errors import CloisterError, ContractError
 from cloister.wire import canonical
@@ -237,6 +238,20 @@ def test_an_amendment_warns_of_a_larger_budget_and_of_new_parties():
     assert sum(code == "amendment.limit" for code, _ in found) == 4
 
 
+def test_an_amendment_warns_that_what_exits_count_begins_anew():
+    fresh = (MatchTerms("clinic.visits", "age", 5, 1), DeliverTerms("sha256:" + "8" * 64, "bureau", 1))
+    more = replace(
+        WHOLE.outside, matches=(*WHOLE.outside.matches, fresh[0]), deliveries=(*WHOLE.outside.deliveries, fresh[1])
+    )
+    before = replace(CONTRACT, exits=WHOLE.outside)
+    found = amendments.findings(replace(CONTRACT, exits=more), before)
+    assert {finding.clause for finding in found if finding.clause.startswith("exits")} == {
+        "exits.matches of sex in clinic.visits: per_contract",
+        "exits.matches of sex in clinic.visits: per_target",
+        f"exits.deliveries of {WHOLE.outside.deliveries[0].plan}: times",
+    }
+
+
 # Export and templates -------------------------------------------------------------------------------
 
 
@@ -265,6 +280,30 @@ def test_the_export_is_an_odrl_agreement():
 def test_the_export_permits_nothing_to_who_is_granted_nothing():
     bob = replace(WHOLE, parties=(*WHOLE.parties, Party("bob", STRANGER.did, "analyst")), exits=msgspec.UNSET)
     assert STRANGER.did not in {rule["assignee"] for rule in odrl.agreement(bob)["permission"]}
+
+
+def test_the_export_gives_matches_to_whom_the_vault_would():
+    """A match reads the column, of every row, for the purposes and in the time that are granted."""
+    whole = replace(ACCESS, rows=())
+    for granted, count in (
+        ((whole,), 1),
+        ((ACCESS,), 0),
+        ((replace(whole, columns=("age",)),), 0),
+        ((), 0),
+        (msgspec.UNSET, 2),
+    ):
+        parties = (*WHOLE.parties, Party("bob", STRANGER.did, "analyst"))
+        agreed = odrl.agreement(replace(WHOLE, parties=parties, access=granted))
+        matches = [rule for rule in agreed["permission"] if rule["action"] == "urn:cloister:term:match"]
+        assert len(matches) == count, granted
+    limits = _limits(odrl.agreement(replace(WHOLE, access=(whole,)))["permission"][-1])
+    assert limits["count", "lteq"] == WHOLE.outside.matches[0].per_contract
+    assert limits["purpose", "isAnyOf"] == ["research"]
+    assert (limits["dateTime", "gteq"], limits["dateTime", "lt"]) == (ACCESS.not_before, ACCESS.not_after)
+
+
+def _limits(rule):
+    return {(one["leftOperand"], one["operator"]): one["rightOperand"] for one in rule["constraint"]}
 
 
 def test_there_is_no_other_template():

@@ -54,8 +54,54 @@ def test_a_feature_that_another_one_repeats_is_dropped_without_loss(exact: tuple
     assert abs(fall["age"]) < 0.01
     assert fall["region"] > 0.05
     assert "trained anew" in repr(found)
+    assert "noise of its own" in repr(found), "what the intervals leave out"
+    assert "no interval includes" in found._repr_html_()
     held = metrics.ablation_importance(model, X, y, share=0.2).table.value
     assert held["age"] > 0.01, "the model uses it, though it could do without"
+
+
+class Percent:
+    """A model of one's own, whose predictions are no probabilities."""
+
+    def __init__(self, model: Any = None) -> None:
+        self.own = LinearRegression() if model is None else model
+
+    def clone(self) -> Percent:
+        return Percent(LinearRegression(**self.own.get_params()))
+
+    def set_params(self, **params: Any) -> Percent:
+        return Percent(self.own.set_params(**params))
+
+    def fit(self, X: cl.Frame, y: cl.Column) -> Percent:
+        self.own.fit(X, y)
+        return self
+
+    def cost(self, X: cl.Frame, y: cl.Column) -> Any:
+        return self.own.cost(X, y)
+
+    @property
+    def release(self) -> Any:
+        return self.own.release
+
+    def predict(self, X: cl.Frame) -> Any:
+        return self.own.predict(X) * 100
+
+
+def test_a_figure_the_models_may_not_have_is_refused_before_any_is_trained(
+    exact: tuple[cl.Frame, learn_world.Clinic],
+) -> None:
+    visits, vault = exact
+    X, y = visits[["age", "region"]], visits.smoker
+    before = len(vault.releases())
+    for metric in ("log_loss", "brier", "accuracy"):
+        with pytest.raises(PlanError, match=metric) as refused:
+            metrics.drop_importance(Percent(), X, y, metric=metric, share=0.3)
+        assert refused.value.code == "api.metrics.figure"
+        assert "roc_auc" in refused.value.next_step
+        # Of these models it is known that they predict probabilities.
+        for known in (LinearRegression(), make_pipeline(Fill(), Scaler(), LinearRegression())):
+            metrics.drop_importance.cost(known, X, y, metric=metric, share=0.3)
+    assert len(vault.releases()) == before
 
 
 def test_only_some_features_and_pipelines(exact: tuple[cl.Frame, learn_world.Clinic]) -> None:

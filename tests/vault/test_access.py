@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from mutants import mutated
-from permit_world import FIRST, SECOND, TABLE, approval, ask, document_of, make_world, signed, terms_of
+from permit_world import FIRST, SECOND, TABLE, approval, ask, delivery, document_of, make_world, signed, terms_of
 from vault_world import PURPOSE, World, context, plan
 
 from cloister.contract import access
@@ -20,8 +20,10 @@ from cloister.plan import codec, row_limits
 from cloister.plan.link import Request
 from cloister.plan.typing import NO_UNIT
 from cloister.provider import approvals as store
+from cloister.provider import broker
 from cloister.provider.approvals import Withdrawal
 from cloister.vault import exits, permits
+from cloister.vault import state as vault_state
 from cloister.vault.confidential import ConfidentialVault
 from cloister.vault.question import names, prepare
 
@@ -165,6 +167,41 @@ def test_a_release_rests_on_an_approval_that_the_broker_holds(world: World) -> N
         held.add(approved, contract, digest)
 
 
+def test_a_withdrawn_approval_stops_recall_by_another_analyst(world: World) -> None:
+    """Under shared releases: what one analyst paid for is shown to another only while his own approval stands."""
+    document = document_of(world, share_releases=True)
+    known, held = terms_of(world, document), world.anna_home.approvals
+    time = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2098-01-01T00:00:00Z"}
+    mine = signed(world, document, approval(world, document, 4, **time), FIRST, SECOND)
+    asked = approval(world, document, 4, analyst=world.other_analyst.did, **time)
+    his = signed(world, document, asked, FIRST, SECOND, asker=world.other_analyst)
+    names_held = [held.add(one, known.contract, known.digest) for one in (mine, his)]
+    files = [msgspec.to_builtins(one) for one in (mine, his)]
+    state, _ = world.state(document, approvals=files)
+    leaving = msgspec.json.decode(codec.canonical_exit(delivery(4)))
+    questions = (plan(a.Mean("m", a.Col("x4")), rho="1/1005"), leaving)
+
+    def ask_for(question: Any, analyst: str) -> Any:
+        asker = context(world, analyst=analyst)
+        return ConfidentialVault(state).operations()["release"](asker, Request(1, "release", question)).result
+
+    ada, bob = world.analyst.did, world.other_analyst.did
+    for question in questions:
+        assert not ask_for(question, ada)["recalled"]
+        assert ask_for(question, bob)["recalled"]
+    held.withdraw(names_held[1], Withdrawal("2026-01-01T00:00:00Z"))
+    for question in questions:
+        refused("approval.withdrawn", functools.partial(ask_for, question, bob))
+    # Whoever was charged keeps what he was given, also from a vault that knows nothing of it.
+    held.withdraw(names_held[0], Withdrawal("2026-01-01T00:00:00Z"))
+    for question in questions:
+        assert ask_for(question, ada)["recalled"]
+    state, _ = world.state(document, approvals=files)
+    for question in questions:
+        refused("approval.withdrawn", functools.partial(ask_for, question, bob))
+        assert ask_for(question, ada)["recalled"], "the broker looks for what was settled first"
+
+
 def test_an_approval_whose_time_is_over_is_none(world: World) -> None:
     document = document_of(world)
     approved = signed(world, document, approval(world, document, 4, not_before="2020-01-01T00:00:00Z",
@@ -180,6 +217,28 @@ def test_an_approval_whose_time_is_over_is_none(world: World) -> None:
     assert late is not None
     assert late.status == "approval.expired"
     assert held.refusal([name], known.contract, known.digest, analyst=who, now="2020-01-02T00:00:00Z") is None
+
+
+def test_an_approval_may_be_renewed_though_the_former_is_still_on_file(world: World) -> None:
+    document = document_of(world)
+    known, held = terms_of(world, document), world.anna_home.approvals
+    former, renewed, later = (
+        signed(world, document, approval(world, document, 4, not_before=begin, not_after=end), FIRST, SECOND)
+        for begin, end in (("2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z"),
+                           ("2020-01-02T00:00:00Z", "2098-01-01T00:00:00Z"),
+                           ("2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"))
+    )  # fmt: skip
+    names_held = [held.add(one, known.contract, known.digest) for one in (former, renewed, later)]
+    files = [msgspec.to_builtins(one) for one in (former, renewed, later)]
+    for order in (files, files[::-1]):
+        state, _ = world.state(document, approvals=order)
+        assert release(world, state, plan(a.Mean("m", a.Col("x4")), rho="1/1003"))["raw"]
+    held.withdraw(names_held[1], Withdrawal("2026-01-01T00:00:00Z"))
+    newer = signed(world, document, approval(world, document, 4, not_before="2020-01-03T00:00:00Z",
+                                             not_after="2098-01-01T00:00:00Z"), FIRST, SECOND)  # fmt: skip
+    held.add(newer, known.contract, known.digest)
+    state, _ = world.state(document, approvals=[files[1], msgspec.to_builtins(newer)])
+    assert release(world, state, plan(a.Mean("m", a.Col("x4")), rho="1/1004"))["raw"], "the newest counts"
 
 
 def test_the_broker_looks_at_the_approval_itself(world: World) -> None:
@@ -200,14 +259,37 @@ def test_the_broker_looks_at_the_approval_itself(world: World) -> None:
 
 
 def test_an_export_needs_an_approval_where_the_contract_says_so(world: World) -> None:
+    """By two persons, of exactly this delivery, and of every column it uses: one about anything else is none."""
     document = document_of(world, obligations=(Obligation("export", "approval"),))
-    refused("contract.export", lambda: ask(world, terms_of(world, document), "deliver", 1))
-    one = signed(world, document, approval(world, document, 1), FIRST)
-    refused("contract.export", lambda: ask(world, terms_of(world, document, one), "deliver", 1))
-    found = ask(world, terms_of(world, document, signed(world, document, approval(world, document, 1), FIRST, SECOND)),
-                "deliver", 1)  # fmt: skip
+    refusal = refused("contract.export", lambda: ask(world, terms_of(world, document), "deliver", 1))
+    mine, other = (codec.exit_digest(delivery(tier)) for tier in (1, 2))
+    assert f"--plan {mine} --column x1" in refusal.next_step
+    exactly = approval(world, document, 1, operations=("deliver",), plan=mine)
+    wrong = (
+        (exactly, (FIRST,)),
+        (approval(world, document, 1), (FIRST, SECOND)),
+        (msgspec.structs.replace(exactly, columns=("b1",)), (FIRST, SECOND)),
+        (msgspec.structs.replace(exactly, plan=other), (FIRST, SECOND)),
+    )
+    for asked_for, signers in wrong:
+        known = terms_of(world, document, signed(world, document, asked_for, *signers))
+        refused("contract.export", lambda known=known: ask(world, known, "deliver", 1))
+    found = ask(world, terms_of(world, document, signed(world, document, exactly, FIRST, SECOND)), "deliver", 1)
     assert len(found.grant.approvals) == 1
     ask(world, terms_of(world, document), "aggregate", 1)
+
+
+def test_an_approval_of_one_delivery_is_for_no_other(world: World) -> None:
+    document = document_of(world)
+    for tier, code in ((4, ""), (1, "contract.tier")):
+        named = codec.exit_digest(delivery(tier))
+        asked_for = approval(world, document, 4, operations=("deliver",), plan=named)
+        known = terms_of(world, document, signed(world, document, asked_for, FIRST, SECOND))
+        if code:
+            refused(code, lambda known=known: ask(world, known, "deliver", 4))
+        else:
+            ask(world, known, "deliver", 4)
+        refused("contract.tier", lambda known=known: ask(world, known, "aggregate", 4))
 
 
 MUTANTS = [
@@ -222,20 +304,35 @@ MUTANTS = [
     (access, "if granted.purposes and purpose not in granted.purposes:", "if False:", test_purposes),
     (permits, "access.check_time(terms.contract, grant.asker, name, now(name))", "pass",
      test_times_are_those_of_the_broker),
-    (permits, "if not approved.approval.holds_at(now(approved.approval.table)):", "if False:",
+    (permits, "if one.approval.holds_at(now(one.approval.table))", "if True",
      test_an_approval_whose_time_is_over_is_none),
+    (permits, "chosen.append(holding[:1])", "chosen.append(choice[:1])",
+     test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
+    (permits, "key=begins, reverse=True", "key=begins",
+     test_an_approval_may_be_renewed_though_the_former_is_still_on_file),
+    (vault_state, "if answer is not None and question.grant.approvals and answer", "if False and answer",
+     test_a_withdrawn_approval_stops_recall_by_another_analyst),
+    (broker, "if refused is not None and not self._accounts.has_settled(entry):", "if refused is not None:",
+     test_a_withdrawn_approval_stops_recall_by_another_analyst),
     (store, "if gone is not None:\n                return", "if False:\n                return",
      test_a_release_rests_on_an_approval_that_the_broker_holds),
     (store, "or approved.approval.analyst != analyst:", "or False:", test_the_broker_looks_at_the_approval_itself),
-    (permits, 'and "deliver" in asked.operations and len(approved.approvers) >= 2', 'and "deliver" in asked.operations',
+    (permits, " and len(approved.approvers) >= 2", "",
      test_an_export_needs_an_approval_where_the_contract_says_so),
-    (exits, "    state.check_times(allowed.grant)\n", "", test_times_are_those_of_the_broker),
+    (permits, "asked.plan == grant.delivery and ", "",
+     test_an_export_needs_an_approval_where_the_contract_says_so),
+    (permits, " and needed <= set(asked.columns)", "",
+     test_an_export_needs_an_approval_where_the_contract_says_so),
+    (permits, " and asked.plan in {msgspec.UNSET, grant.delivery}", "",
+     test_an_approval_of_one_delivery_is_for_no_other),
+    (exits, "    allowed = allowed._replace(grant=state.check_times(allowed.grant))\n", "",
+     test_times_are_those_of_the_broker),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("module", "old", "new", "test"), MUTANTS)
 def test_each_defence_is_needed(world: World, module: Any, old: str, new: str, test: Any) -> None:
-    with mutated(module, old, new), pytest.raises((pytest.fail.Exception, AssertionError, KeyError)):
+    with mutated(module, old, new), pytest.raises((pytest.fail.Exception, AssertionError, KeyError, ContractError)):
         test(world)
 
 
@@ -255,7 +352,7 @@ def test_an_approval_counts_only_where_its_broker_is_asked(world: World) -> None
     document = document_of(world, tables=both.tables, budgets=both.budgets)
     known = terms_of(world, document, signed(world, document, approval(world, document, 4), FIRST, SECOND))
     read = (TABLE, "bank.customers")
-    grant = permits.Grant(read, read[1:], known.cards, "aggregate", approvals=known.approvals)
+    grant = permits.Grant(read, read[1:], known.cards, "aggregate", choices=(known.approvals,))
     ask_for = functools.partial(names, "sha256:" + "0" * 64, Fraction(1, 100), analyst=world.analyst.did, terms=known)
     refused("approval.broker", lambda: ask_for(grant))
     ask_for(grant._replace(scanned=read))

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from vault_world import World, context, numbered
 
+from cloister.contract.terms import Broker, Limits
+from cloister.contract.usage import Used
 from cloister.errors import BudgetError, CloisterError, ContractError, TrustError, UnavailableError
 from cloister.receipt.ledger import REPLY_TYPE, LedgerReply
 from cloister.vault.charge import charge
@@ -21,6 +23,7 @@ from cloister.vault.ledger import Ledger
 from cloister.vault.question import prepare
 from cloister.vault.release import release
 from cloister.vault.session import open_session
+from cloister.vault.statuses import check_status
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal, unverified_payload
 from cloister.wire.identity import SigningKey
@@ -34,6 +37,21 @@ def reply_of(body: bytes) -> LedgerReply:
 
 def reseal(reply: LedgerReply, key: SigningKey) -> bytes:
     return canonical.encode(seal(REPLY_TYPE, canonical.encode(reply), key))
+
+
+@pytest.mark.parametrize("status", ["limit.deliver", "approval.withdrawn", "ledger.unavailable", "session.unknown"])
+def test_a_refusal_speaks_for_its_own_broker_alone(status: str) -> None:
+    """Of two accounts the first may be charged when the second broker refuses."""
+    sums = dict.fromkeys(("spent", "limit", "contract_spent", "analyst_spent", "analyst_limit"), "0")
+    texts = dict.fromkeys(("request", "nonce", "broker", "vault_id", "population", "root", "lease", "time"), "")
+    reply = LedgerReply(
+        "append", **texts, **sums, size=1, used=Used(), limits=Limits(1, 1, 1, 1), epoch=1, status=status
+    )
+    with pytest.raises(CloisterError) as caught:
+        check_status(reply, Broker("bank-broker", "did:key:z", "https://bank.example"))
+    assert "nothing was charged" not in caught.value.reason
+    assert "bank-broker" in caught.value.reason
+    assert "charged nothing" in caught.value.reason
 
 
 def unsigned(body: bytes) -> bytes:

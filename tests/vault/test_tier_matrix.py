@@ -120,7 +120,7 @@ def test_a_column_used_only_to_filter_or_group_needs_its_tier(scenes: dict[str, 
 
 
 MUTANTS = [
-    (permits, "if (approved := _check_tier(card, column, grant.operation, context, terms)) is not None:", "if False:"),
+    (permits, "if choice := _check_tier(card, column, grant, context, terms):", "if False:"),
     (permits, 'if rule.decision == "allow":', 'if rule.decision != "refuse":'),
     (permits, "if not lack:", "if True:"),
     (permits, 'if rule.decision == "approval" else ():', "if True else ():"),

@@ -1,7 +1,8 @@
 """Amendments: a contract that takes the place of another one, signed by everybody who signed that one.
 
 An account belongs to a population, not to a contract, so what was spent stays spent. What a contract counts for itself
-(releases, rows, computing, models, targets of matches) begins anew under the amendment, whose parties sign the limits.
+(releases, rows, computing, models, targets of matches, deliveries) begins anew under the amendment, whose parties sign
+the limits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from cloister.contract.findings import Finding, exact, warning
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError
+
+_ANEW = ("counted anew from 0", "lower it by what was used before")
 
 
 def check(after: Contract, before: Contract) -> None:
@@ -49,7 +52,15 @@ def findings(after: Contract, before: Contract) -> Iterator[Finding]:
         if party.did not in known:
             yield warning("amendment.party", "parties", f"{party.name} is new", "check the did over a path you trust")
     for name in type(after.limits).__struct_fields__:
-        yield warning("amendment.limit", f"limits.{name}", "counted anew from 0", "lower it by what was used before")
+        yield warning("amendment.limit", f"limits.{name}", *_ANEW)
+    for match in after.outside.matches:
+        if (match.table, match.column) in {(one.table, one.column) for one in before.outside.matches}:
+            where = f"exits.matches of {match.column} in {match.table}"
+            yield warning("amendment.limit", f"{where}: per_contract", *_ANEW)
+            yield warning("amendment.limit", f"{where}: per_target", *_ANEW)
+    for delivery in after.outside.deliveries:
+        if delivery.plan in {one.plan for one in before.outside.deliveries}:
+            yield warning("amendment.limit", f"exits.deliveries of {delivery.plan}: times", *_ANEW)
 
 
 def refused(reason: str) -> ContractError:

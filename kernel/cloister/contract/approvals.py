@@ -40,6 +40,8 @@ class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nda: Digest of the confidentiality agreement the analyst signed, or ``""``.
         not_before: From then on (RFC 3339 in UTC).
         not_after: Until then.
+        plan: Digest of the one delivery of the contract it is about, which fixes what is delivered and to whom; without
+            it, an approval does not meet the obligation on exports.
     """
 
     contract: str
@@ -54,6 +56,7 @@ class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nda: str
     not_before: str
     not_after: str
+    plan: str | msgspec.UnsetType = msgspec.UNSET
     version: Literal[1] = 1
 
     @property
@@ -171,6 +174,11 @@ def _findings(approval: Approval, contract: Contract) -> Iterator[Finding]:
         yield error(code, "operations", "no operation, or something stands twice", "name each once")
     if approval.nda and not findings.is_digest(approval.nda):
         yield error(code, "nda", "not a sha256 digest", "the digest of the signed agreement")
+    if not isinstance(approval.plan, msgspec.UnsetType):
+        if approval.operations != ("deliver",):
+            yield error(code, "plan", "a plan is named, and more than its delivery is asked for", "deliver alone")
+        if approval.plan not in {allowed.plan for allowed in contract.outside.deliveries}:
+            yield error(code, "plan", "the contract has no delivery of this plan", "one of exits.deliveries")
     if not 0 <= approval.lowers_to <= 5:
         yield error(code, "lowers_to", "no tier", "1 to 5, or 0 where the tier stays")
     try:

@@ -50,19 +50,30 @@ def _permissions(contract: Contract, analyst: Party) -> Iterator[dict[str, Any]]
                 "duty": [{"action": _PREFIX + "add-privacy-noise"}],
             }
     for match in contract.outside.matches:
+        granted = access.of_analyst(contract, analyst.did, match.table)
+        if access.limited(contract) and not _may_match(granted, match.column):
+            continue
         table = next(one for one in contract.tables if one.name == match.table)
         yield {
             "target": _target(table.name, table.manifest),
             "assigner": owners[table.provider],
             "assignee": analyst.did,
             "action": _PREFIX + "match",
-            "constraint": [_constraint("count", "lteq", match.per_contract), *_time(contract, None)],
+            "constraint": [
+                _purposes(contract, granted),
+                _constraint("count", "lteq", match.per_contract),
+                *_time(contract, granted),
+            ],
         }
 
 
+def _may_match(granted: Access | None, column: str) -> bool:
+    """Whether access grants a match: it reads every row. A key that no grant names is left out: cards are not here."""
+    return granted is not None and column in granted.columns and not granted.rows
+
+
 def _constraints(contract: Contract, granted: Access | None) -> Iterator[dict[str, Any]]:
-    purposes = granted.purposes if granted is not None and granted.purposes else contract.purposes
-    yield _constraint("purpose", "isAnyOf", list(purposes))
+    yield _purposes(contract, granted)
     yield _constraint("count", "lteq", contract.limits.releases)
     yield from _time(contract, granted)
     for budget in contract.budgets:
@@ -71,6 +82,11 @@ def _constraints(contract: Contract, granted: Access | None) -> Iterator[dict[st
         yield _constraint(_PREFIX + "column", "isAnyOf", list(granted.columns))
         for limit in granted.rows:
             yield from _rows(limit)
+
+
+def _purposes(contract: Contract, granted: Access | None) -> dict[str, Any]:
+    purposes = granted.purposes if granted is not None and granted.purposes else contract.purposes
+    return _constraint("purpose", "isAnyOf", list(purposes))
 
 
 def _rows(limit: RowLimit) -> Iterator[dict[str, Any]]:

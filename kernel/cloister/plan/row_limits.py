@@ -1,7 +1,9 @@
 """Row limits of a contract as a filter that plans begin with, and the check that they all do.
 
-The filter stands directly on the table, so that nothing (caps, windows, alignments) ever sees another row. It is part
-of the plan, hence of its digest, its price and the receipt: whoever reads the receipt sees which rows were asked about.
+The filter stands directly on the table, so that no operator of the plan (caps, windows, alignments) sees another row.
+It is part of the plan, hence of its digest, its price and the receipt: whoever reads the receipt sees which rows were
+asked about. Loading comes before any plan: of a unit with more rows than its card declares, some of *all* its rows are
+kept, so whether a row that is granted is among them may depend on rows that are not.
 """
 
 from __future__ import annotations

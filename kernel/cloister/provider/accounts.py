@@ -134,6 +134,17 @@ class Accounts:
             book(db, entry, body, position=held.tip.size, vault_id=vault_id, epoch=epoch, time=time)
             return Booking("ok", msgspec.structs.replace(after.tip, matched=matches.matched(db, entry.contract)))
 
+    def has_settled(self, entry: Entry) -> bool:
+        """Whether exactly this entry, of this very analyst, was charged and its receipt deposited.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        key = {"k_population": entry.population, "k_charge_id": entry.charge_id}
+        with self._transaction() as db:
+            known = db.scalar(schema.SELECT_BODY, key)
+            return known == canonical.encode(entry) and bool(_settled(db, entry.population, entry.charge_id))
+
     def settle(
         self, population: str, charge_id: str, sealed: str, *, contract: str, vault_id: str, epoch: int, time: str
     ) -> Booking:

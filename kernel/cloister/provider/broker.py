@@ -142,7 +142,8 @@ class Broker:
                 return self._refusal("append", request, "contract.screened", "nothing is charged under this regime")
             held, now = self._home.approvals, clock.text(self._clock.now())
             refused = held.refusal(request.approved, known.contract, known.digest, analyst=entry.analyst, now=now)
-            if refused is not None:
+            # What this analyst was given stays his, whatever became of the approvals; it costs nothing again.
+            if refused is not None and not self._accounts.has_settled(entry):
                 return self._refusal("append", request, refused.status, refused.reason)
             granted = self._granted(known.contract, entry.population, entry.analyst)
             if granted is None:

@@ -107,8 +107,10 @@ def check_source(context: Context, terms: Terms) -> str:
     return context.source
 
 
-def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str) -> Grant:
+def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str, *, delivery: str = "") -> Grant:
     """Return what a plan reads, if the contract lets this asker read it: tables, grades, units, access and tiers.
+
+    ``delivery``: of a delivery, the digest of its plan.
 
     Raises:
         ContractError, PlanError: See ``authorise``.
@@ -130,7 +132,7 @@ def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str) 
         if card.name in scanned:
             _check_unit(card)
     check_rows(plan, tables, context, terms)
-    grant = Grant(tables, tuple(sorted(scanned)), cards, operation, asker=context.analyst)
+    grant = Grant(tables, tuple(sorted(scanned)), cards, operation, asker=context.analyst, delivery=delivery)
     named = frozenset(_names(plan))
     return permitted(
         ((card.name, column.name) for card in cards.values() for column in card.columns if column.name in named),

@@ -18,6 +18,7 @@ from cloister.vault.config import Account, Terms
 from cloister.vault.limits import check_alone, check_charged, check_delta, check_match_status, check_matched
 from cloister.vault.price import AccountPrice, Price
 from cloister.vault.question import Asked
+from cloister.vault.recall import Answer
 from cloister.vault.statuses import check_status
 
 
@@ -50,18 +51,7 @@ def charge(
     time = ""
     for account in question.accounts:
         due = question.due(account)
-        entry = Entry(
-            charge_id=question.charge_id,
-            population=account.budget.population,
-            contract=terms.digest,
-            analyst=analyst,
-            rho=str(due.rho),
-            delta=str(due.delta),
-            plan=question.plan_digest,
-            usage=question.price.usage,
-            maxima=_maxima(due, question.price),
-            exit=leaves,
-        )
+        entry = _entry(question, account, analyst, terms, leaves)
         reply = brokers.append(account.broker, entry, _approvals(question, account, terms))
         check_match_status(reply, leaves, terms)
         check_status(reply, account.broker)
@@ -76,6 +66,48 @@ def charge(
         if due.delta:
             check_delta(reply, account, terms, analyst)
     return Booked(tuple(charges), time, "")
+
+
+def check_shared(
+    brokers: Brokers,
+    question: Asked,
+    known: Answer,
+    *,
+    analyst: str,
+    terms: Terms,
+    leaves: ExitEntry | msgspec.UnsetType = msgspec.UNSET,
+) -> None:
+    """Check that every approval stands of an analyst who is shown what another one was charged for.
+
+    ``charge`` has asked the account that keeps the deposit. The others hold the same entry, so asking charges nothing.
+
+    Raises:
+        CloisterError: See ``charge``.
+    """
+    if known.receipt.analyst == analyst:
+        return
+    for account in question.accounts[1:]:
+        if named := _approvals(question, account, terms):
+            reply = brokers.append(account.broker, _entry(question, account, analyst, terms, leaves), named)
+            check_status(reply, account.broker)
+
+
+def _entry(
+    question: Asked, account: Account, analyst: str, terms: Terms, leaves: ExitEntry | msgspec.UnsetType
+) -> Entry:
+    due = question.due(account)
+    return Entry(
+        charge_id=question.charge_id,
+        population=account.budget.population,
+        contract=terms.digest,
+        analyst=analyst,
+        rho=str(due.rho),
+        delta=str(due.delta),
+        plan=question.plan_digest,
+        usage=question.price.usage,
+        maxima=_maxima(due, question.price),
+        exit=leaves,
+    )
 
 
 def _approvals(question: Asked, account: Account, terms: Terms) -> tuple[str, ...]:

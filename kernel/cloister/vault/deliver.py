@@ -53,11 +53,11 @@ class Deliver:
         """
         clause = _clause(plan, terms)
         probe = _probe(plan)
-        grant = granted(probe, context, terms, "deliver")
+        grant = granted(probe, context, terms, "deliver", delivery=codec.exit_digest(plan))
         schema = infer(plan.source, grant.cards)
         delivery.check_scores(schema.rows, score_grid(plan, schema).points, schema.limit)
         analysis = analyse(probe, grant.cards, terms.account_keys(grant.scanned))
-        grant = check_export(check_reads(analysis.uses, grant, context, terms), context, terms)
+        grant = check_export(analysis.uses, check_reads(analysis.uses, grant, context, terms), context, terms)
         rows = schema.limit // _ROWS_PER_INTEGER
         work = analysis.cost
         cost = msgspec.structs.replace(work, sorted_rows=work.sorted_rows + schema.limit, integers=work.integers + rows)

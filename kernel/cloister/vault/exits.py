@@ -22,7 +22,7 @@ from cloister.receipt.ledger import ExitEntry
 from cloister.receipt.receipt import ExitStatement
 from cloister.vault import deliver, match
 from cloister.vault.authorise import check_asker, check_source
-from cloister.vault.charge import charge
+from cloister.vault.charge import charge, check_shared
 from cloister.vault.config import Terms
 from cloister.vault.deadline import GRACE_S, Deadline
 from cloister.vault.faults import fault
@@ -61,13 +61,13 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
     at(2)  # authorise
     allowed = allow(plan, context, terms)
     state.open(allowed.grant)
-    state.check_times(allowed.grant)
+    allowed = allowed._replace(grant=state.check_times(allowed.grant))
     # Of a match the text may name who is asked about, which its commitment hides from the providers.
     source = "" if isinstance(plan, a.Match) else check_source(context, terms)
     at(4)  # name
     asked = name_exit(plan, allowed, state.exit_secret(allowed.grant), analyst=context.analyst, terms=terms)
     at(5)  # recall
-    known = state.memory.get(asked.release)
+    known = state.known(asked, context.analyst)
     booked = None
     if known is None:
         at(6)  # charge
@@ -75,6 +75,7 @@ def leave(state: VaultState, context: Context, document: dict[str, Any]) -> Left
         booked = charge(state.brokers, asked, context.analyst, terms, asked.leaves)
         if booked.settled:
             known = state.recall(asked, booked.settled)
+            check_shared(state.brokers, asked, known, analyst=context.analyst, terms=terms, leaves=asked.leaves)
     kept = state.executions.get(asked.charge_id)
     again = kept is None and (not state.executions.begin(asked.charge_id) or known is not None)
     planned_ms = max(allowed.price.deadline_ms, AGAIN_MS) if again else allowed.price.deadline_ms

@@ -5,12 +5,16 @@ Refusals depend on plan, card, contract, approvals and the broker's clock only (
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+import msgspec
 
 from cloister.contract import access, packs
 from cloister.contract.approvals import Approved
 from cloister.contract.card import Card, Column
+from cloister.contract.findings import parse_time
 from cloister.errors import ContractError
 from cloister.plan import row_limits
 from cloister.plan.grid import Uses
@@ -23,7 +27,9 @@ class Grant(NamedTuple):
     """What a plan may read: its tables' cards, those of them with a unit, and the operation it counts as.
 
     ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
-    ``approvals``: those it rests on; ``asker``: the analyst whose times count.
+    ``choices``: for every approval that is needed, those that meet the need, the newest first: which of them holds is
+    known once the brokers' time is (``check_times``). ``asker``: the analyst whose times count. ``delivery``: of a
+    delivery, the digest of its plan.
     """
 
     tables: tuple[str, ...]
@@ -31,8 +37,14 @@ class Grant(NamedTuple):
     cards: dict[str, Card]
     operation: str
     keyed_by: tuple[str, ...] = ()
-    approvals: tuple[Approved, ...] = ()
+    choices: tuple[tuple[Approved, ...], ...] = ()
     asker: str = ""
+    delivery: str = ""
+
+    @property
+    def approvals(self) -> tuple[Approved, ...]:
+        """The approvals it rests on, in the order of their digests."""
+        return tuple(sorted({choice[0] for choice in self.choices}, key=lambda one: one.digest))
 
     @property
     def keyed(self) -> tuple[str, ...]:
@@ -71,82 +83,118 @@ def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, t
     Raises:
         ContractError: See ``check_reads``.
     """
-    found = dict.fromkeys(grant.approvals)
+    found = dict.fromkeys(grant.choices)
     for table, name in sorted(used):
         card = terms.cards[table]
         column = card.column(name)
         if column is None:
             continue
-        # A unit's key is read by every plan; the key of a reference table is a column like the others.
-        if card.unit == NO_UNIT or name not in card.key:
+        if not _says_whose(card, name):
             access.check_columns(terms.contract, context.analyst, table, [name])
-        if (approved := _check_tier(card, column, grant.operation, context, terms)) is not None:
-            found[approved] = None
-    return grant._replace(approvals=tuple(sorted(found, key=lambda one: one.digest)))
+        if choice := _check_tier(card, column, grant, context, terms):
+            found[choice] = None
+    return grant._replace(choices=tuple(found))
 
 
-def check_export(grant: Grant, context: Context, terms: Terms) -> Grant:
+def check_export(uses: Uses, grant: Grant, context: Context, terms: Terms) -> Grant:
     """Return the grant of a delivery with the approvals that the obligation on exports asks for, of every table.
+
+    Such an approval names exactly this plan, hence its receiver, and every column of the table that the plan uses.
 
     Raises:
         ContractError: ``contract.export``.
     """
     if not any(duty.on == "export" for duty in terms.contract.duties):
         return grant
-    found = dict.fromkeys(grant.approvals)
+    found = dict.fromkeys(grant.choices)
     for name in grant.tables:
-        approved = next((one for one in terms.approvals if _approves_export(one, name, context)), None)
-        if approved is None:
+        needed = {column for table, column in uses if table == name and _is_named(terms.cards[name], column)}
+        about = (one for one in terms.approvals if _is_about(one, name, grant, context))
+        choice = _newest_first(one for one in about if _approves_export(one, needed, grant))
+        if not choice:
             raise ContractError(
                 "contract.export",
-                f"a delivery made of {name} needs an approval by two persons beside its clause",
+                f"a delivery made of {name} needs an approval of just this delivery by two persons beside its clause",
                 clause="obligations.export",
-                next_step="Ask for it: cloister approval request --operation deliver.",
+                next_step=f"Ask for it: cloister approval request --table {name} --operation deliver "
+                f"--plan {grant.delivery}{''.join(f' --column {column}' for column in sorted(needed))}.",
             )
-        found[approved] = None
-    return grant._replace(approvals=tuple(sorted(found, key=lambda one: one.digest)))
+        found[choice] = None
+    return grant._replace(choices=tuple(found))
 
 
-def _approves_export(approved: Approved, table: str, context: Context) -> bool:
+def _approves_export(approved: Approved, needed: set[str], grant: Grant) -> bool:
+    asked = approved.approval
+    return asked.plan == grant.delivery and needed <= set(asked.columns) and len(approved.approvers) >= 2
+
+
+def _is_about(approved: Approved, table: str, grant: Grant, context: Context) -> bool:
+    """Whether an approval is about this asker, table, purpose and operation, and about no other delivery."""
     asked = approved.approval
     about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, table, context.purpose)
-    return about and "deliver" in asked.operations and len(approved.approvers) >= 2
+    return about and grant.operation in asked.operations and asked.plan in {msgspec.UNSET, grant.delivery}
 
 
-def check_times(grant: Grant, terms: Terms, now: Callable[[str], str]) -> None:
-    """Check that access and approvals hold at the time of each table's broker.
+def _says_whose(card: Card, name: str) -> bool:
+    """Whether a column is a unit's key, which every plan reads; that of a reference table is one like the others."""
+    return card.unit != NO_UNIT and name in card.key
+
+
+def _is_named(card: Card, name: str) -> bool:
+    return card.column(name) is not None and not _says_whose(card, name)
+
+
+def check_times(grant: Grant, terms: Terms, now: Callable[[str], str]) -> Grant:
+    """Return the grant with approvals that hold, if it and access do at the time of each table's broker.
+
+    Of several approvals that hold the newest counts: a renewed one takes the place of the one before, though that is
+    still on file.
 
     Raises:
         ContractError: ``contract.access-time``, ``approval.expired``.
     """
     for name in grant.tables:
         access.check_time(terms.contract, grant.asker, name, now(name))
-    for approved in grant.approvals:
-        if not approved.approval.holds_at(now(approved.approval.table)):
+    chosen = []
+    for choice in grant.choices:
+        holding = tuple(one for one in choice if one.approval.holds_at(now(one.approval.table)))
+        if not holding:
+            newest = choice[0].approval
             raise ContractError(
                 "approval.expired",
-                f"the approval for {approved.approval.table} holds from {approved.approval.not_before} "
-                f"until {approved.approval.not_after}",
+                f"the approval for {newest.table} holds from {newest.not_before} until {newest.not_after}",
                 clause="approval.not_after",
                 next_step="Ask for a new approval: cloister approval request.",
             )
+        chosen.append(holding[:1])
+    return grant._replace(choices=tuple(dict.fromkeys(chosen)))
 
 
-def _check_tier(card: Card, column: Column, operation: str, context: Context, terms: Terms) -> Approved | None:
-    """Return the approval a column needs for an operation; None if it needs none."""
+def _newest_first(found: Iterable[Approved]) -> tuple[Approved, ...]:
+    """Return approvals in the order in which their times begin, the latest first."""
+
+    def begins(one: Approved) -> tuple[datetime.datetime, datetime.datetime, str]:
+        return parse_time(one.approval.not_before), parse_time(one.approval.not_after), one.digest
+
+    return tuple(sorted(found, key=begins, reverse=True))
+
+
+def _check_tier(card: Card, column: Column, grant: Grant, context: Context, terms: Terms) -> tuple[Approved, ...]:
+    """Return the approvals each of which is what a column needs for the operation; none if it needs none."""
+    operation = grant.operation
     pack = packs.of(terms.contract)
     rule = pack.rule(column.tier, operation)
     if rule.decision == "allow":
-        return None
-    lacks = "which this contract does not carry"
+        return ()
+    found, lacks = [], "which this contract does not carry"
     for approved in terms.approvals if rule.decision == "approval" else ():
-        asked = approved.approval
-        about = (asked.analyst, asked.table, asked.purpose) == (context.analyst, card.name, context.purpose)
-        if about and column.name in asked.columns and operation in asked.operations:
+        if _is_about(approved, card.name, grant, context) and column.name in approved.approval.columns:
             lack = packs.meets(rule, approved, highest=pack.highest_result)
             if not lack:
-                return approved
+                found.append(approved)
             lacks = f"and there is one, but {lack}"
+    if found:
+        return _newest_first(found)
     whose = f"tiers {column.tier} and up" if pack.name else "tiers 4 and 5"
     signed = "two persons" if rule.approvers == 2 else f"{rule.approvers} person{'' if rule.approvers == 1 else 's'}"
     clause = f"{whose} need an approval signed by {signed}, {lacks}"

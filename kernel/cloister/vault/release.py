@@ -13,7 +13,7 @@ from cloister.plan.link import Context
 from cloister.plan.numbers import rational
 from cloister.vault.analyse import analyse
 from cloister.vault.authorise import authorise, check_source
-from cloister.vault.charge import charge
+from cloister.vault.charge import charge, check_shared
 from cloister.vault.deadline import Deadline
 from cloister.vault.fit import execute
 from cloister.vault.permits import check_reads
@@ -42,18 +42,20 @@ def release(state: VaultState, context: Context, document: dict[str, Any]) -> An
     at(3)  # analyse
     analysis = analyse(plan, grant.cards, terms.account_keys(grant.scanned))
     grant = check_reads(analysis.uses, grant, context, terms)
-    state.check_times(grant)
+    grant = state.check_times(grant)
     source = check_source(context, terms)
     at(4)  # price
     cost = price(analysis, rational(plan.rho))
     question = name_question(plan, grant, analysis, cost, analyst=context.analyst, terms=terms)
     at(5)  # recall
-    if known := state.memory.get(question.release):
+    if known := state.known(question, context.analyst):
         return known
     at(6)  # charge
     booked = charge(state.brokers, question, context.analyst, terms)
     if booked.settled:
-        return state.recall(question, booked.settled)
+        known = state.recall(question, booked.settled)
+        check_shared(state.brokers, question, known, analyst=context.analyst, terms=terms)
+        return known
     deadline = Deadline(cost.deadline_ms)
     with state.faults.contained(deadline):
         at(7)  # execute

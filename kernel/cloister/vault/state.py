@@ -83,13 +83,13 @@ class VaultState:
                 if name not in self._loaded:
                     self._load(name, session)
 
-    def check_times(self, grant: Grant) -> None:
-        """Check access and approvals of an opened grant against the brokers' time.
+    def check_times(self, grant: Grant) -> Grant:
+        """Return an opened grant with the approvals that hold at the brokers' time, if access does too.
 
         Raises:
-            ContractError: See ``authorise.check_times``.
+            ContractError: See ``permits.check_times``.
         """
-        check_times(grant, self.terms, lambda name: self.brokers.now(self.terms.broker_of(name)))
+        return check_times(grant, self.terms, lambda name: self.brokers.now(self.terms.broker_of(name)))
 
     def _load(self, name: str, session: BrokerSession) -> None:
         terms, card = self.terms.tables[name], self.terms.cards[name]
@@ -146,6 +146,17 @@ class VaultState:
         for name in grant.keyed:
             self._check_key(name, held[self.terms.tables[name].manifest])
         return [held[manifest] for manifest in sorted({self.terms.tables[name].manifest for name in grant.keyed})]
+
+    def known(self, question: Asked, analyst: str) -> Answer | None:
+        """Return the settled answer that an analyst is given without asking a broker, if there is one.
+
+        An answer that rests on approvals is given so only to the analyst who was charged for it. Of any other one, the
+        brokers are asked whether his own approvals still stand, and that is asked with the charge.
+        """
+        answer = self.memory.get(question.release)
+        if answer is not None and question.grant.approvals and answer.receipt.analyst != analyst:
+            return None
+        return answer
 
     def recall(self, question: Asked, sealed: str) -> Answer:
         """Return, and remember, the answer in a deposit a broker handed back.

@@ -37,6 +37,9 @@ _CHEAPER = "Ask for less precision (a smaller epsilon= or share=); cl.budget() s
 def check_status(reply: LedgerReply, broker: Broker) -> None:
     """Return if the reply grants what was asked (``ok`` or ``settled``), else raise what it means.
 
+    It says what this broker did, and no more: of several accounts, those before it are charged by then, and are found
+    paid when it is asked again.
+
     Raises:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
             ``limit.compute``, ``limit.models``, ``limit.deliver``.
@@ -56,7 +59,7 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     if status == "limit.deliver":
         return BudgetError(
             status,
-            "every delivery that the clause allows has been made; nothing was charged",
+            f"every delivery that the clause allows has been made; broker {broker.name} charged nothing",
             clause="exits.deliveries.times",
             next_step="Send the file of the first delivery again: the same analyst gets it at no charge.",
         )
@@ -67,7 +70,7 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     if status in {"approval.unknown", "approval.withdrawn", "approval.expired"}:
         return ContractError(
             status,
-            f"broker {broker.name} does not accept an approval that this release rests on; nothing was charged: "
+            f"broker {broker.name} does not accept an approval that this release rests on, and charged nothing: "
             f"{reply.reason or 'no reason given'}",
             clause="approvers: an approval counts while the broker holds it",
             next_step="Ask the data provider: `cloister broker approve` takes an approval up.",
@@ -96,7 +99,7 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
     if status in {"ledger.unavailable", "session.unknown"}:
         return UnavailableError(
             status,
-            f"broker {broker.name} cannot book a release now; nothing was charged",
+            f"broker {broker.name} cannot book a release now, and charged nothing",
             next_step="Run the cell again later; a retry is never charged twice.",
         )
     if status == "charge.conflict":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -25,7 +25,13 @@ from cloister.sandbox.terms import Term
 
 _DROP = 'metrics.drop_importance(model, visits[["age", "region"]], visits.smoker, share=0.4)'
 _ABLATE = "metrics.ablation_importance(model, visits, visits.smoker, share=0.2)"
-_ANEW = "if the model is trained anew without a feature"
+_ANEW = (
+    "if the model is trained anew without a feature. Intervals are of these trained models: each was fitted with noise "
+    "of its own, which another training would draw anew and which no interval includes"
+)
+_OF_ANY_SCORE = ("roc_auc", "gini", "ks", "average_precision")
+_OF_SOME_SCORES = ("accuracy", "log_loss", "brier")
+"""Figures of a probability, or of a score that reaches the threshold; what an unknown model predicts may be neither."""
 _HELD = "if a feature is held at the middle of its public range (or its first level); the model is not trained anew"
 
 
@@ -86,6 +92,10 @@ class DropImportance:
         uses that, and the fall is small: what falls is what only this feature tells. ``ablation_importance`` trains
         nothing anew and is much cheaper.
 
+        Errors and intervals are those of the noise of the evaluations, given the models that were trained. The noise of
+        the trainings moves every fall as well, and is in no interval: a fall that is small beside what another
+        ``random_state`` gives says nothing.
+
         Args:
             model: A model or pipeline, fitted or not: copies of it are trained; its own price is not used.
             X: The handle with its features.
@@ -99,8 +109,8 @@ class DropImportance:
             random_state: Another one is another split.
 
         Raises:
-            PlanError: Nothing was said about the price, no such feature, or a model that cannot be trained. Nothing was
-                charged.
+            PlanError: Nothing was said about the price, no such feature, a model that cannot be trained, or a figure
+                that its evaluation may not have. Nothing was charged.
         """
         from cloister.sandbox.learn.model_selection import trials  # noqa: PLC0415 (it builds on evaluation)
 
@@ -202,12 +212,7 @@ class AblationImportance:
             held = X.assign(**{X._need(name): Column(X._rows, constant(X._columns[name]), name)})
             asks[name] = _evaluate(model, held, y)
         name = metric_of(y, metric)
-        if name not in (there := figure_names(model, X, y)):
-            raise PlanError(
-                "api.metrics.figure",
-                f"an evaluation of this model has no {name!r}",
-                next_step=f"it has {', '.join(there)}",
-            )
+        _check_figure(name, model, X, y)
         return asks, name
 
     def _parts(self, asks: dict[str, Any], X: Frame, epsilon: Any, share: Any) -> list[float]:  # noqa: N803
@@ -253,8 +258,36 @@ def _trained(
     for feature in ("", *gone):
         kept = [other for other in known if other != feature]
         found.append(trials.Trial(feature, model, (train[kept], y_train), (test[kept], y_test)))
+        _check_trained(name, model, test[kept], y_test)
     what = f"drop importance of {len(gone)} features is {len(found)} trainings and {len(found)} evaluations"
     return trials.priced(found, epsilon, share, what, _DROP), name
+
+
+def _check_trained(figure: str, model: Any, X: Frame, y: Column) -> None:  # noqa: N803
+    """Check that a model will have a figure once it is trained. One of unknown shape may predict any score."""
+    from cloister.sandbox.learn.preprocessing.pipeline import Pipeline  # noqa: PLC0415 (it builds on evaluation)
+    from cloister.sandbox.learn.sketches import sketch  # noqa: PLC0415
+
+    if isinstance(model, Pipeline):
+        model, X = model.model, model.previewed(X)  # noqa: N806
+    made = sketch(model, X, y)
+    if made is not None:
+        _check_figure(figure, made, X, y)
+    elif figure in _OF_SOME_SCORES and y._term.grid.kind != "category":
+        raise _no_figure(figure, _OF_ANY_SCORE)
+
+
+def _check_figure(figure: str, model: Any, X: Frame, y: Column) -> None:  # noqa: N803
+    if figure not in (there := figure_names(model, X, y)):
+        raise _no_figure(figure, there)
+
+
+def _no_figure(figure: str, there: Sequence[str]) -> PlanError:
+    return PlanError(
+        "api.metrics.figure",
+        f"an evaluation of this model has no {figure!r}, or not for certain",
+        next_step=f"it has {', '.join(there)}",
+    )
 
 
 def _named(features: Any, known: list[str]) -> list[str]:
