@@ -151,11 +151,39 @@ def test_a_machine_for_one_contract_alone(tee: str, field: str, size: int) -> No
     )
 
 
-def test_a_tee_without_a_list_of_registers_needs_all_of_them() -> None:
-    assert covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "c=3"))
-    assert not covered("new", {"a": "1", "b": "2"}, ("a=1",))
+def test_the_code_of_a_tee_without_a_list_of_registers_is_never_known() -> None:
+    assert not covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "new:a=1", "new:b=2"))
     assert not covered("new", {}, ("a=1",))
     assert all(registers for registers in CODE_REGISTERS.values())
+
+
+@pytest.mark.parametrize("tee", ["azure-vtpm-snp", "azure-vtpm-tdx"])
+def test_a_guest_does_not_choose_which_registers_of_its_vtpm_are_judged(tee: str) -> None:
+    registers = CODE_REGISTERS[tee]
+    launch = {name: f"{number:02x}" for number, name in enumerate(registers)}
+    approved = [f"{tee}:{name}={value}" for name, value in launch.items()]
+    assert covered(tee, launch, approved)
+    for name in registers:
+        shown = {key: value for key, value in launch.items() if key != name}
+        assert not covered(tee, shown, approved)
+        assert not covered(tee, launch | {name: "ff"}, approved)
+    # Boot loader, its files, a unified kernel and its command line: leaving one out leaves code out.
+    assert {"pcr4", "pcr8", "pcr9", "pcr11", "pcr12"} <= set(registers)
+
+
+def test_what_is_approved_for_one_tee_is_not_approved_for_another() -> None:
+    # Azure's paravisor is what its hardware measures; a guest that reports it as its whole is something else.
+    paravisor = ["azure-vtpm-snp:measurement=aa", "azure-vtpm-tdx:mr_td=aa"]
+    assert not covered("snp", {"measurement": "aa"}, paravisor)
+    assert covered("snp", {"measurement": "aa"}, ["snp:measurement=aa"])
+    launch = dict.fromkeys(CODE_REGISTERS["azure-vtpm-snp"], "aa")
+    assert not covered("azure-vtpm-snp", launch, [f"{name}=aa" for name in launch])
+    assert not covered("azure-vtpm-snp", launch, [f"azure-vtpm-tdx:{name}=aa" for name in launch])
+
+
+def test_a_measurement_can_be_denied_for_one_tee() -> None:
+    assert outcome(claims(), policy(reference={"denied": ["tdx:rtmr2=cc"]})) == "appraisal.measurement"
+    assert outcome(claims(), policy(reference={"denied": ["snp:rtmr2=cc"]})) == "affirming"
 
 
 def test_policies_name_their_hardware_section() -> None:

@@ -42,6 +42,12 @@ class TestTpm:
             "pcr0", "pcr1",
         }  # fmt: skip
 
+    def test_a_quote_over_no_register_says_nothing(self) -> None:
+        assert code(lambda: world.examine_tpm(world.trustee(world.message(bitmap=bytes(3))))) == "evidence.claims"
+        assert code(lambda: world.examine_azure(world.azure(quoted=world.message(bitmap=bytes(3))))) == (
+            "evidence.claims"
+        )
+
     @pytest.mark.parametrize(
         ("expected", "blob"),
         [

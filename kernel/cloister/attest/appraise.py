@@ -163,7 +163,8 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
 
 
 def _executables(claims: Claims, policy: Policy) -> Result:
-    denied = {f"{name}={value}" for name, value in claims.launch.items()} & set(policy.reference.denied)
+    said = {f"{name}={value}" for name, value in claims.launch.items()}
+    denied = (said | {f"{claims.tee}:{text}" for text in said}) & set(policy.reference.denied)
     if denied:
         return Result("executables", 96, f"a denied launch measurement: {min(denied)}", "appraisal.measurement")
     if _launch_approved(claims, policy):
