@@ -181,6 +181,17 @@ def test_what_is_approved_for_one_tee_is_not_approved_for_another() -> None:
     assert not covered("azure-vtpm-snp", launch, [f"azure-vtpm-tdx:{name}=aa" for name in launch])
 
 
+def test_a_gpu_alone_is_no_enclave_whatever_a_policy_approves() -> None:
+    launch = {"measurement0": "aa"}
+    approved = [*APPROVED, "measurement0=aa", "nvidia-gpu:measurement0=aa"]
+    rules = policy(accept={"tees": ["nvidia-gpu"]}, reference={"launch": approved})
+    # On its own the machine is unknown; and even with a machine's measurements in its mouth a GPU is none.
+    for shown in (launch, {**LAUNCH, **launch}):
+        assert outcome(claims(tee="nvidia-gpu", launch=shown), rules) == "appraisal.component"
+    vector = appraise(claims(tee="nvidia-gpu", launch=launch), rules, contract=CONTRACT)
+    assert (vector.value("executables"), vector.value("runtime-opaque")) == (33, 0)
+
+
 def test_a_measurement_can_be_denied_for_one_tee() -> None:
     assert outcome(claims(), policy(reference={"denied": ["tdx:rtmr2=cc"]})) == "appraisal.measurement"
     assert outcome(claims(), policy(reference={"denied": ["snp:rtmr2=cc"]})) == "affirming"

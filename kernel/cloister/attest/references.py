@@ -16,6 +16,8 @@ CODE_REGISTERS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "tdx": ("mr_td", "rtmr1", "rtmr2"),
     "snp": ("measurement",),
     "nitro": ("pcr0", "pcr1", "pcr2"),
+    # Realm image; what it extended while it started.
+    "cca": ("rim", "rem0", "rem1", "rem2", "rem3"),
     "gcp-oidc": ("image_digest",),
     # The hardware measures the paravisor alone; what it boots is in the registers of its vTPM.
     "azure-vtpm-snp": ("measurement", *_BOOT),
@@ -26,6 +28,9 @@ whoever makes the evidence could choose which measurements it shows."""
 
 SELF_MEASURING = frozenset({"sgx"})
 """TEEs whose launch measurement covers every file that runs (MRENCLAVE covers Gramine's manifest and its hashes)."""
+
+COMPONENTS = frozenset({"nvidia-gpu"})
+"""Devices that attest to themselves beside a machine that attests to the code: none of them hosts an enclave."""
 
 _QUALIFIED = frozenset({"azure-vtpm-snp", "azure-vtpm-tdx"})
 
