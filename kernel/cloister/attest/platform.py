@@ -15,6 +15,9 @@ from cloister.attest.policy import Hardware
 # The field in which hardware reports the configuration it was started with, and its size in bytes.
 _CONFIGURATION = {"tdx": ("mr_config_id", 48), "sgx": ("config_id", 64), "snp": ("host_data", 32)}
 
+# The TEE whose evidence is a token about a machine, and the software that Google's reference names for it.
+_TOKENS, _CONFIDENTIAL_SPACE = "gcp-oidc", "CONFIDENTIAL_SPACE"
+
 
 class Finding(msgspec.Struct, frozen=True):
     """An AR4SI value with its reason in words and, if it is not affirming, its code."""
@@ -36,6 +39,8 @@ def hardware(claims: Claims, rules: Hardware) -> Finding:
 def configuration(claims: Claims, rules: Hardware) -> Finding | None:
     """Return why the way this enclave was started is contraindicated, None if it is not."""
     details = _details(claims)
+    if claims.tee == _TOKENS and (wrong := _token(details, rules)):
+        return Finding(96, wrong, "appraisal.token")
     if details.get("migratable") or details.get("migration_agent"):
         return Finding(96, "it may be moved to a machine nobody appraised", "appraisal.migratable")
     vmpl = details.get("vmpl", 0)
@@ -44,6 +49,22 @@ def configuration(claims: Claims, rules: Hardware) -> Finding | None:
             96, f"it runs at VMPL {vmpl}, above {rules.vmpl}: others in its guest command it", "appraisal.vmpl"
         )
     return None
+
+
+def _token(details: dict[str, Any], rules: Hardware) -> str:
+    """Return what is wrong with the machine that a token of Confidential Space describes, "" if nothing is.
+
+    Google's service signs tokens of ordinary shielded machines and of other software too, with the same key.
+    """
+    if details.get("hwmodel") not in rules.hwmodel:
+        return f"the token is of hardware {details.get('hwmodel')}, which the policy does not list (hardware.hwmodel)"
+    if details.get("swname") != _CONFIDENTIAL_SPACE:
+        return f"the token is of {details.get('swname')}, not of Confidential Space"
+    if details.get("secboot") is not True:
+        return "the machine was started without secure boot"
+    if details.get("aud") not in rules.audience:
+        return f"the token is for {details.get('aud')}, which the policy does not list (hardware.audience)"
+    return ""
 
 
 def exclusive(claims: Claims, contract: str) -> Finding | None:

@@ -28,6 +28,8 @@
     evaluation = 0                  # the oldest collateral, by Intel's tcbEvaluationDataNumber
     minimum_tcb = {}                # least version by component, e.g. { bl = 4, snp = 24, ucode = 217 } (AMD)
     vmpl = 0                        # the highest privilege level number that may report (AMD)
+    hwmodel = ["GCP_INTEL_TDX"]     # hardware that a token of Confidential Space may name
+    audience = []                   # audiences its token may be made for; empty: none (Confidential Space)
     warnings = []                   # warnings of a verifier that are accepted, word for word
 """
 
@@ -73,6 +75,8 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation: int = 0
     minimum_tcb: dict[str, int] = {}
     vmpl: int = 0
+    hwmodel: tuple[str, ...] = ("GCP_INTEL_TDX",)
+    audience: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
