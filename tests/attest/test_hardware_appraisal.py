@@ -28,8 +28,9 @@ APPROVED = ("mr_td=aa", "rtmr1=bb", "rtmr2=cc")
 
 
 def claims(**changes: Any) -> Claims:
-    platform = {"tcb_status": "UpToDate", "advisories": [], "tcb": {}, "details": {"tcb_eval_num": 17}}
-    platform |= changes.pop("platform", {})
+    platform: dict[str, Any] = {"tcb_status": "UpToDate", "advisories": [], "tcb": {}, "details": {"tcb_eval_num": 17}}
+    given = changes.pop("platform", {})
+    platform |= {**given, "details": {**platform["details"], **given.get("details", {})}}
     fields = {
         "tee": "tdx", "assurance": "hardware", "debug": False, "launch": LAUNCH, "env_digest": ENV,
         "contract": CONTRACT, "report_data": "00", "signer": "ppid:01", "runtime": {}, "platform": platform, **changes,
@@ -40,7 +41,9 @@ def claims(**changes: Any) -> Claims:
 def policy(**sections: Mapping[str, Any]) -> Policy:
     reference = {"env_digest": [ENV], "launch": list(APPROVED), "covers_code": True, **sections.pop("reference", {})}
     accept = {"tees": ["tdx", "sgx", "snp"], **sections.pop("accept", {})}
-    return msgspec.convert({"name": "hw", "accept": accept, "reference": reference, **sections}, type=Policy)
+    hardware = {"evaluation": 15, **sections.pop("hardware", {})}
+    found = {"name": "hw", "accept": accept, "reference": reference, "hardware": hardware, **sections}
+    return msgspec.convert(found, type=Policy)
 
 
 def outcome(found: Claims, rules: Policy) -> str:
@@ -95,7 +98,8 @@ def test_what_a_policy_does_not_accept(changes: dict[str, Any], code: str) -> No
         ({"platform": {"tcb_status": "Revoked"}}, {"tcb_status": ["Revoked"]}, "appraisal.tcb"),
         ({}, {"evaluation": 17}, "affirming"),
         ({}, {"evaluation": 18}, "appraisal.collateral"),
-        ({"platform": {"details": {}}}, {"evaluation": 1}, "appraisal.collateral"),
+        ({}, {"evaluation": 0}, "appraisal.collateral"),
+        ({"platform": {"details": {"tcb_eval_num": None}}}, {"evaluation": 1}, "appraisal.collateral"),
         ({"platform": {"details": {"vmpl": 1}}}, {"vmpl": 1}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a", "b"]}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a"]}, "appraisal.warning"),
@@ -107,6 +111,16 @@ def test_what_a_policy_does_not_accept(changes: dict[str, Any], code: str) -> No
 )  # fmt: skip
 def test_what_a_policy_decides_about_platforms(changes: dict[str, Any], hardware: dict[str, Any], code: str) -> None:
     assert outcome(claims(**changes), policy(hardware=hardware)) == code
+
+
+def test_the_age_of_collateral_is_asked_of_intel_alone() -> None:
+    amd = {"details": {"tcb_eval_num": None}}
+    snp = claims(tee="snp", launch={"measurement": "aa"}, platform=amd)
+    approved = {"launch": ["measurement=aa"]}
+    assert outcome(snp, policy(reference=approved)) == "affirming"
+    for tee in ("sgx", "tdx", "azure-vtpm-tdx"):
+        found = appraise(claims(tee=tee), policy(hardware={"evaluation": 0}), contract=CONTRACT)
+        assert found.value("hardware") == 32
 
 
 def test_a_denied_measurement_is_contraindicated_even_if_approved() -> None:

@@ -15,6 +15,8 @@ from cloister.attest.policy import Hardware
 # The field in which hardware reports the configuration it was started with, and its size in bytes.
 _CONFIGURATION = {"tdx": ("mr_config_id", 48), "sgx": ("config_id", 64), "snp": ("host_data", 32)}
 
+# TEEs whose status is Intel's, by collateral of some age.
+_INTEL = frozenset({"sgx", "tdx", "azure-vtpm-tdx"})
 # The TEE whose evidence is a token about a machine, and the software that Google's reference names for it.
 _TOKENS, _CONFIDENTIAL_SPACE = "gcp-oidc", "CONFIDENTIAL_SPACE"
 
@@ -97,8 +99,13 @@ def _status(claims: Claims, rules: Hardware) -> Finding | None:
 
 
 def _age(claims: Claims, rules: Hardware) -> Finding | None:
+    """Compare how new Intel's word is: a status from old collateral is true of old faults only."""
     evaluation = _details(claims).get("tcb_eval_num")
-    if rules.evaluation and (not isinstance(evaluation, int) or evaluation < rules.evaluation):
+    if claims.tee not in _INTEL and evaluation is None:
+        return None
+    if not rules.evaluation:
+        return Finding(32, "the policy names no oldest collateral (hardware.evaluation)", "appraisal.collateral")
+    if not _at_least(evaluation, rules.evaluation):
         reason = f"judged by collateral {evaluation}, older than {rules.evaluation}"
         return Finding(32, reason, "appraisal.collateral")
     return None

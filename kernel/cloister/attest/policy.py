@@ -25,7 +25,7 @@
     [hardware]
     tcb_status = ["UpToDate"]       # words of the vendor that affirm a platform (Intel)
     advisories = []                 # advisories that may be open at such a status
-    evaluation = 0                  # the oldest collateral, by Intel's tcbEvaluationDataNumber
+    evaluation = 17                 # the oldest collateral, by tcbEvaluationDataNumber; unless said, Intel's warns
     minimum_tcb = {}                # least version by component, e.g. { bl = 4, snp = 24, ucode = 217 } (AMD)
     vmpl = 0                        # the highest privilege level number that may report (AMD)
     hwmodel = ["GCP_INTEL_TDX"]     # hardware that a token of Confidential Space may name
