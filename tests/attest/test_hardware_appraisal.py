@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import amd_world as amd
 import msgspec
 import pytest
 from attest_world import CONTRACT, ENV, AttestWorld
@@ -17,13 +18,14 @@ from cloister.attest import ear, roots
 from cloister.attest.appraise import appraise, decide
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.evidence import Claims, Evidence, completed
-from cloister.attest.policy import Policy, parse_policy
+from cloister.attest.policy import COMPONENTS, Policy, parse_policy
 from cloister.attest.references import CODE_REGISTERS, covered
-from cloister.attest.tee import tdx
+from cloister.attest.tee import tdx, vek
 from cloister.attest.tee.examined import conclude
 from cloister.errors import CloisterError, TrustError
 
 LAUNCH = {"mr_td": "aa", "rtmr0": "00", "rtmr1": "bb", "rtmr2": "cc", "rtmr3": "dd"}
+LEAST = {"bl": 3, "tee": 1, "snp": 8, "ucode": 115}
 APPROVED = ("mr_td=aa", "rtmr1=bb", "rtmr2=cc")
 
 
@@ -103,21 +105,54 @@ def test_what_a_policy_does_not_accept(changes: dict[str, Any], code: str) -> No
         ({"platform": {"details": {"vmpl": 1}}}, {"vmpl": 1}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a", "b"]}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a"]}, "appraisal.warning"),
-        ({"platform": {"tcb": {"snp": 8, "bl": 3}}}, {"minimum_tcb": {"snp": 8}}, "affirming"),
-        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"snp": 9}}, "appraisal.tcb"),
-        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"ucode": 1}}, "appraisal.tcb"),
-        ({}, {"minimum_tcb": {"snp": 1}}, "appraisal.tcb"),
     ],
 )  # fmt: skip
 def test_what_a_policy_decides_about_platforms(changes: dict[str, Any], hardware: dict[str, Any], code: str) -> None:
     assert outcome(claims(**changes), policy(hardware=hardware)) == code
 
 
-def test_the_age_of_collateral_is_asked_of_intel_alone() -> None:
-    amd = {"details": {"tcb_eval_num": None}}
-    snp = claims(tee="snp", launch={"measurement": "aa"}, platform=amd)
+def versions(product: str = "Milan", least: Mapping[str, Any] | None = None, **report: Any) -> str:
+    """Return the outcome for an SNP guest of a product under least versions."""
+    examined = amd.examine(amd.report(product, **report), amd.vek(product))
+    found = completed(conclude(examined, amd.REPORT_DATA), ENV, CONTRACT)
+    reference = {"launch": [f"measurement={found.launch['measurement']}"]}
+    rules = {"minimum_tcb": {"Milan": LEAST} if least is None else least, "warnings": list(found.warnings)}
+    return outcome(found, policy(reference=reference, hardware=rules))
+
+
+def test_an_amd_guest_at_the_least_versions_is_affirming() -> None:
+    # Nobody asks it for the age of Intel's collateral.
+    assert versions() == "affirming"
+
+
+@pytest.mark.parametrize("name", list(LEAST))
+def test_every_version_of_an_amd_guest_reaches_the_least(name: str) -> None:
+    """Reported, committed (where the host may go back to) and at launch (where the guest's memory began)."""
+    assert versions(least={"Milan": LEAST | {name: LEAST[name] + 1}}) == "appraisal.tcb"
+    older = amd.TCB | {name: LEAST[name] - 1}
+    assert versions(committed=older) == "appraisal.tcb"
+    assert versions(launch=older) == "appraisal.tcb"
+
+
+def test_least_versions_are_of_one_product_and_of_all_components() -> None:
+    assert versions(least={}) == "appraisal.tcb"
+    assert versions(least={"Genoa": LEAST}) == "appraisal.tcb"
+    assert versions("Genoa", least={"Milan": LEAST, "Genoa": LEAST | {"ucode": 116}}) == "appraisal.tcb"
+    # Turin has one component more; what a policy does not name, nobody judged.
+    assert versions("Turin", least={"Turin": LEAST}) == "appraisal.tcb"
+    assert versions("Turin", least={"Turin": LEAST | {"fmc": 2}}) == "affirming"
+    for product, names in COMPONENTS.items():
+        assert set(vek.tcb_parts(bytes(8), product)) == names
+
+
+def test_a_guest_without_versions_is_below_any() -> None:
+    bare = claims(tee="snp", launch={"measurement": "aa"}, platform={"details": {"product": "Milan"}})
     approved = {"launch": ["measurement=aa"]}
-    assert outcome(snp, policy(reference=approved)) == "affirming"
+    for least in ({}, {"Milan": LEAST}):
+        assert outcome(bare, policy(reference=approved, hardware={"minimum_tcb": least})) == "appraisal.tcb"
+
+
+def test_the_age_of_collateral_is_asked_of_intel() -> None:
     for tee in ("sgx", "tdx", "azure-vtpm-tdx"):
         found = appraise(claims(tee=tee), policy(hardware={"evaluation": 0}), contract=CONTRACT)
         assert found.value("hardware") == 32
@@ -149,12 +184,16 @@ def test_allowed_hosts() -> None:
 def test_a_machine_for_one_contract_alone(tee: str, field: str, size: int) -> None:
     launch = {**LAUNCH, "mr_enclave": "ee", "measurement": "aa"}
     approved = [*APPROVED, "mr_enclave=ee", "measurement=aa"]
-    rules = policy(accept={"exclusive": True, "tees": [tee, "new"]}, reference={"launch": approved})
+    rules = policy(accept={"exclusive": True, "tees": [tee, "new"]}, reference={"launch": approved},
+                   hardware={"minimum_tcb": {"Milan": LEAST}})  # fmt: skip
     digest = CONTRACT.removeprefix("sha256:")
 
     def started_with(value: str | None) -> str:
-        details = {} if value is None else {field: value}
-        return outcome(claims(tee=tee, launch=launch, platform={"details": details}), rules)
+        details: dict[str, Any] = {} if value is None else {field: value}
+        if tee == "snp":
+            details |= {"product": "Milan", "tcb_committed": LEAST, "tcb_launch": LEAST}
+        tcb = LEAST if tee == "snp" else {}
+        return outcome(claims(tee=tee, launch=launch, platform={"tcb": tcb, "details": details}), rules)
 
     assert started_with(digest + "00" * (size - 32)) == "affirming"
     for other in (None, "00" * size, digest[:-1] + "0" * (2 * size - 63), digest + "00" * (size - 33) + "01"):
@@ -212,10 +251,13 @@ def test_a_measurement_can_be_denied_for_one_tee() -> None:
 
 
 def test_policies_name_their_hardware_section() -> None:
-    text = 'name = "x"\n[accept]\ntees = ["tdx"]\n[hardware]\ntcb_status = ["UpToDate"]\nminimum_tcb = { snp = 8 }\n'
-    assert parse_policy(text).hardware.minimum_tcb == {"snp": 8}
-    with pytest.raises(CloisterError):
-        parse_policy(text + "least = 3\n")
+    text = 'name = "x"\n[accept]\ntees = ["snp"]\n[hardware]\n'
+    milan = "minimum_tcb.Milan = { bl = 3, tee = 0, snp = 8, ucode = 1 }\n"
+    assert parse_policy(text + milan).hardware.minimum_tcb == {"Milan": {"bl": 3, "tee": 0, "snp": 8, "ucode": 1}}
+    swaps = (("Milan", "Rome"), ("Milan", "Turin"), ("tee = 0, ", ""), ("tee", "fmc"))
+    for wrong in ("least = 3\n", "minimum_tcb = { snp = 8 }\n", *(milan.replace(*swap) for swap in swaps)):
+        with pytest.raises(CloisterError):
+            parse_policy(text + wrong)
 
 
 # --- the whole path: hello, offer with a quote, claims, appraisal, EAR

@@ -17,6 +17,8 @@ _CONFIGURATION = {"tdx": ("mr_config_id", 48), "sgx": ("config_id", 64), "snp": 
 
 # TEEs whose status is Intel's, by collateral of some age.
 _INTEL = frozenset({"sgx", "tdx", "azure-vtpm-tdx"})
+# TEEs whose versions AMD reports and judges nowhere.
+_AMD = frozenset({"snp", "azure-vtpm-snp"})
 # The TEE whose evidence is a token about a machine, and the software that Google's reference names for it.
 _TOKENS, _CONFIDENTIAL_SPACE = "gcp-oidc", "CONFIDENTIAL_SPACE"
 
@@ -112,15 +114,28 @@ def _age(claims: Claims, rules: Hardware) -> Finding | None:
 
 
 def _versions(claims: Claims, rules: Hardware) -> Finding | None:
-    """Compare versions that no vendor judged: without a policy's own least versions nobody did."""
-    tcb = claims.platform.get("tcb") or {}
-    if not tcb and not rules.minimum_tcb:
+    """Compare versions that no vendor judged: without a policy's own least versions nobody did.
+
+    Reported versions are those the key was derived for. The host may go back to the committed ones at any time, and
+    under those of the launch the guest's memory was first filled: each must be as new (AMD 56860, TCB_VERSION).
+    """
+    details, tcb = _details(claims), claims.platform.get("tcb") or {}
+    if claims.tee not in _AMD and not tcb:
         return None
-    low = sorted(name for name, least in rules.minimum_tcb.items() if not _at_least(tcb.get(name), least))
-    if low:
-        return Finding(32, f"below the least version of {', '.join(low)}", "appraisal.tcb")
-    if not rules.minimum_tcb:
-        return Finding(32, "the policy names no least versions (hardware.minimum_tcb)", "appraisal.tcb")
+    product = str(details.get("product"))
+    least = rules.minimum_tcb.get(product)
+    if not least:
+        return Finding(32, f"the policy names no least versions of {product} (hardware.minimum_tcb)", "appraisal.tcb")
+    for what, found in (
+        ("", tcb),
+        ("committed ", details.get("tcb_committed")),
+        ("launch ", details.get("tcb_launch")),
+    ):
+        names = found if isinstance(found, dict) else {}
+        if unnamed := sorted(set(names) - set(least)):
+            return Finding(32, f"the policy names no least version of {', '.join(unnamed)}", "appraisal.tcb")
+        if low := sorted(name for name, level in least.items() if not _at_least(names.get(name), level)):
+            return Finding(32, f"below the least {what}version of {', '.join(low)}", "appraisal.tcb")
     return None
 
 
