@@ -26,7 +26,7 @@ from cloister.errors import CloisterError, TrustError
 
 LAUNCH = {"mr_td": "aa", "rtmr0": "00", "rtmr1": "bb", "rtmr2": "cc", "rtmr3": "dd"}
 LEAST = {"bl": 3, "tee": 1, "snp": 8, "ucode": 115}
-APPROVED = ("mr_td=aa", "rtmr1=bb", "rtmr2=cc")
+APPROVED = ("mr_td=aa", "rtmr0=00", "rtmr1=bb", "rtmr2=cc")
 
 
 def claims(**changes: Any) -> Claims:
@@ -68,6 +68,7 @@ def test_approved_code_on_a_sound_platform_is_affirming() -> None:
         ({"contract": "sha256:" + "0" * 64}, "appraisal.contract"),
         ({"env_digest": "sha384:" + "0" * 96}, "appraisal.env_digest"),
         ({"launch": {**LAUNCH, "mr_td": "ab"}}, "appraisal.warning"),
+        ({"launch": {**LAUNCH, "rtmr0": "ab"}}, "appraisal.warning"),
         ({"launch": {**LAUNCH, "rtmr1": "ab"}}, "appraisal.warning"),
         ({"launch": {**LAUNCH, "rtmr2": "ab"}}, "appraisal.warning"),
         ({"launch": {"mr_td": "aa"}}, "appraisal.warning"),

@@ -12,8 +12,9 @@ _BOOT = tuple(f"pcr{number}" for number in (0, 2, 4, 7, 8, 9, 11, 12, 13, 14))
 
 CODE_REGISTERS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "sgx": ("mr_enclave",),
-    # Firmware; boot loader and kernel; command line and initrd.
-    "tdx": ("mr_td", "rtmr1", "rtmr2"),
+    # Firmware; what the host configures it with (ACPI tables hold code that the kernel runs; keys of secure boot); boot
+    # loader and kernel; command line and initrd.
+    "tdx": ("mr_td", "rtmr0", "rtmr1", "rtmr2"),
     "snp": ("measurement",),
     "nitro": ("pcr0", "pcr1", "pcr2"),
     # Realm image; what it extended while it started.
