@@ -105,6 +105,8 @@ def report(
     tail: bytes = bytes(368),
     report_data: bytes = REPORT_DATA,
     key: ec.EllipticCurvePrivateKey | None = None,
+    committed: dict[str, int] | None = None,
+    launch: dict[str, int] | None = None,
 ) -> bytes:
     """Return a signed report; each argument is one thing it may say."""
     own_chip = (CHIP[product] if kind == "VCEK" else b"").ljust(64, b"\0")
@@ -113,7 +115,8 @@ def report(
                        1, signing, 0)  # fmt: skip
     body += report_data + bytes(range(48)) + bytes(32) + bytes(48) + bytes(48) + bytes(32) + bytes(32)
     body += tcb_bytes(product, tcb) + bytes(cpuid or CPUID[product] if version > 2 else (0, 0, 0)) + bytes(21)
-    body += (own_chip if chip is None else chip) + tcb_bytes(product, tcb) + bytes(8) + tcb_bytes(product, tcb)
+    body += (own_chip if chip is None else chip) + tcb_bytes(product, committed or tcb) + bytes(8)
+    body += tcb_bytes(product, launch or tcb)
     body = body.ljust(snp.SIGNED_BYTES, b"\0")
     r, s = decode_dss_signature((key or pki.p384("vek")).sign(body, ec.ECDSA(SHA384())))
     return body + r.to_bytes(72, "little") + s.to_bytes(72, "little") + tail

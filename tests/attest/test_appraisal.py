@@ -201,10 +201,12 @@ def test_a_simulator_is_excused_for_being_one_and_for_nothing_else(attest_world:
 def test_hardware_is_genuine_only_if_everything_affirms(attest_world: AttestWorld) -> None:
     launch = {"mr_td": "aa", "rtmr0": "00", "rtmr1": "bb", "rtmr2": "cc", "rtmr3": "dd"}
     found = claims_of(attest_world, assurance="hardware", tee="tdx", launch=launch, warnings=())
+    found = msgspec.structs.replace(found, platform={"details": {"tcb_eval_num": 17}})
     approved = parse_policy(
         write_policy("hw", tees=("tdx",), simulated=False, env_digests=(ENV,)).replace(
-            "[reference]", '[reference]\nlaunch = ["mr_td=aa", "rtmr1=bb", "rtmr2=cc"]\ncovers_code = true'
+            "[reference]", '[reference]\nlaunch = ["mr_td=aa", "rtmr0=00", "rtmr1=bb", "rtmr2=cc"]\ncovers_code = true'
         )
+        + "\n[hardware]\nevaluation = 17\n"
     )
     decide(appraise(found, approved, contract=CONTRACT), found, approved, accept_simulated=False)
     unapproved = parse_policy(write_policy("hw", tees=("tdx",), simulated=True, env_digests=(ENV,)))

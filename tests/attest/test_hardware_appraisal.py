@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import amd_world as amd
 import msgspec
 import pytest
 from attest_world import CONTRACT, ENV, AttestWorld
@@ -17,19 +18,21 @@ from cloister.attest import ear, roots
 from cloister.attest.appraise import appraise, decide
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.evidence import Claims, Evidence, completed
-from cloister.attest.policy import Policy, parse_policy
+from cloister.attest.policy import COMPONENTS, Policy, parse_policy
 from cloister.attest.references import CODE_REGISTERS, covered
-from cloister.attest.tee import tdx
+from cloister.attest.tee import tdx, vek
 from cloister.attest.tee.examined import conclude
 from cloister.errors import CloisterError, TrustError
 
 LAUNCH = {"mr_td": "aa", "rtmr0": "00", "rtmr1": "bb", "rtmr2": "cc", "rtmr3": "dd"}
-APPROVED = ("mr_td=aa", "rtmr1=bb", "rtmr2=cc")
+LEAST = {"bl": 3, "tee": 1, "snp": 8, "ucode": 115}
+APPROVED = ("mr_td=aa", "rtmr0=00", "rtmr1=bb", "rtmr2=cc")
 
 
 def claims(**changes: Any) -> Claims:
-    platform = {"tcb_status": "UpToDate", "advisories": [], "tcb": {}, "details": {"tcb_eval_num": 17}}
-    platform |= changes.pop("platform", {})
+    platform: dict[str, Any] = {"tcb_status": "UpToDate", "advisories": [], "tcb": {}, "details": {"tcb_eval_num": 17}}
+    given = changes.pop("platform", {})
+    platform |= {**given, "details": {**platform["details"], **given.get("details", {})}}
     fields = {
         "tee": "tdx", "assurance": "hardware", "debug": False, "launch": LAUNCH, "env_digest": ENV,
         "contract": CONTRACT, "report_data": "00", "signer": "ppid:01", "runtime": {}, "platform": platform, **changes,
@@ -40,7 +43,9 @@ def claims(**changes: Any) -> Claims:
 def policy(**sections: Mapping[str, Any]) -> Policy:
     reference = {"env_digest": [ENV], "launch": list(APPROVED), "covers_code": True, **sections.pop("reference", {})}
     accept = {"tees": ["tdx", "sgx", "snp"], **sections.pop("accept", {})}
-    return msgspec.convert({"name": "hw", "accept": accept, "reference": reference, **sections}, type=Policy)
+    hardware = {"evaluation": 15, **sections.pop("hardware", {})}
+    found = {"name": "hw", "accept": accept, "reference": reference, "hardware": hardware, **sections}
+    return msgspec.convert(found, type=Policy)
 
 
 def outcome(found: Claims, rules: Policy) -> str:
@@ -63,6 +68,7 @@ def test_approved_code_on_a_sound_platform_is_affirming() -> None:
         ({"contract": "sha256:" + "0" * 64}, "appraisal.contract"),
         ({"env_digest": "sha384:" + "0" * 96}, "appraisal.env_digest"),
         ({"launch": {**LAUNCH, "mr_td": "ab"}}, "appraisal.warning"),
+        ({"launch": {**LAUNCH, "rtmr0": "ab"}}, "appraisal.warning"),
         ({"launch": {**LAUNCH, "rtmr1": "ab"}}, "appraisal.warning"),
         ({"launch": {**LAUNCH, "rtmr2": "ab"}}, "appraisal.warning"),
         ({"launch": {"mr_td": "aa"}}, "appraisal.warning"),
@@ -95,18 +101,62 @@ def test_what_a_policy_does_not_accept(changes: dict[str, Any], code: str) -> No
         ({"platform": {"tcb_status": "Revoked"}}, {"tcb_status": ["Revoked"]}, "appraisal.tcb"),
         ({}, {"evaluation": 17}, "affirming"),
         ({}, {"evaluation": 18}, "appraisal.collateral"),
-        ({"platform": {"details": {}}}, {"evaluation": 1}, "appraisal.collateral"),
+        ({}, {"evaluation": 0}, "appraisal.collateral"),
+        ({"platform": {"details": {"tcb_eval_num": None}}}, {"evaluation": 1}, "appraisal.collateral"),
         ({"platform": {"details": {"vmpl": 1}}}, {"vmpl": 1}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a", "b"]}, "affirming"),
         ({"warnings": ("a", "b")}, {"warnings": ["a"]}, "appraisal.warning"),
-        ({"platform": {"tcb": {"snp": 8, "bl": 3}}}, {"minimum_tcb": {"snp": 8}}, "affirming"),
-        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"snp": 9}}, "appraisal.tcb"),
-        ({"platform": {"tcb": {"snp": 8}}}, {"minimum_tcb": {"ucode": 1}}, "appraisal.tcb"),
-        ({}, {"minimum_tcb": {"snp": 1}}, "appraisal.tcb"),
     ],
 )  # fmt: skip
 def test_what_a_policy_decides_about_platforms(changes: dict[str, Any], hardware: dict[str, Any], code: str) -> None:
     assert outcome(claims(**changes), policy(hardware=hardware)) == code
+
+
+def versions(product: str = "Milan", least: Mapping[str, Any] | None = None, **report: Any) -> str:
+    """Return the outcome for an SNP guest of a product under least versions."""
+    examined = amd.examine(amd.report(product, **report), amd.vek(product))
+    found = completed(conclude(examined, amd.REPORT_DATA), ENV, CONTRACT)
+    reference = {"launch": [f"measurement={found.launch['measurement']}"]}
+    rules = {"minimum_tcb": {"Milan": LEAST} if least is None else least, "warnings": list(found.warnings)}
+    return outcome(found, policy(reference=reference, hardware=rules))
+
+
+def test_an_amd_guest_at_the_least_versions_is_affirming() -> None:
+    # Nobody asks it for the age of Intel's collateral.
+    assert versions() == "affirming"
+
+
+@pytest.mark.parametrize("name", list(LEAST))
+def test_every_version_of_an_amd_guest_reaches_the_least(name: str) -> None:
+    """Reported, committed (where the host may go back to) and at launch (where the guest's memory began)."""
+    assert versions(least={"Milan": LEAST | {name: LEAST[name] + 1}}) == "appraisal.tcb"
+    older = amd.TCB | {name: LEAST[name] - 1}
+    assert versions(committed=older) == "appraisal.tcb"
+    assert versions(launch=older) == "appraisal.tcb"
+
+
+def test_least_versions_are_of_one_product_and_of_all_components() -> None:
+    assert versions(least={}) == "appraisal.tcb"
+    assert versions(least={"Genoa": LEAST}) == "appraisal.tcb"
+    assert versions("Genoa", least={"Milan": LEAST, "Genoa": LEAST | {"ucode": 116}}) == "appraisal.tcb"
+    # Turin has one component more; what a policy does not name, nobody judged.
+    assert versions("Turin", least={"Turin": LEAST}) == "appraisal.tcb"
+    assert versions("Turin", least={"Turin": LEAST | {"fmc": 2}}) == "affirming"
+    for product, names in COMPONENTS.items():
+        assert set(vek.tcb_parts(bytes(8), product)) == names
+
+
+def test_a_guest_without_versions_is_below_any() -> None:
+    bare = claims(tee="snp", launch={"measurement": "aa"}, platform={"details": {"product": "Milan"}})
+    approved = {"launch": ["measurement=aa"]}
+    for least in ({}, {"Milan": LEAST}):
+        assert outcome(bare, policy(reference=approved, hardware={"minimum_tcb": least})) == "appraisal.tcb"
+
+
+def test_the_age_of_collateral_is_asked_of_intel() -> None:
+    for tee in ("sgx", "tdx", "azure-vtpm-tdx"):
+        found = appraise(claims(tee=tee), policy(hardware={"evaluation": 0}), contract=CONTRACT)
+        assert found.value("hardware") == 32
 
 
 def test_a_denied_measurement_is_contraindicated_even_if_approved() -> None:
@@ -135,12 +185,16 @@ def test_allowed_hosts() -> None:
 def test_a_machine_for_one_contract_alone(tee: str, field: str, size: int) -> None:
     launch = {**LAUNCH, "mr_enclave": "ee", "measurement": "aa"}
     approved = [*APPROVED, "mr_enclave=ee", "measurement=aa"]
-    rules = policy(accept={"exclusive": True, "tees": [tee, "new"]}, reference={"launch": approved})
+    rules = policy(accept={"exclusive": True, "tees": [tee, "new"]}, reference={"launch": approved},
+                   hardware={"minimum_tcb": {"Milan": LEAST}})  # fmt: skip
     digest = CONTRACT.removeprefix("sha256:")
 
     def started_with(value: str | None) -> str:
-        details = {} if value is None else {field: value}
-        return outcome(claims(tee=tee, launch=launch, platform={"details": details}), rules)
+        details: dict[str, Any] = {} if value is None else {field: value}
+        if tee == "snp":
+            details |= {"product": "Milan", "tcb_committed": LEAST, "tcb_launch": LEAST}
+        tcb = LEAST if tee == "snp" else {}
+        return outcome(claims(tee=tee, launch=launch, platform={"tcb": tcb, "details": details}), rules)
 
     assert started_with(digest + "00" * (size - 32)) == "affirming"
     for other in (None, "00" * size, digest[:-1] + "0" * (2 * size - 63), digest + "00" * (size - 33) + "01"):
@@ -151,18 +205,60 @@ def test_a_machine_for_one_contract_alone(tee: str, field: str, size: int) -> No
     )
 
 
-def test_a_tee_without_a_list_of_registers_needs_all_of_them() -> None:
-    assert covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "c=3"))
-    assert not covered("new", {"a": "1", "b": "2"}, ("a=1",))
+def test_the_code_of_a_tee_without_a_list_of_registers_is_never_known() -> None:
+    assert not covered("new", {"a": "1", "b": "2"}, ("a=1", "b=2", "new:a=1", "new:b=2"))
     assert not covered("new", {}, ("a=1",))
     assert all(registers for registers in CODE_REGISTERS.values())
 
 
+@pytest.mark.parametrize("tee", ["azure-vtpm-snp", "azure-vtpm-tdx"])
+def test_a_guest_does_not_choose_which_registers_of_its_vtpm_are_judged(tee: str) -> None:
+    registers = CODE_REGISTERS[tee]
+    launch = {name: f"{number:02x}" for number, name in enumerate(registers)}
+    approved = [f"{tee}:{name}={value}" for name, value in launch.items()]
+    assert covered(tee, launch, approved)
+    for name in registers:
+        shown = {key: value for key, value in launch.items() if key != name}
+        assert not covered(tee, shown, approved)
+        assert not covered(tee, launch | {name: "ff"}, approved)
+    # Boot loader, its files, a unified kernel and its command line: leaving one out leaves code out.
+    assert {"pcr4", "pcr8", "pcr9", "pcr11", "pcr12"} <= set(registers)
+
+
+def test_what_is_approved_for_one_tee_is_not_approved_for_another() -> None:
+    # Azure's paravisor is what its hardware measures; a guest that reports it as its whole is something else.
+    paravisor = ["azure-vtpm-snp:measurement=aa", "azure-vtpm-tdx:mr_td=aa"]
+    assert not covered("snp", {"measurement": "aa"}, paravisor)
+    assert covered("snp", {"measurement": "aa"}, ["snp:measurement=aa"])
+    launch = dict.fromkeys(CODE_REGISTERS["azure-vtpm-snp"], "aa")
+    assert not covered("azure-vtpm-snp", launch, [f"{name}=aa" for name in launch])
+    assert not covered("azure-vtpm-snp", launch, [f"azure-vtpm-tdx:{name}=aa" for name in launch])
+
+
+def test_a_gpu_alone_is_no_enclave_whatever_a_policy_approves() -> None:
+    launch = {"measurement0": "aa"}
+    approved = [*APPROVED, "measurement0=aa", "nvidia-gpu:measurement0=aa"]
+    rules = policy(accept={"tees": ["nvidia-gpu"]}, reference={"launch": approved})
+    # On its own the machine is unknown; and even with a machine's measurements in its mouth a GPU is none.
+    for shown in (launch, {**LAUNCH, **launch}):
+        assert outcome(claims(tee="nvidia-gpu", launch=shown), rules) == "appraisal.component"
+    vector = appraise(claims(tee="nvidia-gpu", launch=launch), rules, contract=CONTRACT)
+    assert (vector.value("executables"), vector.value("runtime-opaque")) == (33, 0)
+
+
+def test_a_measurement_can_be_denied_for_one_tee() -> None:
+    assert outcome(claims(), policy(reference={"denied": ["tdx:rtmr2=cc"]})) == "appraisal.measurement"
+    assert outcome(claims(), policy(reference={"denied": ["snp:rtmr2=cc"]})) == "affirming"
+
+
 def test_policies_name_their_hardware_section() -> None:
-    text = 'name = "x"\n[accept]\ntees = ["tdx"]\n[hardware]\ntcb_status = ["UpToDate"]\nminimum_tcb = { snp = 8 }\n'
-    assert parse_policy(text).hardware.minimum_tcb == {"snp": 8}
-    with pytest.raises(CloisterError):
-        parse_policy(text + "least = 3\n")
+    text = 'name = "x"\n[accept]\ntees = ["snp"]\n[hardware]\n'
+    milan = "minimum_tcb.Milan = { bl = 3, tee = 0, snp = 8, ucode = 1 }\n"
+    assert parse_policy(text + milan).hardware.minimum_tcb == {"Milan": {"bl": 3, "tee": 0, "snp": 8, "ucode": 1}}
+    swaps = (("Milan", "Rome"), ("Milan", "Turin"), ("tee = 0, ", ""), ("tee", "fmc"))
+    for wrong in ("least = 3\n", "minimum_tcb = { snp = 8 }\n", *(milan.replace(*swap) for swap in swaps)):
+        with pytest.raises(CloisterError):
+            parse_policy(text + wrong)
 
 
 # --- the whole path: hello, offer with a quote, claims, appraisal, EAR

@@ -10,16 +10,20 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import vendor_pki as pki
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from cloister.attest.appraise import appraise, decide
 from cloister.attest.encoding import b64
-from cloister.attest.evidence import Claims, Evidence, RejectedError
+from cloister.attest.evidence import Claims, Evidence, RejectedError, completed
+from cloister.attest.policy import Policy
 from cloister.attest.tee import gcp_oidc, jwt
 from cloister.attest.tee.examined import Examined
+from cloister.errors import TrustError
 
 BINDING = bytes(range(48)) + bytes(16)
 KID = "key-1"
@@ -190,6 +194,59 @@ class TestClaims:
         for changed in (whole + b".", whole.replace(b".", b"=.", 1), whole + b"\n", b"..", whole.replace(b".", b"", 1)):
             assert code(lambda t=changed: examine(t)) in ("evidence.malformed", "evidence.algorithm")
         assert code(lambda: examine(bytes(jwt.MAX_TOKEN + 1))) == "evidence.oversize"
+
+
+class TestAppraisal:
+    """A genuine token of another machine, other software or another audience is no Confidential Space."""
+
+    def _status(self, *, accepted: str = "https://broker.example", **changes: Any) -> str:
+        evidence = Evidence(gcp_oidc.TEE, gcp_oidc.FORMAT, b64(token(claims(**changes))))
+        given = {gcp_oidc.ENDORSEMENT: jwks()}
+        found = completed(gcp_oidc.verify(evidence, BINDING, given, pki.NOW), "sha384:00", "sha256:00")
+        rules = msgspec.convert(
+            {
+                "name": "space",
+                "accept": {"tees": ["gcp-oidc"]},
+                "reference": {
+                    "env_digest": ["sha384:00"],
+                    "launch": ["image_digest=" + "ab" * 32],
+                    "covers_code": True,
+                },
+                "hardware": {"audience": [accepted] if accepted else [], "warnings": [*examine(token()).warnings]},
+            },
+            type=Policy,
+        )
+        vector = appraise(found, rules, contract="sha256:00")
+        try:
+            decide(vector, found, rules, accept_simulated=False)
+        except TrustError as error:
+            return error.code
+        return vector.status
+
+    def test_a_confidential_space_for_this_audience_is_affirming(self) -> None:
+        assert self._status() == "affirming"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"hwmodel": "GCP_SHIELDED_VM"},
+            {"hwmodel": "GCP_AMD_SEV"},
+            {"swname": "GCE"},
+            {"secboot": False},
+            {"secboot": None},
+            {"aud": "https://somebody.example"},
+            {"accepted": ""},
+        ],
+        ids=str,
+    )
+    def test_any_other_machine_software_or_audience_is_contraindicated(self, changes: dict[str, Any]) -> None:
+        assert self._status(**changes) == "appraisal.token"
+
+    def test_an_image_that_was_started_otherwise_than_it_says_warns(self) -> None:
+        for name, value in (("cmd_override", ["sh"]), ("env_override", {"PYTHONPATH": "/tmp"})):
+            container = {"image_digest": "sha256:" + "ab" * 32, name: value}
+            assert self._status(submods={"container": container}) == "appraisal.warning"
+            assert self._status(submods={"container": {**container, name: []}}) == "affirming"
 
 
 class TestVerify:

@@ -42,6 +42,12 @@ class TestTpm:
             "pcr0", "pcr1",
         }  # fmt: skip
 
+    def test_a_quote_over_no_register_says_nothing(self) -> None:
+        assert code(lambda: world.examine_tpm(world.trustee(world.message(bitmap=bytes(3))))) == "evidence.claims"
+        assert code(lambda: world.examine_azure(world.azure(quoted=world.message(bitmap=bytes(3))))) == (
+            "evidence.claims"
+        )
+
     @pytest.mark.parametrize(
         ("expected", "blob"),
         [
@@ -262,6 +268,13 @@ class TestEventLog:
 
     def test_a_log_that_explains_nothing_is_refused(self) -> None:
         assert code(lambda: self._examine(world.event(0, b"note", kind=3))) == "evidence.event_log"
+
+    def test_a_bank_that_nobody_here_can_extend_explains_nothing(self) -> None:
+        body = b"Spec ID Event03\0" + bytes(8) + b"\1\0\0\0\x12\0\x20\0\0"
+        log = b"\0\0\0\0\3\0\0\0" + bytes(20) + len(body).to_bytes(4, "little") + body
+        log += b"\0\0\0\0\1\0\0\0\1\0\0\0\x12\0" + bytes(32) + bytes(4)
+        assert len(tcg_log.parse(log)) == 1
+        assert code(lambda: tcg_log.check(log, {0x0012: {}})) == "evidence.event_log"
 
     def test_logs_against_the_format_are_refused(self) -> None:
         whole = world.event_log(world.event(0, b"firmware"))

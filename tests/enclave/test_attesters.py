@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from cloister import cli
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.evidence import Evidence
+from cloister.attest.tee import manifest as manifests
+from cloister.attest.tee.formats import FORMATS
 from cloister.enclave import attesters, here, snp_table, tsm
 from cloister.enclave.attesters import Choice, choose
 from cloister.enclave.config import load_config
@@ -244,6 +247,24 @@ def test_evidence_that_is_refused_can_be_kept_too(tmp_path: Path) -> None:
         found = here.ask(stored, REPORTED, JULY)
         assert here.lines(found)[-2:] == ["verdict: rejected", f"reason: {reason}"]
         here.save(found, tmp_path / reason)
+
+
+def test_a_verifier_that_fails_in_any_way_is_a_refusal_not_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Any:
+        raise KeyError("bank")
+
+    stored = Stored(collateral=COLLATERAL)
+    manifest = here.save(here.ask(stored, REPORTED, JULY), tmp_path / "vector")
+    broken = {("tdx", "tdx_quote_v4"): msgspec.structs.replace(FORMATS["tdx", "tdx_quote_v4"], examine=failing)}
+    monkeypatch.setattr(here, "FORMATS", broken)
+    monkeypatch.setattr(manifests, "FORMATS", broken)
+    assert here.lines(here.ask(stored, REPORTED, JULY))[-2:] == ["verdict: rejected", "reason: evidence.malformed"]
+    (line,) = vectors.run(vectors.load(manifest), manifest.parent)
+    assert (line.verdict, line.reason, line.wrong) == (
+        "error", "evidence.malformed", "the verifier failed (KeyError)",
+    )  # fmt: skip
 
 
 def test_a_simulator_is_no_evidence_of_this_machine(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ _REFUSED_BY: dict[str, Name] = {
     "appraisal.collateral": "hardware",
     "appraisal.migratable": "hardware",
     "appraisal.vmpl": "hardware",
+    "appraisal.component": "hardware",
+    "appraisal.token": "hardware",
     "appraisal.measurement": "code",
     "appraisal.tenancy": "session",
     "appraisal.env_digest": "code",

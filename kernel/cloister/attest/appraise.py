@@ -15,7 +15,7 @@ import msgspec
 from cloister.attest import platform
 from cloister.attest.evidence import Claims
 from cloister.attest.policy import Policy
-from cloister.attest.references import SELF_MEASURING, covered
+from cloister.attest.references import COMPONENTS, SELF_MEASURING, covered
 from cloister.errors import TrustError
 
 Tier = Literal["none", "affirming", "warning", "contraindicated"]
@@ -145,6 +145,9 @@ def _instance(claims: Claims, policy: Policy) -> Result:
 
 
 def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
+    if claims.tee in COMPONENTS:
+        reason = f"{claims.tee} says nothing of the machine it is in, which is where the code runs"
+        return Result("configuration", 96, reason, "appraisal.component")
     if claims.debug:
         return Result("configuration", 96, "debugging is enabled: the host can read its memory", "appraisal.debug")
     if claims.contract != contract:
@@ -163,7 +166,8 @@ def _configuration(claims: Claims, policy: Policy, contract: str) -> Result:
 
 
 def _executables(claims: Claims, policy: Policy) -> Result:
-    denied = {f"{name}={value}" for name, value in claims.launch.items()} & set(policy.reference.denied)
+    said = {f"{name}={value}" for name, value in claims.launch.items()}
+    denied = (said | {f"{claims.tee}:{text}" for text in said}) & set(policy.reference.denied)
     if denied:
         return Result("executables", 96, f"a denied launch measurement: {min(denied)}", "appraisal.measurement")
     if _launch_approved(claims, policy):
@@ -201,4 +205,6 @@ def _runtime(claims: Claims) -> Result:
     if claims.assurance == "simulated":
         value = SIMULATED_CLAIMS["runtime-opaque"]
         return Result("runtime-opaque", value, "simulated: memory is readable by its host", "appraisal.simulated")
+    if claims.tee in COMPONENTS:
+        return Result("runtime-opaque", 0, "a component does not protect the memory of its machine")
     return Result("runtime-opaque", 2, "memory is encrypted by the TEE")

@@ -15,6 +15,13 @@ from cloister.attest.policy import Hardware
 # The field in which hardware reports the configuration it was started with, and its size in bytes.
 _CONFIGURATION = {"tdx": ("mr_config_id", 48), "sgx": ("config_id", 64), "snp": ("host_data", 32)}
 
+# TEEs whose status is Intel's, by collateral of some age.
+_INTEL = frozenset({"sgx", "tdx", "azure-vtpm-tdx"})
+# TEEs whose versions AMD reports and judges nowhere.
+_AMD = frozenset({"snp", "azure-vtpm-snp"})
+# The TEE whose evidence is a token about a machine, and the software that Google's reference names for it.
+_TOKENS, _CONFIDENTIAL_SPACE = "gcp-oidc", "CONFIDENTIAL_SPACE"
+
 
 class Finding(msgspec.Struct, frozen=True):
     """An AR4SI value with its reason in words and, if it is not affirming, its code."""
@@ -36,6 +43,8 @@ def hardware(claims: Claims, rules: Hardware) -> Finding:
 def configuration(claims: Claims, rules: Hardware) -> Finding | None:
     """Return why the way this enclave was started is contraindicated, None if it is not."""
     details = _details(claims)
+    if claims.tee == _TOKENS and (wrong := _token(details, rules)):
+        return Finding(96, wrong, "appraisal.token")
     if details.get("migratable") or details.get("migration_agent"):
         return Finding(96, "it may be moved to a machine nobody appraised", "appraisal.migratable")
     vmpl = details.get("vmpl", 0)
@@ -44,6 +53,22 @@ def configuration(claims: Claims, rules: Hardware) -> Finding | None:
             96, f"it runs at VMPL {vmpl}, above {rules.vmpl}: others in its guest command it", "appraisal.vmpl"
         )
     return None
+
+
+def _token(details: dict[str, Any], rules: Hardware) -> str:
+    """Return what is wrong with the machine that a token of Confidential Space describes, "" if nothing is.
+
+    Google's service signs tokens of ordinary shielded machines and of other software too, with the same key.
+    """
+    if details.get("hwmodel") not in rules.hwmodel:
+        return f"the token is of hardware {details.get('hwmodel')}, which the policy does not list (hardware.hwmodel)"
+    if details.get("swname") != _CONFIDENTIAL_SPACE:
+        return f"the token is of {details.get('swname')}, not of Confidential Space"
+    if details.get("secboot") is not True:
+        return "the machine was started without secure boot"
+    if details.get("aud") not in rules.audience:
+        return f"the token is for {details.get('aud')}, which the policy does not list (hardware.audience)"
+    return ""
 
 
 def exclusive(claims: Claims, contract: str) -> Finding | None:
@@ -76,23 +101,41 @@ def _status(claims: Claims, rules: Hardware) -> Finding | None:
 
 
 def _age(claims: Claims, rules: Hardware) -> Finding | None:
+    """Compare how new Intel's word is: a status from old collateral is true of old faults only."""
     evaluation = _details(claims).get("tcb_eval_num")
-    if rules.evaluation and (not isinstance(evaluation, int) or evaluation < rules.evaluation):
+    if claims.tee not in _INTEL and evaluation is None:
+        return None
+    if not rules.evaluation:
+        return Finding(32, "the policy names no oldest collateral (hardware.evaluation)", "appraisal.collateral")
+    if not _at_least(evaluation, rules.evaluation):
         reason = f"judged by collateral {evaluation}, older than {rules.evaluation}"
         return Finding(32, reason, "appraisal.collateral")
     return None
 
 
 def _versions(claims: Claims, rules: Hardware) -> Finding | None:
-    """Compare versions that no vendor judged: without a policy's own least versions nobody did."""
-    tcb = claims.platform.get("tcb") or {}
-    if not tcb and not rules.minimum_tcb:
+    """Compare versions that no vendor judged: without a policy's own least versions nobody did.
+
+    Reported versions are those the key was derived for. The host may go back to the committed ones at any time, and
+    under those of the launch the guest's memory was first filled: each must be as new (AMD 56860, TCB_VERSION).
+    """
+    details, tcb = _details(claims), claims.platform.get("tcb") or {}
+    if claims.tee not in _AMD and not tcb:
         return None
-    low = sorted(name for name, least in rules.minimum_tcb.items() if not _at_least(tcb.get(name), least))
-    if low:
-        return Finding(32, f"below the least version of {', '.join(low)}", "appraisal.tcb")
-    if not rules.minimum_tcb:
-        return Finding(32, "the policy names no least versions (hardware.minimum_tcb)", "appraisal.tcb")
+    product = str(details.get("product"))
+    least = rules.minimum_tcb.get(product)
+    if not least:
+        return Finding(32, f"the policy names no least versions of {product} (hardware.minimum_tcb)", "appraisal.tcb")
+    for what, found in (
+        ("", tcb),
+        ("committed ", details.get("tcb_committed")),
+        ("launch ", details.get("tcb_launch")),
+    ):
+        names = found if isinstance(found, dict) else {}
+        if unnamed := sorted(set(names) - set(least)):
+            return Finding(32, f"the policy names no least version of {', '.join(unnamed)}", "appraisal.tcb")
+        if low := sorted(name for name, level in least.items() if not _at_least(names.get(name), level)):
+            return Finding(32, f"below the least {what}version of {', '.join(low)}", "appraisal.tcb")
     return None
 
 

@@ -25,15 +25,19 @@
     [hardware]
     tcb_status = ["UpToDate"]       # words of the vendor that affirm a platform (Intel)
     advisories = []                 # advisories that may be open at such a status
-    evaluation = 0                  # the oldest collateral, by Intel's tcbEvaluationDataNumber
-    minimum_tcb = {}                # least version by component, e.g. { bl = 4, snp = 24, ucode = 217 } (AMD)
+    evaluation = 17                 # the oldest collateral, by tcbEvaluationDataNumber; unless said, Intel's warns
+    minimum_tcb.Milan = { bl = 4, tee = 0, snp = 24, ucode = 219 }   # least versions by product, all of them (AMD)
     vmpl = 0                        # the highest privilege level number that may report (AMD)
+    hwmodel = ["GCP_INTEL_TDX"]     # hardware that a token of Confidential Space may name
+    audience = []                   # audiences its token may be made for; empty: none (Confidential Space)
     warnings = []                   # warnings of a verifier that are accepted, word for word
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -42,6 +46,11 @@ from cloister.errors import MalformedError
 from cloister.wire import canonical
 
 MAX_POLICY = 64 * 1024
+_VERSIONS = frozenset({"bl", "tee", "snp", "ucode"})
+COMPONENTS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"Milan": _VERSIONS, "Genoa": _VERSIONS, "Turin": _VERSIONS | {"fmc"}}
+)
+"""By product of AMD, the components that have a security version (AMD 56860, TCB_VERSION)."""
 
 
 class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +80,10 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcb_status: tuple[str, ...] = ("UpToDate",)
     advisories: tuple[str, ...] = ()
     evaluation: int = 0
-    minimum_tcb: dict[str, int] = {}
+    minimum_tcb: dict[str, dict[str, int]] = {}
     vmpl: int = 0
+    hwmodel: tuple[str, ...] = ("GCP_INTEL_TDX",)
+    audience: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -103,6 +114,14 @@ def parse_policy(text: str) -> Policy:
         raise MalformedError("policy.malformed", f"the policy cannot be read: {error}") from error
     if policy.version != 1:
         raise MalformedError("policy.malformed", f"policy version {policy.version} is unknown")
+    for product, least in policy.hardware.minimum_tcb.items():
+        # A component without a least version would be one that may be as old as it likes.
+        if set(least) != COMPONENTS.get(product):
+            raise MalformedError(
+                "policy.malformed",
+                f"hardware.minimum_tcb.{product}: least versions are those of all components of one product",
+                next_step="docs/evidence.md, section What a policy decides about hardware",
+            )
     return policy
 
 

@@ -63,6 +63,9 @@ def ask(attester: Attester, report_data: bytes, now: datetime) -> Found:
         return Found(evidence, report_data, now, known.examine(unb64(evidence.blob), given, roots, now), "")
     except RejectedError as error:
         return Found(evidence, report_data, now, None, error.code)
+    except Exception:  # noqa: BLE001 (boundary: evidence may be anything)
+        # What the machine produced is kept and said, whatever the verifier makes of it.
+        return Found(evidence, report_data, now, None, "evidence.malformed")
 
 
 def lines(found: Found) -> list[str]:

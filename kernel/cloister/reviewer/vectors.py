@@ -45,7 +45,15 @@ def load(path: Path) -> Manifest:
 
 def run(manifest: Manifest, base: Path, *, at: datetime | None = None) -> list[Line]:
     """Run every case over the files under ``base``; ``at`` replaces every case's own time."""
-    return [_line(case, manifest, base, at) for case in manifest.vectors]
+    return [_guarded(case, manifest, base, at) for case in manifest.vectors]
+
+
+def _guarded(case: Case, manifest: Manifest, base: Path, at: datetime | None) -> Line:
+    """Run one case: a verifier that fails on it neither passes it nor hides the others."""
+    try:
+        return _line(case, manifest, base, at)
+    except Exception as error:  # noqa: BLE001 (boundary: stored evidence may be anybody's)
+        return Line(case.id, "error", "evidence.malformed", f"the verifier failed ({type(error).__name__})")
 
 
 def _line(case: Case, manifest: Manifest, base: Path, at: datetime | None) -> Line:

@@ -13,6 +13,8 @@ from cloister.attest.evidence import RejectedError
 from cloister.attest.tee.codes import rejected
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, ENUMERATED = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A
+# No object identifier of any certificate here is half as long; numbers of unlimited length take quadratic time.
+MAX_OID = 64
 UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 0x17, 0x18, 0x30, 0x31
 
 
@@ -108,6 +110,8 @@ class Der:
         value = self.next(OID).value
         if not value or value[-1] & 0x80:
             raise self.fail("an OBJECT IDENTIFIER that is empty or cut off")
+        if len(value) > MAX_OID:
+            raise self.fail(f"an OBJECT IDENTIFIER of {len(value)} bytes")
         arcs: list[int] = []
         arc, fresh = 0, True
         for byte in value:

@@ -102,7 +102,7 @@ def examine(blob: bytes, endorsements: Mapping[str, bytes], _roots: Roots, now: 
             "dbgstat": token.dbgstat,
             "eat_nonce": list(nonces),
         },
-        warnings=("signed by Google's attestation service, not by the hardware",),
+        warnings=_warnings(token),
         not_before=begin - CLOCK_SKEW,
         not_after=end - timedelta(seconds=1),
     )
@@ -119,6 +119,17 @@ def _time(seconds: int) -> datetime:
     if not 0 < seconds <= _YEAR_9999:
         raise rejected("evidence.malformed", "a time that is none")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
+def _warnings(token: Token) -> tuple[str, ...]:
+    """Return what a reader must know: the image digest covers neither command nor environment that replaced its own."""
+    container = token.submods.get("container")
+    given = container if isinstance(container, dict) else {}
+    replaced = [name for name in ("cmd_override", "env_override") if given.get(name)]
+    return (
+        "signed by Google's attestation service, not by the hardware",
+        *(f"whoever started the container replaced what its image says ({name})" for name in replaced),
+    )
 
 
 def _launch(token: Token) -> dict[str, str]:

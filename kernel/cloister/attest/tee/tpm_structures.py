@@ -135,6 +135,10 @@ def check_quote(
     found = quote(message)
     signatures.rsa_pkcs1(key, signed.signature, message, _SIGNATURE_HASHES[signed.hash])
     digest = hashlib.new(_HASH_NAMES[signed.hash])
+    if not any(numbers for _, numbers in found.selected):
+        raise rejected("evidence.claims", "a quote over no PCR says nothing of what was started")
+    if len({bank for bank, _ in found.selected}) != len(found.selected):
+        raise rejected("evidence.malformed", "a quote that selects a bank twice")
     for bank, numbers in found.selected:
         given = pcrs.get(bank, {})
         for number in numbers:
