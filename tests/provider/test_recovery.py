@@ -130,6 +130,21 @@ def test_recovery_from_an_export_brings_everything_back_but_receipts(world, tmp_
     assert report.by_kind["recover"] == 1
 
 
+@pytest.mark.parametrize("burn", [False, True])
+def test_a_charge_that_was_open_in_the_old_copy_is_not_executed_again(world, tmp_path, burn):
+    """It was settled, and read, in the time that was lost: a second release of it would have another noise."""
+    vault = world.vault()
+    assert vault.append("open").status == "ok"
+    old = snapshot(world, tmp_path / "old")
+    assert vault.settle("open", "first noise").status == "ok"
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[] if burn else [proof], burn=burn)
+    again = world.vault().append("open")
+    assert again.status == "charge.conflict"
+    assert not again.sealed
+
+
 def test_the_recovered_logs_extend_what_was_seen_outside(world, tmp_path):
     spend(world, 1)
     old = snapshot(world, tmp_path / "old")

@@ -1,7 +1,7 @@
 """``cloister ledger recover``: bring restored accounts forward to the longest state proven, or burn the gap.
 
 1. every proof is this broker's own, and its logs and ours are one history; 2. entries and events we lack are taken from
-the longest export; their charges, which came back without receipts, can be executed no more; 3. what a checkpoint or
+the longest export; a charge without a receipt, came it back or was it there, can be executed no more; 3. what a checkpoint or
 the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
 limit, and contracts with exits, whose counts are lost, are revoked; 4. every vault has to prove itself again.
 """
@@ -84,6 +84,7 @@ def recover(
                 done = msgspec.structs.replace(done, burnt=tuple(_burn(db, home, proofs, now)), revoked=revoked)
                 for digest in revoked:
                     home.contracts.decide(digest, Decision("revoked", now, _LOST))
+            _burn_unsettled(db)
             # Also the vaults whose admissions came back are fenced.
             db.execute(sa.update(schema.epochs).values(epoch=schema.epochs.c.epoch + _EPOCHS))
             matches.recount(db)
@@ -160,8 +161,19 @@ def _entry(db: sa.Connection, leaf: export.Leaf, at: int, charged: dict[tuple[st
     event = charged.get((entry.population, at))
     vault, epoch, time = ("", 0, "") if event is None else (event.actor, event.epoch, event.time)
     books.take(db, entry, leaf.body or b"", position=at, vault_id=vault, epoch=epoch, time=time)
-    if entry.contract:
-        db.execute(schema.INSERT[schema.burnt], {"population": entry.population, "charge_id": entry.charge_id})
+
+
+def _burn_unsettled(db: sa.Connection) -> None:
+    """Let no charge without a receipt be executed: its receipt may have been deposited in the time that was lost.
+
+    That goes for the entries of the restored accounts as for those that came back: a vault that asks for such a charge
+    would be told to release it, with a second noise beside the one that somebody has seen.
+    """
+    entries, settled, burnt = schema.entries.c, schema.settlements.c, schema.burnt.c
+    paid = sa.exists().where(settled.population == entries.population, settled.charge_id == entries.charge_id)
+    known = sa.exists().where(burnt.population == entries.population, burnt.charge_id == entries.charge_id)
+    open_ = sa.select(entries.population, entries.charge_id).where(entries.contract != "", ~paid, ~known)
+    db.execute(sa.insert(schema.burnt).from_select(["population", "charge_id"], open_))
 
 
 def _admissions(db: sa.Connection, header: export.Header) -> None:
