@@ -13,10 +13,11 @@ from log_world import checked, exported, failures, spend, taken
 from provider_world import POPULATION, World
 
 from cloister.contract.exits import Exits, MatchTerms
-from cloister.errors import MalformedError, RefusedError, TrustError
+from cloister.errors import MalformedError, RefusedError, TrustError, UnavailableError
 from cloister.provider import backup, clock, event_log, recovery, restored
 from cloister.provider.home import BrokerHome
 from cloister.receipt.checkpoint import open_checkpoint
+from cloister.receipt.events import Event
 
 
 def snapshot(world: World, target: Path) -> Path:
@@ -76,6 +77,48 @@ def test_an_older_account_file_is_noticed_and_nothing_is_signed(world, tmp_path)
     # It stays so, whatever is restarted: the mark is on disk.
     world.restart()
     assert world.broker.restored is not None
+
+
+def exchange(world: World, old: Path) -> None:
+    """Put an old state of the accounts in the place of the present one, under the running broker."""
+    with sqlite3.connect(old) as copy, sqlite3.connect(world.home.accounts_file) as live:
+        copy.backup(live)
+
+
+@pytest.mark.parametrize("first", ["append", "settle", "tip", "session"])
+def test_accounts_that_go_back_under_a_running_broker_are_noticed_by_the_next_request(world, tmp_path, first):
+    spend(world, 1)
+    vault = world.vault()
+    old = snapshot(world, tmp_path / "old")
+    assert vault.append("later").status == "ok"
+    exchange(world, old)
+    asked = {"append": ("new",), "settle": ("c0", "x"), "tip": (), "session": ()}[first]
+    reply = getattr(vault, first)(*asked)
+    assert reply.status == "ledger.unavailable"
+    assert "older copy" in reply.reason
+    assert (reply.size, reply.spent) == (0, "0")  # nothing of the old state is signed
+    assert world.broker.restored is not None
+    assert world.home.restored_file.exists()
+
+
+def test_commands_notice_accounts_that_went_back_before_they_write(world, tmp_path):
+    """No broker is started between the exchange and the command, so there is no mark."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    exchange(world, old)
+    now = clock.text(world.now)
+    for act in (
+        lambda: taken(world),
+        lambda: exported(world),
+        lambda: backup.backup(world.home, tmp_path / "backup", now=now),
+        lambda: world.home.record(Event("identity", now, actor="owner")),
+    ):
+        with pytest.raises(UnavailableError) as stopped:
+            act()
+        assert stopped.value.code == "ledger.older"
+    with world.broker.accounts.database.transaction() as db:
+        assert event_log.tip(db).size < world.home.witness.seen().size
 
 
 def test_an_intact_broker_starts_without_a_mark(world):

@@ -225,12 +225,20 @@ class Broker:
             else:
                 reply = act(known)
         except UnavailableError as error:
+            if error.code == event_log.OLDER:
+                self._went_back()
             reply = self._refusal(op, request, "ledger.unavailable", error.reason)
         _log.info(op, status=reply.status, population=reply.population, size=reply.size, epoch=reply.epoch)
         self.metrics.count(op, reply.status)
         if reply.status not in {"ok", "settled"}:
             self._journal(op, request, reply)
         return canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
+
+    def _went_back(self) -> None:
+        """Only read from now on: the accounts were exchanged under the running broker."""
+        self.journal.closed = True
+        with contextlib.suppress(UnavailableError):
+            self.restored = restored.check(self._home, self._accounts, now=self.now()) or self.restored
 
     def _journal(self, op: Op, request: Request, reply: LedgerReply) -> None:
         """Keep a refusal for the event log. Strangers have no name there: they can make as many as they like."""

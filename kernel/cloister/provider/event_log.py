@@ -11,9 +11,10 @@ from fractions import Fraction
 import sqlalchemy as sa
 
 from cloister.contract.findings import parse_time
-from cloister.errors import CloisterError, RefusedError
+from cloister.errors import CloisterError, RefusedError, UnavailableError
 from cloister.provider import clock, schema
-from cloister.provider.database import TIP, Database
+from cloister.provider.database import TIP, WITNESS, Database
+from cloister.provider.witness import Seen
 from cloister.receipt import log, sums
 from cloister.receipt.checkpoint import Checkpoint
 from cloister.receipt.events import KINDS, RETENTION_DAYS, AccountTip, Event, retain_until, retention_class
@@ -22,12 +23,48 @@ from cloister.wire import canonical
 _HASH = 32
 _AT_ONCE = 10_000
 STRANGERS = 10
+OLDER = "ledger.older"
+
+
+def older(db: sa.Connection, seen: Seen | None) -> str:
+    """Return why the log is not the one that was seen, or a continuation of it; ``""`` if it is."""
+    if seen is None:
+        return ""
+    if seen.size < 0:
+        return "the file that remembers how far the event log had come is damaged"
+    now = tip(db)
+    if now.size == seen.size:
+        same = now.root() == seen.root
+    else:  # The file may lag behind: another process has just committed, or this machine crashed.
+        same = now.size > seen.size and log.root(event_leaves(db)[: seen.size]) == seen.root
+    if same:
+        return ""
+    return f"the event log holds {now.size} events and had {seen.size}: an older copy was put in its place"
+
+
+def check_current(db: sa.Connection) -> None:
+    """Check, once in a transaction and under its lock, that the log did not go back since this machine last wrote it.
+
+    Whoever writes to the accounts, or signs what they say, asks this first: a database can be exchanged under a
+    broker that runs, and the commands at the broker's machine start no broker.
+
+    Raises:
+        UnavailableError: ``ledger.older``.
+    """
+    witness = db.info.pop(WITNESS, None)
+    if witness is not None and (why := older(db, witness.seen())):
+        raise UnavailableError(OLDER, why, next_step="cloister ledger recover")
 
 
 def record(db: sa.Connection, *events: Event) -> None:
-    """Append events to the log, in the caller's transaction."""
+    """Append events to the log, in the caller's transaction.
+
+    Raises:
+        UnavailableError: ``ledger.older``.
+    """
     if not events:
         return
+    check_current(db)
     row = db.execute(schema.SELECT_EVENT_TIP).one_or_none()
     frontier = log.Frontier() if row is None else frontier_of(row.size, row.frontier)
     rows = []

@@ -1,8 +1,8 @@
 """``cloister ledger recover``: bring restored accounts forward to the longest state proven, or burn the gap.
 
 1. every proof is this broker's own, and its logs and ours are one history; 2. entries and events we lack are taken from
-the longest export; a charge without a receipt, came it back or was it there, can be executed no more; 3. what a checkpoint or
-the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
+the longest export; no charge without a receipt, old or brought back, can be executed any more; 3. what a checkpoint
+or the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
 limit, and contracts with exits, whose counts are lost, are revoked; 4. every vault has to prove itself again.
 """
 
@@ -65,7 +65,7 @@ def recover(
     proofs += heads.values()
     ledger = home.open_accounts(busy_ms=20_000)
     try:
-        with ledger.database.transaction() as db:
+        with ledger.database.transaction(recovering=True) as db:
             for proof in proofs:
                 _same_history(db, proof)
             done = Outcome() if longest is None else _take(db, longest)
