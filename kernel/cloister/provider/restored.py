@@ -1,7 +1,8 @@
 """Is this the newest state the accounts were in? A broker that cannot be sure of it reads, and signs nothing.
 
-Asked when a broker starts (before every write there is ``event_log.check_current``). Known are: a mark that ``cloister broker restore`` leaves, and how far the event log had
-come (``witness``). The mark stays until ``cloister ledger recover`` has brought the accounts forward.
+Asked when a broker starts (before every write there is ``event_log.check_current``). Known are: a mark that ``cloister
+broker restore`` leaves, and how far the event log had come (``witness``). The mark stays until ``cloister ledger
+recover`` has brought the accounts forward.
 """
 
 from __future__ import annotations
