@@ -300,7 +300,7 @@ def test_decisions_and_approvals_are_in_the_log(staff):
     staff.ask("space_admin", "request.approve", **asked.result)
     staff.ask("nobody", "audit.export")
     kinds = checked(exported(staff.world)).by_kind
-    assert (kinds["decision"], kinds["approval"], kinds["refusal"]) == (2, 1, 1)
+    assert (kinds["decision"], kinds["approval"], kinds["suppressed"]) == (2, 1, 1)
     assert kinds["request"] == 3
 
 

@@ -62,7 +62,9 @@ class Office:
         with contextlib.suppress(CloisterError):
             actor = ask.actor if self.roles_of(ask.actor) else ""
             self._broker.journal.add(
-                Event("refusal", self._broker.now(), actor=actor, op=ask.action[:_MAX_NAME], status=error.code)
+                Event(
+                    "refusal", self._broker.now(), actor=actor, op=ask.action if actor else "office", status=error.code
+                )
             )
 
     def _decide(self, ask: Ask) -> tuple[str, Any]:
