@@ -9,15 +9,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from log_world import checked, exported, failures, spend, taken
-from provider_world import POPULATION, World
+from provider_world import POPULATION, Vault, World
 
 from cloister.contract.exits import Exits, MatchTerms
+from cloister.contract.states import Decision
 from cloister.errors import MalformedError, RefusedError, TrustError, UnavailableError
-from cloister.provider import backup, clock, event_log, recovery, restored
+from cloister.provider import backup, clock, decisions, event_log, recovery, restored, revoked, roles, schema
+from cloister.provider.approvals import Withdrawal
 from cloister.provider.home import BrokerHome
 from cloister.receipt.checkpoint import open_checkpoint
 from cloister.receipt.events import Event
+from cloister.wire.identity import SigningKey
 
 
 def snapshot(world: World, target: Path) -> Path:
@@ -183,6 +187,7 @@ def test_a_charge_that_was_open_in_the_old_copy_is_not_executed_again(world, tmp
     proof = written(world, tmp_path / "export")
     put_back(world, old)
     recover(world, exports=[] if burn else [proof], burn=burn)
+    world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
     again = world.vault().append("open")
     assert again.status == "charge.conflict"
     assert not again.sealed
@@ -215,6 +220,10 @@ def test_a_gap_is_refused_or_burnt(world, tmp_path):
     done = recover(world, exports=[proof], checkpoints=[outside.checkpoint], burn=True)
     assert done.burnt == (POPULATION,)
     assert world.broker.restored is None
+    # It may have been revoked in the time that was lost.
+    assert done.suspended == (world.digest,)
+    assert Vault(world).session().status == "contract.inactive"
+    world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
     vault = world.vault()
     reply = vault.append("one more", "1/1000000")
     assert reply.status == "budget.exhausted"
@@ -223,6 +232,87 @@ def test_a_gap_is_refused_or_burnt(world, tmp_path):
     assert reply.size > open_checkpoint(outside.checkpoint).account(POPULATION).size
     assert checked(exported(world)).sound, checked(exported(world)).to_text()
     assert failures(exported(world), earlier=[outside.checkpoint])
+
+
+class Decided:
+    """A world in which everything was decided that an old copy of the directory does not know."""
+
+    def __init__(self, world: World, tmp_path: Path) -> None:
+        self.world, self.archive = world, tmp_path / "backup"
+        self.revoked, self.former, self.newer = (SigningKey.generate().did for _ in range(3))
+        self.approval = "sha256:" + "a" * 64
+        now = clock.text(world.now)
+        roles.grant(world.home, self.former, "auditor")
+        backup.backup(world.home, self.archive, now=now)
+        owner = {"time": now, "actor": "owner"}
+        world.home.record(
+            Event("identity", op="identity.revoke", subject=self.revoked, **owner),
+            Event("role", op="role.remove", subject=self.former, status="auditor", **owner),
+            Event("role", op="role.grant", subject=self.newer, status="node_admin", **owner),
+            Event("approval", op="approval.withdraw", subject=self.approval, **owner),
+            Event("key", op="wipe", subject=world.sealed.manifest_digest, **owner),
+            Event("decision", op="contract.suspend", subject=world.digest, **owner),
+            Event("decision", op="contract.decide", contract=world.digest, status="revoked", **owner),
+        )
+        self.proof = written(world, tmp_path / "export")
+
+    def put_back(self, tmp_path: Path) -> None:
+        self.world.broker.close()
+        backup.restore(self.archive, tmp_path / "restored", now=clock.text(self.world.now))
+        self.world.home = BrokerHome(tmp_path / "restored")
+        self.world.broker = self.world.start()
+
+
+def test_decisions_of_the_lost_time_are_done_again(world, tmp_path):
+    was = Decided(world, tmp_path)
+    was.put_back(tmp_path)
+    home = world.home
+    assert roles.read(home).of(was.former)
+    assert recover(world, exports=[was.proof]).decisions == 7
+    assert was.revoked in revoked.read(home).dids
+    assert roles.read(home).dids == {was.newer: ("node_admin",)}
+    assert home.approvals.withdrawn(was.approval) is not None
+    assert home.data_keys.get(world.sealed.manifest_digest) is None
+    assert home.contracts.get(world.digest).decision.state == "revoked"
+
+
+def test_where_decisions_are_lost_for_good_everything_is_stopped(world, tmp_path):
+    was = Decided(world, tmp_path)
+    was.put_back(tmp_path)
+    assert recover(world, burn=True).suspended == (world.digest,)
+    assert roles.read(world.home).dids == {}
+    assert world.home.contracts.get(world.digest).decision.state == "suspended"
+
+
+def test_a_key_that_was_replaced_is_not_taken_up_again(world):
+    event = Event("key", clock.text(world.now), actor="owner", op="rotate", subject=SigningKey.generate().did)
+    with pytest.raises(TrustError) as stopped:
+        decisions.again(world.home, [event])
+    assert stopped.value.code == "recover.key"
+
+
+def test_requests_that_waited_in_the_old_copy_wait_no_more(world, tmp_path):
+    with world.broker.accounts.database.transaction() as db:
+        named = {"actor": "did:key:a", "body": b"{}", "time": clock.text(world.now), "state": "pending"}
+        db.execute(sa.insert(schema.requests), {"request": "r", **named})
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[proof])
+    with world.broker.accounts.database.transaction() as db:
+        assert db.scalars(sa.select(schema.requests.c.state)).all() == ["done"]
+
+
+def test_a_backup_holds_approvals_and_their_withdrawals(world, tmp_path):
+    digests = ["sha256:" + letter * 64 for letter in "ab"]
+    for digest in digests:
+        world.home.approvals.withdraw(digest, Withdrawal("2026-06-01T00:00:00Z"), unseen=True)
+    backup.backup(world.home, tmp_path / "backup", now=clock.text(world.now))
+    backup.restore(tmp_path / "backup", tmp_path / "restored", now=clock.text(world.now))
+    held = BrokerHome(tmp_path / "restored").approvals
+    assert all(held.withdrawn(digest) is not None for digest in digests)
 
 
 def test_a_burnt_gap_revokes_contracts_with_exits(make_world, tmp_path):

@@ -105,6 +105,12 @@ def recover(
         _say("their receipts are not here: these charges are refused from now on, ask with another share or precision")
     for population in done.burnt:
         _say(f"burnt: the account of {population} is spent to its limit; its parties may sign a new contract")
+    if done.decisions:
+        _say(f"{done.decisions:,} decisions about contracts, identities, roles, approvals and keys were done again")
+    for digest in done.suspended:
+        _say(f"suspended: decisions about {digest} may be lost; look, then `cloister broker resume`")
+    if done.burnt or done.suspended:
+        _say("nobody has a role any more; grant and revoke again what was decided since the copy was made")
     for digest in done.revoked:
         _say(f"revoked: {digest} has exits, and their counts are lost")
 

@@ -20,7 +20,7 @@ from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
 from cloister.provider import accounts as books
-from cloister.provider import event_log, matches, restored, rotation, schema
+from cloister.provider import decisions, event_log, matches, restored, rotation, schema
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
 from cloister.receipt.account import BURNT, broker_of, granted_by
@@ -39,12 +39,18 @@ _LOST = "the counts of its exits were lost with a restored account; sign a new c
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a recovery did: entries and events taken, populations spent to their limit, contracts revoked."""
+    """What a recovery did.
+
+    Entries, events and decisions taken, populations spent to their limit, contracts revoked with their exits, contracts
+    suspended because decisions about them may be lost.
+    """
 
     entries: int = 0
     events: int = 0
     burnt: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    decisions: int = 0
+    suspended: tuple[str, ...] = ()
 
 
 def recover(
@@ -68,7 +74,8 @@ def recover(
         with ledger.database.transaction(recovering=True) as db:
             for proof in proofs:
                 _same_history(db, proof)
-            done = Outcome() if longest is None else _take(db, longest)
+            decided: list[Event] = []
+            done = Outcome() if longest is None else _take(db, longest, decided)
             seen = home.witness.seen()
             least = max(mark.events if mark else 0, seen.size if seen else 0)
             gap = _gap(db, proofs, least, unproven=mark is not None and not proofs)
@@ -79,11 +86,17 @@ def recover(
                     clause="a restored broker goes on from the longest proven tip, or burns what it cannot prove",
                     next_step="give a newer export with --proof, or --burn: every account is then spent to its limit",
                 )
+            done = msgspec.structs.replace(done, decisions=decisions.again(home, decided))
             if gap:
                 revoked = tuple(_with_exits(home))
                 done = msgspec.structs.replace(done, burnt=tuple(_burn(db, home, proofs, now)), revoked=revoked)
                 for digest in revoked:
                     home.contracts.decide(digest, Decision("revoked", now, _LOST))
+                suspended = tuple(decisions.stop_everything(home, now=now))
+                done = msgspec.structs.replace(done, suspended=suspended)
+            # What waited for a second person may have been decided on since.
+            waits = schema.requests.c.state == "pending"
+            db.execute(sa.update(schema.requests).where(waits).values(state="done"))
             _burn_unsettled(db)
             # Also the vaults whose admissions came back are fenced.
             db.execute(sa.update(schema.epochs).values(epoch=schema.epochs.c.epoch + _EPOCHS))
@@ -130,8 +143,8 @@ def _leaves(db: sa.Connection, name: str) -> Sequence[bytes]:
     return db.scalars(schema.SELECT_LEAVES, {"k_population": name}).all()
 
 
-def _take(db: sa.Connection, path: Path) -> Outcome:
-    """Append what an export holds beyond our logs."""
+def _take(db: sa.Connection, path: Path, decided: list[Event]) -> Outcome:
+    """Append what an export holds beyond our logs; put what was decided in it on a list."""
     entries = events = 0
     charged: dict[tuple[str, int], Event] = {}
     with path.open("rb") as lines:
@@ -150,6 +163,8 @@ def _take(db: sa.Connection, path: Path) -> Outcome:
                     event = None if leaf.body is None else decode_event(leaf.body)
                     event_log.take(db, leaf.digest, leaf.body, event)
                     events += 1
+                    if event is not None and event.kind in decisions.KINDS:
+                        decided.append(event)
                     if event is not None and event.kind == "charge":
                         charged[event.population, event.position] = event
         _admissions(db, header)

@@ -125,6 +125,11 @@ def remove(home: BrokerHome, did: str, role: str) -> None:
     _write(home, {**{name: held for name, held in known.dids.items() if name != did}, **({did: kept} if kept else {})})
 
 
+def clear(home: BrokerHome) -> None:
+    """Take every role away."""
+    _write(home, {})
+
+
 def matrix() -> str:
     """Return the matrix of actions and roles as a Markdown table."""
     head = "| action | " + " | ".join(ROLES) + " | what |\n|---|" + "---|" * len(ROLES) + "---|"
