@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from fractions import Fraction
 
 import msgspec
 import pytest
@@ -12,8 +13,10 @@ from log_world import checked, edited, exported, failures, spend, taken
 from provider_world import POPULATION, Vault, World
 
 from cloister.contract.states import Decision
+from cloister.contract.terms import Limits
 from cloister.errors import MalformedError, RefusedError, TrustError
 from cloister.provider import clock, event_log, revoked
+from cloister.provider.accounts import Granted
 from cloister.receipt import checkpoint, events, export, log
 from cloister.receipt.checkpoint import Checkpoint, open_checkpoint
 from cloister.receipt.events import Event, decode_event
@@ -343,6 +346,23 @@ def test_counts_of_strangers_do_not_make_the_disk_work(make_world):
     journal.add(Event("refusal", "2026-06-01T00:00:00Z", actor="did:key:a"))
     assert journal._timer is None or journal._timer[1] == 0.01
     assert [event.kind for event in told(world)] == ["refusal", "suppressed"]
+
+
+def test_no_account_stands_in_the_place_of_the_event_log(make_world):
+    """Logs are told apart by their names, and the event log's is empty."""
+    world = make_world()
+    vault = spend(world, 1)
+    stated = open_checkpoint(taken(world).checkpoint)
+    unnamed = msgspec.structs.replace(stated.accounts[0], population="")
+    document = checkpoint.sign_checkpoint(msgspec.structs.replace(stated, accounts=(unnamed,)), world.broker_key)
+    with pytest.raises(MalformedError) as stopped:
+        open_checkpoint(document)
+    assert stopped.value.code == "checkpoint.malformed"
+    granted = Granted(Fraction(1), Fraction(1), Limits(9, 10**6, 10**6, 9))
+    with pytest.raises(MalformedError) as stopped:
+        entry = vault.entry("c9", population="")
+        world.broker.accounts.append(entry, granted, vault_id=vault.key.did, epoch=vault.epoch, time="")
+    assert stopped.value.code == "ledger.population"
 
 
 def test_entries_older_than_the_event_log_are_said(make_world):

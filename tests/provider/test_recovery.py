@@ -8,6 +8,7 @@ import sqlite3
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from log_world import checked, exported, failures, spend, taken
@@ -15,11 +16,12 @@ from provider_world import POPULATION, Vault, World
 
 from cloister.contract.exits import Exits, MatchTerms
 from cloister.contract.states import Decision
-from cloister.errors import MalformedError, RefusedError, TrustError, UnavailableError
-from cloister.provider import backup, clock, decisions, event_log, recovery, restored, revoked, roles, schema
+from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
+from cloister.provider import backup, clock, decisions, event_log, recovery, restored, revoked, roles, rotation, schema
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.home import BrokerHome
-from cloister.receipt.checkpoint import open_checkpoint
+from cloister.receipt.account import broker_of, granted_by
+from cloister.receipt.checkpoint import open_checkpoint, sign_checkpoint
 from cloister.receipt.events import Event
 from cloister.wire.identity import SigningKey
 
@@ -313,6 +315,63 @@ def test_a_backup_holds_approvals_and_their_withdrawals(world, tmp_path):
     backup.restore(tmp_path / "backup", tmp_path / "restored", now=clock.text(world.now))
     held = BrokerHome(tmp_path / "restored").approvals
     assert all(held.withdrawn(digest) is not None for digest in digests)
+
+
+def test_a_proof_that_is_as_old_as_the_backup_proves_nothing_of_what_came_later(world, tmp_path):
+    spend(world, 1)
+    early = taken(world)
+    made = backup.backup(world.home, tmp_path / "backup", now=clock.text(world.now))
+    assert world.vault().append("after the backup").status == "ok"
+    world.broker.close()
+    backup.restore(tmp_path / "backup", tmp_path / "restored", now=clock.text(world.now))
+    world.home = BrokerHome(tmp_path / "restored")
+    world.broker = world.start()
+    for stale in (early.checkpoint, made.checkpoint):
+        with pytest.raises(RefusedError) as stopped:
+            recover(world, checkpoints=[stale])
+        assert stopped.value.code == "recover.gap"
+
+
+def test_a_checkpoint_of_another_history_than_the_export_is_told_after_it_was_taken(world, tmp_path):
+    """Both are longer than the copy, so neither can be told before; two histories were signed."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    stated = open_checkpoint(taken(world).checkpoint)
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    other = msgspec.structs.replace(stated, root="sha256:" + "7" * 64)
+    with pytest.raises(TrustError) as stopped:
+        recover(world, exports=[proof], checkpoints=[sign_checkpoint(other, world.broker_key)], burn=True)
+    assert stopped.value.code == "recover.fork"
+    assert world.broker.restored is not None
+
+
+def test_an_account_is_burnt_to_the_limit_of_contracts_that_name_a_former_key(world):
+    rotation.rotate(world.home, world.broker.accounts, now=clock.text(world.now), stop_contracts=True)
+    world.restart()
+    world.broker.close()
+    restored.set_mark(world.home, restored.Mark("test", clock.text(world.now)))
+    done = recover(world, burn=True)
+    assert done.burnt == (POPULATION,)
+    granted = granted_by(world.contract, broker_of(world.contract, world.broker_key.did), POPULATION, "")
+    assert spent(world) == granted.rho > 0
+
+
+def test_a_restored_broker_keeps_its_key(world, tmp_path):
+    """With another key it could not read what proves the lost time, and would be a brick."""
+    spend(world, 1)
+    old, did = snapshot(world, tmp_path / "old"), world.broker.did
+    assert world.vault().append("later").status == "ok"
+    exchange(world, old)  # no broker has noticed it yet
+    now = clock.text(world.now)
+    for code in ("ledger.older", "broker.restored"):
+        with pytest.raises(CloisterError) as stopped:
+            rotation.rotate(world.home, world.broker.accounts, now=now, stop_contracts=True)
+        assert stopped.value.code == code
+        assert world.home.identity().did == did
+        assert rotation.read(world.home) == ()
+        restored.check(world.home, world.broker.accounts, now=now)
 
 
 def test_a_burnt_gap_revokes_contracts_with_exits(make_world, tmp_path):

@@ -116,6 +116,8 @@ class Accounts:
         amount, delta, body = sums.parse(entry.rho), sums.parse(entry.delta), canonical.encode(entry)
         if not isinstance(entry.maxima, msgspec.UnsetType) and sums.parse(entry.maxima) > amount:
             raise MalformedError("ledger.maxima", "the part of a charge for noisy maxima is more than the charge")
+        if not entry.population:
+            raise MalformedError("ledger.population", "an account has a name")
         with self._current() as db:
             held = _load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)

@@ -74,11 +74,16 @@ def recover(
         with ledger.database.transaction(recovering=True) as db:
             for proof in proofs:
                 _same_history(db, proof)
+            had = event_log.tip(db).size
             decided: list[Event] = []
             done = Outcome() if longest is None else _take(db, longest, decided)
+            for proof in proofs:  # what was longer than our logs before may be another history than the export
+                _same_history(db, proof)
             seen = home.witness.seen()
             least = max(mark.events if mark else 0, seen.size if seen else 0)
-            gap = _gap(db, proofs, least, unproven=mark is not None and not proofs)
+            # A proof that is no newer than the copy (the one in the backup itself) says nothing of what came later.
+            newest = max((proof.events for proof in proofs), default=0)
+            gap = _gap(db, proofs, least, unproven=mark is not None and newest <= had)
             if gap and not burn:
                 raise RefusedError(
                     "recover.gap",
@@ -89,7 +94,9 @@ def recover(
             done = msgspec.structs.replace(done, decisions=decisions.again(home, decided))
             if gap:
                 revoked = tuple(_with_exits(home))
-                done = msgspec.structs.replace(done, burnt=tuple(_burn(db, home, proofs, now)), revoked=revoked)
+                done = msgspec.structs.replace(
+                    done, burnt=tuple(_burn(db, _limits(home, dids), proofs, now)), revoked=revoked
+                )
                 for digest in revoked:
                     home.contracts.decide(digest, Decision("revoked", now, _LOST))
                 suspended = tuple(decisions.stop_everything(home, now=now))
@@ -215,10 +222,11 @@ def _gap(db: sa.Connection, proofs: list[Checkpoint], least: int, *, unproven: b
     return gap
 
 
-def _burn(db: sa.Connection, home: BrokerHome, proofs: list[Checkpoint], now: str) -> Iterator[str]:
+def _burn(
+    db: sa.Connection, limits: dict[str, tuple[Fraction, Fraction]], proofs: list[Checkpoint], now: str
+) -> Iterator[str]:
     """Spend every account to the largest limit of its contracts, and beyond any size that was ever signed."""
     tips = {tip.population: tip for tip in event_log.account_tips(db)}
-    limits = _limits(home)
     for population in sorted(limits.keys() | tips.keys() | {t.population for proof in proofs for t in proof.accounts}):
         tip = tips.get(population)
         size = 0 if tip is None else tip.size
@@ -246,19 +254,20 @@ def _burn(db: sa.Connection, home: BrokerHome, proofs: list[Checkpoint], now: st
         yield population
 
 
-def _limits(home: BrokerHome) -> dict[str, tuple[Fraction, Fraction]]:
+def _limits(home: BrokerHome, dids: frozenset[str]) -> dict[str, tuple[Fraction, Fraction]]:
+    """Return the largest limit of every account under any contract that names a key this broker has or had."""
     found: dict[str, tuple[Fraction, Fraction]] = {}
-    did = home.identity().did
     for digest in home.contracts.digests():
         known = home.contracts.get(digest)
-        terms = None if known is None else broker_of(known.contract, did)
-        if known is None or terms is None:
-            continue
-        for budget in known.contract.budgets:
-            granted = granted_by(known.contract, terms, budget.population, "")
-            if granted is not None and budget.broker == terms.name:
-                rho, delta = found.get(budget.population, (Fraction(0), Fraction(0)))
-                found[budget.population] = max(rho, granted.rho), max(delta, granted.delta)
+        named = () if known is None else (broker_of(known.contract, did) for did in sorted(dids))
+        for terms in named:
+            if known is None or terms is None:
+                continue
+            for budget in known.contract.budgets:
+                granted = granted_by(known.contract, terms, budget.population, "")
+                if granted is not None and budget.broker == terms.name:
+                    rho, delta = found.get(budget.population, (Fraction(0), Fraction(0)))
+                    found[budget.population] = max(rho, granted.rho), max(delta, granted.delta)
     return found
 
 
