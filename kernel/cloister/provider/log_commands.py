@@ -45,7 +45,7 @@ def take(
         Path | None, typer.Option("--since", help="An earlier one, which it shall be proven to extend.")
     ] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option("--anchor", help="A file elsewhere, or the URL of another broker.")
+        list[str] | None, typer.Option("--anchor", help="A file elsewhere, or another broker: URL#DID.")
     ] = None,
     charge: Annotated[
         list[str] | None, typer.Option("--charge", help="POPULATION=CHARGE_ID, to be proven to be in it.")
@@ -60,7 +60,7 @@ def take(
             return checkpoints.take(home, accounts, now=_now(), actor="owner", earlier=before, charges=asked)
 
         for place in anchor or ():
-            _, said = anchors.anchor(_anchor(place, home.identity().did), prove)
+            _, said = anchors.anchor(_anchor(place, home), prove)
             _say(f"anchored: {said}")
         taken = prove(earlier)
     output.write_bytes(canonical.encode(taken))
@@ -85,17 +85,16 @@ def recover(
     proof: Annotated[
         list[Path] | None, typer.Option("--proof", help="An export, a checkpoint or a file of an anchor; newest best.")
     ] = None,
-    anchor: Annotated[list[str] | None, typer.Option("--anchor", help="The URL of another broker to ask.")] = None,
+    anchor: Annotated[list[str] | None, typer.Option("--anchor", help="Another broker to ask: URL#DID.")] = None,
     burn: Annotated[
         bool, typer.Option("--burn", help="Spend every account to its limit if more was booked than can be proven.")
     ] = False,
 ) -> None:
     """Bring restored accounts forward to the longest proven state, or burn the gap; then the broker serves again."""
     home = BrokerHome(directory)
-    did = home.identity().did
     exports = [path for path in proof or () if _is_export(path)]
     known = [document for path in proof or () if path not in exports for document in _documents(path)[-1:]]
-    known += [found for place in anchor or () if (found := _anchor(place, did).newest()) is not None]
+    known += [found for place in anchor or () if (found := _anchor(place, home).newest()) is not None]
     with lock.held(directory):
         done = recovery.recover(home, exports=exports, checkpoints=known, burn=burn, now=_now())
     _say(
@@ -245,10 +244,17 @@ def _opened(directory: Path) -> Iterator[tuple[BrokerHome, Accounts]]:
         accounts.close()
 
 
-def _anchor(place: str, did: str) -> anchors.Anchor:
-    if place.startswith(("http://", "https://")):
-        return anchors.BrokerAnchor(place, did)
-    return anchors.FileAnchor(Path(place), did)
+def _anchor(place: str, home: BrokerHome) -> anchors.Anchor:
+    if not place.startswith(("http://", "https://")):
+        return anchors.FileAnchor(Path(place), home.identity().did)
+    url, _, peer = place.partition("#")
+    if not peer:
+        raise MalformedError(
+            "anchor.peer",
+            "nobody but the broker that is meant can say what it has seen, so its did is needed",
+            next_step=f"--anchor '{url}#did:key:...'",
+        )
+    return anchors.BrokerAnchor(url, home.identity(), peer)
 
 
 def _is_export(path: Path) -> bool:
