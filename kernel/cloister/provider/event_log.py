@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloister.contract.findings import parse_time
-from cloister.errors import CloisterError, RefusedError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, RefusedError, UnavailableError
 from cloister.provider import clock, schema
 from cloister.provider.database import TIP, WITNESS, Database
 from cloister.provider.witness import Seen
@@ -169,7 +169,12 @@ def purge(db: sa.Connection, retention: str, before: str, *, now: str, actor: st
     days = RETENTION_DAYS.get(retention)
     if days is None:
         raise RefusedError("retention.class", f"{retention!r} is no class", next_step="name log or record")
-    ended = clock.text(parse_time(before) + timedelta(days=days))
+    try:
+        ended = clock.text(parse_time(before) + timedelta(days=days))
+    except OverflowError as error:
+        raise MalformedError(
+            "retention.time", f"{before} is beyond any calendar", next_step="name a past time"
+        ) from error
     if ended > now:
         raise RefusedError(
             "retention.early",

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, RefusedError
 from cloister.provider import (
     anchors,
     backup,
@@ -216,17 +216,35 @@ def accounts_at(
     directory: BrokerDir, url: Annotated[str, typer.Argument(help="postgresql://user:password@host/database")]
 ) -> None:
     """Keep the accounts in PostgreSQL. Only for a broker that has not booked anything yet."""
-    home = BrokerHome(directory)
-    if home.accounts_file.exists():
-        with _opened(directory) as (_, accounts):
-            booked = accounts.populations()
-        if booked:
-            raise MalformedError(
-                "database.booked", "this broker has accounts already", next_step="start a new broker for new contracts"
-            )
-    Accounts(url).close()
-    files.write_private(home.accounts_url, url.encode())
+    with lock.held(directory):
+        _move_accounts(BrokerHome(directory), url)
     _say("accounts are kept there from now on")
+
+
+def _move_accounts(home: BrokerHome, url: str) -> None:
+    """Refuse to leave anything behind: accounts and events here, and in a database that was named before."""
+    checkpoints.check_current(home)
+    if (home.accounts_file.exists() or home.accounts_url.exists()) and _written(home.open_accounts()):
+        raise MalformedError(
+            "database.booked", "this broker has accounts or events already",
+            next_step="start a new broker for new contracts",
+        )  # fmt: skip
+    if home.witness.seen() is not None:
+        raise RefusedError("broker.restored", "this broker had accounts before", next_step=restored.NEXT_STEP)
+    if _written(Accounts(url)):
+        raise MalformedError(
+            "database.foreign", "there are accounts or events of a broker in that database",
+            next_step="name an empty database",
+        )  # fmt: skip
+    files.write_private(home.accounts_url, url.encode())
+
+
+def _written(accounts: Accounts) -> bool:
+    try:
+        with accounts.database.transaction() as db:
+            return event_log.tip(db).size > 0 or bool(event_log.account_tips(db))
+    finally:
+        accounts.close()
 
 
 def _record(directory: Path, event: Event) -> None:
