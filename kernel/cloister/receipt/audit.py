@@ -85,6 +85,11 @@ class Audit:
         self._purged = 0
         self._entries: dict[str, int] = {}
 
+    @property
+    def dids(self) -> frozenset[str]:
+        """The dids that the broker has and had (after :meth:`check`)."""
+        return self._dids
+
     def check(self, lines: Iterable[bytes], *, broker: str = "", earlier: Iterable[Envelope] = ()) -> Report:
         """Return what is found in an export.
 
