@@ -98,7 +98,9 @@ def read_tariff(text: str) -> Tariff:
 
 
 def signed_tariff(contracts: Mapping[str, Contract], *dids: str) -> Tariff:
-    """Return the prices of a broker (the dids it has and had) that the parties of contracts (by digest) have signed, as one tariff.
+    """Return the prices that the parties of contracts (by digest) have signed for a broker, as one tariff.
+
+    ``dids`` are those the broker has and had: what was signed under a former key is owed too.
 
     Raises:
         ContractError: ``contract.tariff``: no contract states any, or in several currencies.
