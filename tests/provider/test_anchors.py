@@ -12,8 +12,8 @@ import uvicorn
 from log_world import checked, exported, spend, taken
 from provider_world import World
 
-from cloister.errors import CloisterError, RefusedError, TrustError, UnavailableError
-from cloister.provider import anchors
+from cloister.errors import CloisterError, RefusedError, SignatureError, TrustError, UnavailableError
+from cloister.provider import anchors, clock
 from cloister.provider.anchors import BrokerAnchor, FileAnchor, Witnessing
 from cloister.provider.server import create_app
 from cloister.receipt import checkpoint
@@ -28,6 +28,18 @@ def prover(world: World):
         return taken(world, None if before is None else Taken(before))
 
     return prove
+
+
+def beside(world: World, other: World, url: str) -> BrokerAnchor:
+    """Return the anchor of a world at another one."""
+    return BrokerAnchor(url, world.broker_key, other.broker.did, now=lambda: clock.text(world.now))
+
+
+def asked(world: World, other: World, one: Taken | None = None, *, key: SigningKey | None = None, **changes) -> bytes:
+    """Return what a world's broker asks another one."""
+    sent = {} if one is None else {"checkpoint": one.checkpoint, "extends": one.extends}
+    fields = {"broker": world.broker.did, "to": other.broker.did, "time": clock.text(world.now)} | sent | changes
+    return canonical.encode(anchors.sign_request(anchors.AnchorRequest(**fields), key or world.broker_key))
 
 
 @contextlib.contextmanager
@@ -91,7 +103,7 @@ def test_a_file_of_another_broker_is_refused(make_world, tmp_path):
 
 def test_a_second_broker_signs_what_it_has_seen(pair):
     first, second, url = pair
-    place = BrokerAnchor(url, first.broker.did, peer=second.broker.did)
+    place = beside(first, second, url)
     one, said = anchors.anchor(place, prover(first))
     assert second.broker.did in said
     assert place.newest() == one.checkpoint
@@ -105,13 +117,13 @@ def test_a_second_broker_signs_what_it_has_seen(pair):
     assert place.newest() == two.checkpoint
     report = checked(exported(second))
     assert report.sound
-    assert report.by_kind["anchor"] == 3
+    assert report.by_kind["anchor"] == 2  # the same again leaves nothing
     assert report.by_kind["refusal"] >= 1
 
 
 def test_a_fork_is_seen_by_the_second_broker(pair, make_world, tmp_path):
-    first, _, url = pair
-    place = BrokerAnchor(url, first.broker.did)
+    first, second, url = pair
+    place = beside(first, second, url)
     anchors.anchor(place, prover(first))
     seen = place.newest()
     # What the second broker believes is not changed by a checkpoint that goes another way.
@@ -129,10 +141,48 @@ def test_strangers_are_not_taken_up(pair, make_world):
     _, second, url = pair
     stranger = make_world()
     with pytest.raises(TrustError) as stopped:
-        BrokerAnchor(url, stranger.broker.did).newest()
+        beside(stranger, second, url).newest()
     assert stopped.value.code == "anchor.peer"
     with pytest.raises(RefusedError):
-        Witnessing(second.broker).put(canonical.encode(anchors.AnchorRequest(taken(stranger).checkpoint)))
+        Witnessing(second.broker).put(asked(stranger, second, taken(stranger)))
+
+
+def test_only_the_peer_itself_asks_and_hands_over(pair):
+    """What an account has spent is in a checkpoint; and whoever has one of a peer could fill the log with it."""
+    first, second, _ = pair
+    place, stranger = Witnessing(second.broker), SigningKey.generate()
+    one = taken(first)
+    for body in (
+        canonical.encode({"broker": first.broker.did}),
+        asked(first, second, key=stranger),
+        asked(first, second, one, key=stranger),
+        asked(first, first),
+        asked(first, second, time="2026-05-31T23:00:00Z"),
+    ):
+        for act in (place.put, place.newest):
+            with pytest.raises(CloisterError) as stopped:
+                act(body)
+            assert stopped.value.code not in {"anchor.peer", "anchor.checkpoint"}
+    with pytest.raises(CloisterError) as stopped:
+        place.put(asked(first, second))
+    assert stopped.value.code == "anchor.checkpoint"
+
+
+def test_the_word_of_anybody_but_the_peer_is_worth_nothing(pair):
+    first, second, url = pair
+    place = BrokerAnchor(url, first.broker_key, SigningKey.generate().did, now=lambda: clock.text(first.now))
+    with pytest.raises(CloisterError):
+        place.put(taken(first))
+    # Also if it is somebody who answers everything and signs with a key of his own.
+    two = taken(first)
+    stated, signer = open_checkpoint(two.checkpoint), SigningKey.generate()
+    named = (stated.broker, checkpoint.digest_of(two.checkpoint), stated.events, stated.root, stated.time)
+    said = checkpoint.sign_anchored(checkpoint.Anchored(signer.did, *named), signer)
+    other = beside(first, second, url)
+    other._post = lambda *_: canonical.encode(said)
+    with pytest.raises(CloisterError) as stopped:
+        other.put(two)
+    assert isinstance(stopped.value, TrustError | SignatureError)
 
 
 def test_a_statement_about_another_checkpoint_is_worth_nothing(pair):
@@ -140,13 +190,11 @@ def test_a_statement_about_another_checkpoint_is_worth_nothing(pair):
     one = taken(first)
     body = Witnessing(first.broker)  # a broker that is no peer of itself
     with pytest.raises(RefusedError):
-        body.put(canonical.encode(anchors.AnchorRequest(one.checkpoint)))
+        body.put(asked(first, first, one))
     place = Witnessing(second.broker)
-    known = msgspec.json.decode(place.newest(canonical.encode({"broker": first.broker.did})), type=Envelope | None)
+    known = msgspec.json.decode(place.newest(asked(first, second)), type=Envelope | None)
     two = taken(first, None if known is None else Taken(known))
-    signed = msgspec.json.decode(
-        place.put(canonical.encode(anchors.AnchorRequest(two.checkpoint, two.extends))), type=Envelope
-    )
+    signed = msgspec.json.decode(place.put(asked(first, second, two)), type=Envelope)
     assert open_anchored(signed, broker=second.broker.did, checkpoint=two.checkpoint).events > 0
     for broker, document in ((second.broker.did, one.checkpoint), (first.broker.did, two.checkpoint)):
         with pytest.raises(TrustError):
@@ -155,4 +203,4 @@ def test_a_statement_about_another_checkpoint_is_worth_nothing(pair):
 
 def test_an_anchor_that_is_not_there(tmp_path):
     with pytest.raises(UnavailableError):
-        BrokerAnchor("http://127.0.0.1:1", "did:key:x").newest()
+        BrokerAnchor("http://127.0.0.1:1", SigningKey.generate(), "did:key:x").newest()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import random
+from fractions import Fraction
 
 import msgspec
 import pytest
 from log_world import checked, edited, exported, failures, spend, taken
-from provider_world import POPULATION, World
+from provider_world import POPULATION, Vault, World
 
+from cloister.contract.states import Decision
+from cloister.contract.terms import Limits
 from cloister.errors import MalformedError, RefusedError, TrustError
-from cloister.provider import clock, event_log
+from cloister.provider import clock, event_log, revoked
+from cloister.provider.accounts import Granted
 from cloister.receipt import checkpoint, events, export, log
 from cloister.receipt.checkpoint import Checkpoint, open_checkpoint
-from cloister.receipt.events import Event
+from cloister.receipt.events import Event, decode_event
 from cloister.wire import canonical
 from cloister.wire.identity import SigningKey
 
@@ -277,12 +281,96 @@ def test_every_kind_of_event_has_a_retention():
 
 def test_a_flood_of_refusals_is_counted_not_written(make_world):
     world = make_world()
-    for _ in range(event_log.STRANGERS + 7):
+    for _ in range(17):
         world.broker.journal.add(Event("refusal", "2026-06-01T00:00:00Z", status="session.unknown"))
     world.broker.journal.add(Event("refusal", "2026-06-01T00:00:00Z", actor="did:key:a", status="limit.rows"))
     report = checked(exported(world))
-    assert report.by_kind["refusal"] == event_log.STRANGERS + 1
+    assert report.by_kind["refusal"] == 1
     assert report.by_kind["suppressed"] == 1
+
+
+def told(world):
+    """Return the events of the log that tell of refusals."""
+    world.broker.journal.flush()
+    with world.broker.accounts.database.transaction() as db:
+        events = [decode_event(body) for _, body in event_log.read(db)]
+    return [event for event in events if event.kind in {"refusal", "suppressed"}]
+
+
+def test_strangers_leave_counts_and_no_word_of_theirs(make_world):
+    """Neither what they write nor whom they name is kept: they would fill the disk, in anybody's name."""
+    world = make_world()
+    stranger, huge = Vault(world), "x" * 100_000
+    for number in range(3):
+        assert stranger.append(f"{huge}{number}", analyst=world.analyst.did).status == "session.unknown"
+        assert stranger.append("c", contract=huge).status == "session.unknown"
+        assert stranger.settle(huge, huge, population=huge).status == "session.unknown"
+        assert stranger.tip(huge).status == "session.unknown"
+        assert stranger.session(env="sha384:" + "00" * 48).status == "evidence.rejected"
+    counts = {(event.op, event.status): event.count for event in told(world)}
+    assert counts == {
+        ("append", "session.unknown"): 6,
+        ("settle", "session.unknown"): 3,
+        ("tip", "session.unknown"): 3,
+        ("session", "evidence.rejected"): 3,
+    }
+    assert sum(len(canonical.encode(event)) for event in told(world)) < 1000
+
+
+def test_nobody_is_refused_in_the_name_of_an_analyst_by_a_vault_without_a_session(make_world):
+    """Also where the refusal is about the analyst or the contract: revoked, screened, without a budget, over."""
+    world = make_world()
+    vault, stranger = world.vault(), Vault(world)
+    revoked.revoke(world.home, world.analyst.did, now=clock.text(world.now))
+    assert stranger.append("c").status == "session.unknown"
+    world.home.contracts.decide(world.digest, Decision("suspended", clock.text(world.now)))
+    assert stranger.append("c").status == "session.unknown"
+    assert vault.append("c", contract="sha256:" + "0" * 64).status == "session.unknown"
+    assert {event.actor for event in told(world)} == {"", vault.key.did}
+
+
+def test_texts_of_refusals_are_cut(make_world):
+    world = make_world()
+    assert world.vault().append("c" * 100_000, population="p" * 100_000).status == "budget.exhausted"
+    (event,) = told(world)
+    assert event.actor == world.analyst.did
+    assert {len(event.charge_id), len(event.population)} == {event_log.MOST_TEXT}
+
+
+def test_counts_of_strangers_do_not_make_the_disk_work(make_world):
+    """They are written with the next event of somebody else; alone they wait for an hour."""
+    world = make_world()
+    world.broker.journal = journal = event_log.Journal(world.broker.accounts.database, wait_s=0.01)
+    journal.add(Event("refusal", "2026-06-01T00:00:00Z", status="session.unknown"))
+    assert journal._timer[1] == 3600
+    journal.add(Event("refusal", "2026-06-01T00:00:00Z", actor="did:key:a"))
+    assert journal._timer is None or journal._timer[1] == 0.01
+    assert [event.kind for event in told(world)] == ["refusal", "suppressed"]
+
+
+def test_no_account_stands_in_the_place_of_the_event_log(make_world):
+    """Logs are told apart by their names, and the event log's is empty."""
+    world = make_world()
+    vault = spend(world, 1)
+    stated = open_checkpoint(taken(world).checkpoint)
+    unnamed = msgspec.structs.replace(stated.accounts[0], population="")
+    document = checkpoint.sign_checkpoint(msgspec.structs.replace(stated, accounts=(unnamed,)), world.broker_key)
+    with pytest.raises(MalformedError) as stopped:
+        open_checkpoint(document)
+    assert stopped.value.code == "checkpoint.malformed"
+    granted = Granted(Fraction(1), Fraction(1), Limits(9, 10**6, 10**6, 9))
+    with pytest.raises(MalformedError) as stopped:
+        entry = vault.entry("c9", population="")
+        world.broker.accounts.append(entry, granted, vault_id=vault.key.did, epoch=vault.epoch, time="")
+    assert stopped.value.code == "ledger.population"
+
+
+def test_a_purge_before_the_end_of_retention_is_told_by_the_audit(make_world):
+    """A broker that removes what it must keep can write any event about it, but not that it was in time."""
+    world = make_world()
+    for number, (before, early) in enumerate([("2025-11-01T00:00:00Z", False), ("2026-05-01T00:00:00Z", True)]):
+        world.home.record(Event("purge", clock.text(world.now), actor="owner", op="log", subject=before))
+        assert ("retention.early" in failures(exported(world))) == early, number
 
 
 def test_entries_older_than_the_event_log_are_said(make_world):

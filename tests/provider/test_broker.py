@@ -395,7 +395,7 @@ def test_delta_for_keys_is_a_second_exact_sum(tmp_path):
 
 
 def test_an_entry_of_another_contract_is_refused(world, vault):
-    assert vault.append("c1", contract="sha256:" + "0" * 64).status == "contract.unknown"
+    assert vault.append("c1", contract="sha256:" + "0" * 64).status == "session.unknown"
 
 
 def test_a_session_serves_one_contract(world, vault):

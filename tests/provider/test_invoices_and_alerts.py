@@ -122,6 +122,8 @@ def test_prices_that_everybody_signed_need_no_file(make_world):
     assert meter.invoice(tariff, broker="b", checkpoint="c").total == "2.00"
     with pytest.raises(ContractError):
         invoice.signed_tariff(checking.contracts, "did:key:another")
+    # A broker whose key was replaced is owed what was signed under the former one.
+    assert invoice.signed_tariff(checking.contracts, "did:key:another", world.broker.did) == tariff
     other = msgspec.structs.replace(world.contract, tariffs=(msgspec.structs.replace(ours, currency="EUR"),))
     with pytest.raises(ContractError):
         invoice.signed_tariff({**checking.contracts, "sha256:2": other}, world.broker.did)

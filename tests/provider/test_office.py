@@ -124,8 +124,8 @@ def test_every_cell_of_approval(shared, action, role):
     """Who may approve is in the table too; and nobody his own request."""
     as_before(shared, action)
     asker = next(role for role in roles.ROLES if role in roles.ACTIONS[action].roles)
-    name = shared.ask(asker, action, **arguments(shared.world, action)).result["request"]
-    answer = shared.ask(role, "request.approve", request=name)
+    name = shared.ask(asker, action, **arguments(shared.world, action)).result
+    answer = shared.ask(role, "request.approve", **name)
     held = {"space_admin"} if role == "second" else {role}
     if role == asker:
         assert answer.code in {"approval.own", "role.denied"}
@@ -145,28 +145,61 @@ def test_what_takes_two_takes_two(staff):
     asked = staff.ask("space_admin", "role.grant", did=newcomer, role="auditor")
     assert asked.status == "pending"
     assert roles.read(world.home).of(newcomer) == frozenset()
-    name = asked.result["request"]
-    assert [one["request"] for one in staff.ask("auditor", "request.list").result] == [name]
-    assert staff.ask("space_admin", "request.approve", request=name).code == "approval.own"
-    assert staff.ask("auditor", "request.approve", request=name).code == "role.denied"
-    assert staff.ask("node_admin", "request.approve", request=name).code == "role.denied"
+    name = asked.result
+    listed = staff.ask("auditor", "request.list").result
+    assert [{"request": one["request"], "digest": one["digest"]} for one in listed] == [name]
+    assert staff.ask("space_admin", "request.approve", **name).code == "approval.own"
+    assert staff.ask("auditor", "request.approve", **name).code == "role.denied"
+    assert staff.ask("node_admin", "request.approve", **name).code == "role.denied"
     assert roles.read(world.home).of(newcomer) == frozenset()
-    assert staff.ask("second", "request.approve", request=name).status == "done"
+    assert staff.ask("second", "request.approve", **name).status == "done"
     assert roles.read(world.home).of(newcomer) == {"auditor"}
-    assert staff.ask("second", "request.approve", request=name).code == "request.unknown"
+    assert staff.ask("second", "request.approve", **name).code == "request.unknown"
+
+
+def test_an_approval_is_of_what_was_shown_and_not_of_a_name(staff):
+    """The asker takes his request back and puts another one under the same name, before the approval comes."""
+    friend, foe = SigningKey.generate().did, SigningKey.generate().did
+    shown = staff.ask("space_admin", "role.grant", did=friend, role="auditor").result
+    assert staff.ask("space_admin", "request.reject", request=shown["request"]).status == "done"
+    staff.world.later(days=1)
+    staff.ask("node_admin", "broker.status")  # what is stale is forgotten now
+    named = {"changes": {"request": shown["request"]}}
+    again = staff.send(staff.sign("space_admin", "role.grant", **named, did=foe, role="auditor"))
+    assert again.code == "request.twice"
+    assert staff.ask("second", "request.approve", **shown).code == "request.unknown"
+    # Even where the name is free, the approval fits only what was shown.
+    with staff.world.broker.accounts.database.transaction() as db:
+        db.execute(sa.delete(schema.requests))
+    again = staff.send(staff.sign("space_admin", "role.grant", **named, did=foe, role="auditor"))
+    assert again.status == "pending"
+    for digest in ({"digest": shown["digest"]}, {}, {"digest": None}):
+        refused = staff.ask("second", "request.approve", request=shown["request"], **digest)
+        assert refused.code == "approval.digest"
+    assert roles.read(staff.world.home).of(foe) == frozenset()
+
+
+def test_a_request_does_not_wait_for_ever(staff):
+    one, two = (
+        staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result for _ in range(2)
+    )
+    staff.world.later(days=6)
+    assert staff.ask("second", "request.approve", **one).status == "done"
+    staff.world.later(days=1, seconds=1)
+    assert staff.ask("second", "request.approve", **two).code == "approval.expired"
 
 
 def test_a_rejected_request_is_gone_and_one_may_take_back_ones_own(staff):
     for who in ("space_admin", "second"):
-        name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result["request"]
-        assert staff.ask(who, "request.reject", request=name).result == {"rejected": name}
-        assert staff.ask("second", "request.approve", request=name).code == "request.unknown"
+        name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result
+        assert staff.ask(who, "request.reject", **name).result == {"rejected": name["request"]}
+        assert staff.ask("second", "request.approve", **name).code == "request.unknown"
 
 
 def test_who_lost_his_role_has_asked_for_nothing(staff):
-    name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result["request"]
+    name = staff.ask("space_admin", "role.grant", did=SigningKey.generate().did, role="auditor").result
     assert staff.ask("second", "role.remove", did=staff.keys["space_admin"].did, role="space_admin").status == "done"
-    assert staff.ask("second", "request.approve", request=name).code == "approval.lapsed"
+    assert staff.ask("second", "request.approve", **name).code == "approval.lapsed"
 
 
 def test_stopping_takes_one_and_starting_again_two(staff):
@@ -177,7 +210,7 @@ def test_stopping_takes_one_and_starting_again_two(staff):
     asked = staff.ask("node_admin", "contract.resume", contract=world.digest)
     assert asked.status == "pending"
     assert vault.append("c1").status == "contract.inactive"
-    assert staff.ask("space_admin", "request.approve", request=asked.result["request"]).status == "done"
+    assert staff.ask("space_admin", "request.approve", **asked.result).status == "done"
     assert vault.append("c1").status == "ok"
 
 
@@ -264,10 +297,10 @@ def test_own_account_only(shared):
 def test_decisions_and_approvals_are_in_the_log(staff):
     staff.ask("node_admin", "contract.suspend", contract=staff.world.digest)
     asked = staff.ask("node_admin", "contract.resume", contract=staff.world.digest)
-    staff.ask("space_admin", "request.approve", request=asked.result["request"])
+    staff.ask("space_admin", "request.approve", **asked.result)
     staff.ask("nobody", "audit.export")
     kinds = checked(exported(staff.world)).by_kind
-    assert (kinds["decision"], kinds["approval"], kinds["refusal"]) == (2, 1, 1)
+    assert (kinds["decision"], kinds["approval"], kinds["suppressed"]) == (2, 1, 1)
     assert kinds["request"] == 3
 
 
@@ -280,7 +313,7 @@ def test_what_somebody_may_not_see_does_not_exist_for_him(staff):
     nothing = staff.ask("analyst", "catalogue.show", manifest="sha256:" + "0" * 64)
     assert staff.ask("node_admin", "catalogue.submit", **hidden).status == "done"
     asked = staff.ask("node_admin", "catalogue.publish", manifest=manifest)
-    staff.ask("space_admin", "request.approve", request=asked.result["request"])
+    staff.ask("space_admin", "request.approve", **asked.result)
     assert staff.ask("analyst", "catalogue.search", text="").result == []
     unseen = staff.ask("analyst", "catalogue.show", manifest=manifest)
     assert (unseen.code, unseen.reason, unseen.next_step) == (nothing.code, nothing.reason, nothing.next_step)
@@ -292,8 +325,8 @@ def test_search_finds_by_words_what_is_published(staff):
     offered = {"manifest": manifest, "card": card(world), "provider": world.provider.did}
     staff.ask("node_admin", "catalogue.submit", **offered)
     assert staff.ask("analyst", "catalogue.search", text="visits").result == []
-    name = staff.ask("node_admin", "catalogue.publish", manifest=manifest).result["request"]
-    staff.ask("space_admin", "request.approve", request=name)
+    name = staff.ask("node_admin", "catalogue.publish", manifest=manifest).result
+    staff.ask("space_admin", "request.approve", **name)
     found = staff.ask("analyst", "catalogue.search", text="invented VISITS").result
     assert [(one["manifest"], one["state"], one["tier"]) for one in found] == [(manifest, "published", 3)]
     assert staff.ask("analyst", "catalogue.search", text="visits hospital").result == []

@@ -8,15 +8,22 @@ import sqlite3
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 from log_world import checked, exported, failures, spend, taken
-from provider_world import POPULATION, World
+from provider_world import POPULATION, Vault, World
 
 from cloister.contract.exits import Exits, MatchTerms
-from cloister.errors import MalformedError, RefusedError, TrustError
-from cloister.provider import backup, clock, event_log, recovery, restored
+from cloister.contract.states import Decision
+from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
+from cloister.provider import backup, clock, decisions, event_log, recovery, restored, revoked, roles, rotation, schema
+from cloister.provider.approvals import Withdrawal
 from cloister.provider.home import BrokerHome
-from cloister.receipt.checkpoint import open_checkpoint
+from cloister.receipt.account import broker_of, granted_by
+from cloister.receipt.checkpoint import open_checkpoint, sign_checkpoint
+from cloister.receipt.events import Event
+from cloister.wire.identity import SigningKey
 
 
 def snapshot(world: World, target: Path) -> Path:
@@ -78,6 +85,48 @@ def test_an_older_account_file_is_noticed_and_nothing_is_signed(world, tmp_path)
     assert world.broker.restored is not None
 
 
+def exchange(world: World, old: Path) -> None:
+    """Put an old state of the accounts in the place of the present one, under the running broker."""
+    with sqlite3.connect(old) as copy, sqlite3.connect(world.home.accounts_file) as live:
+        copy.backup(live)
+
+
+@pytest.mark.parametrize("first", ["append", "settle", "tip", "session"])
+def test_accounts_that_go_back_under_a_running_broker_are_noticed_by_the_next_request(world, tmp_path, first):
+    spend(world, 1)
+    vault = world.vault()
+    old = snapshot(world, tmp_path / "old")
+    assert vault.append("later").status == "ok"
+    exchange(world, old)
+    asked = {"append": ("new",), "settle": ("c0", "x"), "tip": (), "session": ()}[first]
+    reply = getattr(vault, first)(*asked)
+    assert reply.status == "ledger.unavailable"
+    assert "older copy" in reply.reason
+    assert (reply.size, reply.spent) == (0, "0")  # nothing of the old state is signed
+    assert world.broker.restored is not None
+    assert world.home.restored_file.exists()
+
+
+def test_commands_notice_accounts_that_went_back_before_they_write(world, tmp_path):
+    """No broker is started between the exchange and the command, so there is no mark."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    exchange(world, old)
+    now = clock.text(world.now)
+    for act in (
+        lambda: taken(world),
+        lambda: exported(world),
+        lambda: backup.backup(world.home, tmp_path / "backup", now=now),
+        lambda: world.home.record(Event("identity", now, actor="owner")),
+    ):
+        with pytest.raises(UnavailableError) as stopped:
+            act()
+        assert stopped.value.code == "ledger.older"
+    with world.broker.accounts.database.transaction() as db:
+        assert event_log.tip(db).size < world.home.witness.seen().size
+
+
 def test_an_intact_broker_starts_without_a_mark(world):
     spend(world, 2)
     world.restart()
@@ -130,6 +179,22 @@ def test_recovery_from_an_export_brings_everything_back_but_receipts(world, tmp_
     assert report.by_kind["recover"] == 1
 
 
+@pytest.mark.parametrize("burn", [False, True])
+def test_a_charge_that_was_open_in_the_old_copy_is_not_executed_again(world, tmp_path, burn):
+    """It was settled, and read, in the time that was lost: a second release of it would have another noise."""
+    vault = world.vault()
+    assert vault.append("open").status == "ok"
+    old = snapshot(world, tmp_path / "old")
+    assert vault.settle("open", "first noise").status == "ok"
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[] if burn else [proof], burn=burn)
+    world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
+    again = world.vault().append("open")
+    assert again.status == "charge.conflict"
+    assert not again.sealed
+
+
 def test_the_recovered_logs_extend_what_was_seen_outside(world, tmp_path):
     spend(world, 1)
     old = snapshot(world, tmp_path / "old")
@@ -157,6 +222,10 @@ def test_a_gap_is_refused_or_burnt(world, tmp_path):
     done = recover(world, exports=[proof], checkpoints=[outside.checkpoint], burn=True)
     assert done.burnt == (POPULATION,)
     assert world.broker.restored is None
+    # It may have been revoked in the time that was lost.
+    assert done.suspended == (world.digest,)
+    assert Vault(world).session().status == "contract.inactive"
+    world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
     vault = world.vault()
     reply = vault.append("one more", "1/1000000")
     assert reply.status == "budget.exhausted"
@@ -165,6 +234,144 @@ def test_a_gap_is_refused_or_burnt(world, tmp_path):
     assert reply.size > open_checkpoint(outside.checkpoint).account(POPULATION).size
     assert checked(exported(world)).sound, checked(exported(world)).to_text()
     assert failures(exported(world), earlier=[outside.checkpoint])
+
+
+class Decided:
+    """A world in which everything was decided that an old copy of the directory does not know."""
+
+    def __init__(self, world: World, tmp_path: Path) -> None:
+        self.world, self.archive = world, tmp_path / "backup"
+        self.revoked, self.former, self.newer = (SigningKey.generate().did for _ in range(3))
+        self.approval = "sha256:" + "a" * 64
+        now = clock.text(world.now)
+        roles.grant(world.home, self.former, "auditor")
+        backup.backup(world.home, self.archive, now=now)
+        owner = {"time": now, "actor": "owner"}
+        world.home.record(
+            Event("identity", op="identity.revoke", subject=self.revoked, **owner),
+            Event("role", op="role.remove", subject=self.former, status="auditor", **owner),
+            Event("role", op="role.grant", subject=self.newer, status="node_admin", **owner),
+            Event("approval", op="approval.withdraw", subject=self.approval, **owner),
+            Event("key", op="wipe", subject=world.sealed.manifest_digest, **owner),
+            Event("decision", op="contract.suspend", subject=world.digest, **owner),
+            Event("decision", op="contract.decide", contract=world.digest, status="revoked", **owner),
+        )
+        self.proof = written(world, tmp_path / "export")
+
+    def put_back(self, tmp_path: Path) -> None:
+        self.world.broker.close()
+        backup.restore(self.archive, tmp_path / "restored", now=clock.text(self.world.now))
+        self.world.home = BrokerHome(tmp_path / "restored")
+        self.world.broker = self.world.start()
+
+
+def test_decisions_of_the_lost_time_are_done_again(world, tmp_path):
+    was = Decided(world, tmp_path)
+    was.put_back(tmp_path)
+    home = world.home
+    assert roles.read(home).of(was.former)
+    assert recover(world, exports=[was.proof]).decisions == 7
+    assert was.revoked in revoked.read(home).dids
+    assert roles.read(home).dids == {was.newer: ("node_admin",)}
+    assert home.approvals.withdrawn(was.approval) is not None
+    assert home.data_keys.get(world.sealed.manifest_digest) is None
+    assert home.contracts.get(world.digest).decision.state == "revoked"
+
+
+def test_where_decisions_are_lost_for_good_everything_is_stopped(world, tmp_path):
+    was = Decided(world, tmp_path)
+    was.put_back(tmp_path)
+    assert recover(world, burn=True).suspended == (world.digest,)
+    assert roles.read(world.home).dids == {}
+    assert world.home.contracts.get(world.digest).decision.state == "suspended"
+
+
+def test_a_key_that_was_replaced_is_not_taken_up_again(world):
+    event = Event("key", clock.text(world.now), actor="owner", op="rotate", subject=SigningKey.generate().did)
+    with pytest.raises(TrustError) as stopped:
+        decisions.again(world.home, [event])
+    assert stopped.value.code == "recover.key"
+
+
+def test_requests_that_waited_in_the_old_copy_wait_no_more(world, tmp_path):
+    with world.broker.accounts.database.transaction() as db:
+        named = {"actor": "did:key:a", "body": b"{}", "time": clock.text(world.now), "state": "pending"}
+        db.execute(sa.insert(schema.requests), {"request": "r", **named})
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[proof])
+    with world.broker.accounts.database.transaction() as db:
+        assert db.scalars(sa.select(schema.requests.c.state)).all() == ["done"]
+
+
+def test_a_backup_holds_approvals_and_their_withdrawals(world, tmp_path):
+    digests = ["sha256:" + letter * 64 for letter in "ab"]
+    for digest in digests:
+        world.home.approvals.withdraw(digest, Withdrawal("2026-06-01T00:00:00Z"), unseen=True)
+    backup.backup(world.home, tmp_path / "backup", now=clock.text(world.now))
+    backup.restore(tmp_path / "backup", tmp_path / "restored", now=clock.text(world.now))
+    held = BrokerHome(tmp_path / "restored").approvals
+    assert all(held.withdrawn(digest) is not None for digest in digests)
+
+
+def test_a_proof_that_is_as_old_as_the_backup_proves_nothing_of_what_came_later(world, tmp_path):
+    spend(world, 1)
+    early = taken(world)
+    made = backup.backup(world.home, tmp_path / "backup", now=clock.text(world.now))
+    assert world.vault().append("after the backup").status == "ok"
+    world.broker.close()
+    backup.restore(tmp_path / "backup", tmp_path / "restored", now=clock.text(world.now))
+    world.home = BrokerHome(tmp_path / "restored")
+    world.broker = world.start()
+    for stale in (early.checkpoint, made.checkpoint):
+        with pytest.raises(RefusedError) as stopped:
+            recover(world, checkpoints=[stale])
+        assert stopped.value.code == "recover.gap"
+
+
+def test_a_checkpoint_of_another_history_than_the_export_is_told_after_it_was_taken(world, tmp_path):
+    """Both are longer than the copy, so neither can be told before; two histories were signed."""
+    spend(world, 1)
+    old = snapshot(world, tmp_path / "old")
+    assert world.vault().append("later").status == "ok"
+    stated = open_checkpoint(taken(world).checkpoint)
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    other = msgspec.structs.replace(stated, root="sha256:" + "7" * 64)
+    with pytest.raises(TrustError) as stopped:
+        recover(world, exports=[proof], checkpoints=[sign_checkpoint(other, world.broker_key)], burn=True)
+    assert stopped.value.code == "recover.fork"
+    assert world.broker.restored is not None
+
+
+def test_an_account_is_burnt_to_the_limit_of_contracts_that_name_a_former_key(world):
+    rotation.rotate(world.home, world.broker.accounts, now=clock.text(world.now), stop_contracts=True)
+    world.restart()
+    world.broker.close()
+    restored.set_mark(world.home, restored.Mark("test", clock.text(world.now)))
+    done = recover(world, burn=True)
+    assert done.burnt == (POPULATION,)
+    granted = granted_by(world.contract, broker_of(world.contract, world.broker_key.did), POPULATION, "")
+    assert spent(world) == granted.rho > 0
+
+
+def test_a_restored_broker_keeps_its_key(world, tmp_path):
+    """With another key it could not read what proves the lost time, and would be a brick."""
+    spend(world, 1)
+    old, did = snapshot(world, tmp_path / "old"), world.broker.did
+    assert world.vault().append("later").status == "ok"
+    exchange(world, old)  # no broker has noticed it yet
+    now = clock.text(world.now)
+    for code in ("ledger.older", "broker.restored"):
+        with pytest.raises(CloisterError) as stopped:
+            rotation.rotate(world.home, world.broker.accounts, now=now, stop_contracts=True)
+        assert stopped.value.code == code
+        assert world.home.identity().did == did
+        assert rotation.read(world.home) == ()
+        restored.check(world.home, world.broker.accounts, now=now)
 
 
 def test_a_burnt_gap_revokes_contracts_with_exits(make_world, tmp_path):

@@ -15,12 +15,15 @@ import time
 from fractions import Fraction
 
 import httpx
+import msgspec
 import pytest
 from provider_world import POPULATION, Vault
+from starlette.testclient import TestClient
 
 from cloister.contract.states import Decision
 from cloister.provider import rate
 from cloister.provider.accounts import Accounts
+from cloister.provider.server import create_app
 from cloister.wire import canonical
 
 KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "6"))
@@ -113,6 +116,39 @@ def test_a_flood_of_hellos_pushes_nobody_out(served):
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "broker.busy")
     assert vault.append("c1").status == "ok"
+
+
+def test_a_vault_never_waits_for_strangers_behind_its_address(make_world):
+    """Behind a proxy all have one address: who has no session is slowed down there, who has one is not."""
+    world = make_world()
+    vault, stranger = world.vault(), Vault(world)
+    client = TestClient(create_app(world.broker, refusals=rate.Rate(lambda: 0.0, burst=9)))
+
+    def post(who: Vault, op: str, request: object) -> int:
+        return client.post(f"/v1/{op}", content=who.sign(request)).status_code
+
+    asked = stranger.append_request(stranger.entry("c"))
+    said = [post(stranger, "append", asked) for _ in range(11)]
+    assert said == [200] * 9 + [429] * 2
+    assert post(vault, "append", vault.append_request(vault.entry("c1"))) == 200
+    assert client.post("/v1/append", content=b"nonsense").status_code == 429
+    # To name the vault is not enough.
+    forged = msgspec.structs.replace(asked, vault_id=vault.key.did)
+    assert post(stranger, "append", forged) == 429
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("unix", "", False),
+    ],
+)
+def test_one_host_has_one_rate_however_many_addresses_it_has(one, other, same):
+    assert (rate.network(one) == rate.network(other)) == same
 
 
 def test_every_address_has_its_own_rate_and_it_comes_back():

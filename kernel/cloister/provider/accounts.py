@@ -12,7 +12,8 @@ Rules kept here, each inside one transaction that is on disk before it is acknow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ class Accounts:
         """Release the database."""
         self.database.close()
 
+    @contextmanager
+    def _current(self) -> Iterator[sa.Connection]:
+        """Yield a transaction on accounts that are the newest; what vaults are told of others would be a fork."""
+        with self._transaction() as db:
+            event_log.check_current(db)
+            yield db
+
     def open_session(self, contract: str, vault_id: str, *, admit: Callable[[int], bytes], time: str) -> int:
         """Raise the contract's epoch for a vault; older sessions of the contract are fenced from now on.
 
@@ -74,7 +82,7 @@ class Accounts:
         Raises:
             UnavailableError: ``ledger.unavailable``.
         """
-        with self._transaction() as db:
+        with self._current() as db:
             epoch = 1 + (db.scalar(schema.SELECT_EPOCH, {"k_contract": contract}) or 0)
             _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
             values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
@@ -108,7 +116,9 @@ class Accounts:
         amount, delta, body = sums.parse(entry.rho), sums.parse(entry.delta), canonical.encode(entry)
         if not isinstance(entry.maxima, msgspec.UnsetType) and sums.parse(entry.maxima) > amount:
             raise MalformedError("ledger.maxima", "the part of a charge for noisy maxima is more than the charge")
-        with self._transaction() as db:
+        if not entry.population:
+            raise MalformedError("ledger.population", "an account has a name")
+        with self._current() as db:
             held = _load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)
             if refusal:
@@ -153,7 +163,7 @@ class Accounts:
         Raises:
             UnavailableError: ``ledger.unavailable``: nothing was deposited.
         """
-        with self._transaction() as db:
+        with self._current() as db:
             key = {"k_population": population, "k_charge_id": charge_id, "k_contract": contract}
             body = db.scalar(schema.SELECT_CHARGE, key)
             analyst = "" if body is None else msgspec.json.decode(body, type=Entry).analyst
@@ -178,7 +188,7 @@ class Accounts:
         Raises:
             UnavailableError: ``ledger.unavailable``.
         """
-        with self._transaction() as db:
+        with self._current() as db:
             status = _fenced(db, contract, vault_id, epoch) or "ok"
             return Booking(status, _load(db, population, contract, analyst).tip)
 

@@ -10,14 +10,16 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import sqlalchemy as sa
 
+from cloister.contract.findings import parse_time
 from cloister.errors import MalformedError, RefusedError, TrustError, UnavailableError
-from cloister.provider import event_log, files, schema
+from cloister.provider import clock, event_log, files, schema
 from cloister.provider.broker import Broker
 from cloister.provider.home import BrokerHome
 from cloister.receipt.checkpoint import (
@@ -32,8 +34,11 @@ from cloister.receipt.checkpoint import (
 )
 from cloister.receipt.events import Event
 from cloister.wire import canonical, documents
-from cloister.wire.envelope import Envelope
+from cloister.wire.envelope import Envelope, open_envelope, seal, unverified_payload
+from cloister.wire.identity import SigningKey
 
+REQUEST_TYPE = "application/vnd.cloister.anchor-request.v1+json"
+_FRESH_S = 300
 _TIMEOUT_S = 30
 _MAX_ANSWER = 32 * 2**20
 Prove = Callable[[Envelope | None], Taken]
@@ -41,10 +46,22 @@ Prove = Callable[[Envelope | None], Taken]
 
 
 class AnchorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A checkpoint for another broker, with proofs that it extends the one that broker has seen last."""
+    """What ``broker`` asks the broker ``to``, signed: its newest checkpoint there, or to take up a later one.
 
-    checkpoint: Envelope
+    ``extends`` proves that the checkpoint extends the one that was seen last. Requests are fresh (five minutes).
+    """
+
+    broker: str
+    to: str
+    time: str
+    checkpoint: Envelope | None = None
     extends: tuple[Extension, ...] = ()
+    version: Literal[1] = 1
+
+
+def sign_request(asked: AnchorRequest, key: SigningKey) -> Envelope:
+    """Return the request signed by the broker that asks."""
+    return seal(REQUEST_TYPE, canonical.encode(asked), key)
 
 
 class Anchor(Protocol):
@@ -115,8 +132,10 @@ class FileAnchor:
 class BrokerAnchor:
     """Another broker, which lists this one among its peers; it signs what it has seen, in its own event log too."""
 
-    def __init__(self, url: str, broker: str, *, peer: str = "") -> None:
-        self._url, self._broker, self._peer = url.rstrip("/"), broker, peer
+    def __init__(self, url: str, key: SigningKey, peer: str, *, now: Callable[[], str] | None = None) -> None:
+        """``key`` is this broker's, ``peer`` the did of the other one: nobody else's word counts."""
+        self._url, self._key, self._broker, self._peer = url.rstrip("/"), key, key.did, peer
+        self._now = now or (lambda: clock.text(clock.Clock().now()))
 
     def newest(self) -> Envelope | None:
         """Return the checkpoint that broker has seen last, if any.
@@ -125,7 +144,7 @@ class BrokerAnchor:
             UnavailableError: ``anchor.unavailable``.
             TrustError: It names a checkpoint that this broker never signed.
         """
-        raw = self._post("/v1/anchor/newest", canonical.encode({"broker": self._broker}))
+        raw = self._post("/v1/anchor/newest", None, ())
         found = msgspec.json.decode(raw, type=Envelope | None)
         if found is not None:
             open_checkpoint(found, broker=self._broker)
@@ -136,15 +155,17 @@ class BrokerAnchor:
 
         Raises:
             UnavailableError: ``anchor.unavailable``.
-            TrustError: ``anchor.*``: it refuses the checkpoint, or its statement is about another one.
+            TrustError: ``anchor.*``: it refuses the checkpoint, or its statement is about another one; or a signature
+                that is not the peer's.
         """
-        raw = self._post("/v1/anchor", canonical.encode(AnchorRequest(taken.checkpoint, taken.extends)))
+        raw = self._post("/v1/anchor", taken.checkpoint, taken.extends)
         document = msgspec.json.decode(raw, type=Envelope)
-        signer = self._peer or (document.signatures[0].keyid if document.signatures else "")
-        said = open_anchored(document, broker=signer, checkpoint=taken.checkpoint)
+        said = open_anchored(document, broker=self._peer, checkpoint=taken.checkpoint)
         return f"{said.broker} has seen {said.events} events at {said.time}"
 
-    def _post(self, path: str, body: bytes) -> bytes:
+    def _post(self, path: str, checkpoint: Envelope | None, extends: tuple[Extension, ...]) -> bytes:
+        asked = AnchorRequest(self._broker, self._peer, self._now(), checkpoint, extends)
+        body = canonical.encode(sign_request(asked, self._key))
         if not self._url.startswith(("http://", "https://")):
             raise MalformedError("anchor.url", "an anchor is a file or an http:// or https:// URL")
         request = urllib.request.Request(self._url + path, data=body, method="POST")  # noqa: S310 (checked above)
@@ -197,11 +218,10 @@ class Witnessing:
         """Return the newest checkpoint seen of a peer, or ``null``.
 
         Raises:
-            MalformedError: Not ``{broker}``.
-            RefusedError: ``anchor.peer``.
+            MalformedError, SignatureError: Not a request signed by the broker it names.
+            RefusedError: ``anchor.peer``; ``request.broker``; ``request.stale``.
         """
-        did = documents.decode(body, _Whose).broker
-        self._check_peer(did)
+        did = self._open(body).broker
         with self._broker.accounts.database.transaction() as db:
             known = _known(db, did)
         return b"null" if known is None else known
@@ -210,13 +230,14 @@ class Witnessing:
         """Take up a peer's checkpoint and return what this broker signs about it.
 
         Raises:
-            MalformedError, SignatureError: Not a signed checkpoint.
-            RefusedError: ``anchor.peer``; ``broker.restored``.
+            MalformedError, SignatureError: Not a request signed by the broker it names, or not a signed checkpoint.
+            RefusedError: ``anchor.peer``; ``broker.restored``; ``request.broker``; ``request.stale``.
             TrustError: It does not extend the one seen before: two histories of one broker (kept as an event).
         """
-        request = documents.decode(body, AnchorRequest)
-        stated = open_checkpoint(request.checkpoint)
-        self._check_peer(stated.broker)
+        request = self._open(body)
+        if request.checkpoint is None:
+            raise MalformedError("anchor.checkpoint", "there is no checkpoint in the request")
+        stated = open_checkpoint(request.checkpoint, broker=request.broker)
         if self._broker.restored is not None:
             raise RefusedError("broker.restored", "this broker was restored and signs nothing now")
         now, digest = self._broker.now(), digest_of(request.checkpoint)
@@ -233,21 +254,31 @@ class Witnessing:
                     check_extension(before, stated, request.extends)
                     change = sa.update(table).where(table.c.broker == stated.broker)
                     db.execute(change.values(checkpoint=canonical.encode(request.checkpoint)))
-                event_log.open_log(db, now)
-                event_log.record(db, Event("anchor", now, **named))
+                if known != canonical.encode(request.checkpoint):  # the same again changes nothing
+                    event_log.open_log(db, now)
+                    event_log.record(db, Event("anchor", now, **named))
+                event_log.check_current(db)
         except TrustError as error:
             self._broker.journal.add(Event("refusal", now, op="anchor", status=error.code, **named))
             raise
         statement = Anchored(self._broker.did, stated.broker, digest, stated.events, stated.root, now)
         return canonical.encode(sign_anchored(statement, self._broker.key))
 
-    def _check_peer(self, did: str) -> None:
-        if did not in read_peers(self._broker.home).dids:
+    def _open(self, body: bytes) -> AnchorRequest:
+        """Return a request that a peer has signed, for this broker, just now: what it has charged is not for others."""
+        try:
+            document = msgspec.json.decode(body, type=Envelope)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedError("anchor.request", "not a signed request") from error
+        asked = documents.decode(unverified_payload(document), AnchorRequest)
+        if asked.broker not in read_peers(self._broker.home).dids:
             raise RefusedError("anchor.peer", "this broker takes up no checkpoints of that one")
-
-
-class _Whose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    broker: str
+        open_envelope(document, REQUEST_TYPE, asked.broker)
+        if asked.to != self._broker.did:
+            raise RefusedError("request.broker", "the request is for another broker")
+        if abs(parse_time(self._broker.now()) - parse_time(asked.time)) > timedelta(seconds=_FRESH_S):
+            raise RefusedError("request.stale", "the request is too old or from the future", next_step="sign it anew")
+        return asked
 
 
 def _known(db: sa.Connection, did: str) -> bytes | None:

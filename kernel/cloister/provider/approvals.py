@@ -58,13 +58,17 @@ class Approvals:
         files.write_private(self._path(approved.digest, "json"), canonical.encode(document))
         return approved.digest
 
-    def withdraw(self, digest: str, withdrawal: Withdrawal) -> None:
+    def withdraw(self, digest: str, withdrawal: Withdrawal, *, unseen: bool = False) -> None:
         """Withdraw an approval for good; what was released under it stays released.
+
+        ``unseen``: also one that this broker does not hold, so that it is not taken up either.
 
         Raises:
             ContractError: ``approval.unknown``.
         """
-        if not self._path(digest, "json").exists():
+        if unseen:
+            files.private_directory(self._directory)
+        elif not self._path(digest, "json").exists():
             raise ContractError("approval.unknown", f"this broker holds no approval {digest}", clause="approvers")
         if self.withdrawn(digest) is None:
             files.write_private(self._path(digest, "withdrawn"), canonical.encode(withdrawal))

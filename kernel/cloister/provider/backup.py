@@ -24,7 +24,7 @@ from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 _MANIFEST = "backup.json"
-_FOLDERS = ("contracts", "keys")
+_FOLDERS = ("contracts", "approvals", "keys")
 _FILES = ("broker.key", "policy.toml", "accounts.url", "roles.json", "revoked.json", "peers.json", "succession.json")
 _ACCOUNTS = "accounts.sqlite"
 

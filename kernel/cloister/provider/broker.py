@@ -1,8 +1,9 @@
 """The broker: answers signed requests of admitted vaults with signed replies. No HTTP here (see ``server``).
 
-Every request is read in the same order: 1. decode, 2. the signature of the vault it names, 3. the contract and its
-state, 4. session and epoch (inside the account's transaction), 5. the operation. Whatever the outcome, the reply is
-bound to request id, nonce and vault and signed by the broker, so that no host can answer in its place.
+Every request is read in the same order: 1. decode, 2. the signature of the vault it names, 3. whether that vault was
+admitted, 4. the contract and its state, 5. the epoch (inside the account's transaction), 6. the operation. Whatever the
+outcome, the reply is bound to request id, nonce and vault and signed by the broker, so that no host can answer in its
+place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,7 +20,7 @@ import structlog
 from cloister.contract.terms import Broker as BrokerTerms
 from cloister.contract.terms import Contract, Limits
 from cloister.contract.usage import Used
-from cloister.errors import CloisterError, MalformedError, SignatureError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.provider import admission, clock, event_log, restored, revoked
 from cloister.provider.accounts import Booking, Granted, Tip
 from cloister.provider.event_log import Journal
@@ -27,11 +28,18 @@ from cloister.provider.hellos import Hellos
 from cloister.provider.home import BrokerHome
 from cloister.provider.metrics import Metrics
 from cloister.provider.registry import Registered
+from cloister.provider.requests import (
+    Op,
+    Request,
+    StrangersReply,
+    open_request,
+    population_of,
+    refusal_event,
+    sender_of,
+)
 from cloister.receipt.account import broker_of, granted_by
-from cloister.receipt.events import Event
 from cloister.receipt.ledger import (
     REPLY_TYPE,
-    REQUEST_TYPE,
     AppendRequest,
     DeltaSums,
     LedgerReply,
@@ -43,9 +51,6 @@ from cloister.wire import canonical, documents, envelope
 from cloister.wire.identity import SigningKey
 
 LEASE_S = 3600
-Op = Literal["session", "append", "settle", "tip"]
-Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
-R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
 _NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), Used())
 _NOTHING = Granted(Fraction(0), Fraction(0), Limits(0, 0, 0, 0))
 _NO_BUDGET = "the contract grants no budget for this population"
@@ -124,7 +129,7 @@ class Broker:
         Raises:
             MalformedError, SignatureError: Not a request signed by the vault it names.
         """
-        request = _open(body, SessionRequest)
+        request = open_request(body, SessionRequest)
         hello = self._hellos.take(request.contract, request.vault_id)
         return self._answer("session", request, request.contract, lambda known: self._admit(request, hello, known))
 
@@ -134,7 +139,7 @@ class Broker:
         Raises:
             MalformedError, SignatureError: Not a request signed by the vault it names.
         """
-        request = _open(body, AppendRequest)
+        request = open_request(body, AppendRequest)
         entry = request.entry
 
         def book(known: Registered) -> LedgerReply:
@@ -166,7 +171,7 @@ class Broker:
         Raises:
             MalformedError, SignatureError: Not a request signed by the vault it names.
         """
-        request = _open(body, SettleRequest)
+        request = open_request(body, SettleRequest)
 
         def deposit(known: Registered) -> LedgerReply:
             booking = self._accounts.settle(
@@ -189,7 +194,7 @@ class Broker:
         Raises:
             MalformedError, SignatureError: Not a request signed by the vault it names.
         """
-        request = _open(body, TipRequest)
+        request = open_request(body, TipRequest)
 
         def read(known: Registered) -> LedgerReply:
             granted = self._granted(known.contract, request.population, request.analyst)
@@ -207,14 +212,19 @@ class Broker:
     def _answer(
         self, op: Op, request: Request, contract: str | None, act: Callable[[Registered], LedgerReply]
     ) -> bytes:
-        """Run ``act`` for an active contract (of the session, where the request names none) and sign its reply."""
+        """Run ``act`` for an active contract (of the session, where the request names none) and sign its reply.
+
+        Only a vault that was admitted hears more than that it has no session, and may name an analyst in the log.
+        """
+        admitted: str | None = None
         try:
-            digest = contract if contract is not None else self._accounts.contract_of(request.vault_id)
+            admitted = self._accounts.contract_of(request.vault_id)
+            digest = contract if contract is not None else admitted
             known = None if digest is None else self._home.contracts.get(digest)
             if self.restored is not None:
                 why = f"{self.restored.reason}; the provider runs `{restored.NEXT_STEP}`"
                 reply = self._refusal(op, request, "ledger.unavailable", why)
-            elif digest is None:
+            elif digest is None or (op != "session" and digest != admitted):
                 reply = self._refusal(op, request, "session.unknown", "this vault has no session")
             elif found := revoked.read(self._home).beyond(request):
                 reply = self._refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
@@ -226,32 +236,28 @@ class Broker:
             else:
                 reply = act(known)
         except UnavailableError as error:
+            if error.code == event_log.OLDER:
+                self._went_back()
             reply = self._refusal(op, request, "ledger.unavailable", error.reason)
         _log.info(op, status=reply.status, population=reply.population, size=reply.size, epoch=reply.epoch)
         self.metrics.count(op, reply.status)
-        if reply.status not in {"ok", "settled"}:
-            self._journal(op, request, reply)
-        return canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
+        signed = canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
+        if reply.status in {"ok", "settled"}:
+            return signed
+        self.journal.add(refusal_event(op, request, reply, admitted=admitted))
+        return StrangersReply(signed) if admitted is None else signed
 
-    def _journal(self, op: Op, request: Request, reply: LedgerReply) -> None:
-        """Keep a refusal for the event log. Strangers have no name there: they can make as many as they like."""
-        entry = request.entry if isinstance(request, AppendRequest) else None
-        stranger = reply.status in {"session.unknown", "contract.unknown", "evidence.rejected"}
-        actor = "" if stranger else request.vault_id if entry is None else entry.analyst
-        self.journal.add(
-            Event(
-                "refusal",
-                reply.time,
-                actor=actor,
-                contract="" if entry is None else entry.contract,
-                population=reply.population,
-                charge_id="" if entry is None or stranger else entry.charge_id,
-                op=op,
-                status=reply.status,
-                subject=request.vault_id,
-                reason=reply.reason[:200],
-            )
-        )
+    def knows(self, body: bytes) -> bool:
+        """Whether these bytes are a request signed by a vault that was admitted here, whatever else comes of it."""
+        with contextlib.suppress(CloisterError):
+            return self._accounts.contract_of(sender_of(body)) is not None
+        return False
+
+    def _went_back(self) -> None:
+        """Only read from now on: the accounts were exchanged under the running broker."""
+        self.journal.closed = True
+        with contextlib.suppress(UnavailableError):
+            self.restored = restored.check(self._home, self._accounts, now=self.now()) or self.restored
 
     def _admit(self, request: SessionRequest, hello: bytes | None, known: Registered) -> LedgerReply:
         now = self._clock.now()
@@ -304,7 +310,7 @@ class Broker:
         return self._reply(
             op,
             request,
-            _population(request),
+            population_of(request),
             tip=booking.tip,
             granted=granted,
             epoch=request.epoch,
@@ -316,7 +322,7 @@ class Broker:
 
     def _refusal(self, op: Op, request: Request, status: str, reason: str) -> LedgerReply:
         epoch = 0 if isinstance(request, SessionRequest) else request.epoch
-        return self._reply(op, request, _population(request), status=status, reason=reason, epoch=epoch)
+        return self._reply(op, request, population_of(request), status=status, reason=reason, epoch=epoch)
 
     def _reply(
         self,
@@ -374,22 +380,3 @@ def _delta(tip: Tip, granted: Granted) -> DeltaSums | msgspec.UnsetType:
         analyst_spent=str(spent.analyst_spent),
         analyst_limit=str(granted.analyst_delta),
     )
-
-
-def _population(request: Request) -> str:
-    if isinstance(request, SessionRequest):
-        return ""
-    return request.entry.population if isinstance(request, AppendRequest) else request.population
-
-
-def _open(body: bytes, kind: type[R]) -> R:
-    """Return a request after checking that the vault it names, and nobody else, signed it."""
-    try:
-        document = msgspec.json.decode(body, type=envelope.Envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError("ledger.request", "not a signed request") from error
-    request = documents.decode(envelope.unverified_payload(document), kind)
-    if len(document.signatures) != 1:
-        raise SignatureError("ledger.signature", "a request has exactly one signature, the vault's")
-    envelope.open_envelope(document, REQUEST_TYPE, request.vault_id)
-    return request

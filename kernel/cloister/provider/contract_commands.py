@@ -145,7 +145,10 @@ def withdraw(
     reason: Annotated[str, typer.Option(help="Shown to the analyst.")] = "",
 ) -> None:
     """Withdraw an approval for good: nothing that rests on it is released any more."""
-    BrokerHome(directory).approvals.withdraw(approval, Withdrawal(utc_now(), reason))
+    home = BrokerHome(directory)
+    home.approvals.withdraw(approval, Withdrawal(utc_now(), reason))
+    event = Event("approval", utc_now(), actor="owner", op="approval.withdraw", subject=approval, reason=reason[:200])
+    home.record(event)
     say(f"{approval} is withdrawn")
 
 

@@ -26,6 +26,8 @@ CHECKPOINT_PAGES = 16_384
 _LOCK = 0x636C6F69  # "cloi": the advisory lock of a database that holds a broker's accounts
 TIP = "cloister.event_tip"
 """Key of ``Connection.info`` under which a transaction leaves the event log's new size and root."""
+WITNESS = "cloister.witness"
+"""Key of ``Connection.info`` under which a transaction finds the witness it has not been compared with yet."""
 
 
 class Database:
@@ -48,8 +50,11 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self, *, recovering: bool = False) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction that is committed, on disk, if the block ends without an error.
+
+        Args:
+            recovering: Write although the event log may be shorter than it was (``event_log.check_current``).
 
         Raises:
             UnavailableError: ``ledger.unavailable``: nothing of the transaction happened.
@@ -58,6 +63,7 @@ class Database:
             with self._writer:
                 with self.engine.begin() as connection:
                     connection.info.pop(TIP, None)
+                    connection.info[WITNESS] = None if recovering else self._witness
                     yield connection
                     tip = connection.info.pop(TIP, None)
                 if tip is not None and self._witness is not None:

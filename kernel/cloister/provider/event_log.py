@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from fractions import Fraction
 
+import msgspec
 import sqlalchemy as sa
 
 from cloister.contract.findings import parse_time
-from cloister.errors import CloisterError, RefusedError
+from cloister.errors import CloisterError, MalformedError, RefusedError, UnavailableError
 from cloister.provider import clock, schema
-from cloister.provider.database import TIP, Database
+from cloister.provider.database import TIP, WITNESS, Database
+from cloister.provider.witness import Seen
 from cloister.receipt import log, sums
 from cloister.receipt.checkpoint import Checkpoint
 from cloister.receipt.events import KINDS, RETENTION_DAYS, AccountTip, Event, retain_until, retention_class
@@ -21,13 +24,52 @@ from cloister.wire import canonical
 
 _HASH = 32
 _AT_ONCE = 10_000
-STRANGERS = 10
+MOST_TEXT = 200
+"""Characters that a text of a refusal has at most in the log: whoever is refused has written it."""
+_COUNTERS = 200
+_TEXTS = frozenset({"actor", "contract", "population", "charge_id", "op", "status", "subject", "reason"})
+OLDER = "ledger.older"
+
+
+def older(db: sa.Connection, seen: Seen | None) -> str:
+    """Return why the log is not the one that was seen, or a continuation of it; ``""`` if it is."""
+    if seen is None:
+        return ""
+    if seen.size < 0:
+        return "the file that remembers how far the event log had come is damaged"
+    now = tip(db)
+    if now.size == seen.size:
+        same = now.root() == seen.root
+    else:  # The file may lag behind: another process has just committed, or this machine crashed.
+        same = now.size > seen.size and log.root(event_leaves(db)[: seen.size]) == seen.root
+    if same:
+        return ""
+    return f"the event log holds {now.size} events and had {seen.size}: an older copy was put in its place"
+
+
+def check_current(db: sa.Connection) -> None:
+    """Check, once in a transaction and under its lock, that the log did not go back since this machine last wrote it.
+
+    Whoever writes to the accounts, or signs what they say, asks this first: a database can be exchanged under a
+    broker that runs, and the commands at the broker's machine start no broker.
+
+    Raises:
+        UnavailableError: ``ledger.older``.
+    """
+    witness = db.info.pop(WITNESS, None)
+    if witness is not None and (why := older(db, witness.seen())):
+        raise UnavailableError(OLDER, why, next_step="cloister ledger recover")
 
 
 def record(db: sa.Connection, *events: Event) -> None:
-    """Append events to the log, in the caller's transaction."""
+    """Append events to the log, in the caller's transaction.
+
+    Raises:
+        UnavailableError: ``ledger.older``.
+    """
     if not events:
         return
+    check_current(db)
     row = db.execute(schema.SELECT_EVENT_TIP).one_or_none()
     frontier = log.Frontier() if row is None else frontier_of(row.size, row.frontier)
     rows = []
@@ -127,7 +169,12 @@ def purge(db: sa.Connection, retention: str, before: str, *, now: str, actor: st
     days = RETENTION_DAYS.get(retention)
     if days is None:
         raise RefusedError("retention.class", f"{retention!r} is no class", next_step="name log or record")
-    ended = clock.text(parse_time(before) + timedelta(days=days))
+    try:
+        ended = clock.text(parse_time(before) + timedelta(days=days))
+    except OverflowError as error:
+        raise MalformedError(
+            "retention.time", f"{before} is beyond any calendar", next_step="name a past time"
+        ) from error
     if ended > now:
         raise RefusedError(
             "retention.early",
@@ -146,19 +193,23 @@ def purge(db: sa.Connection, retention: str, before: str, *, now: str, actor: st
 class Journal:
     """Refusals on their way to the log: written together, so that nobody who is refused makes the disk work.
 
-    At most ``most`` wait, half a second, few of them from strangers (events without an actor, which anybody can cause);
-    what is beyond is counted. A crash may lose those of the last moment; charges,
-    settlements and decisions never go this way.
+    At most ``most`` wait, half a second; what is beyond is counted. Of strangers (events without an actor, which
+    anybody can cause) there is never a body: they are counted by operation and status, and the counts are written with
+    the next event of somebody else, or after an hour. A crash may lose what waits; charges, settlements and decisions
+    never go this way.
     """
 
-    def __init__(self, database: Database, *, most: int = 1000, wait_s: float = 0.5) -> None:
+    def __init__(
+        self, database: Database, *, most: int = 1000, wait_s: float = 0.5, strangers_wait_s: float = 3600
+    ) -> None:
         self.closed = False
         """A restored broker's log takes nothing: it would become another history than the one that was lost."""
         self._database = database
-        self._most, self._wait_s = most, wait_s
+        self._most, self._wait_s, self._strangers_wait_s = most, wait_s, strangers_wait_s
         self._waiting: list[Event] = []
-        self._beyond = 0
-        self._timer: threading.Timer | None = None
+        self._uncounted: Counter[tuple[str, str]] = Counter()
+        self._latest = ""
+        self._timer: tuple[threading.Timer, float] | None = None
         self._lock = threading.Lock()
 
     def add(self, event: Event) -> None:
@@ -166,15 +217,29 @@ class Journal:
         with self._lock:
             if self.closed:
                 return
-            strangers = 0 if event.actor else sum(not one.actor for one in self._waiting)
-            if len(self._waiting) >= self._most or strangers >= STRANGERS:
-                self._beyond += 1
+            self._latest = event.time
+            if not event.actor:
+                self._count(event.op, event.status)
+                self._wake(self._strangers_wait_s)
+            elif len(self._waiting) >= self._most:
+                self._count("", "")
+            else:
+                self._waiting.append(_cut(event))
+                self._wake(self._wait_s)
+
+    def _count(self, op: str, status: str) -> None:
+        key = (op[:MOST_TEXT], status[:MOST_TEXT])
+        self._uncounted[key if key in self._uncounted or len(self._uncounted) < _COUNTERS else ("", "")] += 1
+
+    def _wake(self, after_s: float) -> None:
+        if self._timer is not None:
+            if self._timer[1] <= after_s:
                 return
-            self._waiting.append(event)
-            if self._timer is None:
-                self._timer = threading.Timer(self._wait_s, self._flush_quietly)
-                self._timer.daemon = True
-                self._timer.start()
+            self._timer[0].cancel()
+        timer = threading.Timer(after_s, self._flush_quietly)
+        timer.daemon = True
+        timer.start()
+        self._timer = timer, after_s
 
     @property
     def waiting(self) -> int:
@@ -189,24 +254,31 @@ class Journal:
         """
         with self._lock:
             events, self._waiting = self._waiting, []
-            beyond, self._beyond = self._beyond, 0
+            counts, self._uncounted = self._uncounted, Counter()
+            time = self._latest
             if self._timer is not None:
-                self._timer.cancel()
+                self._timer[0].cancel()
                 self._timer = None
-        if not events:
+        if not events and not counts:
             return
-        told = [Event("suppressed", events[-1].time, count=beyond)] if beyond else []
+        told = [Event("suppressed", time, op=op, status=code, count=n) for (op, code), n in sorted(counts.items())]
         try:
             record_all(self._database, [*events, *told])
         except CloisterError:
             with self._lock:
-                self._waiting, self._beyond = [*events, *self._waiting][: self._most], self._beyond + beyond
+                self._waiting = [*events, *self._waiting][: self._most]
+                self._uncounted.update(counts)
             raise
 
     def _flush_quietly(self) -> None:
         # What could not be written waits for the next refusal, or for the end.
         with contextlib.suppress(CloisterError):
             self.flush()
+
+
+def _cut(event: Event) -> Event:
+    texts = {name: getattr(event, name)[:MOST_TEXT] for name in _TEXTS}
+    return msgspec.structs.replace(event, **texts)
 
 
 def record_all(database: Database, events: Iterable[Event]) -> None:

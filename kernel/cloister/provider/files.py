@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import secrets
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cloister.errors import TrustError
+
+_CHANGES = threading.Lock()
 
 
 def private_directory(path: Path) -> Path:
@@ -28,6 +34,34 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Hold the right to change a file that is read before it is written: of two changes at once none is lost.
+
+    Also between processes (POSIX): a command and the broker that serves change the same files.
+    """
+    with _CHANGES:
+        if os.name != "posix":
+            yield
+            return
+        fcntl = importlib.import_module("fcntl")
+        handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def overwrite(path: Path) -> None:
+    """Overwrite a secret with zeros where it lies (a new file would leave the old bytes on the disk), and remove it."""
+    with path.open("r+b") as out:
+        out.write(bytes(path.stat().st_size))
+        out.flush()
+        os.fsync(out.fileno())
+    path.unlink()
 
 
 def create_private(path: Path, data: bytes) -> None:

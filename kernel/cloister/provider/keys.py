@@ -103,8 +103,7 @@ class DataKeys:
         path = self._path(manifest)
         if not path.exists():
             return False
-        files.write_private(path, bytes(path.stat().st_size))
-        path.unlink()
+        files.overwrite(path)
         return True
 
     def _path(self, manifest: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, RefusedError
 from cloister.provider import (
     anchors,
     backup,
@@ -45,7 +45,7 @@ def take(
         Path | None, typer.Option("--since", help="An earlier one, which it shall be proven to extend.")
     ] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option("--anchor", help="A file elsewhere, or the URL of another broker.")
+        list[str] | None, typer.Option("--anchor", help="A file elsewhere, or another broker: URL#DID.")
     ] = None,
     charge: Annotated[
         list[str] | None, typer.Option("--charge", help="POPULATION=CHARGE_ID, to be proven to be in it.")
@@ -60,7 +60,7 @@ def take(
             return checkpoints.take(home, accounts, now=_now(), actor="owner", earlier=before, charges=asked)
 
         for place in anchor or ():
-            _, said = anchors.anchor(_anchor(place, home.identity().did), prove)
+            _, said = anchors.anchor(_anchor(place, home), prove)
             _say(f"anchored: {said}")
         taken = prove(earlier)
     output.write_bytes(canonical.encode(taken))
@@ -85,17 +85,16 @@ def recover(
     proof: Annotated[
         list[Path] | None, typer.Option("--proof", help="An export, a checkpoint or a file of an anchor; newest best.")
     ] = None,
-    anchor: Annotated[list[str] | None, typer.Option("--anchor", help="The URL of another broker to ask.")] = None,
+    anchor: Annotated[list[str] | None, typer.Option("--anchor", help="Another broker to ask: URL#DID.")] = None,
     burn: Annotated[
         bool, typer.Option("--burn", help="Spend every account to its limit if more was booked than can be proven.")
     ] = False,
 ) -> None:
     """Bring restored accounts forward to the longest proven state, or burn the gap; then the broker serves again."""
     home = BrokerHome(directory)
-    did = home.identity().did
     exports = [path for path in proof or () if _is_export(path)]
     known = [document for path in proof or () if path not in exports for document in _documents(path)[-1:]]
-    known += [found for place in anchor or () if (found := _anchor(place, did).newest()) is not None]
+    known += [found for place in anchor or () if (found := _anchor(place, home).newest()) is not None]
     with lock.held(directory):
         done = recovery.recover(home, exports=exports, checkpoints=known, burn=burn, now=_now())
     _say(
@@ -105,6 +104,12 @@ def recover(
         _say("their receipts are not here: these charges are refused from now on, ask with another share or precision")
     for population in done.burnt:
         _say(f"burnt: the account of {population} is spent to its limit; its parties may sign a new contract")
+    if done.decisions:
+        _say(f"{done.decisions:,} decisions about contracts, identities, roles, approvals and keys were done again")
+    for digest in done.suspended:
+        _say(f"suspended: decisions about {digest} may be lost; look, then `cloister broker resume`")
+    if done.burnt or done.suspended:
+        _say("nobody has a role any more; grant and revoke again what was decided since the copy was made")
     for digest in done.revoked:
         _say(f"revoked: {digest} has exits, and their counts are lost")
 
@@ -211,17 +216,35 @@ def accounts_at(
     directory: BrokerDir, url: Annotated[str, typer.Argument(help="postgresql://user:password@host/database")]
 ) -> None:
     """Keep the accounts in PostgreSQL. Only for a broker that has not booked anything yet."""
-    home = BrokerHome(directory)
-    if home.accounts_file.exists():
-        with _opened(directory) as (_, accounts):
-            booked = accounts.populations()
-        if booked:
-            raise MalformedError(
-                "database.booked", "this broker has accounts already", next_step="start a new broker for new contracts"
-            )
-    Accounts(url).close()
-    files.write_private(home.accounts_url, url.encode())
+    with lock.held(directory):
+        _move_accounts(BrokerHome(directory), url)
     _say("accounts are kept there from now on")
+
+
+def _move_accounts(home: BrokerHome, url: str) -> None:
+    """Refuse to leave anything behind: accounts and events here, and in a database that was named before."""
+    checkpoints.check_current(home)
+    if (home.accounts_file.exists() or home.accounts_url.exists()) and _written(home.open_accounts()):
+        raise MalformedError(
+            "database.booked", "this broker has accounts or events already",
+            next_step="start a new broker for new contracts",
+        )  # fmt: skip
+    if home.witness.seen() is not None:
+        raise RefusedError("broker.restored", "this broker had accounts before", next_step=restored.NEXT_STEP)
+    if _written(Accounts(url)):
+        raise MalformedError(
+            "database.foreign", "there are accounts or events of a broker in that database",
+            next_step="name an empty database",
+        )  # fmt: skip
+    files.write_private(home.accounts_url, url.encode())
+
+
+def _written(accounts: Accounts) -> bool:
+    try:
+        with accounts.database.transaction() as db:
+            return event_log.tip(db).size > 0 or bool(event_log.account_tips(db))
+    finally:
+        accounts.close()
 
 
 def _record(directory: Path, event: Event) -> None:
@@ -239,10 +262,17 @@ def _opened(directory: Path) -> Iterator[tuple[BrokerHome, Accounts]]:
         accounts.close()
 
 
-def _anchor(place: str, did: str) -> anchors.Anchor:
-    if place.startswith(("http://", "https://")):
-        return anchors.BrokerAnchor(place, did)
-    return anchors.FileAnchor(Path(place), did)
+def _anchor(place: str, home: BrokerHome) -> anchors.Anchor:
+    if not place.startswith(("http://", "https://")):
+        return anchors.FileAnchor(Path(place), home.identity().did)
+    url, _, peer = place.partition("#")
+    if not peer:
+        raise MalformedError(
+            "anchor.peer",
+            "nobody but the broker that is meant can say what it has seen, so its did is needed",
+            next_step=f"--anchor '{url}#did:key:...'",
+        )
+    return anchors.BrokerAnchor(url, home.identity(), peer)
 
 
 def _is_export(path: Path) -> bool:

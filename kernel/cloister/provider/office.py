@@ -25,6 +25,8 @@ from cloister.wire import canonical, documents
 from cloister.wire.envelope import Envelope, open_envelope, seal, unverified_payload
 
 FRESH_S = 300
+WAITS_DAYS = 7
+"""How long a request waits for a second person."""
 _KINDS: dict[str, Kind] = {"contract": "decision", "identity": "identity", "role": "role", "catalogue": "catalogue"}
 _READS = frozenset(
     {"broker.status", "catalogue.search", "catalogue.show", "account.show", "account.own", "request.list"}
@@ -60,7 +62,9 @@ class Office:
         with contextlib.suppress(CloisterError):
             actor = ask.actor if self.roles_of(ask.actor) else ""
             self._broker.journal.add(
-                Event("refusal", self._broker.now(), actor=actor, op=ask.action[:_MAX_NAME], status=error.code)
+                Event(
+                    "refusal", self._broker.now(), actor=actor, op=ask.action if actor else "office", status=error.code
+                )
             )
 
     def _decide(self, ask: Ask) -> tuple[str, Any]:
@@ -85,9 +89,10 @@ class Office:
             self._acts.check(ask)
         if broker.restored is not None and ask.action not in _READS:
             raise RefusedError("broker.restored", broker.restored.reason, next_step="cloister ledger recover")
-        self._remember(ask, "pending" if wait else "done", read=ask.action in _READS)
+        read = ask.action in _READS
+        self._remember(ask, "pending" if wait else "read" if read else "done", read=read)
         if wait:
-            return "pending", {"request": ask.request}
+            return "pending", {"request": ask.request, "digest": canonical.digest_bytes(canonical.encode(ask))}
         if ask.action in {"request.approve", "request.reject"}:
             return "done", self._settle(ask)
         return "done", self._act(ask, ask.actor)
@@ -113,18 +118,19 @@ class Office:
             if db.scalar(sa.select(schema.requests.c.state).where(key)) is not None:
                 raise RefusedError("request.twice", "this request was answered before", next_step="sign a new one")
             db.execute(sa.insert(schema.requests), {**values, "time": ask.time, "state": state})
-            # Those that can no longer be replayed because they are stale need not be kept.
-            stale = (schema.requests.c.state == "done") & (schema.requests.c.time < _before(now, 2 * FRESH_S))
+            # What only read and can no longer be replayed, because it is stale, need not be kept. The name of whatever
+            # changed something or waited is never free again: an approval of it would be one of something else.
+            stale = (schema.requests.c.state == "read") & (schema.requests.c.time < _before(now, 2 * FRESH_S))
             db.execute(sa.delete(schema.requests).where(stale))
             if not read:
                 event_log.open_log(db, now)
                 event_log.record(db, Event("request", now, actor=ask.actor, op=ask.action, subject=ask.request))
 
     def _settle(self, ask: Ask) -> Any:
-        """Approve or reject a request that waits."""
-        name = str(ask.arguments.get("request", ""))
+        """Approve or reject a request that waits; who approves names the digest of what was shown to him."""
+        name, broker = str(ask.arguments.get("request", "")), self._broker
         table = schema.requests.c
-        with self._broker.accounts.database.transaction() as db:
+        with broker.accounts.database.transaction() as db:
             found = db.scalar(sa.select(table.body).where(table.request == name, table.state == "pending"))
         if found is None:
             raise RefusedError("request.unknown", "no such request waits", next_step="request.list shows what waits")
@@ -140,6 +146,14 @@ class Office:
             raise RefusedError("role.denied", "no role of yours may approve this", clause=asked.action)
         if not rejected and not roles.ACTIONS[asked.action].roles & self.roles_of(asked.actor):
             raise RefusedError("approval.lapsed", "who asked for it may not ask for it any more")
+        if not rejected:
+            if ask.arguments.get("digest") != canonical.digest_bytes(found):
+                raise RefusedError(
+                    "approval.digest", "the approval is not of the request that waits under this name",
+                    clause="separation of duties", next_step="approve with the digest that request.list shows",
+                )  # fmt: skip
+            if asked.time < _before(broker.now(), WAITS_DAYS * 86400):
+                raise RefusedError("approval.expired", "the request has waited too long", next_step="ask for it anew")
         self._close(asked.request, ask, asked, "rejected" if rejected else "approved")
         return {"rejected": name} if rejected else self._act(asked, asked.actor)
 

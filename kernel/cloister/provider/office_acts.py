@@ -16,6 +16,7 @@ from cloister.provider.broker import Broker
 from cloister.receipt import alerts
 from cloister.receipt.audit import Audit
 from cloister.receipt.office import Ask
+from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 MAX_EXPORT = 64 * 2**20
@@ -179,8 +180,13 @@ class Acts:
         table = schema.requests.c
         with self._broker.accounts.database.transaction() as db:
             bodies = db.scalars(sa.select(table.body).where(table.state == "pending").order_by(table.time)).all()
-        asks = [msgspec.json.decode(body, type=Ask) for body in bodies]
-        return [{"request": a.request, "actor": a.actor, "action": a.action, "arguments": a.arguments} for a in asks]
+        return [{**_shown(body), "digest": canonical.digest_bytes(body)} for body in bodies]
+
+
+def _shown(body: bytes) -> dict[str, Any]:
+    ask = msgspec.json.decode(body, type=Ask)
+    named = {"request": ask.request, "actor": ask.actor, "time": ask.time}
+    return {**named, "action": ask.action, "arguments": ask.arguments}
 
 
 def _reason(ask: Ask) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from cloister import __name__ as package
-from cloister.provider.anchors import AnchorRequest
 from cloister.wire.envelope import Envelope
 
 _REF = "#/components/schemas/{name}"
@@ -34,10 +33,6 @@ class _Question(msgspec.Struct, forbid_unknown_fields=True):
     vault_id: str
 
 
-class _Whose(msgspec.Struct, forbid_unknown_fields=True):
-    broker: str
-
-
 class _Error(msgspec.Struct):
     kind: str
     code: str
@@ -57,18 +52,24 @@ class _Health(msgspec.Struct):
 
 def document() -> dict[str, Any]:
     """Return the document (OpenAPI 3.1)."""
-    kinds = (Envelope, AnchorRequest, _Question, _Whose, _Refusal, _Health)
-    (envelope, anchor, question, whose, refusal, health), schemas = msgspec.json.schema_components(
-        kinds, ref_template=_REF
-    )
+    kinds = (Envelope, _Question, _Refusal, _Health)
+    (envelope, question, refusal, health), schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
     perhaps = {"anyOf": [envelope, {"type": "null"}]}
     paths: dict[str, Any] = {
         "/v1/health": {"get": _get("Does the broker serve, or only read?", _content(health))},
         "/v1/metrics": {"get": _get("Counters without data.", {"text/plain": {"schema": {"type": "string"}}})},
         "/v1/openapi.json": {"get": _get("This document.", _content({"type": "object"}))},
         "/v1/hello": {"post": _post("A fresh hello for a vault.", question, {"type": "object"}, refusal)},
-        "/v1/anchor": {"post": _post("Take up a peer's checkpoint.", anchor, envelope, refusal)},
-        "/v1/anchor/newest": {"post": _post("The newest checkpoint seen of a peer.", whose, perhaps, refusal)},
+        "/v1/anchor": {
+            "post": _post(
+                "Take up a peer's checkpoint: an AnchorRequest that the peer signed.", envelope, envelope, refusal
+            )
+        },
+        "/v1/anchor/newest": {
+            "post": _post(
+                "The newest checkpoint seen of the peer that signs the AnchorRequest.", envelope, perhaps, refusal
+            )
+        },
     }
     for path, words, kind, where in _POSTS:
         signed = _SIGNED.format(kind=kind, where=f"cloister/receipt/{where}.py")

@@ -1,8 +1,8 @@
 """``cloister ledger recover``: bring restored accounts forward to the longest state proven, or burn the gap.
 
 1. every proof is this broker's own, and its logs and ours are one history; 2. entries and events we lack are taken from
-the longest export; their charges, which came back without receipts, can be executed no more; 3. what a checkpoint or
-the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
+the longest export; no charge without a receipt, old or brought back, can be executed any more; 3. what a checkpoint
+or the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
 limit, and contracts with exits, whose counts are lost, are revoked; 4. every vault has to prove itself again.
 """
 
@@ -20,7 +20,7 @@ from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
 from cloister.provider import accounts as books
-from cloister.provider import event_log, matches, restored, rotation, schema
+from cloister.provider import decisions, event_log, matches, restored, rotation, schema
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
 from cloister.receipt.account import BURNT, broker_of, granted_by
@@ -39,12 +39,18 @@ _LOST = "the counts of its exits were lost with a restored account; sign a new c
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a recovery did: entries and events taken, populations spent to their limit, contracts revoked."""
+    """What a recovery did.
+
+    Entries, events and decisions taken, populations spent to their limit, contracts revoked with their exits, contracts
+    suspended because decisions about them may be lost.
+    """
 
     entries: int = 0
     events: int = 0
     burnt: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    decisions: int = 0
+    suspended: tuple[str, ...] = ()
 
 
 def recover(
@@ -65,13 +71,19 @@ def recover(
     proofs += heads.values()
     ledger = home.open_accounts(busy_ms=20_000)
     try:
-        with ledger.database.transaction() as db:
+        with ledger.database.transaction(recovering=True) as db:
             for proof in proofs:
                 _same_history(db, proof)
-            done = Outcome() if longest is None else _take(db, longest)
+            had = event_log.tip(db).size
+            decided: list[Event] = []
+            done = Outcome() if longest is None else _take(db, longest, decided)
+            for proof in proofs:  # what was longer than our logs before may be another history than the export
+                _same_history(db, proof)
             seen = home.witness.seen()
             least = max(mark.events if mark else 0, seen.size if seen else 0)
-            gap = _gap(db, proofs, least, unproven=mark is not None and not proofs)
+            # A proof that is no newer than the copy (the one in the backup itself) says nothing of what came later.
+            newest = max((proof.events for proof in proofs), default=0)
+            gap = _gap(db, proofs, least, unproven=mark is not None and newest <= had)
             if gap and not burn:
                 raise RefusedError(
                     "recover.gap",
@@ -79,11 +91,20 @@ def recover(
                     clause="a restored broker goes on from the longest proven tip, or burns what it cannot prove",
                     next_step="give a newer export with --proof, or --burn: every account is then spent to its limit",
                 )
+            done = msgspec.structs.replace(done, decisions=decisions.again(home, decided))
             if gap:
                 revoked = tuple(_with_exits(home))
-                done = msgspec.structs.replace(done, burnt=tuple(_burn(db, home, proofs, now)), revoked=revoked)
+                done = msgspec.structs.replace(
+                    done, burnt=tuple(_burn(db, _limits(home, dids), proofs, now)), revoked=revoked
+                )
                 for digest in revoked:
                     home.contracts.decide(digest, Decision("revoked", now, _LOST))
+                suspended = tuple(decisions.stop_everything(home, now=now))
+                done = msgspec.structs.replace(done, suspended=suspended)
+            # What waited for a second person may have been decided on since.
+            waits = schema.requests.c.state == "pending"
+            db.execute(sa.update(schema.requests).where(waits).values(state="done"))
+            _burn_unsettled(db)
             # Also the vaults whose admissions came back are fenced.
             db.execute(sa.update(schema.epochs).values(epoch=schema.epochs.c.epoch + _EPOCHS))
             matches.recount(db)
@@ -129,8 +150,8 @@ def _leaves(db: sa.Connection, name: str) -> Sequence[bytes]:
     return db.scalars(schema.SELECT_LEAVES, {"k_population": name}).all()
 
 
-def _take(db: sa.Connection, path: Path) -> Outcome:
-    """Append what an export holds beyond our logs."""
+def _take(db: sa.Connection, path: Path, decided: list[Event]) -> Outcome:
+    """Append what an export holds beyond our logs; put what was decided in it on a list."""
     entries = events = 0
     charged: dict[tuple[str, int], Event] = {}
     with path.open("rb") as lines:
@@ -149,6 +170,8 @@ def _take(db: sa.Connection, path: Path) -> Outcome:
                     event = None if leaf.body is None else decode_event(leaf.body)
                     event_log.take(db, leaf.digest, leaf.body, event)
                     events += 1
+                    if event is not None and event.kind in decisions.KINDS:
+                        decided.append(event)
                     if event is not None and event.kind == "charge":
                         charged[event.population, event.position] = event
         _admissions(db, header)
@@ -160,8 +183,19 @@ def _entry(db: sa.Connection, leaf: export.Leaf, at: int, charged: dict[tuple[st
     event = charged.get((entry.population, at))
     vault, epoch, time = ("", 0, "") if event is None else (event.actor, event.epoch, event.time)
     books.take(db, entry, leaf.body or b"", position=at, vault_id=vault, epoch=epoch, time=time)
-    if entry.contract:
-        db.execute(schema.INSERT[schema.burnt], {"population": entry.population, "charge_id": entry.charge_id})
+
+
+def _burn_unsettled(db: sa.Connection) -> None:
+    """Let no charge without a receipt be executed: its receipt may have been deposited in the time that was lost.
+
+    That goes for the entries of the restored accounts as for those that came back: a vault that asks for such a charge
+    would be told to release it, with a second noise beside the one that somebody has seen.
+    """
+    entries, settled, burnt = schema.entries.c, schema.settlements.c, schema.burnt.c
+    paid = sa.exists().where(settled.population == entries.population, settled.charge_id == entries.charge_id)
+    known = sa.exists().where(burnt.population == entries.population, burnt.charge_id == entries.charge_id)
+    open_ = sa.select(entries.population, entries.charge_id).where(entries.contract != "", ~paid, ~known)
+    db.execute(sa.insert(schema.burnt).from_select(["population", "charge_id"], open_))
 
 
 def _admissions(db: sa.Connection, header: export.Header) -> None:
@@ -188,10 +222,11 @@ def _gap(db: sa.Connection, proofs: list[Checkpoint], least: int, *, unproven: b
     return gap
 
 
-def _burn(db: sa.Connection, home: BrokerHome, proofs: list[Checkpoint], now: str) -> Iterator[str]:
+def _burn(
+    db: sa.Connection, limits: dict[str, tuple[Fraction, Fraction]], proofs: list[Checkpoint], now: str
+) -> Iterator[str]:
     """Spend every account to the largest limit of its contracts, and beyond any size that was ever signed."""
     tips = {tip.population: tip for tip in event_log.account_tips(db)}
-    limits = _limits(home)
     for population in sorted(limits.keys() | tips.keys() | {t.population for proof in proofs for t in proof.accounts}):
         tip = tips.get(population)
         size = 0 if tip is None else tip.size
@@ -219,19 +254,20 @@ def _burn(db: sa.Connection, home: BrokerHome, proofs: list[Checkpoint], now: st
         yield population
 
 
-def _limits(home: BrokerHome) -> dict[str, tuple[Fraction, Fraction]]:
+def _limits(home: BrokerHome, dids: frozenset[str]) -> dict[str, tuple[Fraction, Fraction]]:
+    """Return the largest limit of every account under any contract that names a key this broker has or had."""
     found: dict[str, tuple[Fraction, Fraction]] = {}
-    did = home.identity().did
     for digest in home.contracts.digests():
         known = home.contracts.get(digest)
-        terms = None if known is None else broker_of(known.contract, did)
-        if known is None or terms is None:
-            continue
-        for budget in known.contract.budgets:
-            granted = granted_by(known.contract, terms, budget.population, "")
-            if granted is not None and budget.broker == terms.name:
-                rho, delta = found.get(budget.population, (Fraction(0), Fraction(0)))
-                found[budget.population] = max(rho, granted.rho), max(delta, granted.delta)
+        named = () if known is None else (broker_of(known.contract, did) for did in sorted(dids))
+        for terms in named:
+            if known is None or terms is None:
+                continue
+            for budget in known.contract.budgets:
+                granted = granted_by(known.contract, terms, budget.population, "")
+                if granted is not None and budget.broker == terms.name:
+                    rho, delta = found.get(budget.population, (Fraction(0), Fraction(0)))
+                    found[budget.population] = max(rho, granted.rho), max(delta, granted.delta)
     return found
 
 

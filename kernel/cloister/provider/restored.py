@@ -1,7 +1,8 @@
 """Is this the newest state the accounts were in? A broker that cannot be sure of it reads, and signs nothing.
 
-Asked when a broker starts. Known are: a mark that ``cloister broker restore`` leaves, and how far the event log had
-come (``witness``). The mark stays until ``cloister ledger recover`` has brought the accounts forward.
+Asked when a broker starts (before every write there is ``event_log.check_current``). Known are: a mark that ``cloister
+broker restore`` leaves, and how far the event log had come (``witness``). The mark stays until ``cloister ledger
+recover`` has brought the accounts forward.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from cloister.errors import MalformedError
 from cloister.provider import event_log, files
 from cloister.provider.accounts import Accounts
 from cloister.provider.home import BrokerHome
-from cloister.receipt import log
 from cloister.wire import canonical
 
 NEXT_STEP = "cloister ledger recover"
@@ -55,18 +55,9 @@ def check(home: BrokerHome, accounts: Accounts, *, now: str) -> Mark | None:
     if seen is None:
         return None
     with accounts.database.transaction() as db:
-        now_tip = event_log.tip(db)
-        if now_tip.size == seen.size:
-            same = now_tip.root() == seen.root
-        elif now_tip.size > seen.size >= 0:
-            same = log.root(event_log.event_leaves(db)[: seen.size]) == seen.root
-        else:
-            same = False
-        if same:
-            return None
-        reason = f"the event log holds {now_tip.size} events and had {seen.size}: an older copy was put in its place"
-        if seen.size < 0:
-            reason = "the file that remembers how far the event log had come is damaged"
+        reason = event_log.older(db, seen)
+    if not reason:
+        return None
     mark = Mark(reason, now, max(seen.size, 0))
     set_mark(home, mark)
     return mark

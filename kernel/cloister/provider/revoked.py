@@ -67,6 +67,8 @@ def revoke(home: BrokerHome, did: str, *, now: str, reason: str = "") -> None:
     identity.public_from_did(did)
     if did == home.identity().did:
         raise RefusedError("identity.self", "a broker does not revoke itself", next_step="cloister broker rotate-key")
-    known = read(home)
-    if did not in known.dids:
+    with files.changing(home.revoked_file):
+        known = read(home)
+        if did in known.dids:
+            return
         files.write_private(home.revoked_file, canonical.encode(Revoked({**known.dids, did: (now, reason)})))

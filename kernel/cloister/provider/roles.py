@@ -102,16 +102,17 @@ def grant(home: BrokerHome, did: str, role: str) -> None:
         RefusedError: ``roles.apart``: together with what the did is already, it would control itself.
     """
     identity.public_from_did(did)
-    known = read(home)
-    held = known.of(did) | {_role(role)}
-    if any(apart <= held for apart in _APART):
-        raise RefusedError(
-            "roles.apart",
-            f"nobody is {' and '.join(sorted(held))} at once",
-            clause="separation of duties",
-            next_step="give the role to somebody else, or take the other one away first",
-        )
-    _write(home, {**known.dids, did: tuple(name for name in ROLES if name in held)})
+    with files.changing(home.roles_file):
+        known = read(home)
+        held = known.of(did) | {_role(role)}
+        if any(apart <= held for apart in _APART):
+            raise RefusedError(
+                "roles.apart",
+                f"nobody is {' and '.join(sorted(held))} at once",
+                clause="separation of duties",
+                next_step="give the role to somebody else, or take the other one away first",
+            )
+        _write(home, {**known.dids, did: tuple(name for name in ROLES if name in held)})
 
 
 def remove(home: BrokerHome, did: str, role: str) -> None:
@@ -120,9 +121,17 @@ def remove(home: BrokerHome, did: str, role: str) -> None:
     Raises:
         MalformedError: ``roles.unknown``.
     """
-    known = read(home)
-    kept = tuple(name for name in known.dids.get(did, ()) if name != _role(role))
-    _write(home, {**{name: held for name, held in known.dids.items() if name != did}, **({did: kept} if kept else {})})
+    with files.changing(home.roles_file):
+        known = read(home).dids
+        kept = tuple(name for name in known.get(did, ()) if name != _role(role))
+        others = {name: held for name, held in known.items() if name != did}
+        _write(home, {**others, **({did: kept} if kept else {})})
+
+
+def clear(home: BrokerHome) -> None:
+    """Take every role away."""
+    with files.changing(home.roles_file):
+        _write(home, {})
 
 
 def matrix() -> str:

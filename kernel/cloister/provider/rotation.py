@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from cloister.errors import MalformedError, RefusedError
-from cloister.provider import event_log, files
+from cloister.provider import event_log, files, restored
 from cloister.provider.accounts import Accounts
 from cloister.provider.home import BrokerHome
 from cloister.receipt.events import Event
@@ -42,9 +42,12 @@ def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bo
     """Replace the broker's key; return the new did.
 
     Raises:
-        RefusedError: ``rotation.contracts``: active contracts name the old key and ``stop_contracts`` is false.
-        UnavailableError: ``ledger.unavailable``.
+        RefusedError: ``rotation.contracts``: active contracts name the old key and ``stop_contracts`` is false;
+            ``broker.restored``: what proves the lost time is signed by the old key, so it is recovered first.
+        UnavailableError: ``ledger.unavailable``, ``ledger.older``; nothing was replaced.
     """
+    if (mark := restored.read_mark(home)) is not None:
+        raise RefusedError("broker.restored", mark.reason, next_step=restored.NEXT_STEP)
     old, new = home.identity(), SigningKey.generate()
     named = []
     for digest in home.contracts.digests():
@@ -58,9 +61,9 @@ def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bo
             next_step="let them end first, or say --stop-contracts; then the parties sign contracts with the new did",
         )
     statement = seal(SUCCESSION_TYPE, canonical.encode(Succession(old.did, new.did, now)), old, new)
-    files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
     with accounts.database.transaction() as db:
         event_log.open_log(db, now)
         event_log.record(db, Event("key", now, actor="owner", op="rotate", subject=new.did))
+        files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
     files.write_private(home.key_file, base64.b64encode(new.private_bytes()))
     return new.did

@@ -17,7 +17,8 @@ from cloister.provider import openapi
 from cloister.provider.anchors import Witnessing
 from cloister.provider.broker import Broker
 from cloister.provider.office import Office
-from cloister.provider.rate import Rate
+from cloister.provider.rate import Rate, network
+from cloister.provider.requests import StrangersReply
 
 MAX_BODY = 32 * 2**20
 _log = structlog.get_logger("cloister.broker")
@@ -38,22 +39,32 @@ class Activity:
         return time.monotonic() - self.latest
 
 
-def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
-    """Return the ASGI application of a broker (docs/protocol.md section 5; ``/v1/openapi.json``)."""
+def create_app(broker: Broker, activity: Activity | None = None, *, refusals: Rate | None = None) -> Starlette:
+    """Return the ASGI application of a broker (docs/protocol.md section 5; ``/v1/openapi.json``).
+
+    ``refusals`` is how often one address may be refused before it has to wait.
+    """
     seen = activity or Activity()
-    hellos, asks, refusals = Rate(), Rate(), Rate()
+    hellos, asks, refusals = Rate(), Rate(), refusals or Rate()
     office, witnessing = Office(broker), Witnessing(broker)
 
-    def route(path: str, act: Callable[[bytes], bytes], rate: Rate | None = None) -> Route:
+    def route(path: str, act: Callable[[bytes], bytes], rate: Rate | None = None, *, vaults: bool = False) -> Route:
         async def endpoint(request: Request) -> Response:
             seen.touch()
-            address = request.client.host if request.client else ""
+            address = network(request.client.host) if request.client else ""
             try:
-                # Whoever sends nonsense is told so for a while, and then has to wait; others are never slowed down.
-                if not refusals.left(address) or (rate is not None and not rate.allows(address)):
+                # Whoever sends nonsense is told so for a while, and then has to wait. Many share an address (a proxy, a
+                # gateway), so a vault that was admitted is known by its signature and never waits for a stranger.
+                waits = not refusals.left(address)
+                if (waits and not vaults) or (rate is not None and not rate.allows(address)):
                     return _busy()
                 body = await _body(request)
-                return Response(await run_in_threadpool(act, body), media_type="application/json")
+                if waits and not await run_in_threadpool(broker.knows, body):
+                    return _busy()
+                answer = await run_in_threadpool(act, body)
+                if isinstance(answer, StrangersReply):
+                    refusals.allows(address)
+                return Response(answer, media_type="application/json")
             except CloisterError as error:
                 _log.warning("refused", path=path, code=error.code)
                 broker.metrics.count("refused", str(_http_status(error)))
@@ -83,10 +94,10 @@ def create_app(broker: Broker, activity: Activity | None = None) -> Starlette:
             Route("/v1/metrics", metrics, methods=["GET"]),
             Route("/v1/openapi.json", document, methods=["GET"]),
             route("/v1/hello", broker.hello, hellos),
-            route("/v1/session", broker.session),
-            route("/v1/append", broker.append),
-            route("/v1/settle", broker.settle),
-            route("/v1/tip", broker.tip),
+            route("/v1/session", broker.session, vaults=True),
+            route("/v1/append", broker.append, vaults=True),
+            route("/v1/settle", broker.settle, vaults=True),
+            route("/v1/tip", broker.tip, vaults=True),
             route("/v1/office", office.ask, asks),
             route("/v1/anchor", witnessing.put, asks),
             route("/v1/anchor/newest", witnessing.newest, asks),

@@ -120,6 +120,8 @@ class Watch:
                 self._counts[number][event.contract, _bucket(event.time, measure)] += 1
             elif measure.what == "refusal.count" and event.kind == "refusal" and _named(event.status, measure.codes):
                 self._counts[number][event.actor, _bucket(event.time, measure)] += 1
+            elif measure.what == "refusal.count" and event.kind == "suppressed" and _named(event.status, measure.codes):
+                self._counts[number]["", _bucket(event.time, measure)] += event.count
 
     def charge(self, charged: Charged) -> None:
         """Count a charge. One without a time is older than the events and belongs to no bucket."""

@@ -20,7 +20,7 @@ from cloister.errors import CloisterError, ContractError, TrustError
 from cloister.receipt import account, checkpoint, export, log, succession
 from cloister.receipt.audit_accounts import AccountCheck, Charged, Counts
 from cloister.receipt.checkpoint import Checkpoint
-from cloister.receipt.events import Event, decode_event
+from cloister.receipt.events import Event, decode_event, purged_in_time
 from cloister.receipt.receipt import ADMISSION_TYPE, Admission
 from cloister.wire import documents
 from cloister.wire.envelope import Envelope, open_envelope, unverified_payload
@@ -84,6 +84,11 @@ class Audit:
         self._by_kind: Counter[str] = Counter()
         self._purged = 0
         self._entries: dict[str, int] = {}
+
+    @property
+    def dids(self) -> frozenset[str]:
+        """The dids that the broker has and had (after :meth:`check`)."""
+        return self._dids
 
     def check(self, lines: Iterable[bytes], *, broker: str = "", earlier: Iterable[Envelope] = ()) -> Report:
         """Return what is found in an export.
@@ -203,6 +208,8 @@ class Audit:
                 self._say(4, "note", "event.time", f"the broker's clock went back to {event.time}")
             latest = event.time
             said_purged += event.count if event.kind == "purge" else 0
+            if event.kind == "purge" and not purged_in_time(event):
+                self._say(4, "fail", "retention.early", f"events before {event.subject} were purged at {event.time}")
             if event.kind == "opened":
                 starts.update((tip.population, tip.size) for tip in event.accounts)
             if event.kind == "charge":

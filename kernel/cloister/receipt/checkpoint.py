@@ -102,8 +102,10 @@ def open_checkpoint(document: Envelope, *, broker: str = "") -> Checkpoint:
         raise TrustError("checkpoint.broker", f"a checkpoint of {named.broker}, not of {broker}")
     open_envelope(document, CHECKPOINT_TYPE, named.broker)
     sizes = [named.events, *(tip.size for tip in named.accounts)]
-    if min(sizes) < 0 or len({tip.population for tip in named.accounts}) != len(named.accounts):
-        raise MalformedError("checkpoint.malformed", "a checkpoint with a negative size, or an account twice")
+    names = {tip.population for tip in named.accounts}
+    # The empty name is the event log's among the logs: an account under it would stand in its place.
+    if min(sizes) < 0 or len(names) != len(named.accounts) or "" in names:
+        raise MalformedError("checkpoint.malformed", "a checkpoint with a negative size, an account twice or unnamed")
     return named
 
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from cloister.contract.findings import parse_time
-from cloister.errors import MalformedError
+from cloister.errors import CloisterError, MalformedError
 
 Kind = Literal[
     "opened",  # the event log begins; ``accounts`` is what there was before
@@ -92,6 +92,15 @@ def retain_until(event: Event) -> str:
     """
     moment = parse_time(event.time)
     return _text(moment + timedelta(days=RETENTION_DAYS[retention_class(event.kind)]))
+
+
+def purged_in_time(event: Event) -> bool:
+    """Whether a purge removed only what its class no longer had to keep; one that does not say so did not."""
+    try:
+        days = RETENTION_DAYS[event.op]
+        return parse_time(event.subject) + timedelta(days=days) <= parse_time(event.time)
+    except (CloisterError, KeyError, OverflowError):
+        return False
 
 
 def decode_event(body: bytes) -> Event:

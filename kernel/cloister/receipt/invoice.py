@@ -97,15 +97,17 @@ def read_tariff(text: str) -> Tariff:
     return tariff
 
 
-def signed_tariff(contracts: Mapping[str, Contract], broker: str) -> Tariff:
-    """Return the prices of a broker that the parties of contracts (by digest) have signed, as one tariff.
+def signed_tariff(contracts: Mapping[str, Contract], *dids: str) -> Tariff:
+    """Return the prices that the parties of contracts (by digest) have signed for a broker, as one tariff.
+
+    ``dids`` are those the broker has and had: what was signed under a former key is owed too.
 
     Raises:
         ContractError: ``contract.tariff``: no contract states any, or in several currencies.
     """
     found = []
     for contract in contracts.values():
-        names = {one.name for one in contract.brokers if one.did == broker}
+        names = {one.name for one in contract.brokers if one.did in dids}
         found += [read_tariff(price_list(contract, t.broker)) for t in contract.prices if t.broker in names]
     if len({tariff.currency for tariff in found}) != 1:
         raise ContractError(

@@ -140,7 +140,7 @@ def make_invoice(  # noqa: PLR0917 (a command line)
     found = _check(path, checked, broker)
     _sound(found)
     if tariff is None:
-        prices = invoice.signed_tariff(checked.contracts, found.broker)
+        prices = invoice.signed_tariff(checked.contracts, *checked.dids)
     else:
         prices = invoice.read_tariff(_text(tariff))
     with path.open("rb") as lines:

@@ -1,0 +1,82 @@
+"""Decisions that a recovery takes from the event log, or stops everything where it cannot know them.
+
+A copy that is put back also forgets who was revoked, which roles were taken away, which contracts, approvals and keys
+ended. What the longest proven log tells of them is done again, in its order. Where events are lost for good, a
+decision may be among them: nobody has a role any more, and every contract is suspended until the owner resumes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from cloister.contract.states import Decision
+from cloister.errors import CloisterError, TrustError
+from cloister.provider import revoked, roles
+from cloister.provider.approvals import Withdrawal
+from cloister.provider.home import BrokerHome
+from cloister.receipt.events import Event
+
+State = Literal["active", "suspended", "revoked"]
+KINDS = frozenset({"decision", "identity", "role", "approval", "key"})
+_STATES: dict[str, State] = {"contract.suspend": "suspended", "contract.resume": "active", "contract.revoke": "revoked"}
+_UNKNOWN = "decisions about it may have been lost with restored accounts; the provider looks, and resumes it"
+
+
+def again(home: BrokerHome, events: Iterable[Event]) -> int:
+    """Do again what was decided; return how many decisions that were.
+
+    Raises:
+        TrustError: ``recover.key``: the broker's key was replaced, and the present one is the old one.
+        CloisterError: A file of the broker cannot be read.
+    """
+    return sum(_one(home, event) for event in events)
+
+
+def _one(home: BrokerHome, event: Event) -> bool:
+    subject, reason = event.subject, event.reason
+    match event.kind, event.op:
+        case "identity", _:
+            revoked.revoke(home, subject, now=event.time, reason=reason)
+        case "role", "role.grant":
+            roles.grant(home, subject, event.status)
+        case "role", "role.remove":
+            roles.remove(home, subject, event.status)
+        case "approval", "approval.withdraw":
+            home.approvals.withdraw(subject, Withdrawal(event.time, reason), unseen=True)
+        case "key", "wipe":
+            home.data_keys.wipe(subject)
+        case "key", "rotate":
+            if home.identity().did != subject:
+                raise TrustError(
+                    "recover.key",
+                    f"this broker's key was replaced by {subject}, and the restored one is the old one",
+                    next_step="restore a backup made after the rotation, or sign new contracts at a new broker",
+                )
+        case "decision", _:
+            return _contract(home, event)
+        case _:
+            return False
+    return True
+
+
+def _contract(home: BrokerHome, event: Event) -> bool:
+    said: dict[str, State] = {"active": "active", "suspended": "suspended", "revoked": "revoked"}
+    state = _STATES.get(event.op) or said.get(event.status)
+    if state is None:
+        return False
+    with contextlib.suppress(CloisterError):  # not on file, or revoked already
+        home.contracts.decide(event.contract or event.subject, Decision(state, event.time, event.reason))
+        return True
+    return False
+
+
+def stop_everything(home: BrokerHome, *, now: str) -> Iterator[str]:
+    """Take all roles away and suspend every active contract; yield the contracts' digests."""
+    roles.clear(home)
+    for digest in home.contracts.digests():
+        known = home.contracts.get(digest)
+        if known is not None and known.decision is not None and known.decision.state == "active":
+            home.contracts.decide(digest, Decision("suspended", now, _UNKNOWN))
+            yield digest

@@ -1,0 +1,95 @@
+"""Requests of vaults as a broker reads them: who signed one, and what a refusal of it may leave in the log."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from cloister.errors import MalformedError, SignatureError
+from cloister.receipt.events import Event
+from cloister.receipt.ledger import (
+    REQUEST_TYPE,
+    AppendRequest,
+    LedgerReply,
+    SessionRequest,
+    SettleRequest,
+    TipRequest,
+)
+from cloister.wire import documents, envelope
+
+Op = Literal["session", "append", "settle", "tip"]
+Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
+R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
+
+
+class StrangersReply(bytes):
+    """A signed reply to a vault without a session: anybody can ask for as many of them as he likes."""
+
+
+def open_request(body: bytes, kind: type[R]) -> R:
+    """Return a request after checking that the vault it names, and nobody else, signed it.
+
+    Raises:
+        MalformedError: ``ledger.request``, or not a request of this kind.
+        SignatureError: ``ledger.signature``, or a signature that is missing or wrong.
+    """
+    try:
+        document = msgspec.json.decode(body, type=envelope.Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("ledger.request", "not a signed request") from error
+    request = documents.decode(envelope.unverified_payload(document), kind)
+    if len(document.signatures) != 1:
+        raise SignatureError("ledger.signature", "a request has exactly one signature, the vault's")
+    envelope.open_envelope(document, REQUEST_TYPE, request.vault_id)
+    return request
+
+
+def population_of(request: Request) -> str:
+    """Return the population a request is about, or ``""``."""
+    if isinstance(request, SessionRequest):
+        return ""
+    return request.entry.population if isinstance(request, AppendRequest) else request.population
+
+
+def sender_of(body: bytes) -> str:
+    """Return the did of the vault that signed a request, of whatever kind.
+
+    Raises:
+        MalformedError: ``ledger.request``.
+        SignatureError: The vault it names has not signed it.
+    """
+    try:
+        document = msgspec.json.decode(body, type=envelope.Envelope)
+        vault_id = msgspec.json.decode(envelope.unverified_payload(document), type=_Sender).vault_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("ledger.request", "not a signed request") from error
+    envelope.open_envelope(document, REQUEST_TYPE, vault_id)
+    return vault_id
+
+
+class _Sender(msgspec.Struct, frozen=True):
+    vault_id: str
+
+
+def refusal_event(op: Op, request: Request, reply: LedgerReply, *, admitted: str | None) -> Event:
+    """Return the event of a refusal.
+
+    A vault without a session is a stranger, and nothing it says is believed or kept: neither the analyst it names, nor
+    the population, nor its own did. One with a session speaks for the analysts of the contract it is ``admitted`` to.
+    """
+    if admitted is None:
+        return Event("refusal", reply.time, op=op, status=reply.status)
+    entry = request.entry if isinstance(request, AppendRequest) and request.entry.contract == admitted else None
+    return Event(
+        "refusal",
+        reply.time,
+        actor=request.vault_id if entry is None else entry.analyst,
+        contract="" if entry is None else entry.contract,
+        population=reply.population,
+        charge_id="" if entry is None else entry.charge_id,
+        op=op,
+        status=reply.status,
+        subject=request.vault_id,
+        reason=reply.reason,
+    )
