@@ -19,6 +19,7 @@ from cloister.attest.evidence import Evidence
 from cloister.attest.tee import manifest as manifests
 from cloister.attest.tee.formats import FORMATS
 from cloister.enclave import attesters, here, snp_table, tsm
+from cloister.enclave import machine as machines
 from cloister.enclave.attesters import Choice, choose
 from cloister.enclave.config import load_config
 from cloister.enclave.simulator import SimulatorAttester
@@ -116,7 +117,18 @@ def test_an_snp_guest_brings_the_certificate_of_its_host() -> None:
     ],
 )
 def test_a_hosts_table_may_be_anything(data: bytes, found: bytes) -> None:
-    assert snp_table.endorsement(data) == found
+    assert snp_table.endorsement(data, signed_by(1)) == found
+
+
+def signed_by(key: int) -> bytes:
+    """Return the head of a report that names its key: 0 the chip's (VCEK), 1 the operator's (VLEK), 7 none."""
+    return bytes(0x48) + struct.pack("<I", key << 2)
+
+
+def test_of_two_certificates_the_one_of_the_key_that_signed_is_taken() -> None:
+    both = table((VCEK, b"chip"), (VLEK, b"operator"))
+    assert [snp_table.endorsement(both, signed_by(key)) for key in (0, 1, 7)] == [b"chip", b"operator", b""]
+    assert snp_table.endorsement(table((VLEK, b"operator")), signed_by(0)) == b""
 
 
 def test_a_request_that_somebody_else_wrote_into_is_made_again() -> None:
@@ -313,13 +325,50 @@ def test_a_machine_without_a_tee_is_simulated(tmp_path: Path) -> None:
     assert (found.tee, attesters.assurance(found)) == ("simulator", "simulated")
 
 
-@pytest.mark.parametrize("device", attesters.UNSUPPORTED)
+@pytest.mark.parametrize("device", machines.DEVICES)
 def test_a_tee_that_nobody_speaks_for_is_not_simulated(device: str, tmp_path: Path) -> None:
     root = machine(tmp_path, device)
     with pytest.raises(UnavailableError) as excinfo:
         choose("auto", tmp_path, root=root)
     assert excinfo.value.code == "attester.unsupported"
     assert isinstance(choose("simulator", tmp_path, root=root), SimulatorAttester)
+
+
+CPU = "processor\t: 0\nmodel name\t: x\nflags\t\t: fpu {}\nbugs\t\t: none\n"
+AZURE_TAG = "7783-7084-3265-9085-8269-3286-77\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "inside"),
+    [
+        ({"proc/cpuinfo": CPU.format("hypervisor tdx_guest")}, True),
+        ({"proc/cpuinfo": CPU.format("hypervisor sev_snp")}, True),
+        ({"proc/cpuinfo": CPU.format("sev sev_es sev_snp")}, False),
+        ({"proc/cpuinfo": CPU.format("hypervisor")}, False),
+        ({"proc/cpuinfo": CPU.format("hypervisor") + "model name : tdx_guest\n"}, False),
+        ({"sys/class/dmi/id/chassis_asset_tag": AZURE_TAG, "dev/tpmrm0": ""}, True),
+        ({"sys/class/dmi/id/chassis_asset_tag": AZURE_TAG}, False),
+        ({"sys/class/dmi/id/chassis_asset_tag": "other", "dev/tpm0": ""}, False),
+        ({"sys/firmware/uv/prot_virt_guest": "1\n"}, True),
+        ({"sys/firmware/uv/prot_virt_guest": "0\n"}, False),
+        ({"dev/sgx_enclave": ""}, False),
+    ],
+    ids=["tdx", "snp", "snp-host", "vm", "a-name", "azure-tpm", "azure", "tpm", "ibm", "ibm-host", "sgx-host"],
+)
+def test_a_machine_without_devices_is_known_by_its_processor_and_firmware(
+    files: dict[str, str], inside: bool, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / "machine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if not inside:
+        assert isinstance(choose("auto", tmp_path, root=tmp_path / "machine"), SimulatorAttester)
+        return
+    with pytest.raises(UnavailableError) as excinfo:
+        choose("auto", tmp_path, root=tmp_path / "machine")
+    assert excinfo.value.code == "attester.unsupported"
+    assert '"attester": "simulator"' in excinfo.value.next_step
 
 
 def test_hardware_that_fails_is_not_replaced_by_a_simulator(tmp_path: Path) -> None:

@@ -16,14 +16,16 @@ from signed_world import CARD, Story, code_cell, result
 
 from cloister.attest import simulator, verifiers
 from cloister.attest.evidence import Claims, Evidence
+from cloister.attest.policy import Accept, Instance, Isolation, Policy, Reference
 from cloister.contract import signing
 from cloister.contract.usage import Usage, Used
+from cloister.errors import MalformedError
 from cloister.plan.link import Cause
 from cloister.receipt import code, log
 from cloister.receipt.bundle import Inclusion, Proof, read_bundle
 from cloister.receipt.ledger import REPLY_TYPE, Entry, LedgerReply
 from cloister.reviewer.report import ORIGIN_UNKNOWN, SIMULATED, VERIFIED, Report
-from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust
+from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust, parse_trust
 from cloister.reviewer.verify import verify
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal
@@ -738,22 +740,36 @@ def test_bundling_twice_changes_nothing(story: Story) -> None:
 # Hardware, through a verifier that is plugged in -----------------------------------------------------
 
 
-@pytest.fixture
-def hardware(monkeypatch: pytest.MonkeyPatch) -> Story:
-    """A story in a TEE of the test's own: its evidence is the simulator's, its verifier calls it hardware."""
+LAUNCH = {"pcr0": "aa", "pcr1": "bb", "pcr2": "cc"}
+COVERING = tuple(f"{name}={value}" for name, value in LAUNCH.items())
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, tee: str = "nitro", **changes: Any) -> None:
+    """Let the simulator's evidence be read as that of hardware; ``changes`` are what this hardware says."""
 
     def verify_hard(evidence: Evidence, data: bytes, endorsements: Any, now: datetime) -> Claims:
         claims = simulator.verify(msgspec.structs.replace(evidence, tee="simulator"), data, endorsements, now)
-        return msgspec.structs.replace(claims, tee="hard", assurance="hardware", warnings=())
+        said = {"tee": tee, "assurance": "hardware", "warnings": (), "launch": LAUNCH, **changes}
+        return msgspec.structs.replace(claims, **said)
 
-    monkeypatch.setattr(verifiers, "installed", lambda: {"hard": verify_hard})
-    return Story(assurance="hard")
+    monkeypatch.setattr(verifiers, "installed", lambda: {tee: verify_hard})
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Story:
+    """A story in a TEE of the test's own: its evidence is the simulator's, its verifier calls it hardware."""
+    plug_in(monkeypatch)
+    return Story(assurance="nitro")
+
+
+def covering(story: Story, **changes: Any) -> ReviewerTrust:
+    """Return trust that pins everything, launch measurements included."""
+    pinned = msgspec.structs.replace(pins(story).measurement[0], launch=COVERING)
+    return msgspec.structs.replace(pins(story), measurement=(pinned,), **changes)
 
 
 def test_verified_needs_every_anchor(hardware: Story) -> None:
-    trust = pins(hardware)
-    covered = msgspec.structs.replace(trust.measurement[0], launch=("simulator=none",))
-    report = check(hardware.notebook(), trust=msgspec.structs.replace(trust, measurement=(covered,)))
+    report = check(hardware.notebook(), trust=covering(hardware))
     assert (report.overall, report.exit_code, report.reservations) == (VERIFIED, 0, ())
     assert set(msgspec.structs.astuple(report.anchors)) == {"pinned", "consistent"}
 
@@ -763,9 +779,84 @@ def test_on_hardware_code_counts_only_if_the_launch_measurement_covers_it(hardwa
     assert (report.overall, report.exit_code) == (ORIGIN_UNKNOWN, 1)
 
 
+def test_launch_measurements_pinned_for_other_code_cover_nothing(hardware: Story) -> None:
+    elsewhere = MeasurementPin("sha384:" + "cd" * 48, COVERING)
+    trust = msgspec.structs.replace(pins(hardware), measurement=(*pins(hardware).measurement, elsewhere))
+    assert check(hardware.notebook(), trust=trust).overall == ORIGIN_UNKNOWN
+
+
 def test_nothing_pinned_is_origin_unknown(hardware: Story) -> None:
     report = check(hardware.notebook())
     assert (report.overall, report.reservations, report.exit_code) == (ORIGIN_UNKNOWN, ("origin unknown",), 1)
+
+
+# The reviewer's own policy: every claim of the vector counts, not only debug and the pinned code.
+
+REFUSED = [
+    ("nitro", {"warnings": ("something",)}, {}, "appraisal.warning"),
+    ("tdx", {}, {}, "appraisal.collateral"),
+    ("tdx", {"platform": {"tcb_status": "OutOfDate", "details": {"tcb_eval_num": 17}}}, {}, "appraisal.tcb"),
+    ("tdx", {"platform": {"tcb_status": "Revoked"}}, {}, "appraisal.tcb"),
+    ("snp", {"platform": {"tcb": {"snp": 8}, "details": {"product": "Milan"}}}, {}, "appraisal.tcb"),
+    ("nitro", {"platform": {"details": {"migratable": True}}}, {}, "appraisal.migratable"),
+    ("snp", {"platform": {"details": {"vmpl": 2}}}, {}, "appraisal.vmpl"),
+    ("nvidia-gpu", {"launch": {"measurement0": "aa"}}, {}, "appraisal.component"),
+    ("nitro", {}, {"instance": Instance(("chip:other",))}, "appraisal.instance"),
+    ("nitro", {}, {"reference": Reference(denied=("pcr0=aa",))}, "appraisal.measurement"),
+    ("nitro", {}, {"accept": Accept(("nitro",), exclusive=True)}, "appraisal.tenancy"),
+    ("nitro", {}, {"accept": Accept(("snp",))}, "appraisal.tee"),
+    ("nitro", {}, {"isolation": Isolation("full")}, "appraisal.isolation"),
+]
+
+
+@pytest.mark.parametrize(
+    ("tee", "says", "rules", "code"), REFUSED, ids=[f"{c}-{n}" for n, (*_, c) in enumerate(REFUSED)]
+)
+def test_the_reviewers_policy_judges_every_claim(
+    tee: str, says: dict[str, Any], rules: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(monkeypatch, tee, **says)
+    story = Story(assurance=tee)
+    policy = Policy("reviewer", **{"accept": Accept((tee,)), **rules})
+    report = check(story.notebook(), trust=covering(story, policy=policy))
+    found = [line for line in report.findings if line.step == 6 and line.code == code]
+    assert found, [line.code for line in report.findings if line.step == 6]
+    assert report.exit_code > 0
+    assert report.overall != VERIFIED
+    # A warning weakens the verdict and no option allows it; a contradiction of the policy is a failure.
+    warned = found[0].level == "reservation"
+    assert report.exit_code == (1 if warned else 2)
+    allowed = check(story.notebook(), trust=covering(story, policy=policy), allow_unknown_origin=True)
+    assert allowed.exit_code > 0
+
+
+def test_without_a_policy_the_defaults_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, "tdx")
+    story = Story(assurance="tdx")
+    report = check(story.notebook(), trust=covering(story))
+    assert "platform not affirmed" in report.reservations
+    assert report.anchors.tee == "unknown"
+
+
+def test_a_reviewers_policy_may_refuse_simulated_enclaves_whatever_is_allowed(story: Story) -> None:
+    for accept, why in (
+        (Accept(("tdx",), simulated=True), "appraisal.tee"),
+        (Accept(("simulator",)), "appraisal.simulated"),
+    ):
+        trust = msgspec.structs.replace(pins(story), policy=Policy("strict", accept))
+        assert (6, why) in failures(check(story.notebook(), trust=trust, allow_simulated=True))
+    trust = msgspec.structs.replace(pins(story), policy=Policy("mild", Accept(("simulator",), simulated=True)))
+    assert check(story.notebook(), trust=trust, allow_simulated=True).exit_code == 0
+
+
+def test_a_trust_file_holds_a_policy_and_what_it_says_is_checked() -> None:
+    text = 'version = 1\n[policy]\nname = "mine"\n[policy.accept]\ntees = ["tdx"]\n[policy.hardware]\nevaluation = 17\n'
+    policy = parse_trust(text).policy
+    assert policy is not None
+    assert (policy.accept.tees, policy.hardware.evaluation) == (("tdx",), 17)
+    for wrong in ("unknown = 1\n", "minimum_tcb.Milan = { snp = 1 }\n"):
+        with pytest.raises(MalformedError):
+            parse_trust(text + wrong)
 
 
 def test_an_unknown_tee_is_not_believed(hardware: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,24 +53,32 @@ COMPONENTS: Mapping[str, frozenset[str]] = MappingProxyType(
 """By product of AMD, the components that have a security version (AMD 56860, TCB_VERSION)."""
 
 
-class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which TEEs are accepted at all, and how."""
+
     tees: tuple[str, ...]
     simulated: bool = False
     exclusive: bool = False
 
 
-class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Approved code and launch measurements."""
+
     env_digest: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     covers_code: bool = False
 
 
-class _Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Allowed hosts."""
+
     allow: tuple[str, ...] = ()
 
 
-class _Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must isolate the sandbox."""
+
     minimum: Literal["none", "reduced", "full"] = "none"
 
 
@@ -91,10 +99,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One relying party's policy; sections as in the module's example."""
 
     name: str
-    accept: _Accept
-    reference: _Reference = _Reference()
-    instance: _Instance = _Instance()
-    isolation: _Isolation = _Isolation()
+    accept: Accept
+    reference: Reference = Reference()
+    instance: Instance = Instance()
+    isolation: Isolation = Isolation()
     hardware: Hardware = Hardware()
     version: int = 1
 
@@ -112,17 +120,26 @@ def parse_policy(text: str) -> Policy:
         policy = msgspec.convert(table, type=Policy)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise MalformedError("policy.malformed", f"the policy cannot be read: {error}") from error
+    check_policy(policy)
+    return policy
+
+
+def check_policy(policy: Policy) -> None:
+    """Check what the schema cannot say.
+
+    Raises:
+        MalformedError: ``policy.malformed``.
+    """
     if policy.version != 1:
         raise MalformedError("policy.malformed", f"policy version {policy.version} is unknown")
     for product, least in policy.hardware.minimum_tcb.items():
         # A component without a least version would be one that may be as old as it likes.
-        if set(least) != COMPONENTS.get(product):
+        if product not in COMPONENTS or set(least) != COMPONENTS[product]:
             raise MalformedError(
                 "policy.malformed",
                 f"hardware.minimum_tcb.{product}: least versions are those of all components of one product",
                 next_step="docs/evidence.md, section What a policy decides about hardware",
             )
-    return policy
 
 
 def policy_digest(text: str) -> str:

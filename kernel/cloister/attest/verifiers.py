@@ -62,7 +62,7 @@ def verify(
         raise RejectedError("evidence.tee", f"no verifier for {evidence.tee!r} is installed here")
     try:
         given = {name: unb64(text, code="evidence.malformed") for name, text in evidence.endorsements.items()}
-        return verifier(evidence, report_data, {**given, **(endorsements or {})}, now)
+        claims = verifier(evidence, report_data, {**given, **(endorsements or {})}, now)
     except RejectedError:
         raise
     except CloisterError as error:
@@ -70,3 +70,7 @@ def verify(
     except Exception as error:
         # A verifier that fails in any way must not admit.
         raise RejectedError("evidence.malformed", f"the verifier failed ({type(error).__name__})") from error
+    # A policy names the TEEs it accepts: a verifier of one must not speak in the name of another.
+    if claims.tee != evidence.tee:
+        raise RejectedError("evidence.claims", f"a verifier of {evidence.tee} made claims of {claims.tee!r}")
+    return claims

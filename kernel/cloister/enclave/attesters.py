@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cloister.attest.evidence import Evidence
+from cloister.enclave import machine
 from cloister.enclave.simulator import SimulatorAttester
 from cloister.enclave.tsm import REPORTS, Configfs, TsmAttester
 from cloister.errors import UnavailableError
 
 Choice = Literal["auto", "simulator", "tsm"]
-# What a guest of a TEE has whose attester is not written yet, or whose kernel lacks configfs-tsm. A machine that can
-# only host enclaves (/dev/sgx_enclave) is not inside one.
-UNSUPPORTED = ("/dev/nsm", "/dev/attestation", "/dev/tdx_guest", "/dev/sev-guest")
 
 
 class Attester(Protocol):
@@ -44,7 +42,7 @@ def choose(
 ) -> Attester:
     """Return the attester that the configuration names, or that this machine has.
 
-    ``root`` is where the machine's ``/sys`` and ``/dev`` are (tests look elsewhere).
+    ``root`` is where the machine's ``/proc``, ``/sys`` and ``/dev`` are (tests look elsewhere).
 
     Raises:
         UnavailableError: ``attester.failed`` or ``attester.unsupported``: it has a TEE, and no evidence can be made.
@@ -54,11 +52,10 @@ def choose(
         return SimulatorAttester.load(home)
     if choice == "tsm" or reports.is_dir():
         return TsmAttester(Configfs(reports), endorsements)
-    shown = [name for name in UNSUPPORTED if (root / name[1:]).exists()]
-    if shown:
+    if shown := machine.looks_like_tee(root):
         raise UnavailableError(
             "attester.unsupported",
-            f"this machine has {shown[0]}, and no attester here speaks for it",
+            f"this machine looks like the inside of a TEE ({shown}), and no attester here speaks for it",
             next_step='mount configfs (Linux 6.7 or newer), or write "attester": "simulator" into enclave.json if a '
             "simulated enclave is what you want here",
         )

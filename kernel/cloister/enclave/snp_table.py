@@ -6,12 +6,14 @@ import uuid
 
 _ENTRY = 24
 _MAX_ENTRIES = 32
+# KEY_INFO of a report: bits 4:2 say which key signed it (AMD 56860, ATTESTATION_REPORT).
+_KEY_INFO = 0x48
 _VCEK = uuid.UUID("63da758d-e664-4564-adc5-f4b93be8accd")
 _VLEK = uuid.UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
 
 
-def endorsement(table: bytes) -> bytes:
-    """Return the certificate (DER) of the key that signs reports: VLEK or VCEK, or nothing if there is none.
+def endorsement(table: bytes, report: bytes) -> bytes:
+    """Return the certificate (DER) of the key that signed ``report``, VCEK or VLEK; nothing if it is not there.
 
     The table comes from the host: it is searched, and what is found is for verifiers to judge. Broken tables hold none.
     """
@@ -26,4 +28,5 @@ def endorsement(table: bytes) -> bytes:
         if offset + length > len(table):
             return b""
         found[name] = table[offset : offset + length]
-    return found.get(_VLEK, found.get(_VCEK, b""))
+    signed_by = {0: _VCEK, 1: _VLEK}.get(int.from_bytes(report[_KEY_INFO : _KEY_INFO + 4], "little") >> 2 & 7)
+    return found.get(signed_by, b"") if signed_by else b""

@@ -154,7 +154,7 @@ class TsmAttester:
         else:
             form = f"snp_report_v{int.from_bytes(report[:4], 'little')}"
             # The hypervisor's own table, unless whoever runs this machine gave a certificate.
-            found = snp_table.endorsement(extra)
+            found = snp_table.endorsement(extra, report)
             endorsements = {**({"vek": found} if found else {}), **endorsements}
         return Evidence(
             tee=self.tee,

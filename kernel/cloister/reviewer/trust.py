@@ -9,10 +9,19 @@ A TOML file the reviewer keeps (or gets from a publisher over another path than 
     did = "did:key:z6Mk..."
 
     [[measurement]]
-    env_digest = "sha256:..."          # a released Cloister, from its release notes
-    launch = ["mrtd=..."]              # for hardware: launch measurements that cover that code
+    env_digest = "sha384:..."          # a released Cloister, from its release notes
+    launch = ["mr_td=..."]             # for hardware: launch measurements that cover that code (docs/evidence.md)
 
-Without a file nothing is pinned, and the best verdict is *self-consistent, origin unknown*.
+    [policy]                           # which enclaves you accept (attest/policy.py); names and sections as there
+    name = "mine"
+    [policy.accept]
+    tees = ["tdx"]
+    [policy.hardware]
+    evaluation = 17
+
+Without a file nothing is pinned, and the best verdict is *self-consistent, origin unknown*. Without a policy every TEE
+is appraised by the defaults of policies: no advisory open, no warning accepted, and no age of Intel's collateral or
+least version of AMD's firmware named, so that a platform of theirs is a reservation.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cloister.attest.references import covered
+from cloister.attest.policy import Policy, check_policy
 from cloister.errors import MalformedError, UnavailableError
 from cloister.wire import identity
 
@@ -46,29 +55,27 @@ class MeasurementPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The reviewer's own pins. Empty by default: nothing is trusted because a notebook says so."""
+    """The reviewer's own pins and policy. Empty by default: nothing is trusted because a notebook says so."""
 
     provider: tuple[ProviderPin, ...] = ()
     measurement: tuple[MeasurementPin, ...] = ()
+    policy: Policy | None = None
     version: Literal[1] = 1
 
     def knows_provider(self, did: str) -> bool:
         """Whether the provider with this did is pinned."""
         return any(pin.did == did for pin in self.provider)
 
-    def knows_code(self, env_digest: str, launch: dict[str, str], *, tee: str, hardware: bool) -> bool:
-        """Whether this code is pinned; on hardware pinned launch measurements must cover it as well."""
-        return any(
-            pin.env_digest == env_digest and (not hardware or covered(tee, launch, pin.launch))
-            for pin in self.measurement
-        )
+    def knows_env(self, env_digest: str) -> bool:
+        """Whether code of this digest is pinned; on hardware ``reviewer.appraising`` asks for more."""
+        return any(pin.env_digest == env_digest for pin in self.measurement)
 
 
 def parse_trust(text: str) -> ReviewerTrust:
     """Return the trust written in ``text``.
 
     Raises:
-        MalformedError: ``trust.malformed``: not TOML, an unknown field, or a did that is none.
+        MalformedError: ``trust.malformed``: not TOML, an unknown field, or a did that is none; ``policy.malformed``.
     """
     try:
         table: dict[str, Any] = tomllib.loads(text)
@@ -77,6 +84,8 @@ def parse_trust(text: str) -> ReviewerTrust:
         raise MalformedError(
             "trust.malformed", f"the trust file cannot be read: {error}", next_step="see docs/verification.md"
         ) from error
+    if trust.policy is not None:
+        check_policy(trust.policy)
     for pin in trust.provider:
         identity.public_from_did(pin.did)
     return trust

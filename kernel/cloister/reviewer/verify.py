@@ -23,7 +23,8 @@ from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import population_ends, refined, shaped
 from cloister.receipt.models import model_numbers
 from cloister.receipt.receipt import Admission, Receipt
-from cloister.reviewer import accounts, imitations, report, shown
+from cloister.reviewer import accounts, appraising, imitations, report, shown
+from cloister.reviewer.appraising import ORIGIN, PLATFORM
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
 from cloister.reviewer.notebook import CodeCell, code_cells, named, printed
@@ -33,7 +34,6 @@ from cloister.reviewer.trust import ReviewerTrust
 from cloister.wire import canonical
 
 SIMULATED = "simulated"
-ORIGIN = "origin unknown"
 _EXAMPLES = 6
 
 
@@ -222,11 +222,13 @@ class _Verification:
                 self._match(receipt, seen.get(self.vaults[digest]))
         if any(receipt.seeded for receipt in self.receipts.values()):
             self.findings.reserve("seeded: no privacy", 6, "evidence.seeded", "noise was drawn from a fixed seed")
-        measured = {canonical.digest([s.claims.env_digest, s.claims.launch]): s.claims for s in seen.values()}
+        # Sessions with one enclave differ in what they bound; what there is to appraise is said once.
+        bare = [msgspec.structs.replace(one.claims, report_data="") for one in seen.values()]
+        measured = {canonical.digest(claims): claims for claims in bare}
         for claims in measured.values():
-            self._appraise(claims.env_digest, claims.launch, claims.tee, hardware=claims.assurance == "hardware")
+            appraising.check_claims(claims, self.digest, self.trust, self.findings)
         for env_digest in {r.env_digest for r in self.receipts.values()} - {s.claims.env_digest for s in seen.values()}:
-            self._appraise(env_digest, {}, "", hardware=False)
+            appraising.check_unseen(env_digest, self.trust, self.findings)
         if any(receipt.assurance == SIMULATED for receipt in self.receipts.values()):
             text = "simulated: no hardware protects the enclave, and its owner could have signed anything"
             self.findings.reserve(SIMULATED, 6, "evidence.simulated", text)
@@ -293,13 +295,6 @@ class _Verification:
             text = f"receipt and evidence disagree: {', '.join(wrong)}"
             self.findings.add(6, "fail", "evidence.receipt", text, release=receipt.release)
 
-    def _appraise(self, env_digest: str, launch: dict[str, str], tee: str, *, hardware: bool) -> None:
-        if self.trust.knows_code(env_digest, launch, tee=tee, hardware=hardware):
-            self.findings.add(6, "ok", "measurement.pinned", f"code {env_digest} is in your trust file")
-        else:
-            text = f"code {env_digest} is not in your trust file: what it does is unknown to you"
-            self.findings.reserve(ORIGIN, 6, "measurement.unpinned", text)
-
     def _time_of_evidence(self) -> datetime:
         times = []
         for admission in self.admissions.values():
@@ -351,7 +346,8 @@ class _Verification:
         failed = {line.step for line in lines if line.level == "fail"}
         codes = {line.code for line in lines}
         providers: Anchor = "unknown" if "provider.unpinned" in codes else "pinned"
-        tee: Anchor = "unknown" if codes & {"measurement.unpinned", "evidence.absent"} else "pinned"
+        unknown = codes & {"measurement.unpinned", "evidence.absent"} or PLATFORM in self.findings.reservations
+        tee: Anchor = "unknown" if unknown else "pinned"
         if SIMULATED in self.findings.reservations:
             tee = "simulated"
         anchors = Anchors(tee, providers, "consistent" if providers == "unknown" else "pinned", "consistent")
