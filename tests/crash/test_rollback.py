@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from vault_world import DirectTransport, World, context, numbered
 
+from cloister.contract import signing
+from cloister.contract.states import Decision
 from cloister.errors import CloisterError
 from cloister.provider import checkpoints, recovery
 from cloister.provider.broker import Broker
@@ -166,6 +168,9 @@ def test_a_burnt_gap_releases_nothing_more(study: Study) -> None:
     study.close()
     recovery.recover(study.home, exports=[], checkpoints=[], burn=True, now=now())
     study.reconnect()
+    assert not study.ask(1), "decisions about the contract may be lost"
+    assert study.refused == "contract.inactive"
+    study.home.contracts.decide(signing.payload_digest(study.document), Decision("active", now(), "looked at"))
     assert study.ask(1)
     for number in (2, 3, 4):
         assert not study.ask(number)
