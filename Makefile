@@ -29,7 +29,8 @@ $(STAMP): pyproject.toml $(EXTENSION)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Cloister into $(VENV) (about a minute, once)"
 	@test -e $(BIN)/node || node -e "$(NODE_OK)" 2>/dev/null || $(MAKE) --no-print-directory $(BIN)/node
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all]'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile -e '.[all]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 $(BIN)/node:

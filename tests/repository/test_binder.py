@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT / "tests" / "notebooks"))
 
 import executed  # noqa: E402 (the folder of its tests)
 
-# Building an image takes longer than a test usually may.
-pytestmark = pytest.mark.timeout(900)
+# Building an image takes minutes, and longer than a test usually may.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 MEMORY_MIB = 2048
 NOTEBOOK_USER = 1000

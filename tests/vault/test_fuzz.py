@@ -1,6 +1,6 @@
 """Differential-stability fuzz (privacy.md section 8 a) and equality of engine and interpreter (8 b).
 
-``CLOISTER_FUZZ_TRIALS`` sets the number of trials (800 by default; 50,000 nightly). A trial is one random plan on one
+``CLOISTER_FUZZ_TRIALS`` sets the number of trials (400 by default; 50,000 nightly). A trial is one random plan on one
 pair of neighbouring tables: the exact integers may differ by no more than the analysis claims, in L1, L2 and Linf.
 """
 
@@ -17,7 +17,7 @@ from vault_fuzzing import TABLE, Bench, Planner, make_card, make_rows, neighbour
 
 from cloister.vault.interpret import interpret
 
-TRIALS = int(os.environ.get("CLOISTER_FUZZ_TRIALS", "800"))
+TRIALS = int(os.environ.get("CLOISTER_FUZZ_TRIALS", "400"))
 PLANS_PER_PAIR = 10
 
 
