@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from browsers import chromium_path, open_browser
 from contracts import OtherContract, changed_code
 from jupyter_user import Application, JupyterUser
 from lab import SECOND
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 # The first release of a fresh enclave loads its tables.
 expect.set_options(timeout=20 * SECOND)
@@ -111,5 +112,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     if report.failed and browser is not None:
         pages = [page for context in browser.contexts for page in context.pages]
         for number, page in enumerate(pages):
-            page.screenshot(path=ROOT / "build" / "ui" / f"{item.name}-{number}.png")
+            # A page too busy for a picture fails its test, not the whole run.
+            with suppress(Error):
+                page.screenshot(path=ROOT / "build" / "ui" / f"{item.name}-{number}.png")
     return report
