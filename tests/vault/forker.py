@@ -1,8 +1,9 @@
 """Starts many vaults and brokers quickly: everything is imported once, then each process is a fork.
 
 ``python forker.py FD`` reads commands on a socketpair. A vault runs ``boot.run`` on the two descriptors that come
-with its command, a broker runs ``provider.__main__.main``: the code the real entry points run, after the imports that
-make them slow to start. Tests that start processes the real way are beside those that use this.
+with its command (with three it announces its steps on the last, ``stepping_vault``), a broker runs
+``provider.__main__.main``: the code the real entry points run, after the imports that make them slow to start. Tests
+that start processes the real way are beside those that use this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from cloister.vault import confine
 def main() -> None:
     """Fork a process per command until the socket closes."""
     confine.prepare()
+    from stepping_vault import run as stepping
+
     from cloister.provider.__main__ import main as broker
     from cloister.vault import boot
 
@@ -44,7 +47,10 @@ def main() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         code = 1
         try:
-            code = boot.run(*fds) if command["kind"] == "vault" else broker(command["arguments"])
+            if command["kind"] == "broker":
+                code = broker(command["arguments"])
+            else:
+                code = boot.run(*fds) if len(fds) == 2 else stepping(*fds)
         finally:
             os._exit(code)
 

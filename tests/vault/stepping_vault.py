@@ -12,11 +12,8 @@ import sys
 from cloister.vault import confine
 
 
-def main() -> int:
-    """Run the vault."""
-    announce = int(sys.argv[1])
-    link, broker = int(sys.argv[3]), int(sys.argv[5])
-    confine.prepare()
+def run(link: int, broker: int, announce: int) -> int:
+    """Run a vault that announces its steps."""
     from cloister.vault import boot
 
     # The observer's pipe must survive the closing of descriptors at confinement.
@@ -28,6 +25,12 @@ def main() -> int:
         os.read(announce, 1)
 
     return boot.run(link, broker, at)
+
+
+def main() -> int:
+    """Run the vault."""
+    confine.prepare()
+    return run(int(sys.argv[3]), int(sys.argv[5]), int(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -10,58 +10,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import msgspec
-import pyarrow as pa
 import pytest
-import vault_world
+from pair_world import accounts, both, pair
 from vault_world import World
 
-from cloister.contract.card import Card, Column
 from cloister.errors import UnavailableError
-from cloister.plan import algebra as a
-from cloister.plan import codec
-
-CLAIMS, PATIENTS = "bank.claims", 200
-
-
-def claims_card() -> Card:
-    """Return the card of the second provider's table, about the same patients."""
-    return msgspec.structs.replace(
-        vault_world.visits_card(),
-        name=CLAIMS,
-        population="bank.patients",
-        rows_per_unit=1,
-        columns=(Column("patient", "string", 2, "Patient"), Column("paid", "int", 2, "Paid", low="0", high="100",
-                                                                   step="1")),
-    )  # fmt: skip
-
-
-def claims() -> pa.Table:
-    """Return one claim of 5 for each of the first patients."""
-    return pa.table({"patient": [f"p{i:04d}" for i in range(PATIENTS)], "paid": [5] * PATIENTS})
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two providers of one kind of unit, each with a broker process of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vault_world, "customers_card", claims_card)
-        patch.setattr(vault_world, "customers", claims)
-        world = World(tmp_path_factory.mktemp("pair"))
+    world = pair(tmp_path_factory.mktemp("pair"))
     yield world
     world.close()
-
-
-def both(number: int) -> dict[str, Any]:
-    """Return one of many questions about the visits of patients with claims."""
-    joined = a.Align(a.Table("st_anna.visits"), a.Table(CLAIMS), "inner", (("paid", "paid"),))
-    chosen = a.Filter(joined, a.Compare("ge", a.Col("age"), a.Number(str(number))))
-    return codec.encode(a.VectorSum(chosen, (a.Count("n"),), "1/100"))
-
-
-def accounts(world: World) -> tuple[tuple[Any, str], ...]:
-    """Return broker and population of each account."""
-    return (world.anna_broker, world.card.population), (world.bank_broker, world.bank_card.population)
 
 
 def charges(world: World, charge_id: str) -> list[int]:

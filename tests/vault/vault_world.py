@@ -249,6 +249,7 @@ class World:
         *,
         card: Card | None = None,
         data: pa.Table | None = None,
+        second: tuple[Card, pa.Table] | None = None,
         serve: bool = True,
         forker: Forker | None = None,
     ) -> None:
@@ -257,9 +258,9 @@ class World:
         self.anna, self.bank = SigningKey.generate(), SigningKey.generate()
         self.attester = SimulatorAttester(SigningKey.generate())
         self.card = card or visits_card()
-        self.bank_card = customers_card()
+        self.bank_card, bank_data = second or (customers_card(), customers())
         self.visits = sealing.seal(self.card, visits() if data is None else data, root / "visits", self.anna)
-        self.customers = sealing.seal(self.bank_card, customers(), root / "customers", self.bank)
+        self.customers = sealing.seal(self.bank_card, bank_data, root / "customers", self.bank)
         self.anna_home = BrokerHome.create(root / "anna-broker", POLICY)
         self.bank_home = BrokerHome.create(root / "bank-broker", POLICY)
         self.anna_home.add_capsule(self.card, self.visits)
