@@ -44,7 +44,7 @@ STEPS = 11
 PATHS = ("/v1/session", "/v1/append", "/v1/settle")
 VICTIMS = ("vault", "anna", "bank", "brokers", "all")
 RHO = "1/1000000"
-ATTEMPTS = 20
+ATTEMPTS, PATIENCE_S = 20, 300
 
 
 class Move(NamedTuple):
@@ -145,11 +145,12 @@ class Schedule:
         """Ask until there is an answer: on a busy machine a message may take too long, and a run may be stopped."""
         for attempt in range(ATTEMPTS):
             try:
-                return self.record.saw(self._live().ask("release", plan))
+                return self.record.saw(self._live().ask("release", plan, timeout=PATIENCE_S))
             except (UnavailableError, FaultError):
                 if attempt == ATTEMPTS - 1:
                     raise
                 self._end_vault()
+                self._mend()  # a kill that was late has hit a broker that was started again
         return None
 
     # What must hold -----------------------------------------------------------------------------------
@@ -305,7 +306,7 @@ class Schedule:
         for vault in vaults:
             for plan in (both(91 + move.questions[0], RHO), self.plans[0]):
                 try:
-                    answer = vault().ask("release", plan)
+                    answer = vault().ask("release", plan, timeout=PATIENCE_S)
                 except (CloisterError, Dead):
                     continue
                 self.record.saw(answer)
@@ -329,13 +330,13 @@ class Schedule:
             asker.start()
         act()
         for asker in askers:
-            asker.join(90)
+            asker.join(PATIENCE_S)
             assert not asker.is_alive()
         self.network.before = self.network.after = lambda _at, body: body
 
     def _ask(self, vault: VaultProcess, number: int) -> None:
         try:
-            self.record.saw(vault.ask("release", self.plans[number]))
+            self.record.saw(vault.ask("release", self.plans[number], timeout=PATIENCE_S))
         except (Dead, UnavailableError, FaultError):
             pass  # what is killed does not answer; it is asked again in peace
         except TrustError as error:
