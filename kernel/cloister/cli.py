@@ -48,6 +48,13 @@ def _mount_approvals() -> None:
     app.add_typer(approval_commands.app, name="approval")
 
 
+def _mount_releases() -> None:
+    from cloister import endorse_commands, release_commands
+
+    app.add_typer(release_commands.app, name="release")
+    app.command("endorse")(endorse_commands.endorse)
+
+
 def _mount_receiver() -> None:
     from cloister.receiver import commands
 
@@ -101,6 +108,7 @@ def whole() -> typer.Typer:
     _mount_provider()
     _mount_receiver()
     _mount_approvals()
+    _mount_releases()
     return app
 
 
@@ -230,11 +238,16 @@ def verify(
     allow_unknown_origin: Annotated[
         bool, typer.Option("--allow-unknown-origin", help="Accept providers and code your trust file does not name.")
     ] = False,
+    endorsements: Annotated[
+        Path | None, typer.Option(help="Your endorsements (`cloister endorse`), for evidence that brings none.")
+    ] = None,
     own_receipts: Annotated[
         bool, typer.Option("--own-receipts", help="If it carries no receipts, take those this machine holds.")
     ] = False,
 ) -> None:
     """Check offline, without data, that a notebook's numbers are what the receipts say was released."""
+    from cloister.attest import endorsements as held
+    from cloister.files import read_bytes
     from cloister.reviewer.trust import load_trust
     from cloister.reviewer.verify import verify as check
 
@@ -247,6 +260,7 @@ def verify(
         now=datetime.now(UTC),
         allow_simulated=allow_simulated,
         allow_unknown_origin=allow_unknown_origin,
+        endorsements=held.parse(read_bytes(endorsements, held.MAX_BUNDLE)) if endorsements else None,
     )
     if as_json:
         out.print_json(json.dumps(report.to_dict()))

@@ -18,8 +18,10 @@ from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.trust import TrustEntry
 from cloister.attest.encoding import b64
 from cloister.attest.hello import Offer
+from cloister.attest.releases import SoftwareRelease, sign_release
 from cloister.attest.renewal import renew_offer
 from cloister.contract import signing
+from cloister.contract.clauses import Software
 from cloister.contract.terms import Party
 from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.wire import canonical
@@ -113,6 +115,18 @@ def test_what_the_policy_refuses(
     dial_world.report = report
     refuse(dial_world, code, policy=dial_world.policy(**policy))
     assert len(dial_world.first) == 1  # the hello, and not even an opening
+
+
+def test_what_the_contract_asks_of_the_enclave_counts_beside_the_policy(dial_world: DialWorld) -> None:
+    """Hosts and software releases are every party's word: an analyst's policy that says less does not undo them."""
+    signer = SigningKey.generate()
+    elsewhere = dial_world.sign(dial_world.terms(hosts=("chip:other",)))
+    refuse(dial_world, "appraisal.instance", contract=elsewhere)
+    released = dial_world.sign(dial_world.terms(software=Software((signer.did,), "1.0")))
+    refuse(dial_world, "release.unknown", contract=released)
+    document = sign_release(SoftwareRelease("0.9", signer.did, ENV, "2026-01-01T00:00:00Z"), signer)
+    dial_world.store.add_release(document)
+    refuse(dial_world, "release.minimum", contract=released)
 
 
 def test_simulated_needs_contract_policy_and_person(dial_world: DialWorld) -> None:

@@ -7,7 +7,7 @@ from test_contract_signing import ANALYST, BROKER, CARD, CONTRACT, EXITS, PROVID
 
 from cloister.contract import packs
 from cloister.contract.card import Labels
-from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Tariff
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Software, Tariff
 from cloister.wire.identity import SigningKey
 
 __all__ = ["ANALYST", "BROKER", "CARD", "CONTRACT", "PROVIDER", "STRANGER"]
@@ -39,4 +39,6 @@ WHOLE = msgspec.structs.replace(
     ),
     tariffs=(Tariff("clinic-broker", "CNY", "1", "0.5", "0.01", "20"),),
     amends=FORMER,
+    hosts=("chip:" + "5" * 128, "operator:CN=cloud.example"),
+    software=Software((DAN.did,), "1.4.2", 30),
 )

@@ -23,7 +23,7 @@ from clause_samples import (
 
 from cloister.contract import amendments, gallery, lint, odrl, packs, signing, words, words_zh
 from cloister.contract.card import Column, Labels
-from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Tariff
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Software, Tariff
 from cloister.contract.exits import DeliverTerms, MatchTerms
 from cloister.contract.terms import Budget, Contract, Party
 from cloister.errors import CloisterError, ContractError
@@ -32,7 +32,7 @@ from cloister.wire.identity import SigningKey
 
 replace = msgspec.structs.replace
 CARDS = {"clinic.visits": LABELLED}
-CLAUSES = ("access", "approvers", "pack", "obligations", "tariffs", "amends")
+CLAUSES = ("access", "approvers", "pack", "obligations", "tariffs", "amends", "hosts", "software")
 
 
 def codes(contract: Contract, cards=None, level: str = "error") -> set[str]:
@@ -113,6 +113,18 @@ def test_the_whole_contract_lints():
         ({"tariffs": (Tariff("clinic-broker", "CNY", "much"),)}, "contract.tariff"),
         ({"tariffs": (Tariff("clinic-broker", "CNY"),) * 2}, "contract.duplicate"),
         ({"amends": "the last one"}, "contract.digest"),
+        ({"hosts": ()}, "contract.hosts"),
+        ({"hosts": ("chip:*",)}, "contract.hosts"),
+        ({"hosts": ("somewhere",)}, "contract.hosts"),
+        ({"hosts": ("chip:01", "chip:01")}, "contract.duplicate"),
+        ({"software": Software((), "1")}, "contract.software"),
+        ({"software": Software((DAN.did,), "one")}, "contract.software"),
+        ({"software": Software((DAN.did,), "01.2")}, "contract.software"),
+        ({"software": Software((DAN.did,), "1", -1)}, "contract.software"),
+        ({"software": Software((DAN.did,), "1", 367)}, "contract.software"),
+        ({"software": Software((DAN.did, DAN.did), "1")}, "contract.duplicate"),
+        ({"software": Software(("dan",), "1")}, "contract.did"),
+        ({"software": Software((ANALYST.did,), "1")}, "contract.self-granted"),
     ],
 )
 def test_a_senseless_clause_is_refused(changes, code):
@@ -132,6 +144,19 @@ def test_a_senseless_clause_is_refused(changes, code):
 )
 def test_a_card_must_fit_its_pack(card, code):
     assert code in codes(WHOLE, {card.name: card})
+
+
+def test_from_tier_3_a_contract_on_hardware_names_hosts_and_is_alone_on_them():
+    secret = replace(CARD, grade="production")
+    strict = replace(CONTRACT, accept_simulated=False, placement="split", tenancy="exclusive", hosts=("chip:01",))
+    cards = {secret.name: secret}
+    assert codes(strict, cards) == set()
+    assert codes(replace(strict, hosts=msgspec.UNSET), cards) == {"contract.hosts"}
+    assert codes(replace(strict, tenancy="shared"), cards) == {"contract.tier"}
+    # Below tier 3, and for demonstration data, any host will do.
+    open_ones = tuple(replace(column, tier=2) for column in secret.columns)
+    assert codes(replace(strict, hosts=msgspec.UNSET), {secret.name: replace(secret, columns=open_ones)}) == set()
+    assert codes(replace(CONTRACT, hosts=msgspec.UNSET), {CARD.name: CARD}) == set()
 
 
 def test_important_data_with_an_assessment_and_text_of_the_highest_tier_are_fine():

@@ -22,7 +22,7 @@ from cloister.attest.channel import RelyingParty
 from cloister.attest.evidence import Claims
 from cloister.attest.hello import parse_offer
 from cloister.attest.policy import parse_policy, policy_digest, write_policy
-from cloister.contract import signing
+from cloister.contract import relying, signing
 from cloister.contract.terms import Contract
 from cloister.errors import TrustError
 
@@ -109,6 +109,8 @@ async def connect(
         policy=parse_policy(policy or _as_offered(terms.name, answer, accept_simulated=accept_simulated)),
         now=now,
         accept_simulated=accept_simulated and terms.accept_simulated,
+        agreed=relying.agreed(terms, policy=policy_digest(policy), documents=store.releases()),
+        endorsements=store.endorsements(),
     )
     chosen = policy or _pinned(terms.name, appraisal.claims)
     check_analyst(terms, key.did, policy_digest(chosen))

@@ -26,6 +26,7 @@ from cloister.attest.channel import RelyingParty, refused
 from cloister.attest.encoding import b64
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
+from cloister.contract import relying
 from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
 from cloister.home import cloister_home
 from cloister.receipt.bundle import Exchange
@@ -97,6 +98,8 @@ class EnclaveSession:
             audience=key.did,
             session=session or secrets.token_hex(16),
             mode=mode,
+            agreed=relying.agreed(terms, policy=entry.policy_digest, documents=store.releases()),
+            endorsements=store.endorsements(),
         )
         # 3. Nobody is believed because of where he answers.
         socket = await _connect(entry.endpoint)

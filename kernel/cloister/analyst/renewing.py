@@ -10,8 +10,10 @@ import msgspec
 
 from cloister.analyst.trust import TrustEntry
 from cloister.analyst.verdict import Verdict, verdict_of
+from cloister.attest.agreed import Agreed
 from cloister.attest.channel import RelyingParty
 from cloister.attest.encoding import b64
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.opening import Mode
 from cloister.attest.policy import Policy
 from cloister.attest.renewal import Renewal
@@ -25,7 +27,7 @@ HELLO = canonical.encode({"type": "hello"})
 
 
 class Judge(msgspec.Struct, frozen=True):
-    """A trust store entry as it applies to one session."""
+    """A trust store entry as it applies to one session; ``agreed`` is what its contract adds to the policy."""
 
     entry: TrustEntry
     policy: Policy
@@ -33,6 +35,8 @@ class Judge(msgspec.Struct, frozen=True):
     audience: str
     session: str
     mode: Mode
+    agreed: Agreed
+    endorsements: Endorsements
 
     def first(self, channel: RelyingParty, offer: bytes) -> Appraisal:
         """Judge the offer that opens a channel.
@@ -41,7 +45,12 @@ class Judge(msgspec.Struct, frozen=True):
             CloisterError: As ``RelyingParty.receive_offer``.
         """
         return channel.receive_offer(
-            offer, policy=self.policy, now=datetime.now(UTC), accept_simulated=self.accept_simulated
+            offer,
+            policy=self.policy,
+            now=datetime.now(UTC),
+            accept_simulated=self.accept_simulated,
+            agreed=self.agreed,
+            endorsements=self.endorsements,
         )
 
     def again(self, renewal: Renewal, offer: bytes) -> Appraisal:
@@ -50,7 +59,14 @@ class Judge(msgspec.Struct, frozen=True):
         Raises:
             CloisterError: As ``Renewal.judge``.
         """
-        return renewal.judge(offer, policy=self.policy, now=datetime.now(UTC), accept_simulated=self.accept_simulated)
+        return renewal.judge(
+            offer,
+            policy=self.policy,
+            now=datetime.now(UTC),
+            accept_simulated=self.accept_simulated,
+            agreed=self.agreed,
+            endorsements=self.endorsements,
+        )
 
     def verdict(self, appraisal: Appraisal, isolation: dict[str, Any]) -> Verdict:
         """Return what the badge shows."""

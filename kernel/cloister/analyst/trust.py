@@ -7,6 +7,7 @@ taken from a notebook: a notebook may name an entry, not an endpoint and not a p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from cloister.attest import endorsements, releases
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
 from cloister.contract.terms import Contract
@@ -156,6 +159,49 @@ class TrustStore:
         if len(seed) != 32:
             raise TrustError("trust.key", f"{path} is damaged", next_step="restore it from a backup")
         return SigningKey.from_bytes(seed)
+
+    def releases(self) -> tuple[Envelope, ...]:
+        """Return the software releases this person keeps (``trust/software``); other files count for nothing."""
+        found = []
+        for path in sorted((self.folder / "software").glob("*.json")):
+            with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+                found.append(msgspec.json.decode(path.read_bytes(), type=Envelope))
+        return tuple(found)
+
+    def add_release(self, document: Envelope) -> Path:
+        """Keep a software release; whether it counts is decided by each contract.
+
+        Raises:
+            CloisterError: As ``releases.open_release``.
+            UnavailableError: ``trust.write``.
+        """
+        releases.open_release(document)
+        path = self.folder / "software" / f"{releases.digest_of(document).removeprefix('sha256:')}.json"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, msgspec.json.encode(document))
+        except OSError as error:
+            raise UnavailableError("trust.write", f"{path} cannot be written: {error.strerror}") from error
+        return path
+
+    @property
+    def endorsements_file(self) -> Path:
+        """Where this person keeps endorsements (``cloister endorse``)."""
+        return self.folder / "endorsements.json"
+
+    def endorsements(self) -> Endorsements:
+        """Return the endorsements this person keeps; none where there is no file.
+
+        Raises:
+            UnavailableError: ``endorsements.file``: it is there and cannot be read.
+            MalformedError: ``endorsements.bundle``.
+        """
+        try:
+            return endorsements.parse(self.endorsements_file.read_bytes())
+        except FileNotFoundError:
+            return Endorsements()
+        except OSError as error:
+            raise UnavailableError("endorsements.file", f"{self.endorsements_file} cannot be read") from error
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -27,7 +27,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cloister.attest import binding as binding_value
 from cloister.attest import sealing
+from cloister.attest.agreed import Agreed
 from cloister.attest.encoding import b64, unb64
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.evidence import Evidence
 from cloister.attest.hello import ANALYST_CHANNEL, Hello, Offer, Role, choose, new_hello, parse_hello
 from cloister.attest.opening import Mode, Opening, check_opening, sign_opening
@@ -154,6 +156,8 @@ class RelyingParty(_End):
         accept_simulated: bool,
         prev_binding: bytes = b"",
         verifiers: Mapping[str, Verifier] | None = None,
+        agreed: Agreed | None = None,
+        endorsements: Endorsements | None = None,
     ) -> Appraisal:
         """Judge the offer; keys exist only if this returns. An offer is judged once, good or bad.
 
@@ -172,6 +176,8 @@ class RelyingParty(_End):
             accept_simulated=accept_simulated,
             prev_binding=prev_binding,
             verifiers=verifiers,
+            agreed=agreed,
+            endorsements=endorsements,
         )
         self.binding, self.offer = appraisal.binding, data
         self._key(ephemeral, unb64(appraisal.offer.kex_pub), self._rekey_frames)

@@ -12,7 +12,9 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from cloister.attest.agreed import Agreed
 from cloister.attest.channel import Attest, make_offer
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.hello import ANALYST_CHANNEL, Hello, Offer, new_hello, parse_hello
 from cloister.attest.policy import Policy
 from cloister.attest.verification import Appraisal, appraise_offer
@@ -37,6 +39,8 @@ class Renewal:
         now: datetime,
         accept_simulated: bool,
         verifiers: Mapping[str, Verifier] | None = None,
+        agreed: Agreed | None = None,
+        endorsements: Endorsements | None = None,
     ) -> Appraisal:
         """Return the appraisal of fresh evidence; its ``binding`` is the next ``previous``.
 
@@ -52,6 +56,8 @@ class Renewal:
             accept_simulated=accept_simulated,
             prev_binding=self._previous,
             verifiers=verifiers,
+            agreed=agreed,
+            endorsements=endorsements,
         )
 
 

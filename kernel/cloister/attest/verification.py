@@ -13,24 +13,31 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cloister.attest import binding as binding_value
 from cloister.attest import verifiers as verifier_registry
+from cloister.attest.agreed import Agreed, policy_for
 from cloister.attest.appraise import Vector, appraise, decide
 from cloister.attest.encoding import unb64
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.evidence import Claims, RejectedError, completed
 from cloister.attest.hello import ANALYST_CHANNEL, SUITES, VERSIONS, Offer, check_offer, parse_hello, parse_offer
 from cloister.attest.policy import Policy
+from cloister.attest.releases import SoftwareRelease
 from cloister.attest.verifiers import Verifier
 from cloister.errors import TrustError
 from cloister.wire import canonical
 
 
 class Appraisal(msgspec.Struct, frozen=True):
-    """An accepted offer: ``binding`` (48 bytes) names the exchange, ``evidence`` digests the parsed claims."""
+    """An accepted offer: ``binding`` (48 bytes) names the exchange, ``evidence`` digests the parsed claims.
+
+    ``release`` is the software release that the code is, where the contract has that clause.
+    """
 
     claims: Claims
     vector: Vector
     binding: bytes
     offer: Offer
     evidence: str
+    release: SoftwareRelease | None = None
 
     @property
     def assurance(self) -> str:
@@ -59,10 +66,14 @@ def appraise_offer(
     accept_simulated: bool,
     prev_binding: bytes = b"",
     verifiers: Mapping[str, Verifier] | None = None,
+    agreed: Agreed | None = None,
+    endorsements: Endorsements | None = None,
 ) -> Appraisal:
     """Verify and appraise ``offer`` as the answer to ``hello`` (the bytes this relying party sent).
 
-    ``accept_simulated``: the contract's clause and this party's own explicit choice, both.
+    ``accept_simulated``: the contract's clause and this party's own explicit choice, both. ``agreed``: what the
+    contract asks beyond the policy (``contract/relying.py``). ``endorsements``: what this party keeps itself; it comes
+    before what travels with the evidence, whose sender may choose the oldest that is still valid.
 
     Raises:
         MalformedError: The offer does not follow its schema.
@@ -99,7 +110,8 @@ def appraise_offer(
     )
     # 6. The evidence verifies, and reports this very binding.
     report_data = binding_value.report_data(value)
-    claims = verifier_registry.verify(answer.evidence, report_data, now, verifiers=verifiers)
+    own = endorsements.for_evidence(answer.evidence) if endorsements else None
+    claims = verifier_registry.verify(answer.evidence, report_data, now, endorsements=own, verifiers=verifiers)
     # A plug-in verifier might forget this comparison; it is never left to it alone.
     if claims.report_data != report_data.hex():
         raise RejectedError("evidence.binding", "the evidence was made for another exchange")
@@ -107,10 +119,13 @@ def appraise_offer(
     # 7. What the offer says about code and contract is what the evidence says.
     if claims.env_digest != answer.env_digest or claims.contract != answer.contract:
         raise RejectedError("evidence.claims", "the offer and its evidence disagree")
-    # 8. The policy decides; every claim gets its value and reason.
+    # 8. The policy decides, with what the contract adds; every claim gets its value and reason.
+    release = None
+    if agreed is not None:
+        policy, release = policy_for(claims, policy, agreed, now)
     vector = appraise(claims, policy, contract=asked.contract)
     decide(vector, claims, policy, accept_simulated=accept_simulated)
-    return Appraisal(claims, vector, value, answer, canonical.digest(claims))
+    return Appraisal(claims, vector, value, answer, canonical.digest(claims), release)
 
 
 def _own_key(role: str, announced: str, private: X25519PrivateKey | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from cloister.attest import releases
 from cloister.contract import findings, packs
 from cloister.contract.card import Card, Column
 from cloister.contract.clauses import Access, RowLimit
@@ -14,7 +15,8 @@ from cloister.contract.terms import Contract
 from cloister.errors import CloisterError
 from cloister.wire import identity
 
-_CLAUSES = ("access", "approvers", "obligations", "tariffs")
+_CLAUSES = ("access", "approvers", "obligations", "tariffs", "hosts")
+MAX_OVERLAP_DAYS = 366
 _KEPT = {("export", "approval"), ("completion", "destroy-keys"), ("expiry", "destroy-keys")}
 
 
@@ -28,6 +30,8 @@ def clause_findings(contract: Contract) -> Iterator[Finding]:
     yield from _pack(contract)
     yield from _obligations(contract)
     yield from _tariffs(contract)
+    yield from _hosts(contract)
+    yield from _software(contract)
     if not isinstance(contract.amends, msgspec.UnsetType) and not findings.is_digest(contract.amends):
         yield error("contract.digest", "amends", "a contract is amended by its digest", "sha256:<hex> of the former")
 
@@ -210,6 +214,46 @@ def _obligations(contract: Contract) -> Iterator[Finding]:
             )
         if duty.on == "export" and not contract.who_approves:
             yield error("contract.obligations", "obligations.export", "nobody may approve", "name approvers")
+
+
+def _hosts(contract: Contract) -> Iterator[Finding]:
+    hosts = contract.allowed_hosts or ()
+    for host in twice(hosts):
+        yield error("contract.duplicate", "hosts", f"{host!r} stands twice", "each host once")
+    for host in hosts:
+        kind, _, name = host.partition(":")
+        if not (kind and name) or findings.is_wildcard(name):
+            yield error(
+                "contract.hosts", "hosts", f"{host!r} names no host", "as evidence names it: chip:, ppid: or operator:"
+            )
+
+
+def _software(contract: Contract) -> Iterator[Finding]:
+    clause = contract.signed_software
+    if clause is None:
+        return
+    if not clause.signers:
+        yield error("contract.software", "software.signers", "nobody may sign a release", "name a did, or no clause")
+    for did in twice(clause.signers):
+        yield error("contract.duplicate", "software.signers", f"{did!r} stands twice", "each signer once")
+    analysts = {party.did for party in contract.parties if party.role == "analyst"}
+    for did in clause.signers:
+        try:
+            identity.public_from_did(did)
+        except CloisterError:
+            yield error(
+                "contract.did", "software.signers", f"{did!r} is not an Ed25519 did:key", "use the printed name"
+            )
+        if did in analysts:
+            yield error(
+                "contract.self-granted", "software.signers", "an analyst would approve his own code", "another signer"
+            )
+    try:
+        releases.version_key(clause.minimum)
+    except CloisterError as problem:
+        yield error("contract.software", "software.minimum", problem.reason, problem.next_step)
+    if not 0 <= clause.overlap_days <= MAX_OVERLAP_DAYS:
+        yield error("contract.software", "software.overlap_days", "no number of days", f"0 to {MAX_OVERLAP_DAYS}")
 
 
 def _tariffs(contract: Contract) -> Iterator[Finding]:

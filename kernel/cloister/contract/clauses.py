@@ -2,7 +2,8 @@
 
 ``access`` and ``rows``: the vault, before anything is charged (``contract/access.py``). ``approvers``: vault and broker
 (``contract/approvals.py``). ``pack``: the vault (``contract/packs.py``). ``obligations``: vault (*export*) and broker
-(*completion*, *expiry*). ``tariffs``: the price list of invoices (``contract/tariffs.py``). A contract without one of
+(*completion*, *expiry*). ``tariffs``: the price list of invoices (``contract/tariffs.py``). ``hosts`` and ``software``:
+whoever appraises the enclave, analyst and broker (``attest/agreed.py``). A contract without one of
 them is written without it, and has the digest it always had.
 """
 
@@ -68,6 +69,17 @@ class Obligation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     on: Literal["export", "completion", "expiry"]
     do: Literal["approval", "destroy-keys"]
+
+
+class Software(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which code may run: that of releases signed by one of ``signers`` (did:key), of version ``minimum`` or newer.
+
+    After a broker admitted a higher version it admits lower ones for ``overlap_days`` more, and then no more.
+    """
+
+    signers: tuple[str, ...]
+    minimum: str
+    overlap_days: int = 0
 
 
 class Tariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -320,6 +320,13 @@ def _tier_rules(contract: Contract, card: Card, clause: str) -> Iterator[Finding
         return
     if contract.placement != "split" or contract.tenancy != "exclusive":
         yield error("contract.tier", clause, "tier 3 needs placement split, tenancy exclusive", "change both clauses")
+    if not contract.allowed_hosts:
+        yield error(
+            "contract.hosts",
+            clause,
+            "tier 3 needs the hosts that may run the enclave: genuine hardware may stand anywhere",
+            "hosts: chip ids or operators, as `cloister attest here` prints them (signer)",
+        )
 
 
 def _dids(clause: str, dids: Iterable[str]) -> Iterator[Finding]:

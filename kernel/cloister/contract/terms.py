@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Software, Tariff
 from cloister.contract.exits import Exits
 
 CONTRACT_TYPE = "application/vnd.cloister.contract.v1+json"
@@ -93,7 +93,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where there are any: what leaves through them is outside the guarantee too. ``algorithms`` is written only where the
     parties list which may run (``name@version``, ``contract/algorithms.py``); without it every one may that the
     operations allow. The optional clauses after it are described in ``clauses``; ``amends`` is the digest of the
-    contract that ends at a broker when it takes up this one.
+    contract that ends at a broker when it takes up this one; ``hosts`` are the machines that may run the enclave, by
+    the names that evidence gives them (``chip:...``, ``ppid:...``, ``operator:...``).
     """
 
     name: str
@@ -123,6 +124,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     obligations: tuple[Obligation, ...] | msgspec.UnsetType = msgspec.UNSET
     tariffs: tuple[Tariff, ...] | msgspec.UnsetType = msgspec.UNSET
     amends: str | msgspec.UnsetType = msgspec.UNSET
+    hosts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    software: Software | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def listed(self) -> tuple[str, ...] | None:
@@ -148,6 +151,16 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def prices(self) -> tuple[Tariff, ...]:
         """The tariffs; none where the contract has no such clause."""
         return self.tariffs if isinstance(self.tariffs, tuple) else ()
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...] | None:
+        """The hosts that may run the enclave; None where the contract has no such clause."""
+        return self.hosts if isinstance(self.hosts, tuple) else None
+
+    @property
+    def signed_software(self) -> Software | None:
+        """The clause about software releases; None where the contract has none."""
+        return self.software if isinstance(self.software, Software) else None
 
     @property
     def former(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cloister.contract import packs
-from cloister.contract.clauses import Access, RowLimit, Tariff
+from cloister.contract.clauses import Access, RowLimit, Software, Tariff
 from cloister.contract.terms import Contract
 from cloister.errors import CloisterError
 
@@ -36,11 +36,25 @@ def lines(contract: Contract) -> Iterator[str]:
     yield from (_DUTIES.get(duty.on, f"{duty.on}: {duty.do}") for duty in contract.duties)
     for tariff in contract.prices:
         yield f"At {tariff.broker} this costs, in {tariff.currency}: {_prices(tariff)}."
+    if contract.allowed_hosts:
+        yield f"Only these hosts may run the enclave: {', '.join(contract.allowed_hosts)}."
+    if contract.signed_software:
+        yield _software(contract.signed_software)
     if contract.former:
         yield (
             f"This contract takes the place of {contract.former}, which ends when the broker takes up this one. "
             "What was spent of each population stays spent; releases, rows, computing and models are counted anew."
         )
+
+
+def _software(clause: Software) -> str:
+    signers = " or ".join(clause.signers)
+    days = clause.overlap_days
+    after = f"for {days} day{'' if days == 1 else 's'} more" if days else "no more"
+    return (
+        f"The enclave may run releases of the software signed by {signers}, of version {clause.minimum} or newer. Once "
+        f"a broker has admitted a higher version, it admits lower ones {after}."
+    )
 
 
 def _access(one: Access) -> str:

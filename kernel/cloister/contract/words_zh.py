@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cloister.contract import algorithms, packs
-from cloister.contract.clauses import Access, RowLimit, Tariff
+from cloister.contract.clauses import Access, RowLimit, Software, Tariff
 from cloister.contract.findings import exact
 from cloister.contract.terms import Contract
 from cloister.contract.words import percent, short_time, who_holds_all_keys
@@ -156,11 +156,21 @@ def _clauses(contract: Contract) -> Iterator[str]:
     yield from (_DUTIES.get(duty.on, f"{duty.on}：{duty.do}") for duty in contract.duties)
     for tariff in contract.prices:
         yield f"{tariff.broker} 的收费（{tariff.currency}）：{_prices(tariff)}。"
+    if contract.allowed_hosts:
+        yield f"飞地只可在以下主机上运行：{'、'.join(contract.allowed_hosts)}。"
+    if contract.signed_software:
+        yield _software(contract.signed_software)
     if contract.former:
         yield (
             f"本合约取代 {contract.former}；代理接受本合约时，后者即告终止。各人群已花费的预算不变；"
             "发布次数、行数、计算时间和模型数重新计算。"
         )
+
+
+def _software(clause: Software) -> str:
+    signers = " 或 ".join(clause.signers)
+    after = f"仍在 {clause.overlap_days} 天内接纳较低版本" if clause.overlap_days else "不再接纳较低版本"
+    return f"飞地可运行由 {signers} 签署、版本不低于 {clause.minimum} 的软件发行版。代理接纳较高版本之后，{after}。"
 
 
 def _access(one: Access) -> str:

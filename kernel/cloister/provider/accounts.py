@@ -101,6 +101,16 @@ class Accounts:
             contract: str | None = db.scalar(schema.SELECT_SESSION, {"k_vault_id": vault_id})
             return contract
 
+    def admission_of(self, vault_id: str) -> bytes | None:
+        """Return the signed admission of a vault, as it was kept with its session.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            admission: bytes | None = db.scalar(schema.SELECT_ADMISSION, {"k_vault_id": vault_id})
+            return admission
+
     def append(
         self, entry: Entry, granted: Granted, *, vault_id: str, epoch: int, time: str, shared: bool = False
     ) -> Booking:

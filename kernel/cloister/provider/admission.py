@@ -11,8 +11,11 @@ from datetime import datetime
 
 import msgspec
 
+from cloister.attest.agreed import Agreed
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy
 from cloister.attest.verification import Appraisal, appraise_offer
+from cloister.contract import relying
 from cloister.contract.capsule import data_key_info
 from cloister.contract.terms import Broker, Contract
 from cloister.errors import ContractError, TrustError
@@ -39,8 +42,13 @@ def appraise_request(
     policy: tuple[Policy, str],
     keys: DataKeys,
     now: datetime,
+    agreed: Agreed | None = None,
+    endorsements: Endorsements | None = None,
 ) -> Admitted:
     """Return the admitted vault.
+
+    ``agreed`` is what the contract and the broker's own decisions ask beyond the policy (``software.agreed``); without
+    it what the contract asks. ``endorsements`` are those the broker keeps.
 
     Raises:
         TrustError: A stale hello, evidence that does not verify, or a policy that says no.
@@ -57,6 +65,8 @@ def appraise_request(
         policy=policy[0],
         now=now,
         accept_simulated=contract.accept_simulated,
+        agreed=agreed or relying.agreed(contract, policy=policy[1]),
+        endorsements=endorsements,
     )
     offer = appraisal.offer
     if offer.vault_id != request.vault_id or offer.kex_pub != request.vault_hpke or offer.contract != request.contract:

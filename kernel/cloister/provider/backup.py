@@ -24,8 +24,11 @@ from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 _MANIFEST = "backup.json"
-_FOLDERS = ("contracts", "approvals", "keys")
-_FILES = ("broker.key", "policy.toml", "accounts.url", "roles.json", "revoked.json", "peers.json", "succession.json")
+_FOLDERS = ("contracts", "approvals", "keys", "software")
+_FILES = (
+    "broker.key", "policy.toml", "accounts.url", "roles.json", "revoked.json", "peers.json", "succession.json",
+    "software.json", "endorsements.json",
+)  # fmt: skip
 _ACCOUNTS = "accounts.sqlite"
 
 

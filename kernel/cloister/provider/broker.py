@@ -21,7 +21,7 @@ from cloister.contract.terms import Broker as BrokerTerms
 from cloister.contract.terms import Contract, Limits
 from cloister.contract.usage import Used
 from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.provider import admission, clock, event_log, restored, revoked
+from cloister.provider import admission, clock, event_log, restored, revoked, software
 from cloister.provider.accounts import Booking, Granted, Tip
 from cloister.provider.event_log import Journal
 from cloister.provider.hellos import Hellos
@@ -228,6 +228,8 @@ class Broker:
                 reply = self._refusal(op, request, "session.unknown", "this vault has no session")
             elif found := revoked.read(self._home).beyond(request):
                 reply = self._refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
+            elif op != "session" and (why := software.vetoed_session(self._home, self._admission(request.vault_id))):
+                reply = self._refusal(op, request, "contract.inactive", why)
             elif known is None or self._terms_of_self(known.contract) is None:
                 reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
@@ -253,6 +255,9 @@ class Broker:
             return self._accounts.contract_of(sender_of(body)) is not None
         return False
 
+    def _admission(self, vault_id: str) -> bytes | None:
+        return self._accounts.admission_of(vault_id) if self._home.software_file.exists() else None
+
     def _went_back(self) -> None:
         """Only read from now on: the accounts were exchanged under the running broker."""
         self.journal.closed = True
@@ -265,15 +270,20 @@ class Broker:
         try:
             if terms is None:
                 raise MalformedError("contract.unknown", "this broker is not named by the contract")
+            policy = self._home.policy()
             admitted = admission.appraise_request(
                 request,
                 hello,
                 known.contract,
                 broker=terms,
-                policy=self._home.policy(),
+                policy=policy,
                 keys=self._home.data_keys,
                 now=now,
+                agreed=software.agreed(self._home, known.contract, known.digest, policy[1]),
+                endorsements=self._home.endorsements(),
             )
+            if admitted.appraisal.release is not None:
+                software.remember(self._home, known.digest, admitted.appraisal.release, now=clock.text(now))
         except CloisterError as error:
             return self._refusal("session", request, "evidence.rejected", f"{error.code}: {error.reason}")
         documents_signed: list[envelope.Envelope] = []

@@ -13,7 +13,7 @@ import msgspec
 
 from cloister.contract import lint, packs, signing
 from cloister.contract.card import Card
-from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Software, Tariff
 from cloister.contract.exits import Exits
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
 from cloister.contract.usage import MAX_COUNT
@@ -65,6 +65,8 @@ class Terms(msgspec.Struct, frozen=True):
     obligations: tuple[Obligation, ...] = ()
     tariffs: tuple[Tariff, ...] = ()
     amends: str = ""
+    hosts: tuple[str, ...] = ()
+    software: Software | None = None
 
 
 def draft(
@@ -134,6 +136,8 @@ def draft(
         obligations=terms.obligations or msgspec.UNSET,
         tariffs=terms.tariffs or msgspec.UNSET,
         amends=terms.amends or msgspec.UNSET,
+        hosts=terms.hosts or msgspec.UNSET,
+        software=terms.software or msgspec.UNSET,
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract

@@ -10,6 +10,8 @@ accounts.url     where they are in a PostgreSQL server (0600: it may hold a pass
 accounts.tip     how far the event log had come (``witness``)
 restored.json    there while the accounts are known to be old: the broker only reads (``restored``)
 roles.json       who may do what over HTTP (``roles``), revoked.json who may do nothing any more
+software/        signed releases of the software, and software.json: vetoes, and the highest version admitted
+endorsements.json  what vendors say of hardware, kept by this broker (``cloister endorse``)
 peers.json       other brokers whose checkpoints this one takes up
 """
 
@@ -19,6 +21,8 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloister.attest import endorsements
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
 from cloister.contract.card import Card
@@ -51,6 +55,9 @@ class BrokerHome:
         self.roles_file = directory / "roles.json"
         self.revoked_file = directory / "revoked.json"
         self.peers_file = directory / "peers.json"
+        self.software_folder = directory / "software"
+        self.software_file = directory / "software.json"
+        self.endorsements_file = directory / "endorsements.json"
         self.witness = Witness(directory / "accounts.tip")
         self.contracts = Registry(directory / "contracts")
         self.approvals = Approvals(directory / "approvals")
@@ -90,6 +97,20 @@ class BrokerHome:
         except OSError as error:
             raise UnavailableError("policy.missing", f"no policy at {self.policy_file}") from error
         return parse_policy(text), policy_digest(text)
+
+    def endorsements(self) -> Endorsements:
+        """Return the endorsements this broker keeps; none where it keeps none.
+
+        Raises:
+            UnavailableError: ``endorsements.file``: they are there and cannot be read.
+            MalformedError: ``endorsements.bundle``.
+        """
+        try:
+            return endorsements.parse(self.endorsements_file.read_bytes())
+        except FileNotFoundError:
+            return Endorsements()
+        except OSError as error:
+            raise UnavailableError("endorsements.file", f"{self.endorsements_file} cannot be read") from error
 
     def open_accounts(self, *, busy_ms: int = 2000) -> Accounts:
         """Open the accounts, wherever they are.

@@ -230,6 +230,7 @@ SELECT_EXITS = sa.select(entries.c.body).where(Contains(entries.c.body, sa.liter
 SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
 SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))
+SELECT_ADMISSION = sa.select(sessions.c.admission).where(*_where(sessions, "vault_id"))
 UPDATE_SESSION = sa.update(sessions).where(*_where(sessions, "vault_id"))
 SELECT_POPULATIONS = sa.select(accounts.c.population).order_by(accounts.c.population)
 INSERT = {table: sa.insert(table) for table in metadata.sorted_tables}

@@ -13,6 +13,7 @@ import msgspec
 from cloister.attest import binding as binding_value
 from cloister.attest import verifiers
 from cloister.attest.encoding import unb64
+from cloister.attest.endorsements import Endorsements
 from cloister.attest.evidence import Claims, RejectedError, completed
 from cloister.attest.hello import ANALYST_CHANNEL, parse_hello, parse_offer
 from cloister.attest.opening import check_opening
@@ -31,8 +32,16 @@ class Seen(msgspec.Struct, frozen=True):
     session: str
 
 
-def check_exchange(exchange: Exchange, contract: Contract, contract_digest: str, now: datetime) -> Seen:
-    """Return what an exchange proves.
+def check_exchange(
+    exchange: Exchange,
+    contract: Contract,
+    contract_digest: str,
+    now: datetime,
+    endorsements: Endorsements | None = None,
+) -> Seen:
+    """Return what an exchange proves; ``endorsements`` are the reviewer's, for what the evidence does not bring.
+
+    Collateral that travelled with the evidence is of its time; what a reviewer holds today is mostly not.
 
     Raises:
         CloisterError: ``evidence.*``, ``offer.*``, ``hello.*``, ``analyst.*``: it does not verify, or is of another
@@ -60,7 +69,8 @@ def check_exchange(exchange: Exchange, contract: Contract, contract_digest: str,
     )
     # 3. The evidence verifies and reports this binding, this code and this contract.
     report_data = binding_value.report_data(value)
-    claims = verifiers.verify(offer.evidence, report_data, now)
+    own = endorsements.beside(offer.evidence) if endorsements else None
+    claims = verifiers.verify(offer.evidence, report_data, now, endorsements=own)
     if claims.report_data != report_data.hex():
         raise RejectedError("evidence.binding", "the evidence was made for another exchange")
     claims = completed(claims, offer.env_digest, contract_digest)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cloister.attest.endorsements import Endorsements
 from cloister.contract import lint, signing
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
@@ -44,6 +45,7 @@ def verify(
     now: datetime | None = None,
     allow_simulated: bool = False,
     allow_unknown_origin: bool = False,
+    endorsements: Endorsements | None = None,
 ) -> Report:
     """Verify the bundle, the chips and the code of a notebook.
 
@@ -54,12 +56,18 @@ def verify(
             hardware evidence without an admission time.
         allow_simulated: Do not let the exit code object to a simulated enclave. The verdict still says it.
         allow_unknown_origin: Nor to providers or code that the trust file does not pin. The verdict still says it.
+        endorsements: The reviewer's own (``cloister endorse``), for evidence that does not bring its own.
 
     Returns:
         The report. Nothing is raised for what the notebook holds.
     """
     return examine(
-        notebook, trust=trust, now=now, allow_simulated=allow_simulated, allow_unknown_origin=allow_unknown_origin
+        notebook,
+        trust=trust,
+        now=now,
+        allow_simulated=allow_simulated,
+        allow_unknown_origin=allow_unknown_origin,
+        endorsements=endorsements,
     ).report
 
 
@@ -84,10 +92,11 @@ def examine(
     now: datetime | None = None,
     allow_simulated: bool = False,
     allow_unknown_origin: bool = False,
+    endorsements: Endorsements | None = None,
 ) -> Examined:
     """Verify as ``verify`` does, and return the report with what verified."""
     allowed = {word for word, on in ((SIMULATED, allow_simulated), (ORIGIN, allow_unknown_origin)) if on}
-    work = _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC))
+    work = _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC), endorsements)
     found = work.run(allowed)
     return Examined(found, work.bundle, work.contract, work.cards, work.receipts, work.cells)
 
@@ -95,8 +104,10 @@ def examine(
 class _Verification:
     """One run of the steps; each method is one or two of them."""
 
-    def __init__(self, notebook: dict[str, Any], trust: ReviewerTrust, now: datetime) -> None:
-        self.trust = trust
+    def __init__(
+        self, notebook: dict[str, Any], trust: ReviewerTrust, now: datetime, endorsements: Endorsements | None
+    ) -> None:
+        self.trust, self.endorsements = trust, endorsements
         self.now = now
         self.findings = Findings()
         self.notebook: dict[str, Any] = {}
@@ -215,7 +226,7 @@ class _Verification:
         seen: dict[str, Seen] = {}
         for exchange in bundle.evidence:
             with self.findings.step(6):
-                found = check_exchange(exchange, contract, self.digest, self._time_of_evidence())
+                found = check_exchange(exchange, contract, self.digest, self._time_of_evidence(), self.endorsements)
                 seen[found.vault_id] = found
         for digest, receipt in self.receipts.items():
             with self.findings.step(6, release=receipt.release):

@@ -129,6 +129,16 @@ def examine_tdx(blob: bytes, endorsements: Mapping[str, bytes], roots: Roots, no
     return _combine(TEE_TDX, hardware, report, document.tpm_quote)
 
 
+def td_quote(blob: bytes) -> bytes:
+    """Return the TD quote in the evidence of a TDX machine, unchecked.
+
+    Raises:
+        RejectedError: ``evidence.malformed`` or ``evidence.oversize``.
+    """
+    check_size(blob, MAX_EVIDENCE)
+    return _base64url(tpm.decode(blob, TdxDocument).td_quote)
+
+
 def _combine(tee: str, hardware: Examined, report: HclReport, quoted: tpm.Quoted) -> Examined:
     # 1. The hardware's report is over these runtime data: their SHA-256, padded to 64 bytes.
     if hardware.report_data != hashlib.sha256(report.runtime).hexdigest().ljust(128, "0"):

@@ -13,10 +13,12 @@ from cloister.attest.tee.x509 import Certificate, Window
 
 MAX_CRL = 1 << 20
 _AREA = "endorsements"
+# RFC 5280 section 5.2.3.
+_CRL_NUMBER = "2.5.29.20"
 
 
 class RevocationList(msgspec.Struct, frozen=True):
-    """One list: its issuer's name (DER), its times and the revoked serial numbers."""
+    """One list: its issuer's name (DER), its times, the revoked serial numbers, and its own number if it has one."""
 
     tbs: bytes
     algorithm: bytes
@@ -25,6 +27,7 @@ class RevocationList(msgspec.Struct, frozen=True):
     next_update: datetime
     revoked: frozenset[int]
     signature: bytes
+    number: int | None = None
 
     @property
     def window(self) -> Window:
@@ -56,7 +59,9 @@ def parse(data: bytes) -> RevocationList:
     # A critical extension may narrow what the list covers (RFC 5280 section 5.2.5): then its silence proves nothing.
     if any(critical for critical, _ in extensions.values()):
         raise body.fail("a revocation list with a critical extension")
-    return RevocationList(tbs.raw, algorithm.raw, issuer, this_update, next_update, revoked, signature)
+    stated = extensions.get(_CRL_NUMBER)
+    number = Der(stated[1], _AREA).integer() if stated else None
+    return RevocationList(tbs.raw, algorithm.raw, issuer, this_update, next_update, revoked, signature, number)
 
 
 def _entries(listed: Der) -> frozenset[int]:

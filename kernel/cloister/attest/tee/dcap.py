@@ -173,6 +173,15 @@ def establish(
     return Established(platform, qe, judged, window.narrow(checked.window))
 
 
+def platform_named(found: Signatures) -> Platform:
+    """Return the platform that a quote's own certificate names, without any check: only to look something up.
+
+    Raises:
+        RejectedError: ``evidence.malformed`` and the like.
+    """
+    return intel_pck.platform_of(x509.parse_pem(found.chain)[0])
+
+
 def check_padding(at: Cursor) -> None:
     """Refuse anything but zeros after the quote.
 

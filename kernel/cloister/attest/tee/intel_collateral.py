@@ -175,6 +175,49 @@ def check(data: bytes, pck_chain: tuple[Certificate, ...], roots: tuple[Certific
     return Collateral(tcb_info, qe_identity, window)
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Collateral that holds by itself, before any platform is looked at, and what says how new each part is.
+
+    ``marks`` are Intel's evaluation numbers, the lists' numbers and the times of issue (seconds since 1970).
+    """
+
+    tee: str
+    fmspc: str
+    window: Window
+    marks: dict[str, int]
+
+
+def standing(data: bytes, roots: tuple[Certificate, ...], now: datetime) -> Standing:
+    """Check a bundle as far as it can be checked without a platform: chains, lists, signatures and times.
+
+    Raises:
+        RejectedError: ``endorsements.*`` or ``crl.*``.
+    """
+    bundle = _decoded(data, Bundle, "the collateral", limit=MAX_COLLATERAL)
+    root_list, pck_list = (crl.parse(unhex(text)) for text in (bundle.root_ca_crl, bundle.pck_crl))
+    for found in (root_list, pck_list):
+        crl.check_time(found, now)
+    chain = x509.parse_pem(bundle.pck_crl_issuer_chain.encode(), _AREA)
+    window = x509.check_chain(chain, roots, now, _AREA).narrow(root_list.window).narrow(pck_list.window)
+    crl.check_issuer(pck_list, chain[0])
+    crl.check_issuer(root_list, chain[-1])
+    if chain[0].serial in root_list.revoked:
+        raise rejected("endorsements.revoked", "Intel revoked the authority of this revocation list")
+    signer, window = _signer(bundle.tcb_info_issuer_chain, root_list, roots, now, window)
+    tcb_info = _signed(bundle.tcb_info, bundle.tcb_info_signature, signer, TcbInfo)
+    signer, window = _signer(bundle.qe_identity_issuer_chain, root_list, roots, now, window)
+    qe_identity = _signed(bundle.qe_identity, bundle.qe_identity_signature, signer, QeIdentity)
+    marks: dict[str, int] = {}
+    for name, body in (("tcb_info", tcb_info), ("qe_identity", qe_identity)):
+        window = window.narrow(_current(body, now))
+        marks[f"{name}.tcbEvaluationDataNumber"] = body.tcb_evaluation_data_number
+        marks[f"{name}.issueDate"] = int(_time(body.issue_date).timestamp())
+    for name, listed in (("root_ca_crl", root_list), ("pck_crl", pck_list)):
+        marks[f"{name}.number"] = listed.number or 0
+        marks[f"{name}.thisUpdate"] = int(listed.this_update.timestamp())
+    return Standing(tcb_info.id.lower(), tcb_info.fmspc.lower(), window, marks)
+
+
 def _pck_list(
     bundle: Bundle,
     pck_list: RevocationList,

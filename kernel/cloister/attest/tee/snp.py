@@ -164,6 +164,12 @@ def parse(blob: bytes) -> Report:
     )  # fmt: skip
 
 
+def product_named(report: Report) -> str:
+    """Return the product that the processor of a report says it is, in lower case; "" before version 3."""
+    family, model, _ = report.cpuid
+    return _FAMILIES.get(family, {}).get(model >> 4, "").lower() if report.version >= 3 else ""
+
+
 def _number(cursor: Cursor) -> bytes:
     """Return one of r and s, 72 bytes little-endian, as the 48 bytes big-endian that a P-384 number has."""
     number = cursor.take(48)[::-1]

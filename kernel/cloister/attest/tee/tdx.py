@@ -33,7 +33,7 @@ def examine(blob: bytes, endorsements: Mapping[str, bytes], roots: Roots, now: d
     at, header = dcap.open_quote(blob)
     if header.version not in (4, 5) or header.tee_type != dcap.TDX_TEE:
         raise rejected("evidence.format", "no TDX quote of version 4 or 5")
-    report = tdx_report.parse(_body(at, header))
+    report = tdx_report.parse(read_body(at, header))
     signed = blob[: at.position]
     tcb = TdxTcb(report.tee_tcb_svn, report.mrsigner_seam, report.seam_attributes)
     established = dcap.establish(signed, dcap.read_signatures(at, header), endorsements, roots, now, tdx=tcb)
@@ -74,7 +74,12 @@ def verify(evidence: Evidence, binding: bytes, endorsements: Mapping[str, bytes]
     return conclude(examined, binding)
 
 
-def _body(at: Cursor, header: Header) -> bytes:
+def read_body(at: Cursor, header: Header) -> bytes:
+    """Return the report that a quote carries; the cursor stands behind it.
+
+    Raises:
+        RejectedError: ``evidence.format`` or ``evidence.truncated``.
+    """
     if header.version == 4:
         return at.take(tdx_report.SIZE_10)
     kind, size = at.u16(), at.u32()

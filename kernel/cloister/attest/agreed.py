@@ -1,0 +1,71 @@
+"""What a contract asks of an enclave beyond a relying party's own policy: hosts, tenancy, software. It only adds.
+
+A policy is one party's word and pinned by digest; hosts, tenancy and release signers are what all parties signed. The
+appraisal runs under both: what either refuses is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from cloister.attest.evidence import Claims
+from cloister.attest.policy import Instance, Policy, Reference
+from cloister.attest.releases import SoftwareRelease, SoftwareRules, select
+from cloister.errors import TrustError
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """The contract's part of an appraisal.
+
+    ``hosts`` None: any that the policy allows. ``software`` None: the policy's own references say what code is
+    approved; otherwise only releases do. ``vetoed``: digests of code this party refuses whoever approves it, with why.
+    """
+
+    hosts: tuple[str, ...] | None = None
+    exclusive: bool = False
+    software: SoftwareRules | None = None
+    vetoed: Mapping[str, str] = {}
+
+
+def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) -> tuple[Policy, SoftwareRelease | None]:
+    """Return the policy these claims are appraised by, and the software release their code is (None: no such clause).
+
+    Raises:
+        TrustError: ``release.*``: no release makes this code acceptable; ``appraisal.instance``: policy and contract
+            allow no host in common.
+    """
+    if claims.env_digest in agreed.vetoed:
+        raise TrustError(
+            "release.vetoed",
+            f"this code was vetoed here: {agreed.vetoed[claims.env_digest] or 'no reason given'}",
+            next_step="the enclave's operator installs another release",
+        )
+    release = None
+    if agreed.software is not None:
+        release = select(claims, agreed.software, now)
+        stated = release.references_of(claims.tee)
+        reference = Reference(
+            (release.env_digest,), stated.launch, policy.reference.denied, covers_code=stated.covers_code
+        )
+        policy = msgspec.structs.replace(policy, reference=reference)
+    if agreed.exclusive:
+        policy = msgspec.structs.replace(policy, accept=msgspec.structs.replace(policy.accept, exclusive=True))
+    if agreed.hosts is not None:
+        policy = msgspec.structs.replace(policy, instance=Instance(_common(policy, agreed.hosts)))
+    return policy, release
+
+
+def _common(policy: Policy, hosts: tuple[str, ...]) -> tuple[str, ...]:
+    common = tuple(host for host in hosts if not policy.instance.allow or host in policy.instance.allow)
+    if not common:
+        # An empty list in a policy means any host.
+        raise TrustError(
+            "appraisal.instance",
+            "the policy and the contract allow no host in common",
+            clause="hosts",
+            next_step="change the policy's instance.allow, or sign a contract with other hosts",
+        )
+    return common

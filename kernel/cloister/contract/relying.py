@@ -1,0 +1,36 @@
+"""A contract as part of an appraisal: its hosts, tenancy and software, for whoever relies on the enclave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from cloister.attest.agreed import Agreed
+from cloister.attest.releases import Highest, SoftwareRules
+from cloister.contract.terms import Contract
+from cloister.wire.envelope import Envelope
+
+
+def agreed(
+    contract: Contract,
+    *,
+    policy: str = "",
+    documents: Iterable[Envelope] = (),
+    highest: Highest | None = None,
+    vetoed: Mapping[str, str] | None = None,
+) -> Agreed:
+    """Return what a contract asks of an enclave, for the party with the policy of digest ``policy``.
+
+    Args:
+        contract: The signed terms.
+        policy: Digest of the party's policy; a release may name those it was made for.
+        documents: The software releases this party was given, signed by anybody.
+        highest: The highest version it admitted for this contract or one that this contract amends.
+        vetoed: Digests of code it refuses, with the reason.
+    """
+    clause = contract.signed_software
+    rules = None
+    if clause is not None:
+        overlap = timedelta(days=clause.overlap_days)
+        rules = SoftwareRules(clause.signers, clause.minimum, overlap, tuple(documents), policy, highest)
+    return Agreed(contract.allowed_hosts, contract.tenancy == "exclusive", rules, vetoed or {})
