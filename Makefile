@@ -13,7 +13,7 @@ help:
 	@echo "make check   linters, types and import contracts only"
 	@echo "make bench   latency, start-up, engine, speed targets, ledger, memory; writes build/bench.json"
 	@echo "make bench-peers  accuracy and speed beside peers, each installed in build/peers/ (ADULT=adult.csv)"
-	@echo "make hardware-check  inside a TEE: its evidence, verified and kept in build/hardware (COLLATERAL=file for TDX)"
+	@echo "make hardware-check  inside a TEE: its evidence, verified, appraised, kept in build/hardware, and a table row (COLLATERAL=file for TDX)"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"
 	@echo "make nightly the long versions of the tests"
 	@echo "make notebooks execute every notebook live, each in a fresh demo, and write it back with its receipts"
@@ -65,7 +65,7 @@ test: check
 	$(BIN)/pytest -p no:nbval -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 hardware-check: $(STAMP)
-	$(BIN)/cloister attest here --save build/hardware/$$(date -u +%Y%m%dT%H%M%SZ) $(if $(COLLATERAL),--collateral $(COLLATERAL))
+	$(BIN)/cloister attest here --row --save build/hardware/$$(date -u +%Y%m%dT%H%M%SZ) $(if $(COLLATERAL),--collateral $(COLLATERAL))
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -49,9 +49,10 @@ def _mount_approvals() -> None:
 
 
 def _mount_releases() -> None:
-    from cloister import endorse_commands, release_commands
+    from cloister import endorse_commands, measure_commands, release_commands
 
     app.add_typer(release_commands.app, name="release")
+    app.command("measure")(measure_commands.measure)
     app.command("endorse")(endorse_commands.endorse)
 
 
@@ -411,14 +412,6 @@ def sign(contract: Annotated[Path, typer.Argument(help="A contract that names yo
     out.print("still to sign: " + ", ".join(missing) if missing else "signed by everybody", markup=False)
 
 
-@app.command()
-def measure() -> None:
-    """Print the digest of the code installed here: what policies approve under ``env_digest``."""
-    from cloister.enclave.measure import measure as measured
-
-    out.print(measured().digest, markup=False, highlight=False, soft_wrap=True)
-
-
 @attest_app.command("check")
 def attest_check(
     manifest: Annotated[Path, typer.Argument(help="MANIFEST.json: evidence, expected verdicts (docs/evidence.md).")],
@@ -442,8 +435,9 @@ def attest_check(
 def attest_here(
     collateral: Annotated[Path | None, typer.Option(help="Intel's collateral for this machine (JSON).")] = None,
     save: Annotated[Path | None, typer.Option(help="Keep evidence and a manifest in this new folder.")] = None,
+    row: Annotated[bool, typer.Option("--row", help="Print a row for docs/hardware.md as well.")] = False,
 ) -> None:
-    """Ask this machine's own TEE for evidence and verify it; exit 1 unless verified and as asked."""
+    """Ask this machine's own TEE for evidence, verify and appraise it; exit 1 unless verified and as asked."""
     import secrets
 
     from cloister.enclave import attesters, here
@@ -453,6 +447,12 @@ def attest_here(
     found = here.ask(attester, secrets.token_bytes(64), datetime.now(UTC).replace(microsecond=0))
     for line in here.lines(found):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if row:
+        import platform
+
+        kernel = f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}"
+        text = here.row(found, kernel, type(attester).__name__.removesuffix("Attester").lower())
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
     if save:
         out.print(f"saved: {here.save(found, save)}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if found.bound and found.verdict == "verified" else 1)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cloister import cli
 from cloister.contract import algorithms, lint, signing, states, words
 from cloister.contract.card import Card, Column
-from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Tariff
+from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Software, Tariff
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
 from cloister.contract.states import Decision
 from cloister.contract.terms import (
@@ -364,10 +364,12 @@ def test_contract_and_cards_fit():
 
 def test_tier_three_needs_separation_and_genuine_hardware():
     production = replace(CARD, grade="production")
-    assert codes(CONTRACT, production) == set()
-    assert codes(replace(CONTRACT, placement="colocated"), production) == {"contract.tier"}
-    assert codes(replace(CONTRACT, tenancy="shared"), production) == {"contract.tier"}
-    assert codes(replace(CONTRACT, accept_simulated=True), production) == {"contract.simulated"}
+    hosted = replace(CONTRACT, hosts=("chip:01",))
+    assert codes(hosted, production) == set()
+    assert codes(CONTRACT, production) == {"contract.hosts"}
+    assert codes(replace(hosted, placement="colocated"), production) == {"contract.tier"}
+    assert codes(replace(hosted, tenancy="shared"), production) == {"contract.tier"}
+    assert codes(replace(hosted, accept_simulated=True), production) == {"contract.simulated"}
     assert codes(replace(CONTRACT, accept_simulated=True, placement="colocated")) == set()  # demonstration grade
 
 
@@ -516,6 +518,8 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "obligations": (Obligation("expiry", "destroy-keys"),),
         "tariffs": (Tariff("clinic-broker", "CNY", "1"),),
         "amends": OTHER_DIGEST,
+        "hosts": ("chip:01",),
+        "software": Software((STRANGER.did,), "1.0"),
     }
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():

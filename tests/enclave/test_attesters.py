@@ -245,6 +245,18 @@ def test_what_this_machine_reports_is_told_and_can_be_checked_by_others(tmp_path
         here.save(found, tmp_path / "vector")
 
 
+def test_a_row_says_what_ran_and_what_a_policy_would_think_of_it() -> None:
+    good = here.row(here.ask(Stored(collateral=COLLATERAL), REPORTED, JULY), "Linux 6.12", "tsm")
+    assert good.startswith("| 2025-07-04 | Linux 6.12 | tdx (tdx_quote_v4) | tsm | verified | ")
+    # Nobody named an oldest collateral, so the hardware is not affirmed; nothing of the machine's name is in a row.
+    assert "warning (hardware 32)" in good
+    assert "ppid" not in good
+    other = here.row(here.ask(Stored(collateral=COLLATERAL), bytes(64), JULY), "Linux 6.12", "tsm")
+    assert "verified, NOT as asked | not appraised |" in other
+    bad = here.row(here.ask(Stored(collateral=b"{}"), REPORTED, JULY), "Linux 6.12", "tsm")
+    assert "rejected endorsements.malformed" in bad
+
+
 def test_evidence_that_does_not_report_what_was_asked_says_so() -> None:
     found = here.ask(Stored(collateral=COLLATERAL), bytes(64), JULY)
     assert not found.bound

@@ -66,6 +66,7 @@ class Desk:
             "did of the broker": self.home.identity().did,
             "folder of the capsule": "capsule",
             "table": "clinic.visits",
+            "host": "operator:CN=cloud.example",
             "column": "age",
             "begin": "2026-01-01T00:00:00Z",
             "end": "2099-01-01T00:00:00Z",

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from cloister.attest import roots as packaged
+from cloister.attest.appraise import appraise
 from cloister.attest.encoding import unb64
 from cloister.attest.evidence import Evidence, RejectedError
-from cloister.attest.tee.examined import Examined
+from cloister.attest.policy import Accept, Policy, Reference
+from cloister.attest.tee.examined import Examined, conclude
 from cloister.attest.tee.formats import FORMATS
 from cloister.enclave.attesters import Attester
 from cloister.enclave.simulator import SimulatorAttester
@@ -85,6 +87,35 @@ def lines(found: Found) -> list[str]:
     }
     told += [f"{name}: {value}" for name, value in facts.items() if value not in (None, "", {})]
     return told + [f"warning: {text}" for text in examined.warnings]
+
+
+def appraised(found: Found) -> str:
+    """Return what a policy would think of this machine that approves exactly what it reports, "" if nothing verified.
+
+    The vector says what else stands in the way of *affirming*: status, advisories, warnings, versions, age of
+    collateral. It approves no code: whoever relies on the machine has references of their own.
+    """
+    if found.examined is None or found.examined.verdict != "verified" or not found.bound:
+        return ""
+    claims = conclude(found.examined, found.asked)
+    launch = tuple(f"{claims.tee}:{name}={value}" for name, value in claims.launch.items())
+    policy = Policy("here", Accept((claims.tee,)), Reference(("",), launch, covers_code=True))
+    vector = appraise(claims, policy, contract="")
+    lines = [f"{result.claim} {result.value}" for result in vector.results if result.value not in (0, 2, 3)]
+    return vector.status + (f" ({', '.join(lines)})" if lines else "")
+
+
+def row(found: Found, kernel: str, attester: str) -> str:
+    """Return the machine as a row of docs/hardware.md: nothing in it names the machine or its owner."""
+    cells = (
+        f"{found.time:%Y-%m-%d}",
+        kernel,
+        f"{found.evidence.tee} ({found.evidence.format})",
+        attester,
+        found.verdict + (f" {found.rejected}" if found.rejected else "") + ("" if found.bound else ", NOT as asked"),
+        appraised(found) or "not appraised",
+    )
+    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 
 
 def save(found: Found, folder: Path) -> Path:
