@@ -69,7 +69,7 @@ def test_every_capsule_is_sealed_by_its_provider_and_its_key_is_at_the_broker(wo
         open_manifest(document, world.provider_dids[terms.provider], pinned=terms.manifest)
         key = broker.data_keys.get(terms.manifest)
         assert key is not None
-        assert (key.table, key.grade) == (terms.name, "demonstration")
+        assert [(one.card.name, one.card.grade) for one in key.tables] == [(terms.name, "demonstration")]
         assert key.raw() not in b"".join(path.read_bytes() for path in world.capsules[terms.name].iterdir())
     registered = broker.contracts.get(world.contract_digest)
     assert registered is not None

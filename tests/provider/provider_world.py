@@ -201,7 +201,7 @@ class World:
         self.broker_key = self.home.identity()
         self.card = msgspec.structs.replace(CARD, grade=grade)
         self.sealed: Sealed = seal(self.card, data(), directory / "capsule", self.provider)
-        self.home.add_capsule(self.card, self.sealed)
+        self.home.add_capsule(self.sealed)
         self.contract = msgspec.structs.replace(self._contract(), **terms)
         self.document = signing.sign_contract(self.contract, self.provider, self.analyst)
         self.now = START

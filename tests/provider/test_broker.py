@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from provider_world import ENV, POPULATION, Vault, World
+from provider_world import CARD, ENV, POPULATION, Vault, World
 
 from cloister.attest.policy import write_policy
-from cloister.contract import signing
-from cloister.contract.capsule import data_key_info
+from cloister.contract import capsule_keys, signing
+from cloister.contract.capsule_keys import TableKeys, data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import AnalystLimit, Budget, Limits
 from cloister.contract.usage import Usage, Used
@@ -47,7 +47,15 @@ def test_an_admitted_vault_gets_a_signed_admission_and_the_data_key(world):
     assert admission.binding == vault.binding.hex()
     assert (admission.vault_id, admission.epoch, admission.contract) == (vault.key.did, 1, world.digest)
     assert (admission.assurance, admission.status, admission.env_digest) == ("simulated", "contraindicated", ENV)
-    assert open_key(world, vault, reply) == world.sealed.data_key
+    sent = capsule_keys.decode_sent(open_key(world, vault, reply))
+    assert sent == {CARD.name: keys_of(world.sealed, CARD.name)}
+    assert base64.b64encode(world.sealed.data_key) not in open_key(world, vault, reply), "the data key stays here"
+
+
+def keys_of(sealed, table):
+    groups = range(len(sealed.tables[0].groups))
+    keys = {number: capsule_keys.group_key(sealed.data_key, table, number) for number in groups}
+    return TableKeys(capsule_keys.table_secret(sealed.data_key, table), keys)
 
 
 def open_key(world, vault, reply, **changes):

@@ -8,12 +8,12 @@ import pytest
 from provider_world import CARD, POPULATION, START, data
 
 from cloister.contract import lint, signing
-from cloister.contract.capsule import data_key_info
+from cloister.contract.capsule_keys import data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Limits, Party
 from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
 from cloister.provider import cards, clock, contracts, files, keys
-from cloister.provider.keys import DataKey, DataKeys
+from cloister.provider.keys import DataKey, DataKeys, KeyedTable
 from cloister.provider.registry import Registry
 from cloister.wire import canonical
 from cloister.wire.identity import SigningKey
@@ -192,7 +192,7 @@ def test_keys_are_private_files(tmp_path):
 def test_data_keys(tmp_path):
     store = DataKeys(tmp_path / "keys")
     digest = "sha256:" + "a" * 64
-    key = DataKey(digest, "t", "production", "A" * 43 + "=")
+    key = DataKey(digest, "A" * 43 + "=", (KeyedTable(CARD, digest, (("patient",),)),))
     assert store.get(digest) is None
     store.put(key)
     assert store.get(digest) == key

@@ -37,7 +37,7 @@ class Desk:
             labels = msgspec.UNSET
         self.card = msgspec.structs.replace(CARD, labels=labels, grade="production")
         sealed = seal(self.card, data(), root / "capsule", self.key("clinic"))
-        self.home.add_capsule(self.card, sealed)
+        self.home.add_capsule(sealed)
         self.policy = policy_digest(policy)
 
     def key(self, name: str):

@@ -15,7 +15,7 @@ import pytest
 from provider_world import CARD, data
 from pyarrow.parquet.encryption import create_decryption_properties, create_encryption_properties
 
-from cloister.contract import capsule
+from cloister.contract import capsule, capsule_keys
 from cloister.contract.capsule import MANIFEST_TYPE, Manifest
 from cloister.contract.card import Column
 from cloister.errors import CloisterError, ContractError, MalformedError, RefusedError, SignatureError, TrustError
@@ -40,6 +40,18 @@ def manifest_of(one, **options):
     return capsule.open_manifest(document, KEY.did, **options)
 
 
+def keys_of(one, manifest=None):
+    """Open every box of a capsule; the salt is that of its first group."""
+    manifest = manifest or manifest_of(one)
+    boxes = [
+        capsule_keys.open_box(
+            capsule_keys.group_key(one.data_key, box.table, box.group), manifest, box.table, box.group
+        )
+        for box in manifest.sealed
+    ]
+    return capsule.PartKeys({path: key for box in boxes for path, key in box.keys.items()}, boxes[0].salt)
+
+
 def read_part(manifest, part, ciphertext, keys):
     """Read a part the way a vault does: check first, then decrypt, then undo the fixed width."""
     opened = capsule.open_part(manifest, part, ciphertext, keys)
@@ -57,9 +69,9 @@ def read_part(manifest, part, ciphertext, keys):
 def read_capsule(one, card=CARD):
     manifest = manifest_of(one, pinned=one.manifest_digest)
     capsule.check_card(manifest, card, one.card_digest)
-    keys = capsule.unwrap_keys(one.data_key, manifest)
+    keys = keys_of(one, manifest)
     out = {}
-    for part in manifest.parts:
+    for part in manifest.parts_of(card.name):
         table = read_part(manifest, part, (one.directory / part.path).read_bytes(), keys)
         for name in table.column_names:
             out.setdefault(name, []).extend(table[name].to_pylist())
@@ -80,12 +92,14 @@ def test_round_trip(sealed):
     assert all(len(values) == 64 and set(values[7:]) == {None} for values in columns.values())
 
 
-def test_one_part_per_tier_and_range_aligned(tmp_path, monkeypatch):
+def test_one_part_per_group_of_equal_rights_and_range_aligned(tmp_path, monkeypatch):
     monkeypatch.setattr(sealing, "RANGE_ROWS", 24)
     one = seal(CARD, data(40), tmp_path / "capsule", KEY)
     manifest = manifest_of(one)
     assert [(part.group, part.range, part.rows, part.tier) for part in manifest.parts] == [
-        (0, 0, 24, 2), (1, 0, 24, 3), (0, 1, 24, 2), (1, 1, 24, 3), (0, 2, 16, 2), (1, 2, 16, 3)
+        (group, span, rows, tier)
+        for span, rows in ((0, 24), (1, 24), (2, 16))
+        for group, tier in ((0, 2), (1, 2), (2, 3))
     ]  # fmt: skip
     columns = read_capsule(one)
     assert columns["age"][:40] == list(range(30, 70))
@@ -125,7 +139,7 @@ def test_page_sizes_tell_nothing_about_the_data(tmp_path):
 
 def test_no_plaintext_no_compression_no_statistics_no_dictionary(sealed):
     manifest = manifest_of(sealed)
-    keys = capsule.unwrap_keys(sealed.data_key, manifest)
+    keys = keys_of(sealed, manifest)
     for part in manifest.parts:
         raw = (sealed.directory / part.path).read_bytes()
         assert raw[:4] == raw[-4:] == b"PARE"
@@ -143,13 +157,13 @@ def test_no_plaintext_no_compression_no_statistics_no_dictionary(sealed):
 
 def test_every_part_and_capsule_has_its_own_key(tmp_path, sealed):
     other = seal(CARD, data(), tmp_path / "again", KEY)
-    keys = [capsule.unwrap_keys(one.data_key, manifest_of(one)) for one in (sealed, other)]
+    keys = [keys_of(one) for one in (sealed, other)]
     used = [key for bundle in keys for key in bundle.keys.values()]
-    assert len(used) == len(set(used)) == 4
+    assert len(used) == len(set(used)) == 6
     assert sealed.data_key != other.data_key
     assert keys[0].salt != keys[1].salt
     commitments = [part.commitment for one in (sealed, other) for part in manifest_of(one).parts]
-    assert len(set(commitments)) == 4  # salted: equal data do not commit to equal values
+    assert len(set(commitments)) == 6  # salted: equal data do not commit to equal values
 
 
 def test_nothing_appears_when_sealing_fails(tmp_path, monkeypatch):
@@ -270,7 +284,7 @@ def test_a_card_with_errors_is_not_sealed_under(tmp_path):
 
 def test_any_flipped_bit_in_any_part_is_found(sealed):
     manifest = manifest_of(sealed)
-    keys = capsule.unwrap_keys(sealed.data_key, manifest)
+    keys = keys_of(sealed, manifest)
     for part in manifest.parts:
         good = (sealed.directory / part.path).read_bytes()
         capsule.open_part(manifest, part, good, keys)
@@ -287,16 +301,25 @@ def test_any_flipped_bit_in_any_part_is_found(sealed):
 def test_parts_cannot_change_places(tmp_path, sealed):
     other = seal(CARD, data(9), tmp_path / "other", KEY)
     manifest, foreign = manifest_of(sealed), manifest_of(other)
-    keys = capsule.unwrap_keys(sealed.data_key, manifest)
-    first, second = manifest.parts
+    keys = keys_of(sealed, manifest)
+    first, second, _ = manifest.parts
     with pytest.raises(TrustError):
         capsule.open_part(manifest, first, (sealed.directory / second.path).read_bytes(), keys)
     with pytest.raises(TrustError):
         capsule.open_part(manifest, first, (other.directory / first.path).read_bytes(), keys)
-    with pytest.raises(TrustError, match=r"capsule\.key"):
-        capsule.unwrap_keys(sealed.data_key, foreign)
-    with pytest.raises(TrustError, match=r"capsule\.key"):
-        capsule.unwrap_keys(sealed.data_key, msgspec.structs.replace(foreign, sealed=manifest.sealed))
+    for alien in (foreign, msgspec.structs.replace(foreign, sealed=manifest.sealed)):
+        with pytest.raises(TrustError, match=r"capsule\.key"):
+            keys_of(sealed, alien)
+
+
+def changed(manifest, field):
+    if field == "card":
+        tables = tuple(msgspec.structs.replace(one, card="sha256:x") for one in manifest.tables)
+        return msgspec.structs.replace(manifest, tables=tables)
+    if field == "table":
+        tables = tuple(msgspec.structs.replace(one, name="x") for one in manifest.tables)
+        return msgspec.structs.replace(manifest, tables=tables)
+    return msgspec.structs.replace(manifest, capsule="x") if field == "capsule" else manifest
 
 
 @pytest.mark.parametrize("field", ["capsule", "card", "table", "group", "range"])
@@ -305,10 +328,10 @@ def test_the_aad_names_the_place_of_a_part(sealed, field):
     manifest = manifest_of(sealed)
     part = manifest.parts[0]
     raw = (sealed.directory / part.path).read_bytes()
-    right = capsule.open_part(manifest, part, raw, capsule.unwrap_keys(sealed.data_key, manifest))
+    right = capsule.open_part(manifest, part, raw, keys_of(sealed, manifest))
     moved = capsule.part_aad(
-        msgspec.structs.replace(manifest, **{field: "sha256:x"}) if hasattr(manifest, field) else manifest,
-        msgspec.structs.replace(part, **{field: 7}) if hasattr(part, field) else part,
+        changed(manifest, field),
+        msgspec.structs.replace(part, **{field: {"table": "x"}.get(field, 7)}) if hasattr(part, field) else part,
     )
     assert moved != right.aad
     for aad in (moved, None):
@@ -320,22 +343,30 @@ def test_the_aad_names_the_place_of_a_part(sealed, field):
 
 def test_the_wrong_data_key(sealed):
     with pytest.raises(TrustError, match=r"capsule\.key"):
-        capsule.unwrap_keys(bytes(32), manifest_of(sealed))
+        keys_of(sealed._replace(data_key=bytes(32)))
+    with pytest.raises(TrustError, match=r"capsule\.key"):
+        capsule_keys.check_secret(bytes(32), manifest_of(sealed), CARD.name)
 
 
 def test_the_keys_are_tied_to_the_very_ciphertexts(sealed):
     """A provider who edits a part must seal again: old keys do not open a manifest with other parts."""
     manifest = manifest_of(sealed)
-    first, second = manifest.parts
-    edited = msgspec.structs.replace(manifest, parts=(capsule.sized(first, b"other", commitment=""), second))
+    first, *others = manifest.parts
+    edited = msgspec.structs.replace(manifest, parts=(capsule.sized(first, b"other", commitment=""), *others))
     with pytest.raises(TrustError, match=r"capsule\.key"):
-        capsule.unwrap_keys(sealed.data_key, edited)
+        keys_of(sealed, edited)
+    secret = capsule_keys.table_secret(sealed.data_key, CARD.name)
+    capsule_keys.check_secret(secret, manifest, CARD.name)
+    with pytest.raises(TrustError, match=r"capsule\.key"):
+        capsule_keys.check_secret(secret, edited, CARD.name)
 
 
 @pytest.mark.parametrize("sealed_text", ["", "AAAA", "not base64!", base64.b64encode(bytes(200)).decode()])
 def test_a_damaged_key_section(sealed, sealed_text):
+    manifest = manifest_of(sealed)
+    boxes = tuple(msgspec.structs.replace(box, box=sealed_text) for box in manifest.sealed)
     with pytest.raises(TrustError, match=r"capsule\.key"):
-        capsule.unwrap_keys(sealed.data_key, msgspec.structs.replace(manifest_of(sealed), sealed=sealed_text))
+        keys_of(sealed, msgspec.structs.replace(manifest, sealed=boxes))
 
 
 def variants():
@@ -358,7 +389,7 @@ def test_only_uniform_aes_gcm_without_stored_prefix_is_opened(sealed, name, opti
     pq.write_table(pa.table({"a": [1, 2, 3]}), out, **options)
     manifest = manifest_of(sealed)
     part = capsule.sized(manifest.parts[0], out.getvalue(), commitment="")
-    keys = capsule.unwrap_keys(sealed.data_key, manifest)
+    keys = keys_of(sealed, manifest)
     with pytest.raises(TrustError, match="AES-GCM"):
         capsule.open_part(manifest, part, out.getvalue(), keys)
 
@@ -368,7 +399,7 @@ def test_manifests_cannot_be_swapped_or_edited(tmp_path, sealed):
     with pytest.raises(TrustError, match=r"capsule\.manifest"):
         manifest_of(other, pinned=sealed.manifest_digest)
     document = msgspec.json.decode((sealed.directory / "manifest.json").read_bytes(), type=envelope.Envelope)
-    edited = canonical.encode(msgspec.structs.replace(manifest_of(sealed), rows=128))
+    edited = canonical.encode(msgspec.structs.replace(manifest_of(sealed), lineage=("sha256:" + "0" * 64,)))
     with pytest.raises(SignatureError):
         capsule.open_manifest(msgspec.structs.replace(document, payload=base64.b64encode(edited).decode()), KEY.did)
     stranger = SigningKey.generate()
@@ -390,24 +421,40 @@ def test_a_capsule_of_another_card(sealed):
 
 
 def broken(manifest: Manifest):
-    first, second = manifest.parts
+    first, second, third = manifest.parts
+    (table,), (box, *boxes) = manifest.tables, manifest.sealed
     replace = msgspec.structs.replace
     yield replace(manifest, parts=())
-    yield replace(manifest, parts=(first,), rows=first.rows + 1)
-    yield replace(manifest, parts=(first, first))
-    yield replace(manifest, parts=(first, replace(second, rows=32)))
-    yield replace(manifest, parts=(first, replace(second, columns=first.columns)))
-    yield replace(manifest, parts=(first, replace(second, path="../../etc/passwd")))
-    yield replace(manifest, parts=(first, replace(second, range=1, path="part-1-1.parquet")))
-    yield replace(manifest, rows=65)
-    yield replace(manifest, parts=(replace(first, rows=0), replace(second, rows=0)), rows=0)
+    yield replace(manifest, parts=(first,))
+    yield replace(manifest, parts=(first, first, second, third))
+    yield replace(manifest, parts=(first, replace(second, rows=32), third))
+    yield replace(manifest, parts=(first, replace(second, columns=first.columns), third))
+    yield replace(manifest, parts=(first, replace(second, path="../../etc/passwd"), third))
+    yield replace(manifest, parts=(first, second, replace(third, range=1, path="part-0-2-1.parquet")))
+    yield replace(manifest, tables=(replace(table, rows=65),))
+    yield replace(
+        manifest, tables=(replace(table, rows=0),), parts=tuple(replace(part, rows=0) for part in manifest.parts)
+    )
+    yield replace(manifest, tables=())
+    yield replace(manifest, tables=(table, table))
+    yield replace(manifest, tables=(table, replace(table, name="clinic.other")))
+    yield replace(manifest, parts=(first, second, replace(third, table="clinic.other")))
+    yield replace(manifest, sealed=tuple(boxes))
+    yield replace(manifest, sealed=(box, box, *boxes))
 
 
-@pytest.mark.parametrize("case", range(9))
-def test_parts_that_do_not_make_one_table(sealed, case):
+@pytest.mark.parametrize("case", range(15))
+def test_parts_that_do_not_make_whole_tables(sealed, case):
     bad = list(broken(manifest_of(sealed)))[case]
     with pytest.raises(MalformedError, match=r"capsule\.layout"):
         capsule.open_manifest(capsule.seal_manifest(bad, KEY), KEY.did)
+
+
+def test_a_capsule_of_the_former_format_is_refused_with_what_to_do(sealed):
+    document = envelope.seal("application/vnd.cloister.manifest.v1+json", canonical.encode({"version": 1}), KEY)
+    with pytest.raises(TrustError, match=r"capsule\.version") as refused:
+        capsule.open_manifest(document, KEY.did)
+    assert "seals the table again" in refused.value.next_step
 
 
 @pytest.mark.parametrize("change", [b" ", b"\n"])

@@ -12,6 +12,7 @@ import pytest
 from match_world import CLAUSES, NAME, TABLE, ask, bits, contract, flagged, fraud, inquiry, listed, match, vault
 from vault_world import DirectTransport, World, context
 
+from cloister.contract.capsule_keys import table_secret
 from cloister.contract.exits import MatchTerms
 from cloister.contract.terms import Limits
 from cloister.errors import CloisterError
@@ -197,8 +198,8 @@ def keys_of_all_tables(world: World) -> None:
 
     def other(broker: Any) -> Any:
         session = real(broker)
-        other_keys = {name: bytes(32) for name in session.data_keys}
-        return session if broker.name == "anna-broker" else msgspec.structs.replace(session, data_keys=other_keys)
+        other_keys = {name: keys._replace(secret=bytes(32)) for name, keys in session.table_keys.items()}
+        return session if broker.name == "anna-broker" else msgspec.structs.replace(session, table_keys=other_keys)
 
     state.brokers.session = other  # type: ignore[method-assign]
     refused(state, world, "capsule.key", inquiry(key(1)))
@@ -293,14 +294,14 @@ def hidden(world: World) -> None:
 
     digest = signing.contract_digest(document)
     asked = targets(world.card, (key(3), key(777)), digest.encode())
-    sealed = {one.manifest_digest: one.data_key for one in (world.visits, world.customers)}
-    own, everything = [world.visits.data_key], [sealed[name] for name in sorted(sealed)]
+    sealed = {one.manifest_digest: secret_of(one) for one in (world.visits, world.customers)}
+    own, everything = [secret_of(world.visits)], [sealed[name] for name in sorted(sealed)]
 
     def tag_key(keys: list[bytes]) -> bytes:
         return derived(exit_secret(keys, digest), "cloister/match-tags/v1")
 
     guesses = {key(3), key(3).lower(), key(777), *(unit.hex() for unit in asked.units), found.salt.hex()}
-    for secret in (tag_key(own), exit_secret(own, digest), load_secret(world.visits.data_key), b"", bytes(32)):
+    for secret in (tag_key(own), exit_secret(own, digest), load_secret(own[0]), b"", bytes(32)):
         guesses.update(asked.tags(secret))
     for guess in guesses:
         assert guess.encode() not in outside, guess
@@ -309,6 +310,11 @@ def hidden(world: World) -> None:
     for tag in asked.tags(tag_key(everything)):
         assert tag.encode() in outside, "the tags are what the broker counts"
     commitment_hides(world, found, document)
+
+
+def secret_of(sealed: Any) -> bytes:
+    """Return the secret of the one table of a capsule."""
+    return table_secret(sealed.data_key, sealed.tables[0].card.name)
 
 
 def opened(body: bytes) -> bytes:
@@ -358,10 +364,10 @@ def deposit_is_sealed_for_all(world: World) -> None:
     transport.before = note
     charge = ask(state, world, key(3)).settled.receipt.charge_id
     digest = signing.contract_digest(document)
-    data_keys = {s.manifest_digest: s.data_key for s in (world.visits, world.customers)}
-    both = [data_keys[name] for name in sorted(data_keys)]
+    secrets = {s.manifest_digest: secret_of(s) for s in (world.visits, world.customers)}
+    both = [secrets[name] for name in sorted(secrets)]
     assert open_deposit(deposits[0], receipt_key(both, digest, charge), charge).receipt
-    for keys in ([world.visits.data_key], [world.customers.data_key], []):
+    for keys in ([secret_of(world.visits)], [secret_of(world.customers)], []):
         with pytest.raises(CloisterError):
             open_deposit(deposits[0], receipt_key(keys, digest, charge), charge)
 

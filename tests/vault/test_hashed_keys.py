@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from mutants import mutated
 from typer.testing import CliRunner
-from vault_world import World
+from vault_world import World, all_keys, every
 
 from cloister.contract import card_lint, lint, mock
 from cloister.contract.card import Card
@@ -64,7 +64,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> sealing.Sealed:
 def plaintext(one: sealing.Sealed, card: Card) -> pa.Table:
     """Return what a vault reads of a capsule."""
     terms = TableTerms(card.name, "p", "b", one.card_digest, one.manifest_digest)
-    return open_capsule(one.directory, terms, KEY.did, card, one.data_key)
+    return open_capsule(one.directory, terms, KEY.did, card, all_keys(one, card.name), columns=every(card))
 
 
 def test_no_key_is_in_the_plaintext_and_the_salt_is_nowhere(sealed: sealing.Sealed) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pytest
-from vault_world import World, context, numbered, visits, visits_card
+from vault_world import World, all_keys, context, every, numbered, visits, visits_card
 
-from cloister.contract import capsule
+from cloister.contract import capsule, capsule_keys
+from cloister.contract.capsule_keys import TableKeys
 from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.provider import seal as sealing
 from cloister.vault.capsules import open_capsule
@@ -41,7 +42,7 @@ def grow(name: str) -> Damage:
 
 
 def swap(folder: Path) -> None:
-    one, two = folder / "part-0-0.parquet", folder / "part-1-0.parquet"
+    one, two = folder / "part-0-0-0.parquet", folder / "part-0-1-0.parquet"
     first = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(first)
@@ -50,7 +51,7 @@ def swap(folder: Path) -> None:
 def plain(folder: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(visits(), folder / "part-0-0.parquet")
+    pq.write_table(visits(), folder / "part-0-0-0.parquet")
 
 
 def empty_manifest(folder: Path) -> None:
@@ -60,17 +61,17 @@ def empty_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
-        (flip("part-0-0.parquet", 100), "capsule.part"),
-        (flip("part-0-0.parquet", -20), "capsule.part"),
-        (flip("part-1-0.parquet", 0), "capsule.part"),
-        (cut("part-0-0.parquet"), "capsule.part"),
-        (grow("part-0-0.parquet"), "capsule.part"),
+        (flip("part-0-0-0.parquet", 100), "capsule.part"),
+        (flip("part-0-0-0.parquet", -20), "capsule.part"),
+        (flip("part-0-1-0.parquet", 0), "capsule.part"),
+        (cut("part-0-0-0.parquet"), "capsule.part"),
+        (grow("part-0-0-0.parquet"), "capsule.part"),
         (swap, "capsule.part"),
         (plain, "capsule.part"),
         (flip("manifest.json", 60), None),
         (cut("manifest.json"), "capsule.manifest"),
         (empty_manifest, "capsule.manifest"),
-        (lambda folder: (folder / "part-0-0.parquet").unlink(), "capsule.missing"),
+        (lambda folder: (folder / "part-0-0-0.parquet").unlink(), "capsule.missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "capsule.missing"),
         (shutil.rmtree, "capsule.missing"),
     ],
@@ -109,7 +110,13 @@ def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
     terms = quiet_world.contract().tables[0]
 
     def opening(**changes: object) -> pa.Table:
-        arguments = {"provider_did": quiet_world.anna.did, "card": card, "data_key": sealed.data_key, **changes}
+        arguments = {
+            "provider_did": quiet_world.anna.did,
+            "card": card,
+            "keys": all_keys(sealed, card.name),
+            "columns": every(card),
+            **changes,
+        }
         return open_capsule(sealed.directory, terms, **arguments)  # type: ignore[arg-type]
 
     table = opening()
@@ -117,7 +124,12 @@ def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
     assert present.to_pylist() == visits().to_pylist()
     assert table.num_rows == card.row_limit
     for changes, code in (
-        ({"data_key": bytes(32)}, "capsule.key"),
+        ({"keys": all_keys(sealed, card.name, bytes(32))}, "capsule.key"),
+        (
+            {"keys": TableKeys(all_keys(sealed, card.name).secret, all_keys(sealed, card.name, bytes(32)).groups)},
+            "capsule.key",
+        ),
+        ({"keys": all_keys(sealed, card.name)._replace(groups={})}, "capsule.key"),
         ({"provider_did": quiet_world.bank.did}, "signature.missing"),
         ({"card": visits_card(columns=card.columns[:-1])}, "capsule.card"),
         ({"card": visits_card(name="st_anna.other")}, "capsule.card"),
@@ -142,10 +154,10 @@ def test_a_capsule_may_not_hold_other_types_than_its_card(quiet_world: World, tm
     )
     terms = quiet_world.contract().tables[0]
     with pytest.raises(TrustError) as refused:
-        open_capsule(folder, terms, quiet_world.anna.did, lying, sealed.data_key)
+        open_capsule(folder, terms, quiet_world.anna.did, lying, all_keys(sealed, lying.name), columns=every(lying))
     assert refused.value.code == "capsule.part"
     assert json.loads((folder / "manifest.json").read_text())["payloadType"] == capsule.MANIFEST_TYPE
-    assert manifest.table == lying.name
+    assert manifest.tables[0].name == lying.name
 
 
 @pytest.mark.parametrize("lie", ["rows", "columns"])
@@ -156,17 +168,22 @@ def test_a_manifest_that_lies_about_its_parts(quiet_world: World, tmp_path: Path
     shutil.copytree(sealed.directory, folder)
     document = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Envelope)
     manifest = msgspec.json.decode(unverified_payload(document), type=capsule.Manifest)
-    keys = capsule.unwrap_keys(sealed.data_key, manifest)
+    keys = all_keys(sealed, card.name)
+    boxes = {
+        (box.table, box.group): capsule_keys.open_box(keys.groups[box.group], manifest, box.table, box.group)
+        for box in manifest.sealed
+    }
     if lie == "rows":
         parts = tuple(msgspec.structs.replace(part, rows=1000) for part in manifest.parts)
-        manifest = msgspec.structs.replace(manifest, parts=parts, rows=1000)
+        tables = tuple(msgspec.structs.replace(table, rows=1000) for table in manifest.tables)
+        manifest = msgspec.structs.replace(manifest, parts=parts, tables=tables)
     else:
         parts = tuple(msgspec.structs.replace(part, columns=part.columns[::-1]) for part in manifest.parts)
         manifest = msgspec.structs.replace(manifest, parts=parts)
-    manifest = capsule.wrap_keys(sealed.data_key, manifest, keys)
+    manifest = capsule_keys.seal_keys(sealed.data_key, manifest, boxes)
     document = capsule.seal_manifest(manifest, quiet_world.anna)
     (folder / "manifest.json").write_bytes(canonical.encode(document))
     terms = msgspec.structs.replace(quiet_world.contract().tables[0], manifest=canonical.digest(manifest))
     with pytest.raises(TrustError) as refused:
-        open_capsule(folder, terms, quiet_world.anna.did, card, sealed.data_key)
+        open_capsule(folder, terms, quiet_world.anna.did, card, keys, columns=every(card))
     assert refused.value.code == "capsule.part"

@@ -1,11 +1,12 @@
-"""Capsules: the signed manifest of a sealed table, and the checks before any byte of it is parsed.
+"""Capsules: the signed manifest of sealed tables, and the checks before any byte of them is parsed.
 
-A capsule is a directory of Parquet parts, one per (column group of equal tier, range of rows). Every part is
+A capsule is a directory of Parquet parts, one per (table, column group of equal rights, range of rows). Every part is
 uniformly AES-GCM encrypted by Parquet modular encryption under its own random key, with an additional
 authenticated data (AAD) prefix that is not stored in the file. The manifest is signed by the provider and pins
-size and SHA-256 of every part; its ``sealed`` section holds the part keys under the capsule's data key, which
-brokers release to an admitted vault. Ciphertext moved, swapped, cut or edited fails one of these, in order:
-signature, pinned digest, key unwrapping, size and SHA-256, algorithm, AAD.
+size and SHA-256 of every part; its ``sealed`` section holds the part keys, those of each (table, column group) in a box
+of their own (``capsule_keys``), so that whoever may use one group is given nothing of the others. Ciphertext moved,
+swapped, cut or edited fails one of these, in order: signature, pinned digest, key unwrapping, size and SHA-256,
+algorithm, AAD.
 
 Reading, once :func:`open_part` returned: ``pyarrow.parquet.read_table(BytesIO(ciphertext), decryption_properties=
 create_decryption_properties(opened.key, aad_prefix=opened.aad))``. Inside, every column has a fixed width and no
@@ -14,29 +15,28 @@ as its values, and as ``c?``, a bool that says whether the value is there. Where
 and means null. ``int`` is int64, ``decimal`` float64, ``date`` date32, ``bool`` bool, ``string`` UTF-8 in fixed-size
 binary, filled with NUL at the end. Rows of the groups of one range are aligned; the rows that fill up the size class
 have every ``c?`` false, so their unit key is null and they drop out like any row without a key.
+
+Version 1 had one table and one box of keys for all of it; such capsules are refused (``capsule.version``).
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import os
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.contract.card import Card
 from cloister.errors import MalformedError, SignatureError, TrustError
 from cloister.wire import canonical, documents, envelope, identity
 
-MANIFEST_TYPE = "application/vnd.cloister.manifest.v1+json"
+MANIFEST_TYPE = "application/vnd.cloister.manifest.v2+json"
 CARD_TYPE = "application/vnd.cloister.card.v1+json"
 KEY_BYTES = 32
 PRESENT = "?"  # suffix of the column that says whether a value is there
-_NONCE_BYTES = 12
+_FORMER_TYPES = frozenset({"application/vnd.cloister.manifest.v1+json"})
 
 # The tail of an encrypted Parquet file: thrift FileCryptoMetaData, encrypted footer, u32 length, "PARE". The
 # first bytes say AES_GCM_V1 with an 8-byte file id, the two after the id that the AAD prefix is not stored.
@@ -46,13 +46,14 @@ _PREFIX_NOT_STORED = bytes.fromhex("11000000")
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One encrypted file: column group, range, padded rows, ciphertext size and SHA-256 (hex).
+    """One encrypted file: table, column group, range, padded rows, ciphertext size and SHA-256 (hex).
 
-    ``commitment`` is HMAC-SHA256 (hex) of the plaintext under the capsule's secret salt: the provider can
+    ``commitment`` is HMAC-SHA256 (hex) of the plaintext under the secret salt of its group: the provider can
     later prove what was sealed, and nobody can test a guess of the data against it.
     """
 
     path: str
+    table: str
     group: int
     range: int
     columns: tuple[str, ...]
@@ -63,26 +64,63 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commitment: str
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a capsule is: its random id, card, lineage, parts and the wrapped part keys.
+class SealedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of a capsule: its name, the digest of its card, and the padded size class that the card declares.
 
-    ``rows`` is the padded size class declared in the card (never the actual size); ``lineage`` lists the
-    manifest digests this table was derived from (empty for a source).
+    ``check`` lets a vault see that a table's secret is the one it was sealed with (``capsule_keys.check_secret``).
+    """
+
+    name: str
+    card: str
+    rows: int
+    check: str = ""
+
+
+class KeyBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of the parts of one column group, sealed under the key of that group (base64)."""
+
+    table: str
+    group: int
+    box: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a capsule is: its random id, tables, lineage, parts and the boxes of part keys.
+
+    ``lineage`` lists the manifest digests its tables were derived from (empty for sources). Rows are size classes,
+    never the actual size.
     """
 
     capsule: str
-    table: str
-    card: str
     provider: str
     lineage: tuple[str, ...]
-    rows: int
+    tables: tuple[SealedTable, ...]
     parts: tuple[Part, ...]
-    sealed: str
-    version: int = 1
+    sealed: tuple[KeyBox, ...]
+    version: Literal[2] = 2
+
+    def table(self, name: str) -> SealedTable:
+        """Return what is said of a table.
+
+        Raises:
+            TrustError: ``capsule.card``: it is not in the capsule.
+        """
+        found = next((one for one in self.tables if one.name == name), None)
+        if found is None:
+            raise TrustError("capsule.card", "the capsule does not hold this table", clause="tables.card")
+        return found
+
+    def parts_of(self, table: str) -> tuple[Part, ...]:
+        """Return the parts of a table."""
+        return tuple(part for part in self.parts if part.table == table)
+
+    def groups_of(self, table: str) -> dict[int, tuple[str, ...]]:
+        """Return the columns of a table's column groups, by group."""
+        return {part.group: part.columns for part in self.parts if part.table == table and part.range == 0}
 
 
 class PartKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sealed section once opened: base64 key by part path, and the salt of the commitments."""
+    """What is in a box: base64 key by part path, and the salt of the commitments of the group."""
 
     keys: dict[str, str]
     salt: str
@@ -95,9 +133,9 @@ class OpenedPart(NamedTuple):
     aad: bytes
 
 
-def with_parts(manifest: Manifest, parts: tuple[Part, ...]) -> Manifest:
-    """Return the manifest of these parts (its wrapped keys no longer fit)."""
-    return msgspec.structs.replace(manifest, parts=parts, sealed="")
+def part_path(table: int, group: int, span: int) -> str:
+    """Return the file name of a part: positions of the table in the manifest, of its column group and of its range."""
+    return f"part-{table}-{group}-{span}.parquet"
 
 
 def sized(part: Part, ciphertext: bytes, *, commitment: str) -> Part:
@@ -116,9 +154,17 @@ def open_manifest(document: envelope.Envelope, provider_did: str, *, pinned: str
 
     Raises:
         SignatureError: Not signed by ``provider_did``.
-        TrustError: ``capsule.manifest``: not the manifest the contract pins, or of another provider.
+        TrustError: ``capsule.manifest``: not the manifest the contract pins, or of another provider;
+            ``capsule.version``: of an earlier format.
         MalformedError: Not canonical, or parts that do not make one table.
     """
+    if document.payloadType in _FORMER_TYPES:
+        raise TrustError(
+            "capsule.version",
+            "the capsule was sealed by an earlier version, whose keys open all of it or nothing",
+            clause="tables.manifest",
+            next_step="the provider seals the table again, and the parties sign a contract that pins the new manifest",
+        )
     body = envelope.open_envelope(document, MANIFEST_TYPE, provider_did)
     if pinned and canonical.digest_bytes(body) != pinned:
         raise TrustError("capsule.manifest", "not the manifest the contract pins", clause="tables.manifest")
@@ -130,43 +176,23 @@ def open_manifest(document: envelope.Envelope, provider_did: str, *, pinned: str
 
 
 def check_card(manifest: Manifest, card: Card, card_digest: str) -> None:
-    """Check that the capsule is of this card and holds each of its columns exactly once per range.
+    """Check that the capsule holds the table of this card, with each of its columns exactly once per range.
 
     Raises:
         TrustError: ``capsule.card``.
     """
-    sealed = sorted(name for part in manifest.parts if part.range == 0 for name in part.columns)
+    sealed = sorted(name for columns in manifest.groups_of(card.name).values() for name in columns)
     declared = sorted(column.name for column in card.columns)
-    if (manifest.card, manifest.table) != (card_digest, card.name) or sealed != declared:
+    if manifest.table(card.name).card != card_digest or sealed != declared:
         raise TrustError("capsule.card", "the capsule was sealed under another card", clause="tables.card")
 
 
 def part_aad(manifest: Manifest, part: Part) -> bytes:
     """Return the AAD prefix of a part: H(capsule id, card digest, table, column group, part)."""
+    card = manifest.table(part.table).card
     return documents.hash_fields(
-        "cloister/part/v1", manifest.capsule, manifest.card, manifest.table, str(part.group), str(part.range)
+        "cloister/part/v2", manifest.capsule, card, part.table, str(part.group), str(part.range)
     )
-
-
-def wrap_keys(data_key: bytes, manifest: Manifest, keys: PartKeys) -> Manifest:
-    """Return the manifest with its sealed section: the part keys under the data key (AES-256-GCM)."""
-    nonce = os.urandom(_NONCE_BYTES)
-    box = AESGCM(data_key).encrypt(nonce, canonical.encode(keys), _wrapping_aad(manifest))
-    return msgspec.structs.replace(manifest, sealed=base64.b64encode(nonce + box).decode("ascii"))
-
-
-def unwrap_keys(data_key: bytes, manifest: Manifest) -> PartKeys:
-    """Return the part keys.
-
-    Raises:
-        TrustError: ``capsule.key``: the data key is not of this capsule, or the section was altered.
-    """
-    try:
-        box = base64.b64decode(manifest.sealed, validate=True)
-        body = AESGCM(data_key).decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], _wrapping_aad(manifest))
-    except (InvalidTag, ValueError, binascii.Error) as error:
-        raise TrustError("capsule.key", "this data key does not open the capsule") from error
-    return documents.decode(body, PartKeys)
 
 
 def open_part(manifest: Manifest, part: Part, ciphertext: bytes, keys: PartKeys) -> OpenedPart:
@@ -188,16 +214,6 @@ def open_part(manifest: Manifest, part: Part, ciphertext: bytes, keys: PartKeys)
     return OpenedPart(key, part_aad(manifest, part))
 
 
-def data_key_info(*, contract: str, manifest: str, broker: str, vault_id: str, binding: bytes, epoch: int) -> bytes:
-    """Return the HPKE info that ties a sealed data key to one contract, capsule, broker, vault and session.
-
-    SHA-384 over the length-prefixed fields (docs/protocol.md section 5); ``binding`` are the raw 48 bytes.
-    """
-    return documents.hash_fields(
-        "cloister/keys/v1", contract, manifest, broker, vault_id, binding, str(epoch), algorithm="sha384"
-    )
-
-
 def _check_algorithm(path: str, ciphertext: bytes) -> None:
     length = int.from_bytes(ciphertext[-8:-4], "little")
     head = ciphertext[-8 - length :][:16] if 16 <= length <= len(ciphertext) - 12 else b""
@@ -211,28 +227,33 @@ def _check_algorithm(path: str, ciphertext: bytes) -> None:
 
 
 def _check_layout(manifest: Manifest) -> None:
-    """Parts form a full grid: the same groups in every range, rows adding up to ``rows``, plain file names."""
-    ranges = sorted({part.range for part in manifest.parts})
-    groups = {part.group: part.columns for part in manifest.parts if part.range == 0}
-    columns = [name for names in groups.values() for name in names]
-    rows = {part.range: part.rows for part in manifest.parts}
-    cells = {(part.range, part.group) for part in manifest.parts}
+    """Every table is a whole of its own, every (table, group) has one box of keys, no two parts share a file."""
+    names = [table.name for table in manifest.tables]
+    groups = sorted({(part.table, part.group) for part in manifest.parts})
     if (
-        not manifest.parts
-        or ranges != list(range(len(ranges)))
-        or len(cells) != len(manifest.parts)
-        or len(cells) != len(ranges) * len(groups)
-        or len(columns) != len(set(columns))
+        not names
+        or len(names) != len(set(names))
+        or {part.table for part in manifest.parts} != set(names)
         or len({part.path for part in manifest.parts}) != len(manifest.parts)
-        or any(groups.get(part.group) != part.columns or rows[part.range] != part.rows for part in manifest.parts)
-        or any(part.rows < 1 or part.path != f"part-{part.group}-{part.range}.parquet" for part in manifest.parts)
-        or sum(rows.values()) != manifest.rows
+        or sorted((box.table, box.group) for box in manifest.sealed) != groups
+        or not all(_is_whole(at, table, manifest.parts_of(table.name)) for at, table in enumerate(manifest.tables))
     ):
-        raise MalformedError("capsule.layout", "the parts of the manifest do not make one aligned table")
+        raise MalformedError("capsule.layout", "the parts of the manifest do not make whole, aligned tables")
 
 
-def _wrapping_aad(manifest: Manifest) -> bytes:
-    # The keys are tied to the very ciphertexts they open, not only to the capsule's name.
-    return documents.hash_fields(
-        "cloister/part-keys/v1", manifest.capsule, manifest.card, manifest.table, canonical.digest(manifest.parts)
+def _is_whole(at: int, table: SealedTable, parts: Iterable[Part]) -> bool:
+    """Whether parts form a full grid: the same groups in every range, rows adding up to ``rows``, plain file names."""
+    parts = tuple(parts)
+    ranges = sorted({part.range for part in parts})
+    groups = {part.group: part.columns for part in parts if part.range == 0}
+    columns = [name for names in groups.values() for name in names]
+    rows = {part.range: part.rows for part in parts}
+    cells = {(part.range, part.group) for part in parts}
+    return (
+        ranges == list(range(len(ranges)))
+        and len(cells) == len(parts) == len(ranges) * len(groups)
+        and len(columns) == len(set(columns))
+        and all(groups.get(part.group) == part.columns and rows[part.range] == part.rows for part in parts)
+        and all(part.rows > 0 and part.path == part_path(at, part.group, part.range) for part in parts)
+        and sum(rows.values()) == table.rows
     )

@@ -140,8 +140,15 @@ def _tables(contract: Contract) -> Iterator[Finding]:
             yield error(
                 "contract.digest", clause, "card and manifest are pinned as sha256:<hex>", "cloister seal prints both"
             )
-    for digest in twice(table.manifest for table in contract.tables):
-        yield error("contract.duplicate", "tables", f"two tables are one capsule {digest}", "each capsule once")
+    for digest in twice(table.card for table in contract.tables):
+        yield error("contract.duplicate", "tables", f"two tables are under one card {digest}", "each table once")
+    brokers_of: dict[str, set[tuple[str, str]]] = {}
+    for table in contract.tables:  # a capsule may hold several tables, but has one provider, and one key at one broker
+        brokers_of.setdefault(table.manifest, set()).add((table.provider, table.broker))
+    for digest in (digest for digest, held in brokers_of.items() if len(held) > 1):
+        yield error(
+            "contract.duplicate", "tables", f"one capsule {digest} at two providers or brokers", "each capsule once"
+        )
 
 
 def _budgets(contract: Contract) -> Iterator[Finding]:

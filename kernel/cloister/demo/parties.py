@@ -141,7 +141,7 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
     places = {name: f"brokers/{name}" if scene.brokers == "each" else "broker" for name in _keepers(scene)}
     brokers = {name: BrokerHome.create(work / place, policy) for name, place in places.items()}
     for card, keeper in zip(scene.cards, _keepers(scene), strict=True):
-        brokers[keeper].add_capsule(card, sealed[card.name])
+        brokers[keeper].add_capsule(sealed[card.name])
     # 3. The contract, signed by every party.
     analyst = TrustStore(home / "trust").analyst_key()
     contract = contracts.draft(

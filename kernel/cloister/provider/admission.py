@@ -16,7 +16,7 @@ from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy
 from cloister.attest.verification import Appraisal, appraise_offer
 from cloister.contract import relying
-from cloister.contract.capsule import data_key_info
+from cloister.contract.capsule_keys import data_key_info
 from cloister.contract.terms import Broker, Contract
 from cloister.errors import ContractError, TrustError
 from cloister.provider.keys import DataKey, DataKeys, seal_to_vault
@@ -27,10 +27,10 @@ from cloister.wire.identity import SigningKey
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """An appraised vault and the data keys it may have."""
+    """An appraised vault and the keys it may have, by manifest digest: of what its contract covers (``coverage``)."""
 
     appraisal: Appraisal
-    keys: tuple[DataKey, ...]
+    keys: dict[str, bytes]
 
 
 def appraise_request(
@@ -72,9 +72,11 @@ def appraise_request(
     if offer.vault_id != request.vault_id or offer.kex_pub != request.vault_hpke or offer.contract != request.contract:
         raise TrustError("session.offer", "the evidence speaks for other keys than the request")  # 2
     held = keys_for(contract, broker, keys)
-    if appraisal.assurance == "simulated" and any(key.grade != "demonstration" for key in held):  # 5
+    named = {table.name for table in contract.tables}
+    grades = {table.card.grade for key in held for table in key.tables if table.card.name in named}
+    if appraisal.assurance == "simulated" and grades - {"demonstration"}:  # 5
         raise TrustError("session.grade", "a simulated enclave gets demonstration data only")
-    return Admitted(appraisal, held)
+    return Admitted(appraisal, {key.manifest: key.covered(contract) for key in held})
 
 
 def check_policy(contract: Contract, broker: Broker, digest: str) -> None:
@@ -113,45 +115,46 @@ def seal_admission(admitted: Admitted, key: SigningKey, *, contract: str, epoch:
 
 
 def seal_keys(admitted: Admitted, broker: str, *, contract: str, epoch: int) -> dict[str, str]:
-    """Return the data keys by manifest digest, each sealed to the vault for this session only.
+    """Return the keys by manifest digest, those of each capsule sealed to the vault for this session only.
 
     Raises:
         MalformedError: The vault's key is no usable X25519 key.
     """
     offer = admitted.appraisal.offer
     return {
-        held.manifest: seal_to_vault(
-            held.raw(),
+        manifest: seal_to_vault(
+            keys,
             offer.kex_pub,
             data_key_info(
                 contract=contract,
-                manifest=held.manifest,
+                manifest=manifest,
                 broker=broker,
                 vault_id=offer.vault_id,
                 binding=admitted.appraisal.binding,
                 epoch=epoch,
             ),
         )
-        for held in admitted.keys
+        for manifest, keys in admitted.keys.items()
     }
 
 
 def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
-    """Return the data keys of the contract's tables at this broker.
+    """Return the data keys of the contract's capsules at this broker.
 
     Raises:
-        ContractError: ``contract.key``: one of them is not held here.
+        ContractError: ``contract.key``: one of them is not held here, or is of a capsule without that table.
     """
-    held = []
+    held: dict[str, DataKey] = {}
     for table in contract.tables:
         if table.broker == broker.name:
-            key = keys.get(table.manifest)
-            if key is None:
+            key = held.get(table.manifest) or keys.get(table.manifest)
+            known = None if key is None else key.table(table.name)
+            if key is None or known is None or known.digest != table.card:
                 raise ContractError(
                     "contract.key",
                     f"this broker holds no key for {table.name}",
                     clause="tables.manifest",
                     next_step="seal the table with this broker's directory, or restore its keys folder",
                 )
-            held.append(key)
-    return tuple(held)
+            held[table.manifest] = key
+    return tuple(held.values())

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cloister.contract.card import Card, Column
-from cloister.provider import tables
+from cloister.provider import readers, tables
 
 REVEALS = (
     "bounds of {column} were read off the data: minimum and maximum are the values of two units",
@@ -87,11 +87,17 @@ def suggest(data: Any, name: str, *, look_at_values: bool = False) -> Suggestion
         row_limit=1 << 20,
         grade="production",
         columns=tuple(columns),
-        source=Path(data).name if isinstance(data, str | Path) else "not stated",
+        source=_source_name(data),
         retention="not stated",
         purposes=("not-stated",),
     )
     return Suggestion(card, tuple(open_points), tuple(reveals))
+
+
+def _source_name(data: Any) -> str:
+    if isinstance(data, str) and "://" in data:
+        return readers.label(data)  # never the address, which can hold a password
+    return Path(data).name if isinstance(data, str | Path) else "not stated"
 
 
 def _column(name: str, field: pa.Field, *, is_key: bool) -> Column:

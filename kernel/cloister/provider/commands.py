@@ -22,11 +22,11 @@ from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
-from cloister.provider import cards, contracts, hashed_keys, reports
+from cloister.provider import cards, contracts, hashed_keys, readers, reports
 from cloister.provider import seal as sealing
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
-from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, read_parent
+from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
@@ -50,7 +50,9 @@ def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it doe
 
 def seal(  # noqa: PLR0917 (a command line)
     card: Annotated[Path, typer.Argument(help="The card (JSON).")],
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
+    data: Annotated[
+        str, typer.Argument(help="CSV or Parquet, sqlite:///FILE or postgresql://USER@HOST/NAME.", show_default=False)
+    ],
     output: Annotated[Path, typer.Option("--out", help="The capsule's directory; must not exist.")],
     key: KeyFile,
     broker: Annotated[Path, typer.Option("--broker", help="The broker's directory that shall keep the data key.")],
@@ -61,23 +63,41 @@ def seal(  # noqa: PLR0917 (a command line)
     salt: Annotated[
         Path | None, typer.Option("--hash-keys", help="Seal unit keys as hashes under the salt in this file.")
     ] = None,
+    table: Annotated[str, typer.Option(help="The table of a database to read.")] = "",
+    query: Annotated[str, typer.Option(help="A SELECT to read from a database, instead of a table.")] = "",
+    also: Annotated[
+        list[str] | None, typer.Option("--also", help="CARD=DATA: another table for the same capsule.")
+    ] = None,
+    apart: Annotated[
+        list[str] | None,
+        typer.Option("--apart", help="Columns (a,b) with a key of their own: who may not use them never gets it."),
+    ] = None,
 ) -> None:
-    """Encrypt a table under its card, on this machine; the data key goes to your broker only."""
+    """Encrypt tables under their cards, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
     home.identity()
-    document = _card(card)
+    sources = [(_card(card), readers.source(data, table, query)), *map(_also, also or ())]
     made_from = [read_parent(text) for text in parents or ()]
     shared = None if salt is None else hashed_keys.read_salt(salt)
-    done = sealing.seal(document, data, output, load_identity(key), parents=made_from, salt=shared)
-    home.add_capsule(document, done)
-    _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}\ncard {done.card_digest}")
+    groups = [[name.strip() for name in text.split(",")] for text in apart or ()]
+    done = sealing.seal_tables(sources, output, load_identity(key), parents=made_from, salt=shared, apart=groups)
+    home.add_capsule(done)
+    _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}")
+    for one in done.tables:
+        _say(f"card {one.digest}" + (f" {one.card.name}" if len(done.tables) > 1 else ""))
     _say("For your eyes only (nothing of this leaves your machine):")
-    out.print_json(msgspec.json.encode(done.report).decode())
+    for one in done.tables:
+        out.print_json(msgspec.json.encode(one.report).decode())
+
+
+def _also(text: str) -> tuple[Card, str | readers.Database]:
+    card, _, data = text.partition("=")
+    return _card(Path(card)), readers.source(data)
 
 
 @card_app.command("suggest")
 def card_suggest(
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
+    data: Annotated[str, typer.Argument(help="CSV or Parquet, or a database's table (as for `cloister seal`).")],
     name: Annotated[str, typer.Option(help="The table's name, such as clinic.visits.")],
     output: Annotated[Path | None, typer.Option("--out", help="Where to write the card.")] = None,
     look: Annotated[
@@ -259,7 +279,7 @@ def _draft(path: Path) -> Any:
         parties = [Party(**item) for item in spec["party"]]
         brokers = [Broker(**item) for item in spec["broker"]]
         terms = msgspec.convert(spec["terms"], contracts.Terms)
-        offers = [_offer(path.parent / item["path"], item, parties) for item in spec["capsule"]]
+        offers = [offer for item in spec["capsule"] for offer in _offers(path.parent / item["path"], item, parties)]
         head = (str(spec["name"]), str(spec["title"]))
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise MalformedError(
@@ -271,17 +291,23 @@ def _draft(path: Path) -> Any:
     )  # fmt: skip
 
 
-def _offer(folder: Path, item: dict[str, str], parties: list[Party]) -> contracts.Offer:
+def _offers(folder: Path, item: dict[str, str], parties: list[Party]) -> list[contracts.Offer]:
+    """Return the offers of a capsule's tables: of all of them, or of the one that ``item`` names."""
     provider = next((party for party in parties if party.name == item["provider"]), None)
     if provider is None:
         raise ContractError("contract.provider", f"{item['provider']} is no party", next_step="name it under [[party]]")
     manifest = _document(folder / MANIFEST_FILE)
-    capsule.open_manifest(manifest, provider.did)
-    envelope = _document(folder / CARD_FILE)
-    card = signing.open_card(envelope, provider.did)
-    return contracts.Offer(
-        item["provider"], item["broker"], card, signing.payload_digest(envelope), signing.payload_digest(manifest)
-    )
+    held = [table.name for table in capsule.open_manifest(manifest, provider.did).tables]
+    if (wanted := item.get("table", "")) and wanted not in held:
+        raise ContractError("contract.reference", f"{folder} holds no {wanted}", next_step="name one of its tables")
+    found = []
+    for at, name in enumerate(held):
+        if name == (wanted or name):
+            envelope = _document(folder / card_file(at))
+            card = signing.open_card(envelope, provider.did)
+            digests = signing.payload_digest(envelope), signing.payload_digest(manifest)
+            found.append(contracts.Offer(item["provider"], item["broker"], card, *digests))
+    return found
 
 
 def _card(path: Path) -> Card:

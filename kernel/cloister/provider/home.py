@@ -25,13 +25,12 @@ from cloister.attest import endorsements
 from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
-from cloister.contract.card import Card
 from cloister.errors import ContractError, UnavailableError
 from cloister.provider import event_log, files
 from cloister.provider.accounts import Accounts
 from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.approvals import Approvals
-from cloister.provider.keys import DataKey, DataKeys, create_identity, load_identity
+from cloister.provider.keys import DataKey, DataKeys, KeyedTable, create_identity, load_identity
 from cloister.provider.registry import Registry
 from cloister.provider.witness import Witness
 from cloister.receipt.events import Event
@@ -162,7 +161,8 @@ class BrokerHome:
         keys_for(contract, terms, self.data_keys)
         return self.contracts.add(document, now=now, activate=activate)
 
-    def add_capsule(self, card: Card, sealed: Sealed) -> None:
+    def add_capsule(self, sealed: Sealed) -> None:
         """Keep the data key of a capsule."""
-        text = base64.b64encode(sealed.data_key).decode("ascii")
-        self.data_keys.put(DataKey(sealed.manifest_digest, card.name, card.grade, text))
+        tables = tuple(KeyedTable(one.card, one.digest, one.groups) for one in sealed.tables)
+        key = base64.b64encode(sealed.data_key).decode("ascii")
+        self.data_keys.put(DataKey(sealed.manifest_digest, key, tables))

@@ -15,27 +15,70 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from cloister.attest.encoding import b64, unb64
+from cloister.contract import coverage
 from cloister.contract.capsule import KEY_BYTES
+from cloister.contract.capsule_keys import TableKeys, encode_sent, group_key, table_secret
+from cloister.contract.card import Card
+from cloister.contract.terms import Contract
 from cloister.errors import MalformedError, UnavailableError
 from cloister.provider import files
 from cloister.wire.identity import SigningKey
 
 # RFC 9180 with X25519, HKDF-SHA256 and ChaCha20-Poly1305 (docs/protocol.md section 5).
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-Grade = Literal["demonstration", "production"]
+
+
+class KeyedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a capsule: its card, the digest of that as signed, and the columns of each column group."""
+
+    card: Card
+    digest: str
+    groups: tuple[tuple[str, ...], ...]
 
 
 class DataKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The key of one capsule (base64), and the grade of its data: simulated enclaves get demonstration data only."""
+    """The key of one capsule (base64), and what the capsule holds."""
 
     manifest: str
-    table: str
-    grade: Grade
     key: str
+    tables: tuple[KeyedTable, ...]
+    version: Literal[2] = 2
 
     def raw(self) -> bytes:
         """Return the 32 bytes of the key."""
         return unb64(self.key, size=KEY_BYTES)
+
+    def table(self, name: str) -> KeyedTable | None:
+        """Return what is known of a table of the capsule."""
+        return next((one for one in self.tables if one.card.name == name), None)
+
+    def secret(self, table: str) -> bytes:
+        """Return the secret of a table (``contract.capsule_keys``)."""
+        return table_secret(self.raw(), table)
+
+    def covered(self, contract: Contract) -> bytes:
+        """Return what a vault of this contract is given: keys of the column groups it covers, and no others."""
+        named = {terms.name for terms in contract.tables if terms.manifest == self.manifest}
+        sent = {}
+        for one in self.tables:
+            if (name := one.card.name) in named:
+                columns = coverage.covered(contract, one.card)
+                keys = {
+                    number: group_key(self.raw(), name, number)
+                    for number, group in enumerate(one.groups)
+                    if not columns.isdisjoint(group)
+                }
+                sent[name] = TableKeys(self.secret(name), keys)
+        return encode_sent(sent)
+
+
+class _Former(msgspec.Struct, frozen=True):
+    """What a data key was before capsules had column keys."""
+
+    manifest: str
+    table: str
+    grade: str
+    key: str
 
 
 def create_identity(path: Path) -> SigningKey:
@@ -90,10 +133,11 @@ class DataKeys:
         path = self._path(manifest)
         if not path.exists():
             return None
+        body = files.read_private(path)
         try:
-            key = msgspec.json.decode(files.read_private(path), type=DataKey)
+            key = msgspec.json.decode(body, type=DataKey)
         except msgspec.MsgspecError as error:
-            raise MalformedError("keys.file", f"{path} is not a data key") from error
+            raise _unreadable(path, body) from error
         if key.manifest != manifest:
             raise MalformedError("keys.file", f"{path} holds the key of another capsule")
         return key
@@ -113,13 +157,25 @@ class DataKeys:
         return self._directory / f"{name}.key"
 
 
+def _unreadable(path: Path, body: bytes) -> MalformedError:
+    try:
+        former = msgspec.json.decode(body, type=_Former)
+    except msgspec.MsgspecError:
+        return MalformedError("keys.file", f"{path} is not a data key")
+    return MalformedError(
+        "keys.version",
+        f"the key of {former.table} is of an earlier version, whose keys open all of a capsule or nothing",
+        next_step="seal the table again, and sign a contract that pins the new manifest",
+    )
+
+
 def seal_to_vault(key: bytes, hpke_public: str, info: bytes) -> str:
-    """Return a data key sealed to a vault's HPKE public key (base64), as base64.
+    """Return keys of a capsule sealed to a vault's HPKE public key (base64), as base64.
 
     Args:
-        key: The data key.
+        key: What the vault is given (``DataKey.covered``).
         hpke_public: The X25519 public key the evidence vouches for.
-        info: ``contract.capsule.data_key_info``.
+        info: ``contract.capsule_keys.data_key_info``.
 
     Raises:
         MalformedError: Not an X25519 public key.

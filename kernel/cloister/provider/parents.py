@@ -17,6 +17,11 @@ MANIFEST_FILE = "manifest.json"
 CARD_FILE = "card.json"
 
 
+def card_file(table: int) -> str:
+    """Return the file of the card of a capsule's n-th table, from 0."""
+    return CARD_FILE if table == 0 else f"card-{table}.json"
+
+
 class Parent(NamedTuple):
     """A capsule by its manifest's digest, its card, and which of its columns were used (``None``: perhaps all)."""
 
@@ -34,20 +39,28 @@ class Parent(NamedTuple):
 def read_parent(text: str) -> Parent:
     """Return the parent written as ``DIRECTORY`` or ``DIRECTORY=column,column``.
 
+    One of several tables of a capsule is ``DIRECTORY#table``.
+
     Raises:
         MalformedError: ``seal.parent``: no capsule there, or no such column in it.
         SignatureError, TrustError: The provider of the manifest did not sign it, or the card is another one.
     """
     place, _, names = text.partition("=")
+    place, _, wanted = place.partition("#")
     try:
-        manifest, card = (
-            msgspec.json.decode((Path(place) / name).read_bytes(), type=Envelope) for name in (MANIFEST_FILE, CARD_FILE)
-        )
-        did = msgspec.json.decode(unverified_payload(manifest), type=capsule.Manifest).provider
+        manifest = msgspec.json.decode((Path(place) / MANIFEST_FILE).read_bytes(), type=Envelope)
+        read = msgspec.json.decode(unverified_payload(manifest), type=capsule.Manifest)
+        did, held = read.provider, [table.name for table in read.tables]
+        at = held.index(wanted) if wanted else 0
+        card = msgspec.json.decode((Path(place) / card_file(at)).read_bytes(), type=Envelope)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise MalformedError(
-            "seal.parent", f"{place} holds no capsule", next_step="name the directory that `seal` wrote"
+            "seal.parent", f"{text.partition('=')[0]} is no capsule", next_step="name the directory that `seal` wrote"
         ) from error
+    if len(held) > 1 and not wanted:
+        raise MalformedError(
+            "seal.parent", f"{place} holds several tables", next_step=f"name one: --from {place}#{held[0]}"
+        )
     opened, declared = capsule.open_manifest(manifest, did), signing.open_card(card, did)
     capsule.check_card(opened, declared, signing.payload_digest(card))
     columns = tuple(name for name in names.split(",") if name)

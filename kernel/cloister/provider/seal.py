@@ -1,9 +1,9 @@
-"""Sealing: from a table in the clear to a capsule, on the provider's machine.
+"""Sealing: from tables in the clear to a capsule, on the provider's machine.
 
 1. The data are brought into the column types of the card; what the card does not declare is left out.
 2. They are checked against the card; the findings are for the provider only (:class:`Report`).
-3. Rows are filled up to the declared size class and cut into ranges; columns are grouped by tier.
-4. Each (group, range) becomes one Parquet file under its own random key (docs/protocol.md section 7).
+3. Rows are filled up to the declared size class and cut into ranges; columns of equal rights are grouped.
+4. Each (table, group, range) becomes one Parquet file under its own random key (docs/protocol.md section 7).
 5. The manifest is signed and everything appears at its place at once, or not at all.
 
 The data key is returned, never written here: :mod:`cloister.provider.keys` keeps it.
@@ -22,29 +22,48 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet.encryption import create_encryption_properties
 
-from cloister.contract import capsule, lint, signing
-from cloister.contract.card import Card
+from cloister.contract import capsule, capsule_keys, lint, signing
+from cloister.contract.card import Card, Column
 from cloister.errors import ContractError, RefusedError
-from cloister.provider import hashed_keys, tables
-from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, Parent, check_rights
+from cloister.provider import hashed_keys, readers, tables
+from cloister.provider.parents import MANIFEST_FILE, Parent, card_file, check_rights
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
 
 RANGE_ROWS = 1 << 18
 
 
+class SealedCard(NamedTuple):
+    """A table of a capsule: its card and the digest of it as signed, what the check found, and the column groups."""
+
+    card: Card
+    digest: str
+    report: Report
+    groups: tuple[tuple[str, ...], ...]
+
+
 class Sealed(NamedTuple):
-    """A capsule on disk: its digests, the data key that opens it, and what the check found."""
+    """A capsule on disk: its digest, the data key that opens it, and its tables."""
 
     directory: Path
-    card_digest: str
     manifest_digest: str
     data_key: bytes
-    report: Report
+    tables: tuple[SealedCard, ...]
+
+    @property
+    def card_digest(self) -> str:
+        """The digest of the card of the (first) table."""
+        return self.tables[0].digest
+
+    @property
+    def report(self) -> Report:
+        """What the check of the (first) table found."""
+        return self.tables[0].report
 
 
 def seal(
@@ -55,89 +74,137 @@ def seal(
     *,
     parents: Sequence[Parent] = (),
     salt: hashed_keys.Salt | None = None,
+    apart: Sequence[Sequence[str]] = (),
 ) -> Sealed:
-    """Seal a table under its card.
+    """Seal a table under its card; see ``seal_tables``."""
+    return seal_tables([(card, data)], out_dir, provider_key, parents=parents, salt=salt, apart=apart)
+
+
+def seal_tables(
+    tables_in: Sequence[tuple[Card, Any]],
+    out_dir: str | Path,
+    provider_key: identity.SigningKey,
+    *,
+    parents: Sequence[Parent] = (),
+    salt: hashed_keys.Salt | None = None,
+    apart: Sequence[Sequence[str]] = (),
+) -> Sealed:
+    """Seal tables of one provider into one capsule, each under its card.
 
     Args:
-        card: The card; it must lint without errors.
-        data: A pandas DataFrame, a PyArrow table, or the path of a CSV or Parquet file.
+        tables_in: Cards, which must lint without errors, each with its data: a pandas DataFrame, a PyArrow table, the
+            path of a CSV or Parquet file, or a database (``readers.read``).
         out_dir: The capsule's directory; it must not exist yet.
-        provider_key: Signs card and manifest.
-        parents: The capsules this table was derived from; the manifest names them.
-        salt: The salt of hashed keys, if the card says that keys are hashed.
+        provider_key: Signs cards and manifest.
+        parents: The capsules these tables were derived from; the manifest names them.
+        salt: The salt of hashed keys, if the cards say that keys are hashed.
+        apart: Sets of columns that get groups, and so keys, of their own, whatever their tier.
 
     Raises:
-        ContractError: The card has errors, or allows more than the parents' cards together (``seal.rights``).
+        ContractError: A card has errors, or allows more than the parents' cards together (``seal.rights``).
         RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class), ``seal.salt``
-            (keys are to be hashed and there is no salt, or the other way round, or another one).
-        MalformedError: ``seal.format``, ``seal.type``: the data cannot be read as the card says.
+            (keys are to be hashed and there is no salt, or the other way round, or another one), ``seal.table`` (no
+            table, or two of one name).
+        MalformedError: ``seal.format``, ``seal.source``, ``seal.type``: the data cannot be read as the card says.
     """
-    for finding in lint.errors_of(lint.card_findings(card)):
-        raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
-    check_rights(card, parents)
-    hashed_keys.check_salt(card, salt)
+    names = [card.name for card, _ in tables_in]
+    if not names or len(names) != len(set(names)):
+        raise RefusedError("seal.table", "a capsule holds tables of different names", next_step="name each card once")
+    for card, _ in tables_in:
+        for finding in lint.errors_of(lint.card_findings(card)):
+            raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
+        check_rights(card, parents)
+        hashed_keys.check_salt(card, salt)
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
-    table, report = tables.prepare(card, tables.read(data, card))
-    if salt is not None:
-        table = hashed_keys.hash_keys(card, table, salt)
+    groups = [column_groups(card, apart) for card, _ in tables_in]
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     work.mkdir(parents=True, mode=0o700)
     try:
-        card_document = signing.seal_card(card, provider_key)
-        card_digest = signing.payload_digest(card_document)
+        signed = [signing.seal_card(card, provider_key) for card, _ in tables_in]
+        digests = [signing.payload_digest(document) for document in signed]
         data_key = secrets.token_bytes(capsule.KEY_BYTES)
         manifest = capsule.Manifest(
             capsule=secrets.token_hex(16),
-            table=card.name,
-            card=card_digest,
             provider=provider_key.did,
-            lineage=tuple(parent.manifest for parent in parents),
-            rows=card.row_limit,
+            lineage=tuple(dict.fromkeys(parent.manifest for parent in parents)),
+            tables=tuple(
+                capsule.SealedTable(card.name, digest, card.row_limit)
+                for (card, _), digest in zip(tables_in, digests, strict=True)
+            ),
             parts=(),
-            sealed="",
+            sealed=(),
         )
-        manifest = _write_parts(manifest, card, table, work, data_key)
-        document = capsule.seal_manifest(manifest, provider_key)
-        _write(work / CARD_FILE, canonical.encode(card_document))
+        reports: list[Report] = []
+        parts: list[capsule.Part] = []
+        keys: dict[tuple[str, int], capsule.PartKeys] = {}
+        for at, (card, data) in enumerate(tables_in):
+            table, report = tables.prepare(card, readers.read(data, card))
+            if salt is not None:
+                table = hashed_keys.hash_keys(card, table, salt)
+            reports.append(report)
+            for box, part, key, group_salt in _write_parts(manifest, at, card, groups[at], table, work=work):
+                parts.append(part)
+                found = keys.setdefault(box, capsule.PartKeys({}, _b64(group_salt)))
+                found.keys[part.path] = _b64(key)
+        whole = msgspec.structs.replace(manifest, parts=tuple(parts))
+        document = capsule.seal_manifest(capsule_keys.seal_keys(data_key, whole, keys), provider_key)
+        for at, card_document in enumerate(signed):
+            _write(work / card_file(at), canonical.encode(card_document))
         _write(work / MANIFEST_FILE, canonical.encode(document))
         _sync(work)
         work.rename(out)
         _sync(out.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Sealed(out, card_digest, signing.payload_digest(document), data_key, report)
+    cards = [card for card, _ in tables_in]
+    sealed = tuple(map(SealedCard, cards, digests, reports, groups))
+    return Sealed(out, signing.payload_digest(document), data_key, sealed)
+
+
+def column_groups(card: Card, apart: Sequence[Sequence[str]] = ()) -> tuple[tuple[str, ...], ...]:
+    """Return the columns of equal rights together: the key first, then tier by tier; sets named ``apart`` separately.
+
+    Whatever is used of a table, its key is; so key columns are one group, and no contract needs another group for them.
+    """
+
+    def rights(column: Column) -> tuple[int, ...]:
+        if column.name in card.key:
+            return (0,)
+        own = next((number for number, names in enumerate(apart, 1) if column.name in names), 0)
+        return (1, column.tier, own)
+
+    found: dict[tuple[int, ...], list[str]] = {}
+    for column in card.columns:
+        found.setdefault(rights(column), []).append(column.name)
+    return tuple(tuple(found[key]) for key in sorted(found))
 
 
 def _write_parts(
-    manifest: capsule.Manifest, card: Card, table: pa.Table, work: Path, data_key: bytes
-) -> capsule.Manifest:
-    salt = secrets.token_bytes(capsule.KEY_BYTES)
-    keys: dict[str, str] = {}
-    parts = []
-    for part, plain in _pieces(card, table):
+    manifest: capsule.Manifest, at: int, card: Card, groups: Sequence[tuple[str, ...]], table: pa.Table, *, work: Path
+) -> Iterator[tuple[tuple[str, int], capsule.Part, bytes, bytes]]:
+    """Write the parts of a table; yield (table, group), part, its key, and the salt of the group's commitments."""
+    salts = [secrets.token_bytes(capsule.KEY_BYTES) for _ in groups]
+    for part, plain in _pieces(card, at, groups, table):
         key = secrets.token_bytes(capsule.KEY_BYTES)
         data = _encrypt(plain, key, capsule.part_aad(manifest, part))
         _write(work / part.path, data)
-        keys[part.path] = base64.b64encode(key).decode("ascii")
-        parts.append(
-            capsule.sized(part, data, commitment=hmac.new(salt, _plain_bytes(plain), hashlib.sha256).hexdigest())
-        )
-    sealed = capsule.PartKeys(keys, base64.b64encode(salt).decode("ascii"))
-    return capsule.wrap_keys(data_key, capsule.with_parts(manifest, tuple(parts)), sealed)
+        commitment = hmac.new(salts[part.group], _plain_bytes(plain), hashlib.sha256).hexdigest()
+        yield (card.name, part.group), capsule.sized(part, data, commitment=commitment), key, salts[part.group]
 
 
-def _pieces(card: Card, table: pa.Table) -> Iterator[tuple[capsule.Part, pa.Table]]:
+def _pieces(
+    card: Card, at: int, groups: Sequence[tuple[str, ...]], table: pa.Table
+) -> Iterator[tuple[capsule.Part, pa.Table]]:
     """Yield every (column group, range) with its rows filled up to the size class."""
-    tiers = sorted({column.tier for column in card.columns})
+    tiers = {column.name: column.tier for column in card.columns}
     for span, start in enumerate(range(0, card.row_limit, RANGE_ROWS)):
         rows = min(RANGE_ROWS, card.row_limit - start)
-        for group, tier in enumerate(tiers):
-            columns = tuple(column.name for column in card.columns if column.tier == tier)
+        for group, columns in enumerate(groups):
             piece = tables.fixed_width(table.select(columns).slice(start, rows), rows)
-            path = f"part-{group}-{span}.parquet"
-            yield capsule.Part(path, group, span, columns, tier, rows, 0, "", ""), piece
+            path, tier = capsule.part_path(at, group, span), max(tiers[name] for name in columns)
+            yield capsule.Part(path, card.name, group, span, columns, tier, rows, 0, "", ""), piece
 
 
 def _encrypt(table: pa.Table, key: bytes, aad: bytes) -> bytes:
@@ -156,6 +223,10 @@ def _encrypt(table: pa.Table, key: bytes, aad: bytes) -> bytes:
         ),
     )
     return out.getvalue()
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _plain_bytes(table: pa.Table) -> bytes:

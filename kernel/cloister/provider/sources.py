@@ -1,8 +1,9 @@
 """The source of a cell that released something, read by who holds the data keys (``cloister account source``).
 
 Where the tier rules of a contract want it kept, the vault deposits it with the receipt, sealed under a key derived from
-the data keys of the tables that were read. An auditor or the broker's machine without those keys sees ciphertext; a
-provider whose broker holds all of them can open it. It was checked against the receipt's digest before it was kept.
+the secrets of the tables that were read, which follow from the data keys. An auditor or the broker's machine without
+those keys sees ciphertext; a provider whose broker holds all of them can open it. It was checked against the receipt's
+digest before it was kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def source_of(sealed: str, known: Registered, charge_id: str, keys: Sequence[byt
         sealed: The deposit.
         known: The contract it is of.
         charge_id: The charge it settles.
-        keys: Data keys held, in the order of their manifests' digests.
+        keys: Secrets of tables held, in the order of their manifests' digests and names.
 
     Raises:
         TrustError: ``source.keys``: it takes keys that are not among these.
@@ -57,8 +58,8 @@ def read(home: BrokerHome, sealed: str, contract: str, charge_id: str) -> str:
         raise UnavailableError("source.contract", f"this broker has no contract {contract}")
     if not sealed:
         raise UnavailableError("source.none", f"nothing was deposited for the charge {charge_id}")
-    manifests = sorted({table.manifest for table in known.contract.tables})
-    held = [key.raw() for manifest in manifests if (key := home.data_keys.get(manifest)) is not None]
+    tables = sorted({(table.manifest, table.name) for table in known.contract.tables})
+    held = [key.secret(name) for manifest, name in tables if (key := home.data_keys.get(manifest)) is not None]
     return source_of(sealed, known, charge_id, held[:MOST_TABLES])
 
 

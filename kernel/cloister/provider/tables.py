@@ -1,4 +1,4 @@
-"""Reading a provider's table and bringing it into the types of its card, with a report for the provider.
+"""Bringing a provider's table into the types of its card, with a report for the provider.
 
 The vault enforces the card in any case (privacy.md section 1 of the design); what is counted here only tells the
 provider how much of the data the card would clip, map to ``(other)`` or drop.
@@ -10,18 +10,16 @@ import datetime
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from cloister.contract.capsule import PRESENT
 from cloister.contract.card import OTHER, Card, Column
 from cloister.errors import MalformedError, RefusedError
+from cloister.provider import readers
 
 MAX_TEXT = 256
 _MIN_KEY_WIDTH = 32
@@ -54,32 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     columns: dict[str, ColumnReport]
 
 
-def read(data: Any, card: Card | None = None) -> pa.Table:
-    """Return a PyArrow table of a DataFrame, a table or the path of a CSV or Parquet file.
-
-    Args:
-        data: Any of these.
-        card: What the card calls text in a CSV is read as it is written: ``007`` is not 7.
-
-    Raises:
-        MalformedError: ``seal.format``: none of these, or a file that cannot be read.
-    """
-    try:
-        if isinstance(data, pa.Table):
-            return data
-        if isinstance(data, str | Path):
-            return pq.read_table(Path(data)) if Path(data).suffix == ".parquet" else _read_csv(Path(data), card)
-        return pa.Table.from_pandas(data, preserve_index=False)
-    except (pa.ArrowException, OSError, TypeError, AttributeError) as error:
-        what = str(data) if isinstance(data, str | Path) else "the data"
-        raise MalformedError(
-            "seal.format", f"cannot read {what} ({type(error).__name__})", next_step="a DataFrame, CSV or Parquet"
-        ) from error
-
-
-def _read_csv(path: Path, card: Card | None) -> pa.Table:
-    texts = {column.name: pa.string() for column in card.columns if column.type == "string"} if card else {}
-    return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=texts))
+read = readers.read
 
 
 def prepare(card: Card, table: pa.Table) -> tuple[pa.Table, Report]:
@@ -106,10 +79,32 @@ def prepare(card: Card, table: pa.Table) -> tuple[pa.Table, Report]:
         arrays[column.name], reports[column.name] = _conform(
             column, table.column(column.name), card.identifies(column.name)
         )
+    _check_types(card, table.num_rows, reports)
     conformed = pa.table(arrays)
     left_out = tuple(name for name in table.column_names if card.column(name) is None)
     null_keys, over = _units(card, conformed)
     return conformed, Report(table.num_rows, null_keys, over, left_out, reports)
+
+
+def _check_types(card: Card, rows: int, reports: dict[str, ColumnReport]) -> None:
+    """Refuse columns of which no value can be read as the card declares them; some that cannot are reported only.
+
+    Raises:
+        MalformedError: ``seal.type``: which columns, and of how many rows; no value is named.
+    """
+    wrong = [
+        f"{column.name} as {column.type} (0 of {reports[column.name].unreadable:,} values)"
+        for column in card.columns
+        if reports[column.name].unreadable and reports[column.name].null == rows
+    ]
+    if wrong:
+        raise MalformedError(
+            "seal.type",
+            f"{len(wrong)} of {len(card.columns)} columns cannot be read as the card says, in {rows:,} rows: "
+            + ", ".join(wrong),
+            clause="columns",
+            next_step="correct the types in the card, or convert the columns",
+        )
 
 
 def fixed_width(table: pa.Table, rows: int) -> pa.Table:
@@ -184,10 +179,13 @@ def _cast(column: Column, source: pa.ChunkedArray) -> pa.Array:
         return array.cast(kind)
     except pa.ArrowInvalid:
         return _one_by_one(array, kind)
-    except pa.ArrowException as error:
+    except pa.ArrowException:
         raise MalformedError(
-            "seal.type", f"column {column.name} cannot be read as {column.type}", clause=f"columns.{column.name}"
-        ) from error
+            "seal.type",
+            f"column {column.name} cannot be read as {column.type}: its {len(array):,} rows are {array.type}",
+            clause=f"columns.{column.name}",
+            next_step="correct the type in the card, or convert the column",
+        ) from None
 
 
 def _number(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -145,7 +145,7 @@ def check_names(receipt: Receipt, contract: Contract) -> None:
     tables = {table.card: table.manifest for table in contract.tables}
     if not receipt.cards or any(card not in tables for card in receipt.cards):
         raise TrustError("receipt.names", "a card the contract does not pin", clause="tables")
-    if sorted(receipt.manifests) != sorted(tables[card] for card in receipt.cards):
+    if sorted(receipt.manifests) != sorted({tables[card] for card in receipt.cards}):
         raise TrustError("receipt.names", "other data than the contract pins for these cards", clause="tables")
     release = naming.release_key(
         plan=receipt.plan_digest,

@@ -37,15 +37,15 @@ class Deposit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def receipt_key(data_keys: Iterable[bytes], contract: str, charge_id: str) -> bytes:
+def receipt_key(secrets: Iterable[bytes], contract: str, charge_id: str) -> bytes:
     """Return the 32-byte key under which the receipt of one charge is deposited.
 
     Args:
-        data_keys: Data keys of every capsule the release reads, in the order of their manifest digests.
+        secrets: Of every table the release reads (``capsule_keys.table_secret``), in the order of manifests and names.
         contract: Digest of the contract.
         charge_id: The charge the receipt settles.
     """
-    material = documents.hash_fields(*data_keys, algorithm="sha384")
+    material = documents.hash_fields(*secrets, algorithm="sha384")
     info = documents.hash_fields("cloister/receipt-seal/v1", contract, charge_id, algorithm="sha384")
     return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
 

@@ -2,11 +2,12 @@
 
 1. The manifest: signed by the table's provider, of the digest the contract pins.
 2. The card: the manifest was sealed under the pinned card, with each of its columns once.
-3. The part keys open with the data key the broker released to this vault.
-4. Every part: size and SHA-256, uniform AES-GCM, then decryption under its own key and place (AAD).
+3. The table's secret is the one it was sealed with; the boxes of the groups that the contract covers open.
+4. Every part of these groups: size and SHA-256, uniform AES-GCM, then decryption under its own key and place (AAD).
 5. Row alignment: the groups of a range have the same rows, in the columns and types the card says.
 
-A failure says which rule was broken, never what was read.
+What the contract does not cover (``contract.coverage``) is not read, and is null in every row: the broker sends no key
+for it. A failure says which rule was broken, never what was read.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.parquet.encryption import create_decryption_properties
 
-from cloister.contract import capsule
+from cloister.contract import capsule, capsule_keys
 from cloister.contract.capsule import Manifest, OpenedPart, Part
+from cloister.contract.capsule_keys import TableKeys
 from cloister.contract.card import Card
 from cloister.contract.terms import TableTerms
 from cloister.errors import MalformedError, TrustError, UnavailableError
@@ -36,10 +38,21 @@ _TYPES = {
     "date": pa.types.is_date32,
     "string": pa.types.is_fixed_size_binary,
 }
+_NULLS = {
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "decimal": pa.float64(),
+    "date": pa.date32(),
+    "string": pa.string(),
+}
 
 
-def open_capsule(directory: Path, terms: TableTerms, provider_did: str, card: Card, data_key: bytes) -> pa.Table:
-    """Return the plaintext table of a capsule: the card's columns in the card's order, padding rows all null.
+def open_capsule(
+    directory: Path, terms: TableTerms, provider_did: str, card: Card, keys: TableKeys, *, columns: frozenset[str]
+) -> pa.Table:
+    """Return the plaintext table: the card's columns in the card's order, padding rows all null.
+
+    ``columns`` are those the contract covers; all others are null in every row.
 
     Raises:
         TrustError: Manifest, card, key or a part is not what provider and contract signed.
@@ -47,23 +60,38 @@ def open_capsule(directory: Path, terms: TableTerms, provider_did: str, card: Ca
     """
     manifest = _manifest(directory, terms, provider_did)  # 1
     capsule.check_card(manifest, card, terms.card)  # 2
-    keys = capsule.unwrap_keys(data_key, manifest)  # 3
+    capsule_keys.check_secret(keys.secret, manifest, card.name)  # 3
+    boxes = {}
+    for group, held in manifest.groups_of(card.name).items():
+        if not columns.isdisjoint(held):
+            boxes[group] = capsule_keys.open_box(_group_key(keys, group), manifest, card.name, group)
     ranges: dict[int, list[pa.Table]] = {}
-    for part in manifest.parts:
-        ciphertext = _read(directory / part.path, part.bytes)
-        opened = capsule.open_part(manifest, part, ciphertext, keys)  # 4
-        ranges.setdefault(part.range, []).append(_decrypt(part, ciphertext, opened, card))  # 5
-    return pa.concat_tables([_side_by_side(ranges[span], card) for span in sorted(ranges)])
+    rows: dict[int, int] = {}
+    for part in manifest.parts_of(card.name):
+        rows[part.range] = part.rows
+        if part.group in boxes:
+            ciphertext = _read(directory / part.path, part.bytes)
+            opened = capsule.open_part(manifest, part, ciphertext, boxes[part.group])  # 4
+            ranges.setdefault(part.range, []).append(_decrypt(part, ciphertext, opened, card))  # 5
+    return pa.concat_tables([_side_by_side(ranges.get(span, []), card, columns, rows[span]) for span in sorted(rows)])
 
 
-def check_key(directory: Path, terms: TableTerms, provider_did: str, data_key: bytes) -> None:
-    """Check that a data key is the one its provider sealed the capsule under.
+def check_secret(directory: Path, terms: TableTerms, provider_did: str, secret: bytes) -> None:
+    """Check that a secret is the one its provider sealed the table with.
 
     Raises:
         TrustError: ``capsule.key``, or the manifest is not what provider and contract signed.
         UnavailableError: ``capsule.missing``: the manifest cannot be read.
     """
-    capsule.unwrap_keys(data_key, _manifest(directory, terms, provider_did))
+    capsule_keys.check_secret(secret, _manifest(directory, terms, provider_did), terms.name)
+
+
+def _group_key(keys: TableKeys, group: int) -> bytes:
+    if group not in keys.groups:
+        raise TrustError(
+            "capsule.key", "the broker sent no key for columns that the contract covers", clause="tables.manifest"
+        )
+    return keys.groups[group]
 
 
 def _manifest(directory: Path, terms: TableTerms, provider_did: str) -> Manifest:
@@ -114,9 +142,9 @@ def _column(table: pa.Table, name: str, part: Part, card: Card) -> pa.ChunkedArr
         raise _broken(part) from error
 
 
-def _side_by_side(groups: list[pa.Table], card: Card) -> pa.Table:
-    columns = {name: group.column(name) for group in groups for name in group.column_names}
-    return pa.table({column.name: columns[column.name] for column in card.columns})
+def _side_by_side(groups: list[pa.Table], card: Card, columns: frozenset[str], rows: int) -> pa.Table:
+    held = {name: group.column(name) for group in groups for name in group.column_names if name in columns}
+    return pa.table({one.name: held.get(one.name, pa.nulls(rows, _NULLS[one.type])) for one in card.columns})
 
 
 def _broken(part: Part) -> TrustError:

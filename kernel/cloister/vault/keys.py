@@ -41,7 +41,7 @@ class VaultKeys:
         return base64.b64encode(self._hpke.public_key().public_bytes_raw()).decode("ascii")
 
     def open_data_key(self, sealed: bytes, info: bytes) -> bytes:
-        """Return a data key a broker sealed to this vault.
+        """Return the keys of a capsule that a broker sealed to this vault (``contract.capsule_keys``).
 
         Raises:
             TrustError: Sealed for another vault, session, contract or capsule, or altered.
@@ -52,18 +52,18 @@ class VaultKeys:
             raise TrustError("keys.rejected", "the broker's data key is not for this vault and session") from error
 
 
-def load_secret(data_key: bytes) -> bytes:
-    """Return the key of a capsule's unit and row hashes; the same in every vault, or answers would change."""
-    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=b"cloister/load/v1").derive(data_key)
+def load_secret(secret: bytes) -> bytes:
+    """Return the key of a table's row hashes, from its secret; the same in every vault, or answers would change."""
+    return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=b"cloister/load/v1").derive(secret)
 
 
-def exit_secret(data_keys: Iterable[bytes], contract: str) -> bytes:
-    """Return the 32 bytes from which everything secret about the exits over some capsules is derived.
+def exit_secret(secrets: Iterable[bytes], contract: str) -> bytes:
+    """Return the 32 bytes from which everything secret about the exits over some tables is derived.
 
     It is the same in every vault that brokers admit to the data: what an exit is called, and the bytes it delivers,
-    must survive a restart. Whoever holds all these data keys (the providers together) can compute it too.
+    must survive a restart. Whoever holds all the data keys (the providers together) can compute it too.
     """
-    material = documents.hash_fields(*data_keys, algorithm="sha384")
+    material = documents.hash_fields(*secrets, algorithm="sha384")
     info = documents.hash_fields("cloister/exit/v1", contract, algorithm="sha384")
     return HKDF(algorithm=hashes.SHA384(), length=32, salt=None, info=info).derive(material)
 

@@ -16,7 +16,7 @@ import msgspec
 from cloister.attest import hello as handshake
 from cloister.attest.binding import binding as binding_of
 from cloister.attest.encoding import unb64
-from cloister.contract.capsule import data_key_info
+from cloister.contract.capsule_keys import TableKeys, data_key_info, decode_sent
 from cloister.contract.terms import Broker
 from cloister.errors import CloisterError, TrustError
 from cloister.receipt import chain
@@ -43,13 +43,13 @@ class Transport(Protocol):
 
 
 class BrokerSession(msgspec.Struct, frozen=True):
-    """An admission and what came with it: the epoch of this vault and the data keys by manifest digest."""
+    """An admission and what came with it: the epoch of this vault and the keys of each table."""
 
     broker: Broker
     epoch: int
     admission: Envelope
     admission_digest: str
-    data_keys: dict[str, bytes]
+    table_keys: dict[str, TableKeys]
 
 
 def open_session(transport: Transport, ledger: Ledger, terms: Terms, keys: VaultKeys) -> BrokerSession:
@@ -75,13 +75,13 @@ def open_session(transport: Transport, ledger: Ledger, terms: Terms, keys: Vault
     check_status(reply, broker)
     binding = _binding(hello, offer)
     envelope = _check_admission(reply, broker, terms, keys, binding)  # 4
-    data_keys = _open_keys(reply, broker, terms, keys, binding)  # 5
+    table_keys = _open_keys(reply, broker, terms, keys, binding)  # 5
     return BrokerSession(
         broker=broker,
         epoch=reply.epoch,
         admission=envelope,
         admission_digest=chain.admission_digest(envelope),
-        data_keys=data_keys,
+        table_keys=table_keys,
     )
 
 
@@ -120,22 +120,29 @@ def _check_admission(reply: LedgerReply, broker: Broker, terms: Terms, keys: Vau
     return envelope
 
 
-def _open_keys(reply: LedgerReply, broker: Broker, terms: Terms, keys: VaultKeys, binding: bytes) -> dict[str, bytes]:
-    opened = {}
+def _open_keys(
+    reply: LedgerReply, broker: Broker, terms: Terms, keys: VaultKeys, binding: bytes
+) -> dict[str, TableKeys]:
+    opened: dict[str, dict[str, TableKeys]] = {}
+    found = {}
     for name in (name for name, table in terms.tables.items() if table.broker == broker.name):
         manifest = terms.tables[name].manifest
         if manifest not in reply.keys:
             raise _foreign(f"the broker sent no key for {name}")
-        info = data_key_info(
-            contract=terms.digest,
-            manifest=manifest,
-            broker=broker.did,
-            vault_id=keys.vault_id,
-            binding=binding,
-            epoch=reply.epoch,
-        )
-        opened[manifest] = keys.open_data_key(unb64(reply.keys[manifest]), info)
-    return opened
+        if manifest not in opened:
+            info = data_key_info(
+                contract=terms.digest,
+                manifest=manifest,
+                broker=broker.did,
+                vault_id=keys.vault_id,
+                binding=binding,
+                epoch=reply.epoch,
+            )
+            opened[manifest] = decode_sent(keys.open_data_key(unb64(reply.keys[manifest]), info))
+        if name not in opened[manifest]:
+            raise _foreign(f"the broker sent no key for {name}")
+        found[name] = opened[manifest][name]
+    return found
 
 
 def _foreign(reason: str) -> TrustError:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloister.contract.card import Card
+from cloister.contract.coverage import covered, narrowed
 from cloister.errors import UnavailableError
 from cloister.receipt.deposit import receipt_key
 from cloister.vault.authorise import check_time
 from cloister.vault.brokers import Brokers
-from cloister.vault.capsules import check_key, open_capsule
+from cloister.vault.capsules import check_secret, open_capsule
 from cloister.vault.config import Terms
 from cloister.vault.deadline import Deadline
 from cloister.vault.engine import Engine
@@ -95,11 +96,11 @@ class VaultState:
         terms, card = self.terms.tables[name], self.terms.cards[name]
         directory = self._directory(name)
         provider = self.terms.provider_dids[terms.provider]
-        data_key = session.data_keys[terms.manifest]
+        keys, columns = session.table_keys[name], covered(self.terms.contract, card)
         deadline = Deadline(load_ms(card))
         try:
-            table = open_capsule(directory, terms, provider, card, data_key)
-            self.engine.load(name, card, table, load_secret(data_key), self.terms.digest.encode())
+            table = open_capsule(directory, terms, provider, card, keys, columns=columns)
+            self.engine.load(name, narrowed(card, columns), table, load_secret(keys.secret), self.terms.digest.encode())
         finally:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
         self._loaded.add(name)
@@ -110,25 +111,25 @@ class VaultState:
 
     def sealing_key(self, question: Asked) -> bytes:
         """Return the key under which the receipt of a question is deposited."""
-        return receipt_key(self._data_keys(question.grant), self.terms.digest, question.charge_id)
+        return receipt_key(self._secrets(question.grant), self.terms.digest, question.charge_id)
 
     def exit_secret(self, grant: Grant) -> bytes:
         """Return the secret of the exits over a grant's tables (``keys.exit_secret``).
 
-        The keys of tables that are not read make it too: a broker that sent another one would give units other tags,
+        Those of tables that are not read make it too: a broker that sent another one would give units other tags,
         under which an honest broker's counts begin anew.
 
         Raises:
-            TrustError: ``capsule.key``: a data key is not of its capsule.
+            TrustError: ``capsule.key``: a secret is not of its table.
             UnavailableError: ``capsule.missing``.
         """
-        return exit_secret(self._data_keys(grant), self.terms.digest)
+        return exit_secret(self._secrets(grant), self.terms.digest)
 
-    def _check_key(self, name: str, key: bytes) -> None:
+    def _check_secret(self, name: str, secret: bytes) -> None:
         terms = self.terms.tables[name]
-        if (terms.manifest, key) not in self._checked:
-            check_key(self._directory(name), terms, self.terms.provider_dids[terms.provider], key)
-            self._checked.add((terms.manifest, key))
+        if (name, secret) not in self._checked:
+            check_secret(self._directory(name), terms, self.terms.provider_dids[terms.provider], secret)
+            self._checked.add((name, secret))
 
     def _directory(self, name: str) -> Path:
         directory = self.terms.capsules.get(self.terms.tables[name].manifest)
@@ -140,12 +141,12 @@ class VaultState:
         brokers = {broker.did: broker for broker in map(self.terms.broker_of, grant.keyed)}
         return tuple(self.brokers.session(brokers[did]) for did in sorted(brokers))
 
-    def _data_keys(self, grant: Grant) -> list[bytes]:
-        """Return the data keys of a grant, each checked, in the order of the manifests' digests."""
-        held = {name: key for session in self._sessions(grant) for name, key in session.data_keys.items()}
+    def _secrets(self, grant: Grant) -> list[bytes]:
+        """Return the secrets of a grant's tables, each checked, in the order of the manifests' digests and names."""
+        held = {name: keys.secret for session in self._sessions(grant) for name, keys in session.table_keys.items()}
         for name in grant.keyed:
-            self._check_key(name, held[self.terms.tables[name].manifest])
-        return [held[manifest] for manifest in sorted({self.terms.tables[name].manifest for name in grant.keyed})]
+            self._check_secret(name, held[name])
+        return [held[name] for _, name in sorted({(self.terms.tables[name].manifest, name) for name in grant.keyed})]
 
     def known(self, question: Asked, analyst: str) -> Answer | None:
         """Return the settled answer that an analyst is given without asking a broker, if there is one.
