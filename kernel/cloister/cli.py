@@ -79,11 +79,11 @@ def _mount_audit() -> None:
 def _mount_provider() -> None:
     """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import commands, log_commands, unit_keys_commands
+        from cloister.provider import capsule_commands, commands, log_commands, unit_keys_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
-        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys", "ledger"):
+        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys", "ledger", "capsule"):
             app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
         audit_app.command("export", hidden=True, context_settings=_ANY)(_without_provider)
         checkpoint_app.command("take", hidden=True, context_settings=_ANY)(_without_provider)
@@ -100,6 +100,7 @@ def _mount_provider() -> None:
     audit_app.command("export")(log_commands.export)
     checkpoint_app.command("take")(log_commands.take)
     app.add_typer(log_commands.ledger_app, name="ledger")
+    app.add_typer(capsule_commands.app, name="capsule")
 
 
 @functools.cache

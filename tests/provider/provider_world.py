@@ -224,6 +224,10 @@ class World:
         assert reply.status == "ok", reply.reason
         return vault
 
+    def vault_reply(self) -> LedgerReply:
+        """Return what the broker answers a new vault that asks for a session."""
+        return Vault(self).session()
+
     def _contract(self) -> Contract:
         return Contract(
             name="clinic-2026",

@@ -161,11 +161,6 @@ def test_a_changed_policy_admits_nobody(world):
     assert "contract.policy" in Vault(world).session().reason
 
 
-def test_a_broker_without_the_key_admits_nobody(world):
-    assert world.home.data_keys.wipe(world.sealed.manifest_digest)
-    assert "contract.key" in Vault(world).session().reason
-
-
 def test_unknown_contract(world):
     vault = Vault(world)
     request = vault.session_request(vault.offer(vault.hello()), contract="sha256:" + "0" * 64)

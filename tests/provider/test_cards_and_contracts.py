@@ -13,7 +13,7 @@ from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Limits, Party
 from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
 from cloister.provider import cards, clock, contracts, files, keys
-from cloister.provider.keys import DataKey, DataKeys, KeyedTable
+from cloister.provider.data_keys import DataKey, DataKeys, Gone, KeyedTable
 from cloister.provider.registry import Registry
 from cloister.wire import canonical
 from cloister.wire.identity import SigningKey
@@ -202,8 +202,8 @@ def test_data_keys(tmp_path):
     with pytest.raises(MalformedError):  # the key of one capsule under the name of another
         store.get("sha256:" + "b" * 64)
     store.put(key)
-    assert store.wipe(digest)
-    assert not store.wipe(digest)
+    assert store.wipe(digest, Gone("2026-01-01T00:00:00Z", "request"))
+    assert not store.wipe(digest, Gone("2026-01-01T00:00:00Z", "request"))
     assert store.get(digest) is None
     for name in ("../../etc/passwd", "sha256:" + "A" * 64, ""):
         with pytest.raises(MalformedError):
@@ -294,8 +294,8 @@ def test_a_broker_takes_up_only_what_it_can_serve(world, make_world):
             world.home.add_contract(signing.sign_contract(changed, world.provider, world.analyst), now=now)
         assert caught.value.code == code
     assert world.home.add_contract(world.document, now=now) == world.digest
-    world.home.data_keys.wipe(world.sealed.manifest_digest)
-    with pytest.raises(ContractError, match=r"contract\.key"):
+    world.home.data_keys.wipe(world.sealed.manifest_digest, Gone(now, "request"))
+    with pytest.raises(ContractError, match=r"capsule\.shredded"):
         world.home.add_contract(world.document, now=now)
 
 

@@ -89,7 +89,7 @@ def test_completion_destroys_the_keys(make_world) -> None:
     assert "published" in reply.reason
     with pytest.raises(ContractError, match=r"contract\.state"):
         world.home.contracts.decide(world.digest, Decision("active", NOW))
-    with pytest.raises(ContractError, match=r"contract\.key"):
+    with pytest.raises(ContractError, match=r"capsule\.shredded"):
         world.home.add_contract(amended(world, obligations=msgspec.UNSET, amends=msgspec.UNSET), now=NOW)
 
 

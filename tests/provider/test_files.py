@@ -13,6 +13,7 @@ from provider_world import World
 
 from cloister.errors import MalformedError, RefusedError
 from cloister.provider import event_log, log_commands, revoked, roles
+from cloister.provider.data_keys import Gone
 from cloister.wire.identity import SigningKey
 
 NOW = "2026-06-01T00:00:00Z"
@@ -45,7 +46,7 @@ def test_a_wiped_key_is_overwritten_where_it_lies(world: World, tmp_path: Path) 
     (path,) = (world.home.directory / "keys").glob("*.key")
     os.link(path, tmp_path / "the same bytes")
     size = path.stat().st_size
-    assert world.home.data_keys.wipe(world.sealed.manifest_digest)
+    assert world.home.data_keys.wipe(world.sealed.manifest_digest, Gone(NOW, "request"))
     assert not path.exists()
     assert (tmp_path / "the same bytes").read_bytes() == bytes(size)
 

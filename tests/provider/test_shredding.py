@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
 import msgspec
 import pytest
-from cloister.provider.capsule_commands import app
-from cloister.provider.data_keys import Gone
 from log_world import checked, exported
 from provider_world import CARD, START, World
 from typer.testing import CliRunner
@@ -16,7 +15,10 @@ from typer.testing import CliRunner
 from cloister.contract.clauses import Obligation
 from cloister.contract.states import Decision
 from cloister.errors import CloisterError, ContractError, RefusedError, UnavailableError
+from cloister.provider import __main__ as serving
 from cloister.provider import backup, clock, shredding
+from cloister.provider.capsule_commands import app
+from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
 from cloister.receipt.audit import Audit
 from cloister.receipt.events import Event
@@ -169,11 +171,32 @@ def test_what_was_destroyed_does_not_come_back(world: World, tmp_path: Any) -> N
         world.home.add_contract(world.document, now=NOW)
     # What docs/provider.md warns of: the backup is as old as it is.
     assert any(body == before for body in backup.read(archive)[1].values())
+    shredding.sweep(world.home, now=NOW)
+    assert not path.exists(), "a broker destroys it again at its next sweep, so at every start"
     later = tmp_path / "later"
     backup.backup(world.home, later, now=NOW)
     assert all(
         name.endswith(".gone") or body != before for name, body in backup.read(later)[1].items() if "keys/" in name
     )
+
+
+def test_a_running_broker_sweeps_by_itself(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(obligations=(Obligation("expiry", "destroy-keys"),))
+    monkeypatch.setattr(serving, "SWEEP_S", 0.001)
+    turns = []
+
+    async def until_gone() -> None:
+        task = asyncio.create_task(serving._sweep(world.broker))
+        while held(world):
+            await asyncio.sleep(0.001)
+            turns.append(world.now)
+            world.now = START if len(turns) < 5 else START.replace(year=2028)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(until_gone(), 60))
+    assert len(turns) >= 5
+    shredding.tell(world.home)
+    assert [event.status for event in wipes(world)] == ["expiry"]
 
 
 def test_a_key_nobody_has_is_not_destroyed(world: World) -> None:

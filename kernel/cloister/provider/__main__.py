@@ -18,10 +18,12 @@ import structlog
 import uvicorn
 
 from cloister.errors import CloisterError
-from cloister.provider import clock, files, lock, obligations
+from cloister.provider import clock, files, lock, shredding
 from cloister.provider.broker import Broker
 from cloister.provider.home import BrokerHome
 from cloister.provider.server import Activity, create_app
+
+SWEEP_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             home = BrokerHome(options.home)
             home.identity()
             held.enter_context(lock.held(options.home))
-            obligations.sweep(home, now=clock.text(clock.Clock().now()))
+            shredding.sweep(home, now=clock.text(clock.Clock().now()))
             broker = Broker(home)
         except CloisterError as error:
             sys.stderr.write(f"{error}\n")
@@ -86,12 +88,23 @@ async def _serve(broker: Broker, listener: socket.socket, ready: Path | None, id
     if ready:
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         files.write_private(ready, json.dumps({"url": url, "did": broker.did, "pid": os.getpid()}).encode())
-    watch = asyncio.create_task(_watch(server, activity, idle_exit_s)) if idle_exit_s > 0 else None
+    beside = [asyncio.create_task(_sweep(broker))]
+    if idle_exit_s > 0:
+        beside.append(asyncio.create_task(_watch(server, activity, idle_exit_s)))
     await server.serve(sockets=[listener])
-    if watch:
-        watch.cancel()
+    for task in beside:
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await watch
+            await task
+
+
+async def _sweep(broker: Broker) -> None:
+    """Destroy keys whose time is over while the broker runs."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        # What cannot be done or written now is tried again the next time.
+        with contextlib.suppress(CloisterError, OSError):
+            await asyncio.to_thread(shredding.sweep, broker.home, now=broker.now())
 
 
 async def _watch(server: uvicorn.Server, activity: Activity, idle_exit_s: float) -> None:

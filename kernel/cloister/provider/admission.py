@@ -19,7 +19,8 @@ from cloister.contract import relying
 from cloister.contract.capsule_keys import data_key_info
 from cloister.contract.terms import Broker, Contract
 from cloister.errors import ContractError, TrustError
-from cloister.provider.keys import DataKey, DataKeys, seal_to_vault
+from cloister.provider.data_keys import DataKey, DataKeys
+from cloister.provider.keys import seal_to_vault
 from cloister.receipt.ledger import SessionRequest
 from cloister.receipt.receipt import ADMISSION_TYPE, Admission
 from cloister.wire import canonical, envelope
@@ -142,12 +143,20 @@ def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKe
     """Return the data keys of the contract's capsules at this broker.
 
     Raises:
-        ContractError: ``contract.key``: one of them is not held here, or is of a capsule without that table.
+        ContractError: ``capsule.shredded``; ``contract.key``: one of them is not held here, or is of a capsule without
+            that table.
     """
     held: dict[str, DataKey] = {}
     for table in contract.tables:
         if table.broker == broker.name:
             key = held.get(table.manifest) or keys.get(table.manifest)
+            if (gone := keys.gone(table.manifest)) is not None:
+                raise ContractError(
+                    "capsule.shredded",
+                    f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}",
+                    clause="tables.manifest",
+                    next_step="seal the table again, and sign a contract that pins the new manifest",
+                )
             known = None if key is None else key.table(table.name)
             if key is None or known is None or known.digest != table.card:
                 raise ContractError(

@@ -235,6 +235,8 @@ class Broker:
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
                 why = known.decision.reason if known.decision else ""
                 reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
+            elif why := self._shredded(known.contract):
+                reply = self._refusal(op, request, "capsule.shredded", why)
             else:
                 reply = act(known)
         except UnavailableError as error:
@@ -248,6 +250,14 @@ class Broker:
             return signed
         self.journal.add(refusal_event(op, request, reply, admitted=admitted))
         return StrangersReply(signed) if admitted is None else signed
+
+    def _shredded(self, contract: Contract) -> str:
+        """Say which of the contract's tables here cannot be used any more; a vault may still hold keys of it."""
+        own = self._terms_of_self(contract)
+        for table in contract.tables if own is not None else ():
+            if table.broker == own.name and (gone := self._home.data_keys.gone(table.manifest)) is not None:
+                return f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}"
+        return ""
 
     def knows(self, body: bytes) -> bool:
         """Whether these bytes are a request signed by a vault that was admitted here, whatever else comes of it."""

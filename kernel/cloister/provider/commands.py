@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
-from cloister.contract.findings import Finding, exact
+from cloister.contract.findings import Finding, exact, parse_time
 from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
@@ -72,22 +72,32 @@ def seal(  # noqa: PLR0917 (a command line)
         list[str] | None,
         typer.Option("--apart", help="Columns (a,b) with a key of their own: who may not use them never gets it."),
     ] = None,
+    retain_until: Annotated[
+        str, typer.Option(help="When the broker destroys the key (2027-12-31T00:00:00Z); default: no time.")
+    ] = "",
 ) -> None:
     """Encrypt tables under their cards, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
     home.identity()
+    until = _time(retain_until)
     sources = [(_card(card), readers.source(data, table, query)), *map(_also, also or ())]
     made_from = [read_parent(text) for text in parents or ()]
     shared = None if salt is None else hashed_keys.read_salt(salt)
     groups = [[name.strip() for name in text.split(",")] for text in apart or ()]
     done = sealing.seal_tables(sources, output, load_identity(key), parents=made_from, salt=shared, apart=groups)
-    home.add_capsule(done)
+    home.add_capsule(done, retain_until=until)
     _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}")
     for one in done.tables:
         _say(f"card {one.digest}" + (f" {one.card.name}" if len(done.tables) > 1 else ""))
     _say("For your eyes only (nothing of this leaves your machine):")
     for one in done.tables:
         out.print_json(msgspec.json.encode(one.report).decode())
+
+
+def _time(text: str) -> str:
+    if text:
+        parse_time(text)
+    return text
 
 
 def _also(text: str) -> tuple[Card, str | readers.Database]:

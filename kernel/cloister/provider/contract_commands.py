@@ -13,7 +13,7 @@ from cloister.contract import amendments, gallery, odrl, packs, permissions, sig
 from cloister.contract.approvals import read_unverified
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
-from cloister.provider import contracts, obligations, sources
+from cloister.provider import contracts, obligations, shredding, sources
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.commands import BrokerDir, account_app, broker_app, contract_app
 from cloister.provider.home import BrokerHome
@@ -161,18 +161,18 @@ def complete(
     """Say that the work under a contract is completed: it ends for good, and its obligations are met."""
     home = BrokerHome(directory)
     done = obligations.complete(home, contract, now=utc_now(), reason=reason)
-    keys = [Event("key", utc_now(), actor="owner", contract=contract, op="wipe", subject=name) for name in done.gone]
-    home.record(Event("decision", utc_now(), actor="owner", contract=contract, status="revoked"), *keys)
+    home.record(Event("decision", utc_now(), actor="owner", contract=contract, status="revoked"))
+    shredding.tell(home)
     _told(done)
 
 
 @broker_app.command("sweep")
 def sweep(directory: BrokerDir) -> None:
-    """Meet the obligations of contracts that have expired (the broker does it at every start)."""
-    done = obligations.sweep(BrokerHome(directory), now=utc_now())
-    for one in done:
-        _told(one)
-    if not done:
+    """Destroy keys whose time is over: of contracts that oblige to it, of capsules (a running broker does it too)."""
+    done = shredding.sweep(BrokerHome(directory), now=utc_now())
+    for manifest in done.gone:
+        say(f"destroyed the key of {manifest}: the capsule cannot be opened here any more")
+    if not done.gone:
         say("nothing to do")
 
 

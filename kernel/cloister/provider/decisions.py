@@ -15,6 +15,7 @@ from cloister.contract.states import Decision
 from cloister.errors import CloisterError, TrustError
 from cloister.provider import revoked, roles
 from cloister.provider.approvals import Withdrawal
+from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
 from cloister.receipt.events import Event
 
@@ -46,7 +47,7 @@ def _one(home: BrokerHome, event: Event) -> bool:
         case "approval", "approval.withdraw":
             home.approvals.withdraw(subject, Withdrawal(event.time, reason), unseen=True)
         case "key", "wipe":
-            home.data_keys.wipe(subject)
+            home.data_keys.wipe(subject, Gone(event.time, event.status, reason, event.contract, told=True))
         case "key", "rotate":
             if home.identity().did != subject:
                 raise TrustError(

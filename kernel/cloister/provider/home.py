@@ -4,7 +4,7 @@ broker.key       the did key that signs replies (0600)
 policy.toml      which enclaves this broker admits; contracts pin its digest
 contracts/       signed contracts and the provider's decisions about them
 approvals/       signed approvals, and which of them were withdrawn
-keys/            data keys of capsules (0600)
+keys/            data keys of capsules (0600), and marks of those that were destroyed
 accounts.sqlite  the accounts and the event log, or
 accounts.url     where they are in a PostgreSQL server (0600: it may hold a password)
 accounts.tip     how far the event log had come (``witness``)
@@ -30,7 +30,8 @@ from cloister.provider import event_log, files
 from cloister.provider.accounts import Accounts
 from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.approvals import Approvals
-from cloister.provider.keys import DataKey, DataKeys, KeyedTable, create_identity, load_identity
+from cloister.provider.data_keys import DataKey, DataKeys, KeyedTable
+from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.registry import Registry
 from cloister.provider.witness import Witness
 from cloister.receipt.events import Event
@@ -161,8 +162,8 @@ class BrokerHome:
         keys_for(contract, terms, self.data_keys)
         return self.contracts.add(document, now=now, activate=activate)
 
-    def add_capsule(self, sealed: Sealed) -> None:
-        """Keep the data key of a capsule."""
+    def add_capsule(self, sealed: Sealed, *, retain_until: str = "") -> None:
+        """Keep the data key of a capsule, until a time (RFC 3339 in UTC) if one is given."""
         tables = tuple(KeyedTable(one.card, one.digest, one.groups) for one in sealed.tables)
         key = base64.b64encode(sealed.data_key).decode("ascii")
-        self.data_keys.put(DataKey(sealed.manifest_digest, key, tables))
+        self.data_keys.put(DataKey(sealed.manifest_digest, key, tables, retain_until))

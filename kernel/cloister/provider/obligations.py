@@ -1,9 +1,9 @@
 """What a broker does at the end of a contract: destroy the data keys that nobody needs any more.
 
 Keys of capsules are destroyed where an obligation of the contract says so: when the provider says the work is completed
-(``cloister broker complete``), and once the contract has expired (``sweep``, at every start of the broker and on
-command). The capsule is then ciphertext for ever; what was released, and the account, stay. A key that another living
-contract needs is kept, and is destroyed with that one.
+(``cloister broker complete``), and once the contract has expired (``shredding.sweep``: at every start of the broker,
+every minute while it runs, and on command). The capsule is then ciphertext for ever; what was released, and the
+account, stay. A key that another living contract needs is kept, and is destroyed with that one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from cloister.contract.states import Decision
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError
+from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
 
 Event = Literal["completion", "expiry"]
@@ -35,7 +36,7 @@ def complete(home: BrokerHome, digest: str, *, now: str, reason: str = "") -> De
         ContractError: ``contract.unknown``; ``contract.state``: it has ended otherwise.
     """
     home.contracts.decide(digest, Decision("revoked", now, f"completed. {reason}".strip()))
-    return _destroy(home, digest, "completion", now)
+    return _destroy(home, digest, "completion", now, reason)
 
 
 def sweep(home: BrokerHome, *, now: str) -> tuple[Destroyed, ...]:
@@ -44,13 +45,13 @@ def sweep(home: BrokerHome, *, now: str) -> tuple[Destroyed, ...]:
     for digest in home.contracts.digests():
         known = home.contracts.get(digest)
         if known is not None and now >= known.contract.not_after and _obliged(known.contract, "expiry"):
-            done = _destroy(home, digest, "expiry", now)
+            done = _destroy(home, digest, "expiry", now, f"the contract ended on {known.contract.not_after}")
             if done.gone:
                 found.append(done)
     return tuple(found)
 
 
-def _destroy(home: BrokerHome, digest: str, event: Event, now: str) -> Destroyed:
+def _destroy(home: BrokerHome, digest: str, event: Event, now: str, reason: str) -> Destroyed:
     known = home.contracts.get(digest)
     if known is None:
         raise ContractError("contract.unknown", f"this broker has no contract {digest}")
@@ -63,8 +64,9 @@ def _destroy(home: BrokerHome, digest: str, event: Event, now: str) -> Destroyed
         if one.state(now) in {"signed", "active", "suspended"}
         for table in one.contract.tables
     }
-    mine = [table.manifest for table in known.contract.tables]
-    gone = [manifest for manifest in mine if manifest not in needed and home.data_keys.wipe(manifest)]
+    mine = list(dict.fromkeys(table.manifest for table in known.contract.tables))
+    why = Gone(now, event, reason, digest)
+    gone = [manifest for manifest in mine if manifest not in needed and home.data_keys.wipe(manifest, why)]
     return Destroyed(digest, tuple(gone), tuple(manifest for manifest in mine if manifest in needed))
 
 

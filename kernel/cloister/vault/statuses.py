@@ -44,7 +44,7 @@ def check_status(reply: LedgerReply, broker: Broker) -> None:
         BudgetError: ``budget.exhausted``, ``budget.delta``, ``limit.analyst``, ``limit.releases``, ``limit.rows``,
             ``limit.compute``, ``limit.models``, ``limit.deliver``.
         ContractError: ``contract.unknown``, ``contract.inactive``, ``contract.screened``, ``exit.match``,
-            ``exit.deliver``, ``approval.unknown``, ``approval.withdrawn``, ``approval.expired``.
+            ``exit.deliver``, ``capsule.shredded``, ``approval.unknown``, ``approval.withdrawn``, ``approval.expired``.
         TrustError: ``session.fenced``, ``evidence.rejected``, ``charge.conflict``, or a status nobody defined.
         UnavailableError: ``ledger.unavailable``, ``session.unknown``.
     """
@@ -74,6 +74,13 @@ def _error(reply: LedgerReply, broker: Broker) -> CloisterError:
             f"{reply.reason or 'no reason given'}",
             clause="approvers: an approval counts while the broker holds it",
             next_step="Ask the data provider: `cloister broker approve` takes an approval up.",
+        )
+    if status == "capsule.shredded":
+        return ContractError(
+            status,
+            f"broker {broker.name} releases nothing of this contract any more: {reply.reason or 'no reason given'}",
+            clause="tables.manifest",
+            next_step="What was released stays valid. Ask the data provider for a contract on a new capsule.",
         )
     if status in {"contract.unknown", "contract.inactive"}:
         return ContractError(

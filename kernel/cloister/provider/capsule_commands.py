@@ -1,0 +1,79 @@
+"""``cloister capsule``: which capsules a broker holds keys of, and destroying keys (crypto-shredding)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloister.errors import CloisterError, RefusedError
+from cloister.provider import shredding
+from cloister.provider.commands import BrokerDir
+from cloister.provider.contract_commands import say, utc_now
+from cloister.provider.home import BrokerHome
+
+app = typer.Typer(no_args_is_help=True, help="Capsules whose keys your broker holds, and destroying these keys.")
+Reason = Annotated[str, typer.Option(help="Shown to analysts and written into the event log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="A destroyed key cannot be had back.")]
+
+
+@app.command("list")
+def list_capsules(directory: BrokerDir) -> None:
+    """List the capsules: their tables, until when they are kept, and which keys were destroyed, when and why."""
+    keys = BrokerHome(directory).data_keys
+    for manifest in keys.manifests():
+        try:
+            key = keys.get(manifest)
+        except CloisterError as error:
+            say(f"{manifest}  {error.code}: {error.reason}")
+            continue
+        if key is not None:
+            groups = "; ".join(
+                f"{one.card.name}: " + " | ".join(", ".join(group) for group in one.groups) for one in key.tables
+            )
+            say(f"{manifest}  held{' until ' + key.retain_until if key.retain_until else ''}  {groups}")
+    for manifest, gone in keys.destroyed():
+        say(f"{manifest}  destroyed {gone.time} ({gone.cause}) {gone.reason}".rstrip())
+
+
+@app.command("shred")
+def shred(
+    directory: BrokerDir,
+    manifest: Annotated[str, typer.Argument(help="Digest of the capsule's manifest (`cloister capsule list`).")],
+    reason: Reason = "",
+    end_contracts: Annotated[
+        bool, typer.Option("--end-contracts", help="Revoke, for good, the living contracts that need the key.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Destroy the key of a capsule: from then on nobody opens it, wherever it was copied to.
+
+    Backups of this broker made before hold the key until you destroy them too.
+    """
+    home = _sure(directory, yes)
+    _told(shredding.shred(home, manifest, now=utc_now(), reason=reason, end_contracts=end_contracts))
+
+
+@app.command("exit")
+def leave(directory: BrokerDir, reason: Reason = "", yes: Yes = False) -> None:
+    """Leave: revoke every living contract of this broker and destroy every key it holds."""
+    _told(shredding.leave(_sure(directory, yes), now=utc_now(), reason=reason))
+
+
+def _sure(directory: Path, yes: bool) -> BrokerHome:
+    if not yes:
+        raise RefusedError("shred.confirm", "a destroyed key cannot be had back", next_step="add --yes")
+    home = BrokerHome(directory)
+    home.identity()
+    return home
+
+
+def _told(done: shredding.Shredded) -> None:
+    for digest in done.ended:
+        say(f"{digest} has ended")
+    for manifest in done.gone:
+        say(f"destroyed the key of {manifest}: the capsule cannot be opened any more")
+    if not done.gone:
+        say("there was no key left to destroy")
+    say("backups made before still hold what was destroyed here: destroy them, or let them age out")
