@@ -6,21 +6,28 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
 from vault_world import World, all_keys, context, every, numbered, visits, visits_card
 
-from cloister.contract import capsule, capsule_keys
+from cloister.contract import capsule, capsule_keys, signing
 from cloister.contract.capsule_keys import TableKeys
-from cloister.errors import CloisterError, TrustError, UnavailableError
+from cloister.errors import CloisterError, SignatureError, TrustError, UnavailableError
+from cloister.provider import checkpoints
 from cloister.provider import seal as sealing
+from cloister.receipt import audit
+from cloister.receipt.events import Event
 from cloister.vault.capsules import open_capsule
+from cloister.vault.config import open_config
 from cloister.vault.release import release
 from cloister.wire import canonical
-from cloister.wire.envelope import Envelope, unverified_payload
+from cloister.wire.envelope import Envelope, seal, unverified_payload
+from cloister.wire.identity import SigningKey
 
+FIRST = "part-0-0-0.parquet"
 Damage = Callable[[Path], None]
 
 
@@ -54,6 +61,38 @@ def plain(folder: Path) -> None:
     pq.write_table(visits(), folder / "part-0-0-0.parquet")
 
 
+def cut_to(length: int) -> Damage:
+    return lambda folder: (folder / FIRST).write_bytes((folder / FIRST).read_bytes()[:length])  # type: ignore[func-returns-value,return-value]
+
+
+def copied(world: World, source: str, target: str) -> Damage:
+    """A file of another capsule in the place of one of this: of the same table, or of another provider's."""
+
+    def apply(folder: Path) -> None:
+        place = world.customers.directory
+        if source != "bank":
+            place = folder.with_name("again")
+            sealing.seal(world.card, visits(), place, world.anna)
+        shutil.copy(place / target, folder / target)
+
+    return apply
+
+
+def former(folder: Path) -> None:
+    document = seal("application/vnd.cloister.manifest.v1+json", b"{}", SigningKey.generate())
+    (folder / "manifest.json").write_bytes(canonical.encode(document))
+
+
+def audited(world: World, transport: Any, kind: str = "capsule") -> list[Event]:
+    """Return what the provider's log says of refused capsules, as an auditor reads it."""
+    broker = transport._brokers[world.anna_broker.did]
+    broker.journal.flush()
+    found: list[Event] = []
+    lines = checkpoints.write_export(world.anna_home, broker.accounts, now=broker.now(), actor="owner")
+    audit.Audit(event=found.append).check(list(lines))
+    return [event for event in found if event.op == kind]
+
+
 def empty_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"{}")
 
@@ -74,19 +113,77 @@ def empty_manifest(folder: Path) -> None:
         (lambda folder: (folder / "part-0-0-0.parquet").unlink(), "capsule.missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "capsule.missing"),
         (shutil.rmtree, "capsule.missing"),
+        (cut_to(0), "capsule.part"),
+        (cut_to(11), "capsule.part"),
+        (cut_to(5000), "capsule.part"),
+        (lambda folder: (folder / FIRST).write_bytes(bytes(50_000)), "capsule.part"),
+        (former, "capsule.version"),
+        (("again", FIRST), "capsule.part"),
+        (("bank", FIRST), "capsule.part"),
+        (("again", "manifest.json"), "capsule.manifest"),
+        (("bank", "manifest.json"), "signature.missing"),
     ],
 )
-def test_a_damaged_capsule_is_not_opened(quiet_world: World, tmp_path: Path, damage: Damage, code: str | None) -> None:
+def test_a_damaged_capsule_is_not_opened(quiet_world: World, tmp_path: Path, damage: Any, code: str | None) -> None:
+    """The right code, nothing charged or released, and an entry in the log of the provider whose capsule it is."""
+    damage = copied(quiet_world, *damage) if isinstance(damage, tuple) else damage
     folder = tmp_path / "capsule"
     shutil.copytree(quiet_world.visits.directory, folder)
     damage(folder)
     capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(folder)}
     state, transport = quiet_world.state(capsules=capsules)
-    with pytest.raises((TrustError, UnavailableError)) as refused:
+    with pytest.raises((TrustError, UnavailableError, SignatureError)) as refused:
         release(state, context(quiet_world), numbered(1))
     assert code is None or refused.value.code == code
     assert "/v1/append" not in transport.posts
     assert str(folder) not in str(refused.value)
+    mine = [event for event in audited(quiet_world, transport) if event.contract == state.terms.digest]
+    assert [event.status for event in mine] == [refused.value.code]
+    assert (mine[0].kind, mine[0].subject) == ("refusal", quiet_world.visits.manifest_digest)
+    assert mine[0].actor == state.keys.vault_id
+
+
+def test_what_the_contract_does_not_cover_is_not_even_read(quiet_world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "capsule"
+    shutil.copytree(quiet_world.visits.directory, folder)
+    (folder / "part-0-2-0.parquet").unlink()
+    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(folder)}
+    state, transport = quiet_world.state(capsules=capsules)
+    assert release(state, context(quiet_world), numbered(1)).receipt.raw
+    assert [event for event in audited(quiet_world, transport) if event.contract == state.terms.digest] == []
+
+
+@pytest.mark.parametrize("change", ["swapped", "altered", "of another provider"])
+def test_a_swapped_card_starts_no_vault(quiet_world: World, change: str) -> None:
+    config = quiet_world.config()
+    mine, bank = config["cards"]
+    altered = msgspec.structs.replace(quiet_world.card, rows_per_unit=1)
+    signed = msgspec.to_builtins(signing.seal_card(altered, quiet_world.anna))
+    other = msgspec.to_builtins(signing.seal_card(quiet_world.card, quiet_world.bank))
+    del mine
+    cards = {"swapped": [bank, bank], "altered": [signed, bank], "of another provider": [other, bank]}[change]
+    with pytest.raises(CloisterError) as refused:
+        open_config(canonical.encode({**config, "cards": cards}))
+    # Two signatures under one payload are one digest: then the signer is missing.
+    assert refused.value.code == ("card.signature" if change == "of another provider" else "card.missing")
+
+
+@pytest.mark.parametrize("notice", ["", "x" * 50 + ".y", "capsule.part\n", "Capsule.part", "of another table"])
+def test_a_notice_that_says_nothing_usable_is_not_kept(quiet_world: World, notice: str) -> None:
+    state, transport = quiet_world.state()
+    table = "nobody.has" if notice == "of another table" else quiet_world.card.name
+    broker = state.terms.broker_of(quiet_world.card.name)
+    state.brokers.notify(broker, quiet_world.card.population, table, notice.replace("of another table", "capsule.part"))
+    assert "/v1/tip" in transport.posts
+    assert [event for event in audited(quiet_world, transport) if event.contract == state.terms.digest] == []
+
+
+def test_a_broker_that_does_not_answer_hides_no_refusal(quiet_world: World, tmp_path: Path) -> None:
+    state, transport = quiet_world.state(capsules={})
+    transport.before = lambda path, body: None if path == "/v1/tip" else body
+    with pytest.raises(UnavailableError) as refused:
+        release(state, context(quiet_world), numbered(1))
+    assert refused.value.code == "capsule.missing"
 
 
 def test_a_genuine_capsule_that_the_contract_does_not_pin(quiet_world: World, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from cloister.provider.requests import (
     Op,
     Request,
     StrangersReply,
+    notice_event,
     open_request,
     population_of,
     refusal_event,
@@ -197,6 +198,8 @@ class Broker:
         request = open_request(body, TipRequest)
 
         def read(known: Registered) -> LedgerReply:
+            if (notice := notice_event(request, known.contract, now=self.now())) is not None:
+                self.journal.add(notice)
             granted = self._granted(known.contract, request.population, request.analyst)
             if granted is None:
                 return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
@@ -254,8 +257,12 @@ class Broker:
     def _shredded(self, contract: Contract) -> str:
         """Say which of the contract's tables here cannot be used any more; a vault may still hold keys of it."""
         own = self._terms_of_self(contract)
-        for table in contract.tables if own is not None else ():
-            if table.broker == own.name and (gone := self._home.data_keys.gone(table.manifest)) is not None:
+        for table in contract.tables:
+            if (
+                own is not None
+                and table.broker == own.name
+                and (gone := self._home.data_keys.gone(table.manifest)) is not None
+            ):
                 return f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}"
         return ""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeVar
 
 import msgspec
 
+from cloister.contract.terms import Contract
 from cloister.errors import MalformedError, SignatureError
 from cloister.receipt.events import Event
 from cloister.receipt.ledger import (
@@ -21,6 +23,7 @@ from cloister.wire import documents, envelope
 Op = Literal["session", "append", "settle", "tip"]
 Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
 R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
+_CODE = re.compile(r"[a-z]{1,20}\.[a-z-]{1,40}")
 
 
 class StrangersReply(bytes):
@@ -70,6 +73,20 @@ def sender_of(body: bytes) -> str:
 
 class _Sender(msgspec.Struct, frozen=True):
     vault_id: str
+
+
+def notice_event(request: TipRequest, contract: Contract, *, now: str) -> Event | None:
+    """Return the event of what an admitted vault says of a capsule of its contract; None if it says nothing usable."""
+    notice = request.notice
+    if isinstance(notice, msgspec.UnsetType) or not _CODE.fullmatch(notice.code):
+        return None
+    manifest = next((table.manifest for table in contract.tables if table.name == notice.table), None)
+    if manifest is None:
+        return None
+    return Event(
+        "refusal", now, actor=request.vault_id, contract=request.contract, op="capsule", status=notice.code,
+        subject=manifest, reason=f"the vault could not open {notice.table}",
+    )  # fmt: skip
 
 
 def refusal_event(op: Op, request: Request, reply: LedgerReply, *, admitted: str | None) -> Event:

@@ -238,6 +238,9 @@ def _count_outside(column: Column, values: pa.Array) -> int:
         low, high = (pa.scalar(text).cast(pa.date32()) for text in (column.low, column.high))
     else:
         low, high = (pa.scalar(float(Fraction(text or "0"))) for text in (column.low, column.high))
+    if pa.types.is_integer(values.type):
+        # Compared as floats, which a comparison would itself refuse, with the value in its words, beyond 2^53.
+        values = values.cast(pa.float64(), safe=False)
     outside = pc.or_(pc.less(values, low), pc.greater(values, high))
     return pc.sum(outside).as_py() or 0
 

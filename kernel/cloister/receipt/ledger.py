@@ -107,8 +107,18 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     sealed: str
 
 
+class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a vault found wrong with the capsule of a table: a code, for the broker's event log."""
+
+    table: str
+    code: str
+
+
 class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tip", tag_field="op"):
-    """Reads the account's tip and what contract and analyst have spent."""
+    """Reads the account's tip and what contract and analyst have spent.
+
+    With a ``notice`` it also tells the broker of a capsule that could not be opened.
+    """
 
     request: str
     nonce: str
@@ -117,6 +127,7 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     population: str
     contract: str
     analyst: str
+    notice: Notice | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

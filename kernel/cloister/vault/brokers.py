@@ -7,12 +7,13 @@ never asked again: an old vault must not come back.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
 from cloister.contract.terms import Broker
-from cloister.errors import TrustError
-from cloister.receipt.ledger import Entry, LedgerReply
+from cloister.errors import CloisterError, TrustError
+from cloister.receipt.ledger import Entry, LedgerReply, Notice
 from cloister.vault.config import Terms
 from cloister.vault.keys import VaultKeys
 from cloister.vault.ledger import Ledger
@@ -85,6 +86,14 @@ class Brokers:
         )
         check_status(reply, broker)
         return reply
+
+    def notify(self, broker: Broker, population: str, table: str, code: str) -> None:
+        """Tell a broker that a capsule of its provider cannot be opened here; whether it hears changes nothing."""
+        said = Notice(table, code)
+        with contextlib.suppress(CloisterError):
+            self._ask(
+                broker, lambda ledger, session: ledger.tip(session.epoch, population, self._terms.digest, "", said)
+            )
 
     def _ask(self, broker: Broker, question: Callable[[Ledger, BrokerSession], LedgerReply]) -> LedgerReply:
         ledger = self._ledgers[broker.name]

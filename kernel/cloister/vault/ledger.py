@@ -30,6 +30,7 @@ from cloister.receipt.ledger import (
     ExitEntry,
     LedgerReply,
     Matched,
+    Notice,
     SessionRequest,
     SettleRequest,
     TipRequest,
@@ -131,8 +132,15 @@ class Ledger:
         )
         return self._call("settle", request, population=population, epoch=epoch)
 
-    def tip(self, epoch: int, population: str, contract: str, analyst: str) -> LedgerReply:
-        """Read an account's sums."""
+    def tip(
+        self,
+        epoch: int,
+        population: str,
+        contract: str,
+        analyst: str,
+        notice: Notice | msgspec.UnsetType = msgspec.UNSET,
+    ) -> LedgerReply:
+        """Read an account's sums; ``notice`` tells the broker of a capsule that could not be opened."""
         request = TipRequest(
             request=secrets.token_hex(16),
             nonce=secrets.token_hex(16),
@@ -141,6 +149,7 @@ class Ledger:
             population=population,
             contract=contract,
             analyst=analyst,
+            notice=notice,
         )
         return self._call("tip", request, population=population, epoch=epoch)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloister.contract.card import Card
 from cloister.contract.coverage import covered, narrowed
-from cloister.errors import UnavailableError
+from cloister.errors import CloisterError, UnavailableError
 from cloister.receipt.deposit import receipt_key
 from cloister.vault.authorise import check_time
 from cloister.vault.brokers import Brokers
@@ -101,6 +101,9 @@ class VaultState:
         try:
             table = open_capsule(directory, terms, provider, card, keys, columns=columns)
             self.engine.load(name, narrowed(card, columns), table, load_secret(keys.secret), self.terms.digest.encode())
+        except CloisterError as error:
+            self._notify(name, error)
+            raise
         finally:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
         self._loaded.add(name)
@@ -128,8 +131,16 @@ class VaultState:
     def _check_secret(self, name: str, secret: bytes) -> None:
         terms = self.terms.tables[name]
         if (name, secret) not in self._checked:
-            check_secret(self._directory(name), terms, self.terms.provider_dids[terms.provider], secret)
+            try:
+                check_secret(self._directory(name), terms, self.terms.provider_dids[terms.provider], secret)
+            except CloisterError as error:
+                self._notify(name, error)
+                raise
             self._checked.add((name, secret))
+
+    def _notify(self, name: str, error: CloisterError) -> None:
+        """Tell the provider's broker that a capsule was refused, for its event log: a code, nothing that was read."""
+        self.brokers.notify(self.terms.broker_of(name), self.terms.cards[name].population, name, error.code)
 
     def _directory(self, name: str) -> Path:
         directory = self.terms.capsules.get(self.terms.tables[name].manifest)
