@@ -57,7 +57,7 @@ MUTANTS = [
     (exits, "        state.sent.note(asked.charge_id, asked.leaves, terms)\n", "", "sent"),
     (limits, "if charge_id in self._charges:", "if False:", "sent"),
     (limits, "self._sent[place] = sent", "pass", "sent"),
-    (state, "self._check_key(name, held[self.terms.tables[name].manifest])", "pass", "keys_of_all_tables"),
+    (state, "self._check_secret(name, held[name])", "pass", "keys_of_all_tables"),
     (exits, "executed = kept or way_of", "executed = way_of", "repeated"),
     (exits, "GRACE_S if again else", "", "repeated"),
     (exits, "counts_late=again or allowed", "counts_late=allowed", "repeated"),
