@@ -72,8 +72,8 @@ class Providers:
             for place, (own, key) in enumerate(zip(self.cards, keys, strict=True))
         ]
         self.homes = [BrokerHome.create(root / f"broker-{place}", POLICY) for place in range(number)]
-        for home, own, one in zip(self.homes, self.cards, self.sealed, strict=True):
-            home.add_capsule(own, one)
+        for home, one in zip(self.homes, self.sealed, strict=True):
+            home.add_capsule(one)
         names = [f"p{place:02d}" for place in range(number)]
         dids = [home.identity().did for home in self.homes]
         terms = Terms("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z", placement="colocated", tenancy="shared",

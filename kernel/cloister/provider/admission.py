@@ -139,6 +139,14 @@ def seal_keys(admitted: Admitted, broker: str, *, contract: str, epoch: int) -> 
     }
 
 
+def shredded(contract: Contract, broker: Broker | None, keys: DataKeys) -> str:
+    """Say which of the contract's tables at this broker cannot be used any more; a vault may still hold keys of it."""
+    for table in contract.tables:
+        if broker is not None and table.broker == broker.name and (gone := keys.gone(table.manifest)) is not None:
+            return f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}"
+    return ""
+
+
 def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
     """Return the data keys of the contract's capsules at this broker.
 
@@ -146,17 +154,17 @@ def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKe
         ContractError: ``capsule.shredded``; ``contract.key``: one of them is not held here, or is of a capsule without
             that table.
     """
+    if why := shredded(contract, broker, keys):
+        raise ContractError(
+            "capsule.shredded",
+            why,
+            clause="tables.manifest",
+            next_step="seal the table again, and sign a contract that pins the new manifest",
+        )
     held: dict[str, DataKey] = {}
     for table in contract.tables:
         if table.broker == broker.name:
             key = held.get(table.manifest) or keys.get(table.manifest)
-            if (gone := keys.gone(table.manifest)) is not None:
-                raise ContractError(
-                    "capsule.shredded",
-                    f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}",
-                    clause="tables.manifest",
-                    next_step="seal the table again, and sign a contract that pins the new manifest",
-                )
             known = None if key is None else key.table(table.name)
             if key is None or known is None or known.digest != table.card:
                 raise ContractError(

@@ -32,6 +32,7 @@ from cloister.provider.requests import (
     Op,
     Request,
     StrangersReply,
+    delta_sums,
     notice_event,
     open_request,
     population_of,
@@ -42,7 +43,6 @@ from cloister.receipt.account import broker_of, granted_by
 from cloister.receipt.ledger import (
     REPLY_TYPE,
     AppendRequest,
-    DeltaSums,
     LedgerReply,
     SessionRequest,
     SettleRequest,
@@ -238,7 +238,7 @@ class Broker:
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
                 why = known.decision.reason if known.decision else ""
                 reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
-            elif why := self._shredded(known.contract):
+            elif why := admission.shredded(known.contract, self._terms_of_self(known.contract), self._home.data_keys):
                 reply = self._refusal(op, request, "capsule.shredded", why)
             else:
                 reply = act(known)
@@ -253,18 +253,6 @@ class Broker:
             return signed
         self.journal.add(refusal_event(op, request, reply, admitted=admitted))
         return StrangersReply(signed) if admitted is None else signed
-
-    def _shredded(self, contract: Contract) -> str:
-        """Say which of the contract's tables here cannot be used any more; a vault may still hold keys of it."""
-        own = self._terms_of_self(contract)
-        for table in contract.tables:
-            if (
-                own is not None
-                and table.broker == own.name
-                and (gone := self._home.data_keys.gone(table.manifest)) is not None
-            ):
-                return f"the key of {table.name} was destroyed on {gone.time}: {gone.reason or gone.cause}"
-        return ""
 
     def knows(self, body: bytes) -> bool:
         """Whether these bytes are a request signed by a vault that was admitted here, whatever else comes of it."""
@@ -378,7 +366,7 @@ class Broker:
             analyst_limit=str(granted.analyst),
             used=tip.used,
             limits=granted.limits,
-            delta=_delta(tip, granted),
+            delta=delta_sums(tip, granted),
             matched=tip.matched or msgspec.UNSET,
             status=status,
             time=clock.text(self._clock.now()),
@@ -393,17 +381,3 @@ class Broker:
 
     def _granted(self, contract: Contract, population: str, analyst: str) -> Granted | None:
         return granted_by(contract, self._terms_of_self(contract), population, analyst)
-
-
-def _delta(tip: Tip, granted: Granted) -> DeltaSums | msgspec.UnsetType:
-    """Return the second sum as replies state it: not at all where the contract has none and nothing is spent."""
-    spent = tip.delta
-    if not (granted.delta or spent.spent):
-        return msgspec.UNSET
-    return DeltaSums(
-        spent=str(spent.spent),
-        limit=str(granted.delta),
-        contract_spent=str(spent.contract_spent),
-        analyst_spent=str(spent.analyst_spent),
-        analyst_limit=str(granted.analyst_delta),
-    )

@@ -9,10 +9,12 @@ import msgspec
 
 from cloister.contract.terms import Contract
 from cloister.errors import MalformedError, SignatureError
+from cloister.provider.accounts import Granted, Tip
 from cloister.receipt.events import Event
 from cloister.receipt.ledger import (
     REQUEST_TYPE,
     AppendRequest,
+    DeltaSums,
     LedgerReply,
     SessionRequest,
     SettleRequest,
@@ -109,4 +111,18 @@ def refusal_event(op: Op, request: Request, reply: LedgerReply, *, admitted: str
         status=reply.status,
         subject=request.vault_id,
         reason=reply.reason,
+    )
+
+
+def delta_sums(tip: Tip, granted: Granted) -> DeltaSums | msgspec.UnsetType:
+    """Return the second sum as replies state it: not at all where the contract has none and nothing is spent."""
+    spent = tip.delta
+    if not (granted.delta or spent.spent):
+        return msgspec.UNSET
+    return DeltaSums(
+        spent=str(spent.spent),
+        limit=str(granted.delta),
+        contract_spent=str(spent.contract_spent),
+        analyst_spent=str(spent.analyst_spent),
+        analyst_limit=str(granted.analyst_delta),
     )
