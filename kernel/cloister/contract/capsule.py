@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.contract.card import Card
+from cloister.contract.lineage import PublishedQuality, Treatment
 from cloister.errors import MalformedError, SignatureError, TrustError
 from cloister.wire import canonical, documents, envelope, identity
 
@@ -67,7 +68,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a capsule is: its random id, card, lineage, parts and the wrapped part keys.
 
     ``rows`` is the padded size class declared in the card (never the actual size); ``lineage`` lists the
-    manifest digests this table was derived from (empty for a source).
+    manifest digests this table was derived from (empty for a source); ``deidentified`` the steps done before sealing;
+    ``quality`` the figures that the provider chose to publish. The last two are written only where there are any.
     """
 
     capsule: str
@@ -79,6 +81,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[Part, ...]
     sealed: str
     version: int = 1
+    deidentified: tuple[Treatment, ...] | msgspec.UnsetType = msgspec.UNSET
+    quality: PublishedQuality | msgspec.UnsetType = msgspec.UNSET
 
 
 class PartKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

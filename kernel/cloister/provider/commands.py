@@ -24,9 +24,11 @@ from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
 from cloister.provider import cards, contracts, hashed_keys, reports
 from cloister.provider import seal as sealing
+from cloister.provider.deidentify import commands as deidentify_commands
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, read_parent
+from cloister.provider.quality import published
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
@@ -61,6 +63,18 @@ def seal(  # noqa: PLR0917 (a command line)
     salt: Annotated[
         Path | None, typer.Option("--hash-keys", help="Seal unit keys as hashes under the salt in this file.")
     ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="De-identify first, by this recipe (TOML); the manifest says how.")
+    ] = None,
+    secret: Annotated[
+        Path | None, typer.Option("--secret", help="The secret file of the recipe's pseudonyms; it stays with you.")
+    ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            "--quality", help="Publish the figures that `cloister quality --published` wrote, in the manifest."
+        ),
+    ] = None,
 ) -> None:
     """Encrypt a table under its card, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
@@ -68,11 +82,15 @@ def seal(  # noqa: PLR0917 (a command line)
     document = _card(card)
     made_from = [read_parent(text) for text in parents or ()]
     shared = None if salt is None else hashed_keys.read_salt(salt)
-    done = sealing.seal(document, data, output, load_identity(key), parents=made_from, salt=shared)
+    done = sealing.seal(
+        document, data, output, load_identity(key), parents=made_from, salt=shared,
+        recipe=deidentify_commands.load(recipe, secret), quality=published.read(quality),
+    )  # fmt: skip
     home.add_capsule(document, done)
     _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}\ncard {done.card_digest}")
     _say("For your eyes only (nothing of this leaves your machine):")
     out.print_json(msgspec.json.encode(done.report).decode())
+    deidentify_commands.show(done.anonymity)
 
 
 @card_app.command("suggest")

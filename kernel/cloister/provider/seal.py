@@ -1,6 +1,7 @@
 """Sealing: from a table in the clear to a capsule, on the provider's machine.
 
 1. The data are brought into the column types of the card; what the card does not declare is left out.
+   A recipe, if there is one, de-identifies them first (:mod:`cloister.provider.deidentify.run`).
 2. They are checked against the card; the findings are for the provider only (:class:`Report`).
 3. Rows are filled up to the declared size class and cut into ranges; columns are grouped by tier.
 4. Each (group, range) becomes one Parquet file under its own random key (docs/protocol.md section 7).
@@ -22,14 +23,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet.encryption import create_encryption_properties
 
 from cloister.contract import capsule, lint, signing
 from cloister.contract.card import Card
+from cloister.contract.lineage import PublishedQuality
 from cloister.errors import ContractError, RefusedError
 from cloister.provider import hashed_keys, tables
+from cloister.provider.deidentify import run as deidentify
 from cloister.provider.parents import CARD_FILE, MANIFEST_FILE, Parent, check_rights
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
@@ -38,13 +42,14 @@ RANGE_ROWS = 1 << 18
 
 
 class Sealed(NamedTuple):
-    """A capsule on disk: its digests, the data key that opens it, and what the check found."""
+    """A capsule on disk: its digests, the data key that opens it, what the check and the recipe's found."""
 
     directory: Path
     card_digest: str
     manifest_digest: str
     data_key: bytes
     report: Report
+    anonymity: deidentify.AnonymityReport | None = None
 
 
 def seal(
@@ -55,6 +60,8 @@ def seal(
     *,
     parents: Sequence[Parent] = (),
     salt: hashed_keys.Salt | None = None,
+    recipe: deidentify.Recipe | None = None,
+    quality: PublishedQuality | None = None,
 ) -> Sealed:
     """Seal a table under its card.
 
@@ -65,11 +72,13 @@ def seal(
         provider_key: Signs card and manifest.
         parents: The capsules this table was derived from; the manifest names them.
         salt: The salt of hashed keys, if the card says that keys are hashed.
+        recipe: How to de-identify the table first; the manifest says how, without the secret.
+        quality: Figures of the data's quality that the provider publishes, in the manifest.
 
     Raises:
         ContractError: The card has errors, or allows more than the parents' cards together (``seal.rights``).
         RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class), ``seal.salt``
-            (keys are to be hashed and there is no salt, or the other way round, or another one).
+            (keys are to be hashed and there is no salt, or the other way round, or another one); ``recipe.*``.
         MalformedError: ``seal.format``, ``seal.type``: the data cannot be read as the card says.
     """
     for finding in lint.errors_of(lint.card_findings(card)):
@@ -79,7 +88,11 @@ def seal(
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
-    table, report = tables.prepare(card, tables.read(data, card))
+    if recipe is not None:
+        deidentify.check(card, recipe)
+    raw = tables.read(data, card)
+    treated = deidentify.Deidentified(raw) if recipe is None else deidentify.run(card, raw, recipe)
+    table, report = tables.prepare(card, treated.table)
     if salt is not None:
         table = hashed_keys.hash_keys(card, table, salt)
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
@@ -97,6 +110,8 @@ def seal(
             rows=card.row_limit,
             parts=(),
             sealed="",
+            deidentified=treated.steps or msgspec.UNSET,
+            quality=quality or msgspec.UNSET,
         )
         manifest = _write_parts(manifest, card, table, work, data_key)
         document = capsule.seal_manifest(manifest, provider_key)
@@ -107,7 +122,7 @@ def seal(
         _sync(out.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Sealed(out, card_digest, signing.payload_digest(document), data_key, report)
+    return Sealed(out, card_digest, signing.payload_digest(document), data_key, report, treated.report)
 
 
 def _write_parts(

@@ -214,7 +214,7 @@ def _one_by_one(array: pa.Array, kind: pa.DataType) -> pa.Array:
             return None
         try:
             result = read(text)
-        except (ValueError, OverflowError):
+        except (ValueError, KeyError, OverflowError):
             return None
         return result if not isinstance(result, int) or abs(result) < _MAX_INT else None
 
@@ -228,7 +228,13 @@ def _whole(text: Any) -> int:
         return round(float(text))
 
 
+def _truth(text: Any) -> bool:
+    # The words that Arrow reads as a condition where all of a column are such words.
+    return {"true": True, "1": True, "false": False, "0": False}[str(text).lower()]
+
+
 _READERS: dict[pa.DataType, Callable[[Any], Any]] = {
+    pa.bool_(): _truth,
     pa.int64(): _whole,
     pa.float64(): float,
     pa.date32(): lambda text: datetime.date.fromisoformat(str(text)[:10]),
