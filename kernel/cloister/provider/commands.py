@@ -101,14 +101,25 @@ def card_suggest(
     look: Annotated[
         bool, typer.Option("--look-at-values", help="Also read bounds and categories off the data: this reveals them.")
     ] = False,
+    look_at: Annotated[
+        list[str] | None, typer.Option("--look-at", help="Read this column's, even if it does not look public.")
+    ] = None,
 ) -> None:
-    """Propose a card from names and types (and from values only if you say so)."""
-    found = cards.suggest(data, name, look_at_values=look)
+    """Propose a card from names, types and public ranges (and from values only if you say so).
+
+    Each guess is told with its reason, and marked TODO in the card: it lints only when you have confirmed or corrected
+    every one. How texts look (a phone number, a card's) can raise a tier; nothing of it is written into the card.
+    """
+    found = cards.suggest(data, name, look_at_values=look, look_at=look_at or ())
     text = msgspec.json.format(msgspec.json.encode(found.card), indent=1).decode()
     if output:
         output.write_text(text + "\n", encoding="utf-8")
     else:
         _say(text)
+    for column in found.card.columns:
+        said = [guess.text for guess in found.guesses if guess.column == column.name and not guess.open]
+        told = "; ".join(text for text in said if not text.startswith(cards.DISCLOSURE))
+        out.print(f"guess:     {column.name}: {told}", markup=False, highlight=False)
     for point in found.open_points:
         out.print(f"to decide: {point}", style="yellow", markup=False)
     for point in found.reveals:
