@@ -7,6 +7,7 @@ import csv
 import datetime
 from pathlib import Path
 
+import duckdb
 import msgspec
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +22,7 @@ from cloister.provider import hashed_keys
 from cloister.provider.deidentify import recipe as r
 from cloister.provider.deidentify.anonymity import classes
 from cloister.provider.deidentify.run import Recipe, run
+from cloister.provider.engine import Rows
 from cloister.provider.seal import seal
 from cloister.wire import envelope
 from cloister.wire.identity import SigningKey
@@ -470,6 +472,13 @@ def test_column_names_are_never_sql():
     wanted = r.Anonymity(quasi_identifiers=(odd, "a", "A"), k=1)
     done = run(declared, table, Recipe(r.Recipe(step=steps, anonymity=wanted)))
     assert done.table.to_pydict() == {"person": ["p"], odd: [30], "A": [1], "a": [50]}
+
+
+def test_the_engine_reads_no_file(files):
+    with Rows(pa.table({"a": [1]})) as rows:
+        for source in (f"read_csv('{files / 'data.csv'}')", f"'{files / 'data.csv'}'", "files"):
+            with pytest.raises(duckdb.Error):
+                rows.all(f"SELECT * FROM {source}")
 
 
 def test_the_command_shows_classes_and_then_the_verdict(files):

@@ -244,6 +244,10 @@ _READERS: dict[pa.DataType, Callable[[Any], Any]] = {
 def _count_outside(column: Column, values: pa.Array) -> int:
     if column.type == "date":
         low, high = (pa.scalar(text).cast(pa.date32()) for text in (column.low, column.high))
+    elif column.type == "int":
+        # As whole numbers: Arrow compares none beyond 2^53 with a float.
+        ends = (int(Fraction(text or "0")) for text in (column.low, column.high))
+        low, high = (pa.scalar(max(-_MAX_INT, min(end, _MAX_INT)), pa.int64()) for end in ends)
     else:
         low, high = (pa.scalar(float(Fraction(text or "0"))) for text in (column.low, column.high))
     outside = pc.or_(pc.less(values, low), pc.greater(values, high))
