@@ -83,12 +83,15 @@ def _mount_provider() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cloister"):
             raise
-        for name in ("identity", "seal", "card", "contract", "broker", "account", "unit-keys", "ledger", "capsule"):
+        groups = ("card", "contract", "broker", "account", "unit-keys", "ledger", "capsule")
+        for name in ("identity", "quality", "deidentify", "seal", *groups):
             app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
         audit_app.command("export", hidden=True, context_settings=_ANY)(_without_provider)
         checkpoint_app.command("take", hidden=True, context_settings=_ANY)(_without_provider)
         return
     import_module("cloister.provider.contract_commands")  # adds to two of the groups
+    import_module("cloister.provider.quality.commands").mount(app)
+    import_module("cloister.provider.deidentify.commands").mount(app)
     app.command("identity")(commands.identity)
     app.command("seal")(commands.seal)
     app.add_typer(commands.card_app, name="card")

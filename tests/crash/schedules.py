@@ -190,6 +190,7 @@ class Schedule:
         self._end_vault()
         self._vault = self._new_vault(steps=lambda at: at != move.step)
         self._ask(self._vault, move.questions[0])
+        self._end_vault()  # the step may not have been reached: what is recalled is not run
 
     def _message(self, move: Move) -> None:
         vault = self._live()
@@ -281,6 +282,7 @@ class Schedule:
             twin.kill()
             self.network.urls[broker.did] = broker.url
         shutil.rmtree(home)
+        self._end_vault()  # what has seen an account go back believes it no more, and is right
 
     # Parts of moves -----------------------------------------------------------------------------------
 

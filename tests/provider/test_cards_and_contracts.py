@@ -12,7 +12,7 @@ from cloister.contract.capsule_keys import data_key_info
 from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Limits, Party
 from cloister.errors import ContractError, MalformedError, TrustError, UnavailableError
-from cloister.provider import cards, clock, contracts, files, keys
+from cloister.provider import cards, clock, column_kinds, contracts, files, keys
 from cloister.provider.data_keys import DataKey, DataKeys, Gone, KeyedTable
 from cloister.provider.registry import Registry
 from cloister.wire import canonical
@@ -22,20 +22,21 @@ from cloister.wire.identity import SigningKey
 
 FRAME = pd.DataFrame(
     {
-        "patient_id": ["a", "b", "c"],
-        "age": [31, 47, 88],
-        "income": [10.5, 7777.25, 31.0],
-        "sex": ["f", "m", "f"],
-        "diagnosis": ["canary-one", "canary-two", "canary-one"],
-        "seen": pd.to_datetime(["2023-05-06"] * 3),
-        "alive": [True, False, True],
+        "patient_id": list("abcdefghijkl"),
+        "age": [31, 47, 88] * 4,
+        "income": [10.5, 7777.25, 31.0] * 4,
+        "sex": ["f", "m", "f"] * 4,
+        "diagnosis": ["canary-one", "canary-two", "canary-one"] * 4,
+        "ward": ["east", "west"] * 5 + ["east", "canary-rare"],
+        "seen": pd.to_datetime(["2023-05-06"] * 12),
+        "alive": [True, False, True] * 4,
     }
 )
 
 
 def test_a_suggestion_tells_nothing_of_the_values():
     one = cards.suggest(FRAME, "clinic.visits")
-    other = FRAME.iloc[::-1].assign(age=[1, 2, 3], income=[0.0, 1.0, 2.0], diagnosis=["x", "y", "z"])
+    other = FRAME.iloc[::-1].assign(age=[1, 2, 3] * 4, income=[0.0, 1.0, 2.0] * 4, diagnosis=["x", "y", "z"] * 4)
     assert one == cards.suggest(other, "clinic.visits")
     assert "canary" not in repr(one)
     assert "7777" not in repr(one)
@@ -43,7 +44,7 @@ def test_a_suggestion_tells_nothing_of_the_values():
     assert (one.card.key, one.card.unit) == (("patient_id",), "person")
     assert {column.name: column.type for column in one.card.columns} == {
         "patient_id": "string", "age": "int", "income": "decimal", "sex": "string", "diagnosis": "string",
-        "seen": "date", "alive": "bool",
+        "ward": "string", "seen": "date", "alive": "bool",
     }  # fmt: skip
     assert (one.card.column("age").low, one.card.column("age").high) == ("0", "110")
     assert one.card.column("income").low is None
@@ -52,17 +53,91 @@ def test_a_suggestion_tells_nothing_of_the_values():
 
 def test_looking_at_values_says_what_it_reveals():
     one = cards.suggest(FRAME, "clinic.visits", look_at_values=True)
-    assert one.card.column("diagnosis").domain == ("canary-one", "canary-two")
-    assert (one.card.column("income").low, one.card.column("income").high) == ("10", "7778")
+    # Rounded outwards; rare categories stay out; health does not look public, so nobody's diagnosis is listed.
+    assert (one.card.column("income").low, one.card.column("income").high) == ("0", "8000")
+    assert one.card.column("ward").domain == ("east", "west")
+    assert one.card.column("diagnosis").domain is None
+    assert "canary" not in repr(one)
     assert len(one.reveals) == 2
-    assert lint.errors_of(lint.card_findings(one.card)) == ()
+    assert "DISCLOSURE" in one.card.column("ward").description
+    assert "DISCLOSURE" not in one.card.column("age").description
+    named = cards.suggest(FRAME, "clinic.visits", look_at=["diagnosis"])
+    assert named.card.column("diagnosis").domain == ("canary-one",)
+    assert len(named.reveals) == 1
+    assert named.card.column("ward").domain is None
     assert "patient" not in " ".join(one.reveals)
+
+
+def test_a_suggestion_lints_when_its_gaps_are_filled_and_not_before():
+    one = cards.suggest(FRAME, "clinic.visits", look_at_values=True, look_at=["diagnosis"]).card
+    assert {finding.code for finding in lint.errors_of(lint.card_findings(one))} == {"card.todo"}
+    marked = {finding.clause for finding in lint.errors_of(lint.card_findings(one))}
+    assert marked == {f"columns.{column.name}.description" for column in one.columns} | {
+        "retention", "purposes", "source"
+    }  # fmt: skip
+    columns = tuple(msgspec.structs.replace(column, description=column.name) for column in one.columns)
+    filled = msgspec.structs.replace(one, columns=columns, retention="1 year", purposes=("care",), source="register")
+    assert lint.errors_of(lint.card_findings(filled)) == ()
+    bare = cards.suggest(FRAME, "clinic.visits").card
+    assert {"card.bounds", "card.domain"} < {finding.code for finding in lint.card_findings(bare)}
 
 
 def test_a_table_without_identifier():
     one = cards.suggest(FRAME.drop(columns="patient_id"), "clinic.visits")
     assert one.card.key == ()
     assert any(point.startswith("key") for point in one.open_points)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "tier"),
+    [
+        ("cardPin", "authentication secret", 5), ("密码", "authentication secret", 5),
+        ("id_card_no", "identity number", 4), ("身份证号码", "identity number", 4), ("SSN", "identity number", 4),
+        ("bank-account", "account or card number", 4), ("银行卡号", "account or card number", 4),
+        ("mobile", "phone number", 4), ("手机号", "phone number", 4), ("e_mail", "electronic address", 4),
+        ("lastName", "name of a person", 4), ("姓名", "name of a person", 4),
+        ("Home Address", "postal address or place", 4), ("住址", "postal address or place", 4),
+        ("diagnosis_1", "health", 3), ("既往病史", "health", 3), ("salary", "money of a person", 3),
+        ("dob", "date of birth", 3), ("zip", "postcode", 3), ("age", "person's attribute", 2),
+        ("product_type", "category of things", 2), ("product_name", "category of things", 2),
+        ("opinion", None, 0), ("pinned", None, 0), ("hotel", None, 0),
+    ],
+)  # fmt: skip
+def test_kinds_by_name(name, kind, tier):
+    found = column_kinds.by_name(name)
+    assert (found.name, found.tier) == (kind, tier) if kind else found is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (["11010519491231002X", "440524188001010014"], "identity number"),  # examples of GB 11643
+        (["219-09-9999", "078-05-1120"], "identity number"),
+        (["4111 1111 1111 1111", "5500005555555559"], "account or card number"),  # the schemes' test numbers
+        (["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"], "account or card number"),
+        (["13800138000", "+49 30 901820"], "phone number"),
+        (["a.b@example.org", "192.0.2.7"], "electronic address"),
+        (["11010519491231002Y", "4111 1111 1111 1112", "20240131", "1000"], None),
+        (["1380013800", "12800138000"], None),
+        ([], None),
+        (["", " "], None),
+    ],
+)
+def test_kinds_by_look(texts, kind):
+    """Check digits count: a number of the right length is not yet a card's."""
+    found = column_kinds.by_look(texts)
+    assert (found.name if found else None) == kind or (kind is None and found is None)
+
+
+def test_how_texts_look_raises_a_tier_and_never_lowers_it():
+    phones = pd.DataFrame({"id": ["a", "b"], "x1": ["13800138000", "13900139000"], "password": ["13800138000"] * 2})
+    one = cards.suggest(phones, "a.b").card
+    assert (one.column("x1").tier, one.column("x1").personal) == (4, True)
+    assert one.column("password").tier == 5
+    assert "138" not in repr(one)
+    # A column of numbers is looked at as well, and a key is not spared.
+    numbers = pd.DataFrame({"customer_no": [13800138000, 13900139000]})
+    assert cards.suggest(numbers, "a.b").card.column("customer_no").tier == 4
 
 
 # Drafts ----------------------------------------------------------------------------------------------

@@ -92,6 +92,19 @@ def test_round_trip(sealed):
     assert all(len(values) == 64 and set(values[7:]) == {None} for values in columns.values())
 
 
+def test_one_unreadable_condition_does_not_lose_the_others(tmp_path):
+    frame = data().assign(smokes=["true", "FALSE", "perhaps", "1", "0", "", None])
+    one = seal(CARD, frame, tmp_path / "capsule", KEY)
+    assert read_capsule(one)["smokes"][:7] == [True, False, None, True, False, None, None]
+    assert one.report.columns["smokes"].unreadable == 2  # an empty text is no condition
+
+
+def test_whole_numbers_that_no_float_holds_are_out_of_bounds(tmp_path):
+    frame = data().assign(age=[2**53 + 1, -(2**61), 30, 31, 32, 33, 34])
+    one = seal(CARD, frame, tmp_path / "capsule", KEY)
+    assert one.report.columns["age"].out_of_bounds == 2
+
+
 def test_one_part_per_group_of_equal_rights_and_range_aligned(tmp_path, monkeypatch):
     monkeypatch.setattr(sealing, "RANGE_ROWS", 24)
     one = seal(CARD, data(40), tmp_path / "capsule", KEY)

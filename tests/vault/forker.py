@@ -103,7 +103,7 @@ class Forked:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 120) -> int:
         """Wait until the process is gone."""
         deadline = time.monotonic() + timeout
         while self.poll() is None:

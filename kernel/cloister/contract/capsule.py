@@ -29,6 +29,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from cloister.contract.card import Card
+from cloister.contract.lineage import PublishedQuality, Treatment
 from cloister.errors import MalformedError, SignatureError, TrustError
 from cloister.wire import canonical, documents, envelope, identity
 
@@ -88,7 +89,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a capsule is: its random id, tables, lineage, parts and the boxes of part keys.
 
     ``lineage`` lists the manifest digests its tables were derived from (empty for sources). Rows are size classes,
-    never the actual size.
+    never the actual size. ``deidentified`` are the steps done before sealing, ``quality`` the figures that the provider
+    chose to publish; these two are written only where there are any.
     """
 
     capsule: str
@@ -98,6 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[Part, ...]
     sealed: tuple[KeyBox, ...]
     version: Literal[2] = 2
+    deidentified: tuple[Treatment, ...] | msgspec.UnsetType = msgspec.UNSET
+    quality: PublishedQuality | msgspec.UnsetType = msgspec.UNSET
 
     def table(self, name: str) -> SealedTable:
         """Return what is said of a table.

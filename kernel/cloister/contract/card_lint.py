@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -10,6 +11,7 @@ from cloister.contract import findings
 from cloister.contract.card import OTHER, Card, Column
 from cloister.contract.findings import Finding, error, exact, iso_date, twice, warning
 
+_TODO = re.compile(r"\bTODO\b")
 MAX_DOMAIN = 10_000
 MAX_TEXT = 256
 MAX_GRID = 2**40
@@ -19,7 +21,21 @@ MAX_ROWS = 10**9
 def card_findings(card: Card) -> tuple[Finding, ...]:
     """Return what is wrong with a card; empty means it can be signed."""
     columns = (f for column in card.columns for f in _column(card, column))
-    return (*findings.unreadable(card, "card.text"), *_card_head(card), *_card_key(card), *columns)
+    return (*findings.unreadable(card, "card.text"), *_todo(card), *_card_head(card), *_card_key(card), *columns)
+
+
+def _todo(card: Card) -> Iterator[Finding]:
+    """What `card suggest` guessed is marked, so that nobody signs a guess that nobody has read."""
+    texts = {
+        name: getattr(card, name) for name in ("title", "description", "unit", "population", "source", "retention")
+    }
+    texts |= {f"columns.{column.name}.description": column.description for column in card.columns}
+    texts["purposes"] = " ".join(card.purposes)
+    for clause, text in texts.items():
+        if _TODO.search(text):
+            yield error(
+                "card.todo", clause, "a guess that waits for you", "confirm or correct it, in words without TODO"
+            )
 
 
 def _card_head(card: Card) -> Iterator[Finding]:

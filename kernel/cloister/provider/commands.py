@@ -24,9 +24,11 @@ from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
 from cloister.provider import cards, contracts, hashed_keys, readers, reports
 from cloister.provider import seal as sealing
+from cloister.provider.deidentify import commands as deidentify_commands
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
+from cloister.provider.quality import published
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
@@ -75,6 +77,18 @@ def seal(  # noqa: PLR0917 (a command line)
     retain_until: Annotated[
         str, typer.Option(help="When the broker destroys the key (2027-12-31T00:00:00Z); default: no time.")
     ] = "",
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="De-identify first, by this recipe (TOML); the manifest says how.")
+    ] = None,
+    secret: Annotated[
+        Path | None, typer.Option("--secret", help="The secret file of the recipe's pseudonyms; it stays with you.")
+    ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            "--quality", help="Publish the figures that `cloister quality --published` wrote, in the manifest."
+        ),
+    ] = None,
 ) -> None:
     """Encrypt tables under their cards, on this machine; the data key goes to your broker only."""
     home = BrokerHome(broker)
@@ -84,7 +98,10 @@ def seal(  # noqa: PLR0917 (a command line)
     made_from = [read_parent(text) for text in parents or ()]
     shared = None if salt is None else hashed_keys.read_salt(salt)
     groups = [[name.strip() for name in text.split(",")] for text in apart or ()]
-    done = sealing.seal_tables(sources, output, load_identity(key), parents=made_from, salt=shared, apart=groups)
+    done = sealing.seal_tables(
+        sources, output, load_identity(key), parents=made_from, salt=shared, apart=groups,
+        recipe=deidentify_commands.load(recipe, secret), quality=published.read(quality),
+    )  # fmt: skip
     home.add_capsule(done, retain_until=until)
     _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}")
     for one in done.tables:
@@ -92,6 +109,7 @@ def seal(  # noqa: PLR0917 (a command line)
     _say("For your eyes only (nothing of this leaves your machine):")
     for one in done.tables:
         out.print_json(msgspec.json.encode(one.report).decode())
+    deidentify_commands.show(done.anonymity)
 
 
 def _time(text: str) -> str:
@@ -113,14 +131,25 @@ def card_suggest(
     look: Annotated[
         bool, typer.Option("--look-at-values", help="Also read bounds and categories off the data: this reveals them.")
     ] = False,
+    look_at: Annotated[
+        list[str] | None, typer.Option("--look-at", help="Read this column's, even if it does not look public.")
+    ] = None,
 ) -> None:
-    """Propose a card from names and types (and from values only if you say so)."""
-    found = cards.suggest(data, name, look_at_values=look)
+    """Propose a card from names, types and public ranges (and from values only if you say so).
+
+    Each guess is told with its reason, and marked TODO in the card: it lints only when you have confirmed or corrected
+    every one. How texts look (a phone number, a card's) can raise a tier; nothing of it is written into the card.
+    """
+    found = cards.suggest(data, name, look_at_values=look, look_at=look_at or ())
     text = msgspec.json.format(msgspec.json.encode(found.card), indent=1).decode()
     if output:
         output.write_text(text + "\n", encoding="utf-8")
     else:
         _say(text)
+    for column in found.card.columns:
+        said = [guess.text for guess in found.guesses if guess.column == column.name and not guess.open]
+        told = "; ".join(text for text in said if not text.startswith(cards.DISCLOSURE))
+        out.print(f"guess:     {column.name}: {told}", markup=False, highlight=False)
     for point in found.open_points:
         out.print(f"to decide: {point}", style="yellow", markup=False)
     for point in found.reveals:

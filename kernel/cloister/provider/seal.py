@@ -1,6 +1,7 @@
 """Sealing: from tables in the clear to a capsule, on the provider's machine.
 
 1. The data are brought into the column types of the card; what the card does not declare is left out.
+   A recipe, if there is one, de-identifies them first (:mod:`cloister.provider.deidentify.run`).
 2. They are checked against the card; the findings are for the provider only (:class:`Report`).
 3. Rows are filled up to the declared size class and cut into ranges; columns of equal rights are grouped.
 4. Each (table, group, range) becomes one Parquet file under its own random key (docs/protocol.md section 7).
@@ -29,8 +30,10 @@ from pyarrow.parquet.encryption import create_encryption_properties
 
 from cloister.contract import capsule, capsule_keys, lint, signing
 from cloister.contract.card import Card, Column
+from cloister.contract.lineage import PublishedQuality
 from cloister.errors import ContractError, RefusedError
 from cloister.provider import hashed_keys, readers, tables
+from cloister.provider.deidentify import run as deidentify
 from cloister.provider.parents import MANIFEST_FILE, Parent, card_file, check_rights
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
@@ -48,12 +51,13 @@ class SealedCard(NamedTuple):
 
 
 class Sealed(NamedTuple):
-    """A capsule on disk: its digest, the data key that opens it, and its tables."""
+    """A capsule on disk: its digest, the data key that opens it, its tables, and what the recipe's check found."""
 
     directory: Path
     manifest_digest: str
     data_key: bytes
     tables: tuple[SealedCard, ...]
+    anonymity: deidentify.AnonymityReport | None = None
 
     @property
     def card_digest(self) -> str:
@@ -75,9 +79,13 @@ def seal(
     parents: Sequence[Parent] = (),
     salt: hashed_keys.Salt | None = None,
     apart: Sequence[Sequence[str]] = (),
+    recipe: deidentify.Recipe | None = None,
+    quality: PublishedQuality | None = None,
 ) -> Sealed:
     """Seal a table under its card; see ``seal_tables``."""
-    return seal_tables([(card, data)], out_dir, provider_key, parents=parents, salt=salt, apart=apart)
+    return seal_tables(
+        [(card, data)], out_dir, provider_key, parents=parents, salt=salt, apart=apart, recipe=recipe, quality=quality
+    )
 
 
 def seal_tables(
@@ -88,6 +96,8 @@ def seal_tables(
     parents: Sequence[Parent] = (),
     salt: hashed_keys.Salt | None = None,
     apart: Sequence[Sequence[str]] = (),
+    recipe: deidentify.Recipe | None = None,
+    quality: PublishedQuality | None = None,
 ) -> Sealed:
     """Seal tables of one provider into one capsule, each under its card.
 
@@ -99,17 +109,23 @@ def seal_tables(
         parents: The capsules these tables were derived from; the manifest names them.
         salt: The salt of hashed keys, if the cards say that keys are hashed.
         apart: Sets of columns that get groups, and so keys, of their own, whatever their tier.
+        recipe: How to de-identify a single table first; the manifest says how, without the secret.
+        quality: Figures of a single table's quality that the provider publishes, in the manifest.
 
     Raises:
         ContractError: A card has errors, or allows more than the parents' cards together (``seal.rights``).
         RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class), ``seal.salt``
             (keys are to be hashed and there is no salt, or the other way round, or another one), ``seal.table`` (no
-            table, or two of one name).
+            table, two of one name, or a recipe or figures for several); ``recipe.*``.
         MalformedError: ``seal.format``, ``seal.source``, ``seal.type``: the data cannot be read as the card says.
     """
     names = [card.name for card, _ in tables_in]
     if not names or len(names) != len(set(names)):
         raise RefusedError("seal.table", "a capsule holds tables of different names", next_step="name each card once")
+    if len(names) > 1 and (recipe is not None or quality is not None):
+        raise RefusedError(
+            "seal.table", "a recipe and published figures are of one table", next_step="seal it into its own capsule"
+        )
     for card, _ in tables_in:
         for finding in lint.errors_of(lint.card_findings(card)):
             raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
@@ -119,6 +135,13 @@ def seal_tables(
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
     groups = [column_groups(card, apart) for card, _ in tables_in]
+    steps: Any = msgspec.UNSET
+    anonymity = None
+    if recipe is not None:
+        [(card, data)] = tables_in
+        deidentify.check(card, recipe)
+        treated = deidentify.run(card, readers.read(data, card), recipe)
+        tables_in, steps, anonymity = [(card, treated.table)], treated.steps or msgspec.UNSET, treated.report
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     work.mkdir(parents=True, mode=0o700)
     try:
@@ -135,6 +158,8 @@ def seal_tables(
             ),
             parts=(),
             sealed=(),
+            deidentified=steps,
+            quality=quality or msgspec.UNSET,
         )
         reports: list[Report] = []
         parts: list[capsule.Part] = []
@@ -160,7 +185,7 @@ def seal_tables(
         shutil.rmtree(work, ignore_errors=True)
     cards = [card for card, _ in tables_in]
     sealed = tuple(map(SealedCard, cards, digests, reports, groups))
-    return Sealed(out, signing.payload_digest(document), data_key, sealed)
+    return Sealed(out, signing.payload_digest(document), data_key, sealed, anonymity)
 
 
 def column_groups(card: Card, apart: Sequence[Sequence[str]] = ()) -> tuple[tuple[str, ...], ...]:

@@ -212,7 +212,7 @@ def _one_by_one(array: pa.Array, kind: pa.DataType) -> pa.Array:
             return None
         try:
             result = read(text)
-        except (ValueError, OverflowError):
+        except (ValueError, KeyError, OverflowError):
             return None
         return result if not isinstance(result, int) or abs(result) < _MAX_INT else None
 
@@ -226,7 +226,13 @@ def _whole(text: Any) -> int:
         return round(float(text))
 
 
+def _truth(text: Any) -> bool:
+    # The words that Arrow reads as a condition where all of a column are such words.
+    return {"true": True, "1": True, "false": False, "0": False}[str(text).lower()]
+
+
 _READERS: dict[pa.DataType, Callable[[Any], Any]] = {
+    pa.bool_(): _truth,
     pa.int64(): _whole,
     pa.float64(): float,
     pa.date32(): lambda text: datetime.date.fromisoformat(str(text)[:10]),
@@ -236,11 +242,12 @@ _READERS: dict[pa.DataType, Callable[[Any], Any]] = {
 def _count_outside(column: Column, values: pa.Array) -> int:
     if column.type == "date":
         low, high = (pa.scalar(text).cast(pa.date32()) for text in (column.low, column.high))
+    elif column.type == "int":
+        # As whole numbers: Arrow compares none beyond 2^53 with a float.
+        ends = (int(Fraction(text or "0")) for text in (column.low, column.high))
+        low, high = (pa.scalar(max(-_MAX_INT, min(end, _MAX_INT)), pa.int64()) for end in ends)
     else:
         low, high = (pa.scalar(float(Fraction(text or "0"))) for text in (column.low, column.high))
-    if pa.types.is_integer(values.type):
-        # Compared as floats, which a comparison would itself refuse, with the value in its words, beyond 2^53.
-        values = values.cast(pa.float64(), safe=False)
     outside = pc.or_(pc.less(values, low), pc.greater(values, high))
     return pc.sum(outside).as_py() or 0
 
