@@ -20,7 +20,7 @@ from cloister.contract.terms import Budget, TableTerms
 from cloister.errors import TrustError
 from cloister.plan import algebra as a
 from cloister.plan import codec
-from cloister.provider import keys as provider_keys
+from cloister.provider import data_keys as provider_keys
 from cloister.provider import seal as sealing
 from cloister.provider.seal import column_groups
 from cloister.vault.capsules import open_capsule
