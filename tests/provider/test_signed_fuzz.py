@@ -27,7 +27,7 @@ from cloister.wire import canonical
 from cloister.wire.envelope import seal
 from cloister.wire.identity import SigningKey
 
-IN_CI, IN_NIGHTLY = 400, 60_000
+IN_CI, IN_NIGHTLY = 250, 60_000
 STRANGE: tuple[Any, ...] = (
     "", "0", "-1", "1/0", "1e999999999", "9" * 5000, "x" * 3000, "\0", "\U0001f600", "did:key:z6Mk", "../../x", "*",
     "sha256:" + "0" * 64, "9999-12-31T23:59:59Z", "0000-00-00T00:00:00Z", None, True, 0, -1, 2**31, 2**63 - 1, 2**64,
