@@ -16,7 +16,8 @@ import pytest
 from signed_world import CARD, Story, code_cell, result
 
 from cloister.attest import simulator, verifiers
-from cloister.attest.evidence import Claims, Evidence
+from cloister.attest.endorsements import Endorsements, add, read_entry
+from cloister.attest.evidence import Claims, Evidence, RejectedError
 from cloister.attest.policy import Accept, Instance, Isolation, Policy, Reference
 from cloister.attest.releases import References, SoftwareRelease, sign_release
 from cloister.contract import signing
@@ -859,6 +860,20 @@ def test_a_trust_file_holds_a_policy_and_what_it_says_is_checked() -> None:
     for wrong in ("unknown = 1\n", "minimum_tcb.Milan = { snp = 1 }\n"):
         with pytest.raises(MalformedError):
             parse_trust(text + wrong)
+
+
+def test_a_reviewers_endorsements_stand_in_for_what_evidence_does_not_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def verify_with(evidence: Evidence, data: bytes, given: Any, now: datetime) -> Claims:
+        seen.append(dict(given))
+        raise RejectedError("evidence.signature", "no matter")
+
+    monkeypatch.setattr(verifiers, "installed", lambda: {"gcp-oidc": verify_with})
+    story = Story(assurance="gcp-oidc")
+    kept = add(Endorsements(), read_entry("jwks", b"keys", NOW))
+    assert (6, "evidence.signature") in failures(check(story.notebook(), endorsements=kept))
+    assert seen == [{"jwks": b"keys"}]
 
 
 def released(folder: Path, story: Story, signer: SigningKey, *, covers: bool = True) -> ReviewerTrust:
