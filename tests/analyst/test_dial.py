@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from cloister.analyst.connect import Proposal, connect
 from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.trust import TrustEntry
+from cloister.attest import verifiers
 from cloister.attest.encoding import b64
+from cloister.attest.endorsements import Endorsements, add, read_entry
+from cloister.attest.evidence import Claims, Evidence, RejectedError
 from cloister.attest.hello import Offer
 from cloister.attest.releases import SoftwareRelease, sign_release
 from cloister.attest.renewal import renew_offer
@@ -127,6 +131,26 @@ def test_what_the_contract_asks_of_the_enclave_counts_beside_the_policy(dial_wor
     document = sign_release(SoftwareRelease("0.9", signer.did, ENV, "2026-01-01T00:00:00Z"), signer)
     dial_world.store.add_release(document)
     refuse(dial_world, "release.minimum", contract=released)
+
+
+def test_an_analyst_verifies_with_the_endorsements_kept(dial_world: DialWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def verify(evidence: Evidence, data: bytes, given: Any, now: datetime) -> Claims:
+        seen.append(dict(given))
+        raise RejectedError("evidence.signature", "no matter")
+
+    honest = dial_world.attest
+
+    def attest(contract: str) -> Callable[[bytes], Evidence]:
+        return lambda data: msgspec.structs.replace(honest(contract)(data), tee="gcp-oidc")
+
+    monkeypatch.setattr(verifiers, "installed", lambda: {"gcp-oidc": verify})
+    monkeypatch.setattr(dial_world, "attest", attest)
+    bundle = add(Endorsements(), read_entry("jwks", b"keys", datetime.now(UTC)))
+    dial_world.store.endorsements_file.write_bytes(canonical.encode(bundle))
+    refuse(dial_world, "evidence.signature")
+    assert seen == [{"jwks": b"keys"}]
 
 
 def test_simulated_needs_contract_policy_and_person(dial_world: DialWorld) -> None:

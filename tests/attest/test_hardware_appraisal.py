@@ -14,7 +14,7 @@ from intel_world import NOW as INTEL_NOW
 from intel_world import IntelWorld
 from tee_world import vector
 
-from cloister.attest import ear, roots
+from cloister.attest import ear, roots, verifiers
 from cloister.attest.appraise import appraise, decide
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.evidence import Claims, Evidence, completed
@@ -329,6 +329,17 @@ def test_a_quote_made_for_another_exchange_is_refused(attest_world: AttestWorld)
     with pytest.raises(TrustError) as excinfo:
         meet(platform, attest_world, rules, attest=lambda data: stored)
     assert excinfo.value.code == "evidence.binding"
+
+
+def test_a_verifier_speaks_for_its_own_tee_only() -> None:
+    evidence = Evidence(tee="tdx", format="any", blob="")
+    for tee, code in (("tdx", ""), ("snp", "evidence.claims")):
+        found = claims(tee=tee)
+        try:
+            assert verifiers.verify(evidence, bytes(64), INTEL_NOW, verifiers={"tdx": lambda *_, found=found: found})
+            assert not code
+        except TrustError as error:
+            assert error.code == code
 
 
 def test_code_and_contract_are_only_ever_completed_for_hardware_that_reports_neither() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from provider_world import ENV, Vault, World
 from typer.testing import CliRunner
 
 from cloister import cli
-from cloister.attest import releases
+from cloister.attest import releases, verifiers
+from cloister.attest.endorsements import Endorsements, add, read_entry
+from cloister.attest.evidence import Claims, Evidence, RejectedError
 from cloister.attest.policy import write_policy
 from cloister.attest.releases import SoftwareRelease
 from cloister.contract.clauses import Software
@@ -130,6 +133,26 @@ def test_vetoes_and_versions_are_in_a_backup(world: World, tmp_path: Path) -> No
     again = type(world.home)(tmp_path / "again")
     assert software.read(again) == software.read(world.home)
     assert software.known(again) == software.known(world.home)
+
+
+def test_a_broker_verifies_with_the_endorsements_it_keeps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def verify(evidence: Evidence, data: bytes, given: Any, now: datetime) -> Claims:
+        seen.append(dict(given))
+        raise RejectedError("evidence.signature", "no matter")
+
+    monkeypatch.setattr(verifiers, "installed", lambda: {"gcp-oidc": verify})
+    bundle = add(Endorsements(), read_entry("jwks", b"keys", world.now))
+    world.home.endorsements_file.write_bytes(canonical.encode(bundle))
+    vault = Vault(world)
+    offer = vault.offer(vault.hello())
+    offer = msgspec.structs.replace(offer, evidence=msgspec.structs.replace(offer.evidence, tee="gcp-oidc"))
+    assert vault.ask("session", vault.session_request(offer)).reason.startswith("evidence.signature")
+    assert seen == [{"jwks": b"keys"}]
+    # Endorsements that are there and cannot be read are not passed over.
+    world.home.endorsements_file.write_bytes(b"{")
+    assert admitted(world, ENV) == "endorsements.bundle"
 
 
 # Commands ---------------------------------------------------------------------------------------------

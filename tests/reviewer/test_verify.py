@@ -7,6 +7,7 @@ import copy
 import json
 from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,17 +16,19 @@ import pytest
 from signed_world import CARD, Story, code_cell, result
 
 from cloister.attest import simulator, verifiers
-from cloister.attest.evidence import Claims, Evidence
+from cloister.attest.endorsements import Endorsements, add, read_entry
+from cloister.attest.evidence import Claims, Evidence, RejectedError
 from cloister.attest.policy import Accept, Instance, Isolation, Policy, Reference
+from cloister.attest.releases import References, SoftwareRelease, sign_release
 from cloister.contract import signing
 from cloister.contract.usage import Usage, Used
-from cloister.errors import MalformedError
+from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.plan.link import Cause
 from cloister.receipt import code, log
 from cloister.receipt.bundle import Inclusion, Proof, read_bundle
 from cloister.receipt.ledger import REPLY_TYPE, Entry, LedgerReply
 from cloister.reviewer.report import ORIGIN_UNKNOWN, SIMULATED, VERIFIED, Report
-from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust, parse_trust
+from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust, load_trust, parse_trust
 from cloister.reviewer.verify import verify
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal
@@ -857,6 +860,47 @@ def test_a_trust_file_holds_a_policy_and_what_it_says_is_checked() -> None:
     for wrong in ("unknown = 1\n", "minimum_tcb.Milan = { snp = 1 }\n"):
         with pytest.raises(MalformedError):
             parse_trust(text + wrong)
+
+
+def test_a_reviewers_endorsements_stand_in_for_what_evidence_does_not_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def verify_with(evidence: Evidence, data: bytes, given: Any, now: datetime) -> Claims:
+        seen.append(dict(given))
+        raise RejectedError("evidence.signature", "no matter")
+
+    monkeypatch.setattr(verifiers, "installed", lambda: {"gcp-oidc": verify_with})
+    story = Story(assurance="gcp-oidc")
+    kept = add(Endorsements(), read_entry("jwks", b"keys", NOW))
+    assert (6, "evidence.signature") in failures(check(story.notebook(), endorsements=kept))
+    assert seen == [{"jwks": b"keys"}]
+
+
+def released(folder: Path, story: Story, signer: SigningKey, *, covers: bool = True) -> ReviewerTrust:
+    """Return the trust of a file that pins no measurement itself, but a signer of releases."""
+    stated = References("nitro", COVERING, covers_code=covers)
+    one = SoftwareRelease("1.0", signer.did, story.count.env_digest, "2026-01-01T00:00:00Z", (stated,))
+    (folder / "release.json").write_bytes(canonical.encode(sign_release(one, signer)))
+    provider = f'[[provider]]\ndid = "{story.world.provider.did}"\n'
+    head = f'version = 1\nrelease_signers = ["{signer.did}"]\nreleases = ["release.json"]\n'
+    (folder / "trust.toml").write_text(head + provider)
+    return load_trust(folder / "trust.toml")
+
+
+def test_a_release_by_a_signer_of_the_reviewers_pins_code_and_measurements(hardware: Story, tmp_path: Path) -> None:
+    signer = SigningKey.generate()
+    assert check(hardware.notebook(), trust=released(tmp_path, hardware, signer)).overall == VERIFIED
+    loose = released(tmp_path, hardware, signer, covers=False)
+    assert check(hardware.notebook(), trust=loose).overall == ORIGIN_UNKNOWN
+    text = (tmp_path / "trust.toml").read_text()
+    (tmp_path / "trust.toml").write_text(text.replace(signer.did, SigningKey.generate().did))
+    with pytest.raises(TrustError) as excinfo:
+        load_trust(tmp_path / "trust.toml")
+    assert excinfo.value.code == "release.signer"
+    for wrong in (text.replace("release_signers", "# "), text.replace("release.json", "none.json")):
+        (tmp_path / "trust.toml").write_text(wrong)
+        with pytest.raises(CloisterError):
+            load_trust(tmp_path / "trust.toml")
 
 
 def test_an_unknown_tee_is_not_believed(hardware: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ A TOML file the reviewer keeps (or gets from a publisher over another path than 
     env_digest = "sha384:..."          # a released Cloister, from its release notes
     launch = ["mr_td=..."]             # for hardware: launch measurements that cover that code (docs/evidence.md)
 
+    release_signers = ["did:key:..."]  # whose releases of the software you believe (before the first table)
+    releases = ["release.json"]        # the releases: paths from this file on
+
     [policy]                           # which enclaves you accept (attest/policy.py); names and sections as there
     name = "mine"
     [policy.accept]
@@ -32,9 +35,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloister.attest import releases
 from cloister.attest.policy import Policy, check_policy
 from cloister.errors import MalformedError, UnavailableError
 from cloister.wire import identity
+from cloister.wire.envelope import Envelope
 
 MAX_TRUST_FILE = 256 * 1024
 
@@ -55,11 +60,16 @@ class MeasurementPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The reviewer's own pins and policy. Empty by default: nothing is trusted because a notebook says so."""
+    """The reviewer's own pins and policy. Empty by default: nothing is trusted because a notebook says so.
+
+    ``releases`` names files; what they say is in ``measurement`` once ``load_trust`` has read and checked them.
+    """
 
     provider: tuple[ProviderPin, ...] = ()
     measurement: tuple[MeasurementPin, ...] = ()
     policy: Policy | None = None
+    release_signers: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
     version: Literal[1] = 1
 
     def knows_provider(self, did: str) -> bool:
@@ -86,8 +96,12 @@ def parse_trust(text: str) -> ReviewerTrust:
         ) from error
     if trust.policy is not None:
         check_policy(trust.policy)
-    for pin in trust.provider:
-        identity.public_from_did(pin.did)
+    for did in (*(pin.did for pin in trust.provider), *trust.release_signers):
+        identity.public_from_did(did)
+    if trust.releases and not trust.release_signers:
+        raise MalformedError(
+            "trust.malformed", "releases, but nobody whose releases count", next_step="name release_signers"
+        )
     return trust
 
 
@@ -95,8 +109,9 @@ def load_trust(path: Path | None) -> ReviewerTrust:
     """Return the trust in a file, or an empty one for ``None``.
 
     Raises:
-        UnavailableError: ``trust.file``: the file cannot be read.
-        MalformedError: ``trust.malformed``.
+        UnavailableError: ``trust.file``: the file, or a release that it names, cannot be read.
+        MalformedError: ``trust.malformed``; ``release.*``.
+        TrustError: ``release.signer``: a release of somebody else, or not signed by whom it names.
     """
     if path is None:
         return ReviewerTrust()
@@ -106,4 +121,21 @@ def load_trust(path: Path | None) -> ReviewerTrust:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError("trust.file", f"{path} cannot be read", next_step="check the path") from error
-    return parse_trust(text)
+    trust = parse_trust(text)
+    released = tuple(_released(path.parent / name, trust.release_signers) for name in trust.releases)
+    pins = tuple(pin for several in released for pin in several)
+    return msgspec.structs.replace(trust, measurement=(*trust.measurement, *pins))
+
+
+def _released(path: Path, signers: tuple[str, ...]) -> tuple[MeasurementPin, ...]:
+    """Return what a release pins: its code, with the measurements of each TEE that cover it, one pin each."""
+    try:
+        with path.open("rb") as file:
+            document = msgspec.json.decode(file.read(MAX_TRUST_FILE), type=Envelope)
+    except OSError as error:
+        raise UnavailableError("trust.file", f"{path} cannot be read", next_step="check the path") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError("release.file", f"{path} is no signed release", next_step="check the path") from error
+    release = releases.open_release(document, signers)
+    covering = [one.launch for one in release.references if one.covers_code]
+    return tuple(MeasurementPin(release.env_digest, launch, f"release {release.version}") for launch in (*covering, ()))
