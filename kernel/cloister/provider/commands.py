@@ -138,7 +138,7 @@ def card_suggest(
     """Propose a card from names, types and public ranges (and from values only if you say so).
 
     Each guess is told with its reason, and marked TODO in the card: it lints only when you have confirmed or corrected
-    every one. How texts look (a phone number, a card's) can raise a tier; nothing of it is written into the card.
+    every one. How texts look (a phone number, a card's) can raise a tier; no value is written into the card.
     """
     found = cards.suggest(data, name, look_at_values=look, look_at=look_at or ())
     text = msgspec.json.format(msgspec.json.encode(found.card), indent=1).decode()
