@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from cloister.contract.capsule_keys import group_key
+from cloister.provider.data_keys import DataKey
 
 CELL = "import cloister as cl, pandas, sklearn\nprint(float(cl.table('st_anna.visits').bmi.mean()))"
 
@@ -91,13 +94,25 @@ def memory(pid: int) -> bytes:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the memory of processes that are not dumpable")
 def test_data_keys_are_in_the_vault_and_not_in_the_sandbox_or_the_bridge(demo, kernel):
     files = (demo.home / "demo" / "world" / "broker" / "keys").glob("*.key")
-    keys = [base64.b64decode(json.loads(path.read_text())["key"]) for path in files]
-    assert len(keys) == 4
+    held_by_broker = [msgspec.json.decode(path.read_bytes(), type=DataKey) for path in files]
+    assert len(held_by_broker) == 4
+    keys = [
+        key
+        for one in held_by_broker
+        for table in one.tables
+        for key in (
+            one.secret(table.card.name),
+            *(group_key(one.raw(), table.card.name, number) for number in range(len(table.groups))),
+        )
+    ]
     (vault,), (sandbox,), (bridge,) = (
         demo.processes(part) for part in ("cloister.vault", "cloister.enclave.jail", "cloister.enclave.bridge")
     )
     held = memory(vault.pid)
     assert any(key in held for key in keys)  # so the search finds a key where there is one
+    data_keys = [one.raw() for one in held_by_broker]
+    assert not any(key in held for key in data_keys), "not even the vault is given what all keys follow from"
+    keys += data_keys
     for process in (sandbox, bridge):
         seen = memory(process.pid)
         assert len(seen) > 1_000_000
