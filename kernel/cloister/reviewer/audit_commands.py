@@ -149,7 +149,7 @@ def make_invoice(  # noqa: PLR0917 (a command line)
     body = canonical.encode(made)
     if compare is not None:
         # A later export of the same period makes the same invoice, under another checkpoint.
-        sent = _decode(compare, invoice.Invoice)
+        sent = _decode(compare, invoice.Invoice, "invoice")
         if canonical.encode(msgspec.structs.replace(sent, checkpoint=signed)) != body:
             _say("another invoice: the log and the tariff make " + body.decode())
             raise typer.Exit(2)
@@ -187,14 +187,15 @@ def read_taken(path: Path) -> Taken:
     Raises:
         MalformedError: ``checkpoint.file``.
     """
-    return _decode(path, Taken)
+    return _decode(path, Taken, "checkpoint")
 
 
-def _decode(path: Path, kind: type[_T]) -> _T:
+def _decode(path: Path, kind: type[_T], name: str) -> _T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
-        raise MalformedError("checkpoint.file", f"{path} is no {kind.__name__.lower()}") from error
+        advice = "name the file that `cloister checkpoint take` or `cloister invoice` wrote"
+        raise MalformedError(f"{name}.file", f"{path} is not the JSON of one {name}", next_step=advice) from error
 
 
 def _check(path: Path, one: audit.Audit, broker: str, earlier: Iterable[Envelope] = ()) -> audit.Report:

@@ -17,6 +17,7 @@ from cloister.attest.tee.formats import FORMATS
 from cloister.attest.tee.manifest import Case, Manifest
 from cloister.errors import CloisterError, MalformedError, UnavailableError
 
+_LOOK = "look at the manifest's paths and at --base"
 MAX_FILE = 8 << 20
 
 
@@ -108,7 +109,9 @@ def _read(path: Path, what: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        raise UnavailableError("manifest.file", f"{what} cannot be read ({type(error).__name__})") from error
+        raise UnavailableError(
+            "manifest.file", f"{what} cannot be read ({type(error).__name__})", next_step=_LOOK
+        ) from error
     if len(data) > MAX_FILE:
-        raise MalformedError("manifest.file", f"{what} is larger than {MAX_FILE >> 20} MiB")
+        raise MalformedError("manifest.file", f"{what} is larger than {MAX_FILE >> 20} MiB", next_step=_LOOK)
     return data
