@@ -12,8 +12,8 @@ import typer
 
 from cloister.attest import releases
 from cloister.attest.releases import SoftwareRelease
+from cloister.cli.files import read_bytes
 from cloister.errors import MalformedError, missing_extra
-from cloister.files import read_bytes
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
@@ -28,7 +28,7 @@ ReleaseFile = Annotated[Path, typer.Argument(help="The signed release.")]
 
 
 @app.command("sign")
-def sign(  # noqa: PLR0917 (a command line)
+def sign(
     reference: Annotated[
         Path, typer.Argument(help="Reference values (TOML), as `cloister measure --out` writes them.")
     ],
@@ -79,7 +79,7 @@ def add(
     """Keep a release where evidence is appraised: at a broker, or in your trust store."""
     document = _document(release)
     if broker is None:
-        from cloister.analyst.trust import TrustStore  # noqa: PLC0415 (only where it is asked for)
+        from cloister.analyst.trust import TrustStore
 
         _say(f"kept: {TrustStore().add_release(document)}")
         return
@@ -114,7 +114,7 @@ def _show(document: Envelope, release: SoftwareRelease) -> None:
 
 
 def _record(broker: Path, op: str, document: Envelope, release: SoftwareRelease, reason: str) -> None:
-    from cloister.receipt.events import Event  # noqa: PLC0415 (beside what needs it)
+    from cloister.receipt.events import Event
 
     subject = releases.digest_of(document)
     event = Event(
@@ -125,7 +125,7 @@ def _record(broker: Path, op: str, document: Envelope, release: SoftwareRelease,
 
 def _home(directory: Path) -> BrokerHome:
     try:
-        from cloister.provider.home import BrokerHome  # noqa: PLC0415 (needs the extra)
+        from cloister.provider.home import BrokerHome
     except ModuleNotFoundError as error:
         raise missing_extra(error.name or "sqlalchemy") from error
     home = BrokerHome(directory)
@@ -135,14 +135,14 @@ def _home(directory: Path) -> BrokerHome:
 
 def _software() -> Any:
     try:
-        from cloister.provider import software  # noqa: PLC0415 (needs the extra)
+        from cloister.provider import software
     except ModuleNotFoundError as error:
         raise missing_extra(error.name or "sqlalchemy") from error
     return software
 
 
 def _key(path: Path) -> Any:
-    from cloister.provider.keys import load_identity  # noqa: PLC0415 (beside what needs it)
+    from cloister.provider.keys import load_identity
 
     return load_identity(path)
 

@@ -27,7 +27,7 @@ ContractFile = Annotated[Path, typer.Option("--contract", help="The signed contr
 
 
 @app.command("request")
-def request(  # noqa: PLR0917 (a command line)
+def request(
     contract: Annotated[Path, typer.Argument(help="The signed contract.")],
     output: Annotated[Path, typer.Option("--out", help="Where to write the request.")],
     table: Annotated[str, typer.Option(help="The one table it is about.")],
@@ -127,14 +127,14 @@ def _bytes(path: Path) -> bytes:
 
 
 def _analyst_key() -> SigningKey:
-    from cloister.analyst.trust import TrustStore  # noqa: PLC0415 (only an analyst's machine has one)
+    from cloister.analyst.trust import TrustStore
 
     return TrustStore().analyst_key()
 
 
 def _key(path: Path) -> SigningKey:
     try:
-        from cloister.provider.keys import load_identity  # noqa: PLC0415 (an extra)
+        from cloister.provider.keys import load_identity
     except ModuleNotFoundError as error:
         raise missing_extra(error.name or "the provider's tools") from error
     return load_identity(path)

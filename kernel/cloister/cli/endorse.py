@@ -10,15 +10,15 @@ import typer
 
 from cloister.attest import endorsements
 from cloister.attest.endorsements import Endorsements, Entry, Kind
+from cloister.cli.files import MAX_FILE, read_bytes
 from cloister.errors import TrustError, UnavailableError
-from cloister.files import MAX_FILE, read_bytes
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 
 out = Terminal(emoji=False)
 
 
-def endorse(  # noqa: PLR0917 (a command line)
+def endorse(
     bundle: Annotated[
         Path | None, typer.Argument(help="The bundle; default: your trust store's. A broker's: DIR/endorsements.json.")
     ] = None,
@@ -35,7 +35,7 @@ def endorse(  # noqa: PLR0917 (a command line)
 ) -> None:
     """Keep what vendors say of hardware in a file of your own, checked; nothing in it ever goes back."""
     if bundle is None:
-        from cloister.analyst.trust import TrustStore  # noqa: PLC0415 (only where it is asked for)
+        from cloister.analyst.trust import TrustStore
 
         bundle = TrustStore().endorsements_file
     now = at.replace(tzinfo=at.tzinfo or UTC) if at else datetime.now(UTC)
@@ -75,7 +75,7 @@ def _write(path: Path, bundle: Endorsements) -> None:
 
 def _fetch(url: str) -> bytes:
     """Return what a vendor's service answers: it is checked like a file, whoever answered."""
-    import urllib.request  # noqa: PLC0415 (only who fetches needs it)
+    import urllib.request
 
     if not url.startswith("https://kdsintf.amd.com/"):
         raise TrustError(

@@ -10,8 +10,8 @@ import typer
 
 from cloister.attest import building
 from cloister.attest.building import Values
+from cloister.cli.files import read_bytes
 from cloister.errors import MalformedError, RefusedError
-from cloister.files import read_bytes
 from cloister.terminal import Terminal
 
 out = Terminal(emoji=False)
@@ -19,7 +19,7 @@ out = Terminal(emoji=False)
 File = Path | None
 
 
-def measure(  # noqa: PLR0917 (a command line)
+def measure(
     output: Annotated[File, typer.Option("--out", help="Write reference values (TOML) here.")] = None,
     policy: Annotated[bool, typer.Option("--policy", help="As the [reference] section of a policy instead.")] = False,
     env_digest: Annotated[str, typer.Option(help="Of another installation; default: of the code installed here.")] = "",
@@ -76,12 +76,12 @@ def measure(  # noqa: PLR0917 (a command line)
 
 
 def _env_digest() -> str:
-    from cloister.enclave.measure import measure as measured  # noqa: PLC0415 (hashes what is installed)
+    from cloister.enclave.measure import measure as measured
 
     return measured().digest
 
 
-def _snp(  # noqa: PLR0917 (what a launch consists of)
+def _snp(
     ovmf: Path, kernel: File, initrd: File, append: str, vcpus: list[int], cpu: str, features: int, covers: str
 ) -> Values:
     """Return the launch digest for each number of vCPUs, computed by sev-snp-measure (AMD 56860, section 8.17)."""
@@ -116,7 +116,7 @@ def _snp(  # noqa: PLR0917 (what a launch consists of)
 
 
 def _sha256(path: Path) -> str:
-    import hashlib  # noqa: PLC0415 (beside its only use)
+    import hashlib
 
     try:
         with path.open("rb") as file:

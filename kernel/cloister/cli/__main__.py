@@ -1,0 +1,5 @@
+"""``python -m cloister.cli``."""
+
+from cloister.cli import main
+
+main()
