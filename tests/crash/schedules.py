@@ -297,6 +297,9 @@ class Schedule:
         before = broker.tip(self._population(broker)).size
         # A question of its own, so that something was charged even if all of ours were recalled or burnt.
         self._asked(both(10 + before % 80, RHO))
+        told = -1
+        while told != (told := self._events(broker)):
+            time.sleep(1)  # refusals are written half a second later, and would be missing from the proof
         ledger = broker.home.open_accounts()
         proof.write_bytes(b"".join(checkpoints.write_export(broker.home, ledger, now=now(), actor="owner")))
         ledger.close()
@@ -379,6 +382,10 @@ class Schedule:
             self._vault.kill()
             self._vault.close()
         self._vault = None
+
+    def _events(self, broker: BrokerProcess) -> int:
+        with contextlib.closing(sqlite3.connect(broker.home.accounts_file)) as db:
+            return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
 
     def _new_folder(self) -> Path:
         (folder := self.folder / f"copy-{time.monotonic_ns()}").mkdir()
