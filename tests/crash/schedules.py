@@ -1,7 +1,7 @@
 """Schedules of crashes, rollbacks and clones around real vaults and real brokers, and what must hold after each.
 
 A schedule asks a few questions, some of which two brokers have to sign, while one thing after another goes wrong (see
-``Move``). What left a vault is written down as it leaves. Afterwards, whatever happened:
+``crash_moves``). What left a vault is written down as it leaves. Afterwards, whatever happened:
 
 * *never double-spent, never unpaid*: every account is the exact sum of its distinct entries, and each value that left
   has one entry, at its price, at every broker whose account its question rests on; the account its receipt states is a
@@ -14,7 +14,6 @@ A schedule asks a few questions, some of which two brokers have to sign, while o
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 import sqlite3
 import threading
@@ -23,9 +22,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from crash_copies import copy_witness, put_aside, put_back
+from crash_moves import Move
 from forker import Forker
 from pair_world import accounts, both
 from vault_agent import Dead, VaultProcess
@@ -40,53 +41,8 @@ from cloister.receipt.checkpoint import raw_root
 from cloister.receipt.receipt import Receipt
 from cloister.wire.envelope import Envelope, unverified_payload
 
-STEPS = 11
-PATHS = ("/v1/session", "/v1/append", "/v1/settle")
-VICTIMS = ("vault", "anna", "bank", "brokers", "all")
 RHO = "1/1000000"
 ATTEMPTS, PATIENCE_S = 20, 300
-
-
-class Move(NamedTuple):
-    """One thing that goes wrong.
-
-    ``step``: kill -9 at a numbered step of a release. ``message``: kill before or after the nth message of a kind.
-    ``moment``: kill after so many seconds. ``twin``: a second enclave with the same state takes over. ``file``: a
-    broker is stopped, its accounts are put back, and it is started. ``running``: they are put back while it runs.
-    ``directory``: also what is beside them, so that the broker cannot know. ``clone``: the host leads the vault to a
-    broker that runs on an older copy.
-    """
-
-    kind: str
-    victim: str = "vault"
-    step: int = 0
-    path: str = ""
-    side: str = ""
-    nth: int = 1
-    seconds: float = 0.0
-    questions: tuple[int, ...] = (0,)
-
-
-def draw(seed: int) -> list[Move]:
-    """Return the moves of a schedule: two, or three."""
-    rng = random.Random(seed)
-    moves = []
-    for _ in range(rng.choice((2, 2, 3))):
-        kind = rng.choices(("step", "message", "moment", "twin", "file", "running", "directory", "clone"),
-                           (8, 8, 4, 3, 2, 2, 1, 1))[0]  # fmt: skip
-        asked = tuple(rng.choices(range(3), k=rng.randint(1, 3)))
-        broker = rng.choice(("anna", "bank"))
-        moves.append({
-            "step": lambda asked=asked: Move("step", step=rng.randint(1, STEPS), questions=asked[:1]),
-            "message": lambda asked=asked: Move("message", rng.choice(VICTIMS), path=rng.choice(PATHS),
-                                                side=rng.choice(("before", "after")), nth=rng.randint(1, 2),
-                                                questions=asked),
-            "moment": lambda asked=asked: Move("moment", rng.choice(VICTIMS), seconds=rng.uniform(0, 0.3),
-                                               questions=asked),
-            "twin": lambda asked=asked: Move("twin", path=rng.choice(PATHS[1:]), side=rng.choice(("before", "after")),
-                                             questions=asked[:1]),
-        }.get(kind, lambda kind=kind, broker=broker, asked=asked: Move(kind, broker, questions=asked))())  # fmt: skip
-    return moves
 
 
 class Record:
@@ -427,35 +383,3 @@ def check_logs(world: World) -> None:
         ledger.close()
         report = Audit().check(lines)
         assert report.sound, report.to_text()
-
-
-def put_aside(home: BrokerHome, folder: Path) -> None:
-    """Copy the accounts, and how far their log had come, as of one moment."""
-    with contextlib.closing(sqlite3.connect(home.accounts_file, timeout=30)) as live:
-        live.isolation_level = None
-        live.execute("BEGIN IMMEDIATE")  # nobody writes between the two files
-        copy_witness(home.directory, folder)
-        copy_database(home.accounts_file, folder / "accounts.sqlite")
-
-
-def copy_witness(source: Path, target: Path) -> None:
-    """Copy what a broker keeps beside its accounts, or remove it where there is none."""
-    (target / "accounts.tip").unlink(missing_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.copy(source / "accounts.tip", target)
-
-
-def put_back(home: BrokerHome, old: Path, *, whole: bool) -> None:
-    """Put the accounts back: as files (``whole``; nobody has them open), or into the database that is being served."""
-    if whole:
-        for path in home.directory.glob("accounts.sqlite*"):
-            path.unlink()
-        shutil.copy(old / "accounts.sqlite", home.accounts_file)
-        return
-    copy_database(old / "accounts.sqlite", home.accounts_file)
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a database into another that may be open elsewhere."""
-    with contextlib.closing(sqlite3.connect(source)) as one, contextlib.closing(sqlite3.connect(target)) as other:
-        one.backup(other)

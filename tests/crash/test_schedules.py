@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from crash_moves import PATHS, STEPS, VICTIMS, Move, draw
 from forker import Forker
 from pair_world import pair
-from schedules import PATHS, STEPS, VICTIMS, Move, Schedule, check_logs, draw
+from schedules import Schedule, check_logs
 from vault_world import World
 
 IN_NIGHTLY = 500
