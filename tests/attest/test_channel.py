@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from attest_world import NOW, VERIFIERS, AttestWorld, fixed_key
 
-from cloister.attest.channel import EnclaveEnd, RelyingParty, make_offer, refusal, refused
+from cloister.attest.channel import EnclaveEnd, RelyingParty
 from cloister.attest.encoding import b64, unb64
 from cloister.attest.hello import BROKER_SESSION, Offer, new_hello, parse_hello
+from cloister.attest.offer import make_offer, refusal, refused
 from cloister.attest.opening import Opening, sign_opening
 from cloister.attest.renewal import Renewal, renew_offer
 from cloister.attest.sealing import MAX_SEALED, TO_ENCLAVE, Sealer, channel_keys

@@ -16,8 +16,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from cloister.analyst.trust import TrustStore
-from cloister.attest.channel import RelyingParty, refused
+from cloister.attest.channel import RelyingParty
 from cloister.attest.hello import new_hello
+from cloister.attest.offer import refused
 from cloister.enclave.connection import RENEW
 from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.wire.frames import Kind

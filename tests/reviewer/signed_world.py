@@ -13,10 +13,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cloister.attest import binding
-from cloister.attest.channel import make_offer
 from cloister.attest.encoding import b64
 from cloister.attest.evidence import Evidence
 from cloister.attest.hello import ANALYST_CHANNEL, new_hello
+from cloister.attest.offer import make_offer
 from cloister.attest.opening import sign_opening
 from cloister.contract import signing
 from cloister.contract.card import Card, Column

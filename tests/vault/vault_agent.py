@@ -24,8 +24,8 @@ import httpx
 import msgspec
 from forker import Forked, Forker
 
-from cloister.attest.channel import make_offer
 from cloister.attest.encoding import unb64
+from cloister.attest.offer import make_offer
 from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import CloisterError, from_dict
 from cloister.wire import canonical, frames

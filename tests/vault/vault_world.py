@@ -22,8 +22,8 @@ import pyarrow as pa
 from forker import Forked, Forker
 from vault_agent import Network, VaultProcess
 
-from cloister.attest.channel import make_offer
 from cloister.attest.encoding import unb64
+from cloister.attest.offer import make_offer
 from cloister.attest.policy import policy_digest
 from cloister.contract import signing
 from cloister.contract.capsule_keys import TableKeys, group_key, table_secret

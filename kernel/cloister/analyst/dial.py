@@ -22,8 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from cloister.analyst.renewing import HELLO, Judge, Renewing
 from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
 from cloister.analyst.verdict import Verdict
-from cloister.attest.channel import RelyingParty, refused
+from cloister.attest.channel import RelyingParty
 from cloister.attest.encoding import b64
+from cloister.attest.offer import refused
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
 from cloister.contract import relying

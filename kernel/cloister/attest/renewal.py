@@ -13,9 +13,9 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cloister.attest.agreed import Agreed
-from cloister.attest.channel import Attest, make_offer
 from cloister.attest.endorsements import Endorsements
 from cloister.attest.hello import ANALYST_CHANNEL, Hello, Offer, new_hello, parse_hello
+from cloister.attest.offer import Attest, make_offer
 from cloister.attest.policy import Policy
 from cloister.attest.verification import Appraisal, appraise_offer
 from cloister.attest.verifiers import Verifier

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from cloister.attest.channel import EnclaveEnd, refusal
+from cloister.attest.channel import EnclaveEnd
+from cloister.attest.offer import refusal
 from cloister.attest.opening import Opening
 from cloister.attest.renewal import renew_offer
 from cloister.attest.sealing import MAX_SEALED

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from cloister.attest.channel import make_offer
 from cloister.attest.encoding import unb64
 from cloister.attest.evidence import Evidence
 from cloister.attest.hello import BROKER_SESSION
+from cloister.attest.offer import make_offer
 from cloister.attest.opening import Mode
 from cloister.enclave import processes
 from cloister.enclave.config import ServedContract
