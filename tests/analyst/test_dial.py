@@ -18,10 +18,11 @@ from cloister.analyst.connect import Proposal, connect
 from cloister.analyst.dial import EnclaveSession
 from cloister.analyst.trust import TrustEntry
 from cloister.attest import verifiers
+from cloister.attest.channel import Counts
 from cloister.attest.encoding import b64
 from cloister.attest.endorsements import Endorsements, add, read_entry
 from cloister.attest.evidence import Claims, Evidence, RejectedError
-from cloister.attest.hello import Offer
+from cloister.attest.hello import MAX_OFFER, Offer
 from cloister.attest.releases import SoftwareRelease, sign_release
 from cloister.attest.renewal import renew_offer
 from cloister.contract import signing
@@ -234,6 +235,20 @@ def test_a_forged_refusal_is_not_quoted_as_the_enclaves(dial_world: DialWorld) -
     assert "before any verdict" in error.reason
 
 
+def test_a_flood_instead_of_an_offer_is_cut_off(dial_world: DialWorld) -> None:
+    """Before the verdict nobody can make this machine keep more than a little."""
+    left: list[int] = []
+
+    async def enclave(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(bytes(4 * MAX_OFFER))
+        await socket.wait_closed()
+        left.append(socket.close_code or 0)
+
+    refuse(dial_world, "channel.lost", enclave=enclave)
+    assert left == [1009]  # message too big
+
+
 def test_silence_and_hanging_up(dial_world: DialWorld) -> None:
     async def hangs_up(socket: ServerConnection) -> None:
         await socket.recv()
@@ -357,6 +372,51 @@ def test_tampering_after_the_verdict(dial_world: DialWorld, trick: str) -> None:
     play(enclave, story)
 
 
+# --- resuming
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "reason"),
+    [
+        ({"sent": 7, "received": 3}, Counts(sent=3, received=7), ""),
+        ({"sent": 8, "received": 3}, Counts(sent=3, received=7), "lost messages"),
+        ({"sent": 7, "received": 2}, Counts(sent=3, received=7), "lost messages"),
+        (None, Counts(sent=3, received=7), "has ended"),
+        ({"sent": "7"}, Counts(sent=3, received=7), "has ended"),
+        (None, None, ""),
+    ],
+)
+def test_a_session_resumes_without_a_gap_or_not_at_all(
+    dial_world: DialWorld, told: object, seen: Counts | None, reason: str
+) -> None:
+    said_goodbye: list[bool] = []
+
+    async def enclave(socket: ServerConnection) -> None:
+        end, offer = await dial_world.offer(socket)
+        await socket.send(offer)
+        end.admit(await socket.recv(), [dial_world.analyst.did])
+        accepted = {"type": "accepted", "isolation": FULL, "resumed": told}
+        await socket.send(end.seal(Kind.EVENT, canonical.encode(accepted)))
+        said_goodbye.append(end.open(await socket.recv()) is None)
+
+    async def story(url: str) -> None:
+        opening = EnclaveSession.open(
+            dial_world.entry(url), mode="mock", session="s", seen=seen, store=dial_world.store
+        )
+        if reason:
+            with pytest.raises(TrustError) as excinfo:
+                await opening
+            assert excinfo.value.code == "session.gap"
+            assert reason in excinfo.value.reason
+        else:
+            session = await opening
+            assert session.counts == Counts(sent=1, received=1)
+            await session.close()
+
+    play(enclave, story)
+    assert said_goodbye == [True]  # a session that is not resumed does not wait for anybody
+
+
 # --- fresh evidence within a session
 
 
@@ -371,6 +431,8 @@ async def renewing_enclave(world: DialWorld, socket: ServerConnection, trick: st
 
     await say(Kind.EVENT, canonical.encode({"type": "accepted", "isolation": FULL}))
     await say(Kind.EVENT, canonical.encode({"type": "vault", "state": "ready", "vault_id": "did:key:zNext"}))
+    if trick == "other":
+        await say(Kind.EVENT, canonical.encode({"type": "vault", "state": "ready", "vault_id": "did:key:zAfterNext"}))
     await say(Kind.IOPUB, b"of the next vault")
     frame = end.open(await socket.recv())
     assert frame is not None
@@ -379,13 +441,17 @@ async def renewing_enclave(world: DialWorld, socket: ServerConnection, trick: st
         world.report = {"env_digest": "sha384:" + "0" * 96}
     if trick == "replayed":
         await say(Kind.EVENT, canonical.encode({"type": "offer"}), offer)
+    elif trick == "chatty":
+        for _ in range(200):
+            await say(Kind.IOPUB, b"still no evidence")
+            await asyncio.sleep(0.05)
     elif trick != "silent":
         renewed, _ = renew_offer(
             frame.parts[1],
             end.hello,
             world.attest(end.hello.contract),
             previous=b"" if trick == "unchained" else end.binding,
-            vault_id="did:key:zNext",
+            vault_id="did:key:zAfterNext" if trick == "other" else "did:key:zNext",
             env_digest=world.report.get("env_digest", ENV),
         )
         await say(Kind.EVENT, canonical.encode({"type": "offer"}), canonical.encode(renewed))
@@ -423,7 +489,23 @@ def test_another_vault_without_fresh_evidence_ends_the_session(dial_world: DialW
     play(lambda socket: renewing_enclave(dial_world, socket, trick), story)
 
 
-def test_nothing_of_another_vault_is_passed_on_unproven(dial_world: DialWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vault_that_died_before_it_was_proven_is_not_announced(dial_world: DialWorld) -> None:
+    async def story(url: str) -> None:
+        session = await EnclaveSession.open(dial_world.entry(url), mode="confidential", store=dial_world.store)
+        event = json.loads((await session.receive()).parts[0])
+        assert event["vault_id"] == session.verdict.vault_id == "did:key:zAfterNext"
+        assert event["exchange"] == msgspec.to_builtins(session.exchange)
+        assert (await session.receive()).parts == (b"of the next vault",)
+        await session.close()
+
+    play(lambda socket: renewing_enclave(dial_world, socket, "other"), story)
+
+
+@pytest.mark.parametrize("trick", ["silent", "chatty"])
+def test_nothing_of_another_vault_is_passed_on_unproven(
+    dial_world: DialWorld, monkeypatch: pytest.MonkeyPatch, trick: str
+) -> None:
+    """Evidence has one deadline; whatever else is said meanwhile does not move it."""
     monkeypatch.setattr("cloister.analyst.dial.OFFER_TIMEOUT_S", 0.5)
 
     async def story(url: str) -> None:
@@ -431,8 +513,9 @@ def test_nothing_of_another_vault_is_passed_on_unproven(dial_world: DialWorld, m
         with pytest.raises(UnavailableError) as excinfo:
             await session.receive()
         assert excinfo.value.code == "channel.lost"
+        assert session._renewing.active
 
-    play(lambda socket: renewing_enclave(dial_world, socket, "silent"), story)
+    play(lambda socket: renewing_enclave(dial_world, socket, trick), story)
 
 
 def test_mock_vaults_are_not_attested(dial_world: DialWorld) -> None:

@@ -19,6 +19,7 @@ from cloister.analyst.trust import TrustStore
 from cloister.attest.channel import RelyingParty
 from cloister.attest.hello import new_hello
 from cloister.attest.offer import refused
+from cloister.attest.renewal import Renewal
 from cloister.enclave.connection import RENEW
 from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.wire.frames import Kind
@@ -451,6 +452,7 @@ def test_expired_contract_gets_no_session(world: AgentWorld) -> None:
 
 
 def test_forced_quotes_are_limited(world: AgentWorld) -> None:
+    """Strangers who force evidence are turned away, and whoever is in already is not their victim."""
     world.start(quotes_per_minute=8)
 
     async def knock() -> CloisterError | None:
@@ -459,10 +461,20 @@ def test_forced_quotes_are_limited(world: AgentWorld) -> None:
             return refused(await socket.recv())
 
     async def story() -> None:
-        answers = [await knock() for _ in range(4)]
-        assert answers[0] is None
-        assert answers[-1] is not None
-        assert "enclave.busy" in answers[-1].reason
+        async with Notebook(world) as notebook:
+            answers = [await knock() for _ in range(4)]
+            assert answers[0] is None
+            assert answers[-1] is not None
+            assert "enclave.busy" in answers[-1].reason
+            # Within a session evidence is counted apart, and limited too.
+            for number in range(4):
+                hello = Renewal(world.analyst.did, world.entry().contract_digest, b"").hello
+                await notebook.session.send(Kind.EVENT, RENEW, hello)
+                if number < 3:
+                    await notebook.event("offer")
+                    notebook.events.clear()
+            with pytest.raises(UnavailableError):
+                await notebook.event("offer")
 
     asyncio.run(story())
 

@@ -22,8 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from cloister.analyst.renewing import HELLO, Judge, Renewing
 from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
 from cloister.analyst.verdict import Verdict
-from cloister.attest.channel import RelyingParty
+from cloister.attest.channel import Counts, RelyingParty
 from cloister.attest.encoding import b64
+from cloister.attest.hello import MAX_OFFER
 from cloister.attest.offer import refused
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
@@ -59,6 +60,7 @@ class EnclaveSession:
         self._judge = judge
         self._sending = asyncio.Lock()
         self._renewing = Renewing(channel, judge)
+        self._evidence_due = 0.0
         self.verdict = verdict
         self.session = judge.session
         self.exchange = Exchange(hello=b64(channel.hello), offer=b64(channel.offer), opening=b64(channel.opening))
@@ -71,14 +73,17 @@ class EnclaveSession:
         mode: Mode,
         purpose: str = "",
         session: str = "",
+        seen: Counts | None = None,
         store: TrustStore | None = None,
     ) -> EnclaveSession:
         """Verify the enclave behind ``entry`` and open a session with it.
 
-        ``purpose`` defaults to the entry's; ``session`` names a session to resume (default: a new one).
+        ``purpose`` defaults to the entry's; ``session`` names a session to resume (default: a new one), and ``seen`` is
+        what the connection that broke counted: with it the session is resumed without a gap or not at all.
 
         Raises:
-            TrustError: The trust store, the evidence or the policy says no; the code says which.
+            TrustError: The trust store, the evidence or the policy says no; the code says which. ``session.gap``:
+                frames were lost with the connection that broke, or the session has ended since.
             ContractError: The contract is unsigned, expired, not for this analyst or purpose.
             UnavailableError: Nobody answers at the endpoint.
             MalformedError: The answer is not the protocol.
@@ -109,16 +114,25 @@ class EnclaveSession:
             channel = RelyingParty(key.did, entry.contract_digest)
             try:
                 appraisal = judge.first(channel, await ask_offer(socket, channel))
+                # Only now has the peer proved to be somebody who may send large frames.
+                socket.protocol.max_message_size = MAX_SEALED
             except TrustError as error:
                 if entry.endpoint.startswith(DEMO_ENDPOINT):
                     _demo_advice(error, entry.endpoint.removeprefix(DEMO_ENDPOINT))
                 raise
             # 5. Only now: who asks, signed over this very channel.
-            isolation = await _enter(socket, channel, key, session=judge.session, purpose=purpose, mode=mode)
+            event = await _enter(socket, channel, key, session=judge.session, purpose=purpose, mode=mode)
+            if seen is not None:
+                await _check_resumed(socket, channel, event, seen)
         except BaseException:
             await socket.close()
             raise
-        return cls(socket, channel, judge, judge.verdict(appraisal, isolation))
+        return cls(socket, channel, judge, judge.verdict(appraisal, event["isolation"]))
+
+    @property
+    def counts(self) -> Counts:
+        """How many frames this session's connection has carried each way; what ``open`` takes as ``seen``."""
+        return self._channel.counts
 
     async def send(self, kind: int, *parts: bytes) -> None:
         """Send one frame.
@@ -144,9 +158,9 @@ class EnclaveSession:
         """
         try:
             while (frame := self._renewing.next()) is None:
-                arrived = await self._arrive(OFFER_TIMEOUT_S if self._renewing.active else None)
-                hello = self._renewing.take(arrived)
+                hello = self._renewing.take(await self._arrive())
                 if hello is not None:
+                    self._evidence_due = asyncio.get_running_loop().time() + OFFER_TIMEOUT_S
                     await self.send(Kind.EVENT, HELLO, hello)
                 if self._renewing.renewed is not None:
                     appraisal, self.exchange = self._renewing.renewed
@@ -163,7 +177,11 @@ class EnclaveSession:
             await self._socket.send(self._channel.close())
         await self._socket.close()
 
-    async def _arrive(self, timeout_s: float | None) -> Frame:
+    async def _arrive(self) -> Frame:
+        timeout_s = None
+        if self._renewing.active:
+            # One deadline for the evidence: whatever else arrives meanwhile does not move it.
+            timeout_s = max(0.0, self._evidence_due - asyncio.get_running_loop().time())
         try:
             frame = self._channel.open(_bytes(await asyncio.wait_for(self._socket.recv(), timeout_s)))
         except (ConnectionClosed, TimeoutError) as error:
@@ -210,6 +228,7 @@ async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
 async def _enter(
     socket: ClientConnection, channel: RelyingParty, key: SigningKey, *, session: str, purpose: str, mode: Mode
 ) -> dict[str, Any]:
+    """Open the session; return the enclave's ``accepted``."""
     try:
         await socket.send(channel.open_session(key, session=session, purpose=purpose, mode=mode))
         frame = channel.open(_bytes(await asyncio.wait_for(socket.recv(), ACCEPT_TIMEOUT_S)))
@@ -220,8 +239,24 @@ async def _enter(
         raise from_dict(event["error"])
     if event.get("type") != "accepted" or not isinstance(event.get("isolation"), dict):
         raise MalformedError("channel.unexpected", "the enclave neither accepted nor refused the session")
-    isolation: dict[str, Any] = event["isolation"]
-    return isolation
+    return event
+
+
+async def _check_resumed(socket: ClientConnection, channel: RelyingParty, event: dict[str, Any], seen: Counts) -> None:
+    """Compare what the enclave counted on the connection that broke with what this end saw of it."""
+    try:
+        told = msgspec.convert(event.get("resumed"), Counts | None)
+    except msgspec.ValidationError:
+        told = None
+    if told != seen.mirrored():
+        with contextlib.suppress(CloisterError, ConnectionClosed):
+            await socket.send(channel.close())
+        what = "has ended meanwhile" if told is None else "lost messages when its connection broke"
+        raise TrustError(
+            "session.gap",
+            f"the session {what}; going on would show a notebook that is not the enclave's",
+            next_step="restart the kernel; what was released keeps its receipts and costs nothing again",
+        )
 
 
 def _event(frame: Frame | None) -> dict[str, Any]:
@@ -260,7 +295,8 @@ async def _connect_url(url: str) -> ClientConnection:
             url,
             open_timeout=CONNECT_TIMEOUT_S,
             ping_timeout=PING_TIMEOUT_S,
-            max_size=MAX_SEALED,
+            # An offer and nothing larger, until a verdict; twice, so that what is a little too large gets its own code.
+            max_size=2 * MAX_OFFER,
             compression=None,
             proxy=proxy,
             max_queue=64,

@@ -84,8 +84,8 @@ class Renewing:
     def __init__(self, channel: RelyingParty, judge: Judge) -> None:
         self._judge = judge
         self._previous = channel.binding
-
         self._vault_id = channel.appraisal.offer.vault_id if channel.appraisal else ""
+        self._exchange: Exchange | None = None
         self._renewal: Renewal | None = None
         self._held: deque[Frame] = deque()
         self._size = 0
@@ -111,7 +111,7 @@ class Renewing:
         if self._renewal is not None and event.get("type") == "offer":
             self._judge_again(self._renewal, frame)
             return None
-        self._held.append(frame)
+        self._held.append(frame if self.active else self._proven(frame))
         self._size = self._size + sum(map(len, frame.parts)) if self.active else 0
         if self._size > MAX_FRAME:
             raise MalformedError("channel.unexpected", "the enclave sends much, and no evidence")
@@ -132,14 +132,15 @@ class Renewing:
         # The opening signs the channel's first binding; later exchanges stand on their own.
         exchange = Exchange(hello=b64(renewal.hello), offer=b64(frame.parts[1]))
         self._renewal, self._previous, self._vault_id = None, appraisal.binding, appraisal.offer.vault_id
-        self.renewed = (appraisal, exchange)
-        self._held = deque(self._proven(held, exchange) for held in self._held)
+        self.renewed, self._exchange = (appraisal, exchange), exchange
+        # A vault that was announced and is not the proven one has died since: it is not announced at all.
+        self._held = deque(self._proven(held) for held in self._held if not self._is_new_vault(_event(held)))
 
-    def _proven(self, frame: Frame, exchange: Exchange) -> Frame:
+    def _proven(self, frame: Frame) -> Frame:
         event = _event(frame)
-        if event.get("type") != "vault" or event.get("vault_id") != self._vault_id:
+        if self._exchange is None or event.get("type") != "vault" or event.get("vault_id") != self._vault_id:
             return frame
-        return Frame(Kind.EVENT, (canonical.encode({**event, "exchange": exchange}),))
+        return Frame(Kind.EVENT, (canonical.encode({**event, "exchange": self._exchange}),))
 
 
 def _event(frame: Frame) -> dict[str, Any]:

@@ -14,7 +14,8 @@ They turn bytes into bytes; sockets, clocks and keys on disk belong to the calle
   or a flipped bit closes the channel for good. Directions have keys of their own, so nothing can be reflected.
 * **The end is authenticated too.** Each side says goodbye in a sealed frame; a transport that ends without one has been
   cut, and callers can tell (``peer_closed``).
-* **Only the same analyst resumes.** Resuming is a new channel with a new verdict; the caller compares the did.
+* **Only the same analyst resumes.** Resuming is a new channel with a new verdict; the caller compares the did, and the
+  ``Counts`` of the channel that broke: what was cut off its end is noticed too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cloister.attest import sealing
@@ -41,6 +43,17 @@ from cloister.wire.frames import Frame, Kind
 GOODBYE = canonical.encode({"type": "close"})
 
 
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many sealed frames one end of a channel has sent, and received and accepted, goodbyes included."""
+
+    sent: int
+    received: int
+
+    def mirrored(self) -> Counts:
+        """Return what the other end has counted if nothing was lost."""
+        return Counts(sent=self.received, received=self.sent)
+
+
 class _End:
     """What both ends share once keys exist: sealing, opening, closing."""
 
@@ -57,6 +70,11 @@ class _End:
     def keyed(self) -> bool:
         """Whether frames can be sealed at all."""
         return self._out is not None
+
+    @property
+    def counts(self) -> Counts:
+        """What this end has sent and received so far, still known after the channel has closed."""
+        return Counts(self._out.sequence if self._out else 0, self._in.sequence if self._in else 0)
 
     def seal(self, kind: int, *parts: bytes) -> bytes:
         """Return one sealed frame.

@@ -78,7 +78,11 @@ def refusal(error: CloisterError) -> bytes:
 
 
 def refused(data: bytes) -> CloisterError | None:
-    """Return the error in a plain refusal, or None if ``data`` is something else."""
+    """Return the error in a plain refusal, or None if ``data`` is something else.
+
+    What it says and advises is quoted, as one line of printable text: advice in Cloister's own voice (``next_step``)
+    must not come from whoever happens to carry the bytes.
+    """
     try:
         message = msgspec.json.decode(data, type=dict[str, dict[str, str | list[str]]])
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -86,9 +90,15 @@ def refused(data: bytes) -> CloisterError | None:
     fields = message.get("error")
     if fields is None or set(message) != {"error"}:
         return None
-    code, reason = str(fields.get("code", ""))[:64], str(fields.get("reason", ""))[:500]
+    code, reason, advice = (_quoted(fields.get(name, "")) for name in ("code", "reason", "next_step"))
     return TrustError(
         "enclave.refused",
-        f"the other side refused before any verdict, saying: [{code}] {reason}",
-        next_step=str(fields.get("next_step", ""))[:500] or "ask the enclave's operator",
+        f"the other side refused before any verdict, saying: [{code[:64]}] {reason}"
+        + (f" ({advice})" if advice else ""),
+        next_step="nobody has signed this: check endpoint and contract, or ask the enclave's operator",
     )
+
+
+def _quoted(value: str | list[str]) -> str:
+    text = value if isinstance(value, str) else ""
+    return "".join(mark if mark.isprintable() else " " for mark in text[:500])

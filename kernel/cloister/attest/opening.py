@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Literal
 
@@ -13,6 +14,8 @@ from cloister.wire import canonical, identity
 
 DOMAIN = "cloister/analyst/v1"
 MAX_OPENING = 8192
+# Session ids become names of folders and words of log lines.
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 Mode = Literal["confidential", "mock"]
 
@@ -60,8 +63,8 @@ def check_opening(data: bytes, binding: bytes, *, audience: str, admitted: Colle
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError("open.malformed", "not an opening") from error
     _no_nul(opening.session, opening.purpose)
-    if not 1 <= len(opening.session) <= 128:
-        raise MalformedError("open.malformed", "a session id has 1 to 128 characters")
+    if not _SESSION.fullmatch(opening.session):
+        raise MalformedError("open.malformed", "a session id has 1 to 128 letters, digits, - and _")
     # 2. Who opens is who said hello.
     if opening.analyst != audience:
         raise TrustError("analyst.audience", "the hello named another party than the one that opens the session")

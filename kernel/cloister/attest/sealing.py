@@ -22,6 +22,7 @@ from cloister.wire import frames
 TO_ENCLAVE = b"to-enclave"
 TO_RELYING_PARTY = b"to-relying-party"
 REKEY_FRAMES = 1 << 20
+MAX_FRAMES = 1 << 64
 TAG_BYTES = 16
 MAX_SEALED = frames.MAX_FRAME + 4 + TAG_BYTES
 _INFO = b"cloister/channel/v1 "
@@ -53,7 +54,11 @@ class Sealer:
         self.sequence = 0
 
     def seal(self, frame: bytes) -> bytes:
-        """Return the sealed bytes of the next frame."""
+        """Return the sealed bytes of the next frame.
+
+        Raises:
+            TrustError: ``channel.closed``, or ``channel.exhausted`` after ``MAX_FRAMES`` frames.
+        """
         self._ready()
         sealed = self._cipher.encrypt(self.sequence.to_bytes(12, "big"), frame, self._aad)
         self._advance()
@@ -63,7 +68,8 @@ class Sealer:
         """Return the next frame.
 
         Raises:
-            TrustError: ``channel.frame``: changed, repeated, out of order, lost before this one, or of another channel.
+            TrustError: ``channel.frame``: changed, repeated, out of order, lost before this one, or of another channel;
+                or as ``seal``.
             MalformedError: Larger than any frame can be.
         """
         self._ready()
@@ -88,6 +94,12 @@ class Sealer:
     def _ready(self) -> None:
         if self._key is None:
             raise TrustError("channel.closed", "the channel is closed", next_step="restart the kernel")
+        if self.sequence >= MAX_FRAMES:
+            # Far below the nonce's 96 bits: the counter can neither wrap nor leave its field.
+            self.close()
+            raise TrustError(
+                "channel.exhausted", "the channel has numbered all its frames", next_step="restart the kernel"
+            )
 
     def _advance(self) -> None:
         self.sequence += 1

@@ -160,7 +160,8 @@ class Agent:
         """Register a new session, or return the one it resumes.
 
         Raises:
-            TrustError: ``session.owner``: the session is another analyst's, or of other terms.
+            TrustError: ``session.owner``: the session is another analyst's, or of other terms;
+                ``session.attached``: it is in use.
             UnavailableError: Too many sessions, or the sandbox does not start.
         """
         opening = session.opening
@@ -168,10 +169,10 @@ class Agent:
         if known is not None:
             same = (opening.analyst, opening.mode, opening.purpose, session.served.digest)
             old = known.opening
-            if same != (old.analyst, old.mode, old.purpose, known.served.digest) or known.kernel is None:
+            if same != (old.analyst, old.mode, old.purpose, known.served.digest):
                 raise TrustError("session.owner", "the session belongs to somebody else, or to other terms")
-            if known.attached:
-                raise TrustError("session.attached", "the session is in use by another connection")
+            if known.attached or known.kernel is None:
+                raise TrustError("session.attached", "the session is in use by another connection, starting or ending")
             known.left.clear()
             return known
         if len(self.sessions) >= self.config.max_sessions:
@@ -194,7 +195,8 @@ class Agent:
     def detached(self, session: Session) -> None:
         """Note that a session's connection broke; its kernel waits a while for the same analyst."""
         session.left.set()
-        self.spawn(self._expire(session))
+        session.departures += 1
+        self.spawn(self._expire(session, session.departures))
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine beside the others and keep it from being collected."""
@@ -233,9 +235,10 @@ class Agent:
             del self.sessions[session.opening.session]
         self._idle_since = time.monotonic()
 
-    async def _expire(self, session: Session) -> None:
+    async def _expire(self, session: Session, departure: int) -> None:
         await asyncio.sleep(self.config.resume_s)
-        if not session.attached:
+        # Resumed and lost again, it waits anew.
+        if not session.attached and session.departures == departure:
             await session.stop("the connection was lost and nobody resumed the session")
 
     async def _until_stopped(self) -> None:

@@ -16,6 +16,7 @@ from cloister.attest.opening import Opening
 from cloister.attest.renewal import renew_offer
 from cloister.attest.sealing import MAX_SEALED
 from cloister.enclave.config import ServedContract
+from cloister.enclave.limiter import RateLimit
 from cloister.enclave.sessions import Session
 from cloister.errors import CloisterError, ContractError, MalformedError
 from cloister.wire import canonical
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from cloister.enclave.agent import Agent
 
 HANDSHAKE_TIMEOUT_S = 15.0
+# Vaults seldom die; a session counts for itself, so that strangers who force quotes cannot end it.
+RENEWALS_PER_MINUTE = 12
 RENEW = canonical.encode({"type": "hello"})
 _log = logging.getLogger("cloister.enclave")
 
@@ -37,6 +40,7 @@ class Connection:
         self._socket = socket
         self._end = EnclaveEnd()
         self._previous = b""
+        self._renewals = RateLimit(RENEWALS_PER_MINUTE)
 
     async def run(self) -> None:
         """Serve until the peer leaves, misbehaves, or the session ends."""
@@ -61,7 +65,11 @@ class Connection:
                 session.left.set()
                 await session.stop("the notebook closed it")
             else:
-                self._agent.detached(session)
+                self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        session.counts = self._end.counts
+        self._agent.detached(session)
 
     async def _handshake(self) -> Session:
         hello = self._end.receive_hello(await self._message())
@@ -80,11 +88,12 @@ class Connection:
         _check_purpose(opening, served)
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
         isolation = session.kernel.isolation if session.kernel else {}
+        accepted = {"type": "accepted", "isolation": isolation, "resumed": session.counts}
         try:
-            for event in ({"type": "accepted", "isolation": isolation}, {"type": "cards", "cards": served.cards}):
+            for event in (accepted, {"type": "cards", "cards": served.cards}):
                 await self._socket.send(self._end.seal(Kind.EVENT, canonical.encode(event)))
         except ConnectionClosed:
-            self._agent.detached(session)
+            self._leave(session)
             raise
         return session
 
@@ -136,7 +145,7 @@ class Connection:
     async def _renew(self, session: Session, frame: Frame) -> None:
         if len(frame.parts) != 2 or self._end.hello is None:
             raise MalformedError("channel.kind", "a hello has two parts")
-        self._agent.take_quote()
+        self._renewals.take(asyncio.get_running_loop().time())
         offer, self._previous = renew_offer(
             frame.parts[1],
             self._end.hello,

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from cloister.attest.channel import Counts
 from cloister.attest.opening import Opening
 from cloister.enclave import causes
 from cloister.enclave.config import ServedContract
@@ -59,6 +60,9 @@ class Session:
         self.kernel: KernelProcesses | None = None
         self.left = asyncio.Event()
         self.left.set()
+        # Of the connection that served the session last; None until one has broken.
+        self.counts: Counts | None = None
+        self.departures = 0
         self._vaults = vaults
         self._causes = causes.Causes(opening.session)
         self._fences: dict[str, asyncio.Event] = {}
