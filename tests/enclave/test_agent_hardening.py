@@ -178,6 +178,37 @@ def test_a_flood_of_requests_waits_in_the_sandbox() -> None:
     asyncio.run(asyncio.wait_for(story(), 30))
 
 
+@pytest.mark.parametrize("departures", [1, 2])
+def test_a_session_that_was_resumed_and_lost_again_waits_anew(world: AgentWorld, departures: int) -> None:
+    """The wait of an earlier break does not end what a later one began."""
+    (world.folder / "enclave.json").write_text(
+        json.dumps(
+            {"contracts": [{"contract": "contract.json", "cards": ["card.json"], "capsules": {}}], "resume_s": 0}
+        )
+    )
+    config = load_config(world.folder / "enclave.json")
+    attester = SimulatorAttester.load(world.home)
+    agent = Agent(config, world.folder, attester=attester, measurement=Measurement("sha384:0", {}, {}))
+    stopped: list[str] = []
+
+    async def story() -> None:
+        waiting = session(SilentVaults(), ScriptedKernel([]))
+
+        async def stop(reason: str) -> None:
+            stopped.append(reason)
+
+        waiting.stop = stop  # type: ignore[method-assign]
+        waiting.left.set()
+        waiting.departures = departures
+        await agent._expire(waiting, 1)
+
+    try:
+        asyncio.run(story())
+    finally:
+        folders.WorkFolder.remove(agent._folder)
+    assert len(stopped) == (1 if departures == 1 else 0)
+
+
 def test_a_repeated_id_does_not_move_the_receipt_to_another_cell() -> None:
     async def story() -> None:
         vaults, kernel = SilentVaults(), ScriptedKernel([5, 5])
