@@ -26,8 +26,8 @@ class Case(NamedTuple):
 
 SECURE = (
     Case("broker", "nil", "attack", found=False),
+    Case("alone", "nil", "attack", found=False),
     Case("diverted", "nil", "attack", found=False),
-    Case("stranger", "nil", "attack", found=False),
     Case("line", "nil", "attack", found=False),
     Case("careless", "nil", "attack", found=False),
     Case("stolen", "nil", "hers", found=False),
@@ -45,12 +45,12 @@ SWITCHED_OFF = (
     Case("broker", "policy", "datakeys", found=True),
     Case("broker", "binding-compared", "datakeys", found=True),
     Case("broker", "hello-once", "readmission", found=True),
-    Case("diverted", "audience-checked", "audience", found=True),
-    Case("diverted", "signature", "impersonation", found=True),
+    Case("alone", "audience-checked", "audience", found=True),
+    Case("alone", "signature", "impersonation", found=True),
     Case("careless", "binding-signed", "impersonation", found=True),
-    Case("stranger", "admitted-only", "membership", found=True),
-    Case("diverted", "directions", "reflection", found=True),
-    Case("diverted", "sequence", "replay", found=True),
+    Case("alone", "admitted-only", "membership", found=True),
+    Case("alone", "directions", "reflection", found=True),
+    Case("alone", "sequence", "replay", found=True),
     Case("line", "owner-resumes", "theft", found=True),
 )
 
