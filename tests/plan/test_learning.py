@@ -15,10 +15,11 @@ from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan import learning
-from cloister.plan.learning import kmeans, link, solving
+from cloister.plan.learning import link, seeding, solving
 from cloister.plan.learning import program_of as program
 from cloister.plan.learning.encoding import SCALE
-from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL
+from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL, Gradient
+from cloister.vault import fit_sums
 
 MIXED = encoding((BINS, 6), (LABELS, 3), (NUMBER, 1))
 EFFECTS = ((-2.0, -1.0, -0.3, 0.3, 1.0, 2.0), (0.8, -0.8, 0.0))
@@ -49,6 +50,27 @@ def test_planted_effects_come_back_without_noise(learner, within: float) -> None
     assert centred(found[1:7]) == pytest.approx(centred(np.array(EFFECTS[0])), abs=within)
     assert centred(found[7:10]) == pytest.approx(centred(np.array(EFFECTS[1])), abs=within)
     assert found[10] == pytest.approx(-1.5, abs=within)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_regression_converges_where_there_is_no_noise(classes: int) -> None:
+    """What is left of the gradient is far below what it was: short steps alone leave six times as much."""
+    source = np.random.default_rng(5)
+    # Related features with strong effects: curvatures far below that of the overall share, and far apart.
+    common = source.normal(size=4_000)
+    codes = [list(np.searchsorted((-1, 0, 1), common + source.normal(size=4_000))) for _ in range(6)]
+    score = sum(np.array((-1.5, -0.5, 0.5, 1.5))[code] for code in codes) - 2.0
+    one = source.random(4_000) < 1 / (1 + np.exp(-score))
+    two = (source.random(4_000) < 0.2 + 0.2 * np.array(codes[0])) & (classes == 3)
+    labels = [int(value) + int(value and other) for value, other in zip(one, two, strict=True)]
+    coded = encoding(*[(LABELS, 4)] * 6, classes=[str(index) for index in range(classes)])
+    data = rows(coded, codes, labels)
+    model = trained(a.Logistic(), coded, data)
+    form = program(a.Logistic(), coded).steps[-1].form
+    outputs = len(model.weights)
+    before = fit_sums.sums(data, Gradient(form, ((0,) * coded.width,) * outputs), coded, lambda: None)
+    after = fit_sums.sums(data, Gradient(form, model.weights), coded, lambda: None)
+    assert np.abs(after).max() < 0.02 * np.abs(before).max()
 
 
 @pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])
@@ -176,10 +198,10 @@ def clouds(count: int = 3_000):
     return rows(PLANE, list(zip(*points, strict=True)))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("answers", [None, noisy(7)], ids=["quiet", "noisy"])
 def test_planted_clusters_are_found(seed: int, answers) -> None:
-    # Of other seeds Lloyd ends in a local optimum, as it may without noise.
+    # Lloyd's algorithm from three drawn centres misses them from most of these seeds: it is the cells that find them.
     model = trained(a.KMeans(3, seed=seed), PLANE, clouds(), 0.5, answers)
     found = sorted(tuple(value / SCALE for value in centre) for centre in model.centres)
     assert found == [pytest.approx(cloud, abs=0.05) for cloud in CLOUDS]
@@ -189,7 +211,7 @@ def test_planted_clusters_are_found(seed: int, answers) -> None:
 def test_a_centre_without_rows_stays_and_noise_moves_it_nowhere() -> None:
     learner = a.KMeans(4, steps=2)
     nothing = rows(PLANE, [[], []])
-    start = kmeans.initial(learner, PLANE)
+    start = seeding.initial(4, 0, PLANE)
     assert trained(learner, PLANE, nothing, 1.0).centres == start
     model = trained(learner, PLANE, nothing, 1e-6, noisy(8))
     assert sum(centre == first for centre, first in zip(model.centres, start, strict=True)) >= 3
@@ -203,24 +225,54 @@ def test_centres_stay_in_the_box_whatever_is_answered(extreme: int) -> None:
 
 def test_initial_centres_depend_on_the_seed_and_on_nothing_that_is_not_public() -> None:
     mixed = encoding((NUMBER, 1), (LABELS, 3), classes=())
-    assert kmeans.initial(a.KMeans(5), mixed) == kmeans.initial(a.KMeans(5, steps=3), mixed)
-    assert kmeans.initial(a.KMeans(5, seed=1), mixed) != kmeans.initial(a.KMeans(5), mixed)
-    assert kmeans.initial(a.KMeans(3), PLANE) == ((-673, -1497), (2524, 2976), (-2940, 2562))
-    assert all(sum(centre[1:]) == SCALE for centre in kmeans.initial(a.KMeans(5), mixed))
+    assert seeding.initial(5, 1, mixed) != seeding.initial(5, 0, mixed)
+    assert seeding.initial(3, 0, PLANE) == ((-673, -1497), (2524, 2976), (-2940, 2562))
+    assert all(sum(centre[1:]) == SCALE for centre in seeding.initial(5, 0, mixed))
 
 
 def test_initial_centres_are_the_farthest_of_their_candidates() -> None:
-    found = kmeans.initial(a.KMeans(4), PLANE)
+    found = seeding.initial(4, 0, PLANE)
     for number, centre in enumerate(found[1:], 1):
-        drawn = [kmeans._candidate(0, number * kmeans.TRIALS + trial, PLANE) for trial in range(kmeans.TRIALS)]
+        drawn = [seeding._candidate(0, number * seeding.TRIALS + trial, PLANE) for trial in range(seeding.TRIALS)]
         near = [
             min(sum((x - y) ** 2 for x, y in zip(one, old, strict=True)) for old in found[:number]) for one in drawn
         ]
         assert centre == drawn[near.index(max(near))]
 
 
+def test_cells_without_rows_move_beside_the_largest_and_stay_in_the_box() -> None:
+    cells = [(-SCALE, SCALE), (0, 0), (SCALE // 2, 0), (100, 100)]
+    found = seeding.split(cells, [5, 0, 90, 0], 0)
+    assert (found[0], found[2]) == (cells[0], cells[2])
+    assert math.dist(found[1], cells[2]) < math.dist(found[1], cells[0])
+    assert math.dist(found[3], cells[0]) < math.dist(found[3], cells[2])
+    assert all(abs(value) <= SCALE for cell in found for value in cell)
+    assert seeding.split(cells, [0, 0, 0, 0], 0) == tuple(cells)
+
+
+def test_clusters_of_cells_are_their_weighted_means() -> None:
+    cells = [(0, 0), (0, 40), (3000, 0), (3000, 30), (-4000, -4000)]
+    found = seeding.gathered(cells, [1, 3, 2, 1, 0], 2, 0)
+    assert sorted(found) == [(0, 30), (3000, 10)]
+    assert seeding.gathered(cells, [1, 0, 0, 0, 1], 2, 0) == [cells[0], cells[4]]
+    assert len(seeding.gathered([(1, 1), (1, 1), (1, 1)], [1, 1, 1], 2, 0)) == 1
+
+
+def test_more_cells_are_asked_for_as_far_as_the_transcript_has_room() -> None:
+    def widths(learner: a.KMeans, coded) -> list[int]:
+        return [step.form.clusters for step in program(learner, coded).steps]
+
+    assert widths(a.KMeans(3), PLANE) == [16, 16, *[3] * 6]
+    assert widths(a.KMeans(3, steps=3), PLANE) == [3] * 3
+    assert widths(a.KMeans(64), PLANE) == [64] * 8
+    many = encoding(*[(NUMBER, 1)] * 255, classes=())
+    assert widths(a.KMeans(60, steps=12), many) == [64] * 3 + [60] * 9
+    assert widths(a.KMeans(64, steps=12), many) == [64] * 12
+    assert widths(a.KMeans(30, steps=25), many) == [35] * 6 + [30] * 19
+
+
 PROGRAMS = sorted(Path(learning.__file__).parent.glob("*.py"))
-EXACT = {"sqrt", "fsum", "floor", "inf"}
+EXACT = {"sqrt", "fsum", "floor", "inf", "isqrt"}
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=[path.stem for path in PROGRAMS])

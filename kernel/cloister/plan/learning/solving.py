@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from operator import mul
 
@@ -39,20 +40,26 @@ def factor(matrix: Rows, least: float) -> Rows | None:
     return lower
 
 
-def solve(lower: Rows, right: Sequence[float]) -> list[float]:
-    """Return ``x`` with ``L L' x = right``."""
+def solve(lower: Rows, upper: Rows, right: Sequence[float]) -> list[float]:
+    """Return ``x`` with ``L L' x = right``; ``upper`` are the columns of ``L``, each from its diagonal down."""
     size = len(lower)
-    found = list(right)
-    for i in range(size):
-        total, row = found[i], lower[i]
-        for k in range(i):
-            total -= row[k] * found[k]
-        found[i] = _limited(total / row[i])
+    found: list[float] = []
+    for row, value in zip(lower, right, strict=True):
+        # The row is one longer than what is found: its last entry is the diagonal.
+        found.append(_limited((value - math.fsum(map(mul, row, found))) / row[-1]))
+    tail: deque[float] = deque()
     for i in range(size - 1, -1, -1):
-        total = found[i]
-        for k in range(i + 1, size):
-            total -= lower[k][i] * found[k]
-        found[i] = _limited(total / lower[i][i])
+        column = upper[i]
+        tail.appendleft(_limited((found[i] - math.fsum(map(mul, column[1:], tail))) / column[0]))
+    return list(tail)
+
+
+def columns(lower: Rows) -> Rows:
+    """Return the columns of a lower triangle, each from its diagonal down."""
+    found: Rows = [[] for _ in lower]
+    for row in lower:
+        for column, value in zip(found, row, strict=False):
+            column.append(value)
     return found
 
 
@@ -98,11 +105,11 @@ class Solver:
             for i in range(size):
                 scaled[i][i] = 1.0 + load
             lower, load = factor(scaled, LOAD), 2 * load
-        self._lower = lower
+        self._lower, self._upper = lower, columns(lower)
 
     def solve(self, right: Sequence[float]) -> list[float]:
         """Return ``x`` with ``A x = right``."""
-        found = solve(self._lower, [value / root for value, root in zip(right, self._roots, strict=True)])
+        found = solve(self._lower, self._upper, [value / root for value, root in zip(right, self._roots, strict=True)])
         return [value / root for value, root in zip(found, self._roots, strict=True)]
 
     def errors(self, noise: float) -> tuple[float, ...]:
