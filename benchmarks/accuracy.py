@@ -126,8 +126,8 @@ def interpreter(environment: str, requirements: tuple[str, ...], base: str | Non
     python, stamp = folder / "bin" / "python", folder / ".installed"
     wanted = "\n".join(requirements)
     if not stamp.exists() or stamp.read_text() != wanted:
-        made: list[str | Path] = [base, "-m", "venv", "--system-site-packages"] if base else [sys.executable, "-m", "venv"]
-        subprocess.run([*made, folder], check=True, capture_output=True)
+        seeing = ["--system-site-packages"] if base else []
+        subprocess.run([base or sys.executable, "-m", "venv", *seeing, folder], check=True, capture_output=True)
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
         subprocess.run(command, check=True, capture_output=True, text=True)
         stamp.write_text(wanted)
