@@ -15,7 +15,7 @@ from learning_rows import BINS, LABELS, NUMBER, encoding, noisy, rows, trained
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan import learning
-from cloister.plan.learning import link, seeding, solving
+from cloister.plan.learning import descent, link, seeding, solving
 from cloister.plan.learning import program_of as program
 from cloister.plan.learning.encoding import SCALE
 from cloister.plan.learning.queries import MAX_WEIGHT, RESIDUAL, Gradient
@@ -71,6 +71,84 @@ def test_logistic_regression_converges_where_there_is_no_noise(classes: int) -> 
     before = fit_sums.sums(data, Gradient(form, ((0,) * coded.width,) * outputs), coded, lambda: None)
     after = fit_sums.sums(data, Gradient(form, model.weights), coded, lambda: None)
     assert np.abs(after).max() < 0.02 * np.abs(before).max()
+
+
+def related(spread: float, features: int = 8, labels: int = 8, count: int = 4_000):
+    """Labels of features that are nearly the same, many of them rare: in each block they add up to the constant."""
+    source = np.random.default_rng(1)
+    common = source.normal(size=count)
+    edges = np.linspace(-1.5, 3, labels - 1)
+    codes = [np.searchsorted(edges, common + spread * source.normal(size=count)) for _ in range(features)]
+    return codes, (source.random(count) < 1 / (1 + np.exp(1.3 - common))).astype(int)
+
+
+@pytest.mark.parametrize(("spread", "rho", "seed"), [(0.3, 0.3, 4), (0.6, 0.02, 2), (0.6, 0.02, 5)])
+def test_related_labels_and_a_noisy_gram_do_not_make_a_logistic_regression_diverge(
+    spread: float, rho: float, seed: int
+) -> None:
+    """Where noise makes the estimate of the Gram indefinite, steps were far too long, and were not seen to be."""
+    codes, labels = related(spread)
+    coded = encoding(*[(LABELS, 8)] * 8)
+    found = weights(
+        trained(a.Logistic(), coded, rows(coded, [list(code) for code in codes], list(labels)), rho, noisy(seed))
+    )
+    score = found[0] + sum(found[block.start + code] for block, code in zip(coded.blocks, codes, strict=True))
+    share = labels.mean()
+    nothing = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert np.logaddexp(0, np.where(labels == 1, -score, score)).mean() < nothing - 0.05
+
+
+@pytest.mark.parametrize("size", [12, 24])
+def test_a_solved_system_has_no_eigenvalue_below_its_load(size: int) -> None:
+    for seed in range(8):
+        drawn = np.random.default_rng(seed).normal(0, 0.3, (size, size))
+        scales = np.geomspace(1, 1_000, size)
+        matrix = np.outer(scales, scales) * (np.triu(drawn, 1) + np.triu(drawn, 1).T + np.eye(size))
+        solver = solving.Solver(matrix.tolist())
+        made = np.linalg.inv([solver.solve(row) for row in np.eye(size)])
+        least = np.linalg.eigvalsh(made / np.outer(scales, scales))[0]
+        assert least >= solving.LOAD * 0.999
+        step = np.random.default_rng(seed).normal(size=size)
+        assert solver.length(list(step)) == pytest.approx(step @ made @ step)
+
+
+def descended(rows: list[list[float]], curved: np.ndarray, steps: int, quiet: float = 1.0) -> list[np.ndarray]:
+    """Where gradients of ``x curved x / 2`` were asked for, from (10, 10), in a metric; a step is 1 long at most."""
+    metric = descent.Metric(rows, 0, 0.25)
+    start = [10.0] * len(rows)
+    nothing = [[0.0] * len(rows) for _ in rows]
+    found = descent.Descent(metric, nothing, start, 0.0, quiet, steps, radius=1.0)
+    asked = [np.array(start)]
+    for _ in range(steps):
+        asked.append(np.array(found.step(list(asked[-1]), list(curved @ asked[-1]))))
+    return asked
+
+
+@pytest.mark.parametrize("wrong", [3.0, 30.0, 1_000.0])
+def test_a_metric_that_knows_too_little_of_the_curvature_makes_a_descent_slow_and_not_unstable(wrong: float) -> None:
+    asked = descended([[1.0, 0.0], [0.0, 1.0]], np.diag([1.0, wrong]), 400)
+    assert abs(asked[-1][1]) < 0.01
+    assert wrong == 1_000 or abs(asked[-1][0]) < 0.01
+    # No step goes far beyond what it is to find.
+    assert max(abs(each).max() for each in asked) <= 10.0
+
+
+def test_a_step_too_long_is_shortened_and_keeps_its_direction() -> None:
+    start, first, *_ = descended([[1.0, 0.0], [0.0, 1.0]], np.diag([4.0, 1.0]), 1, quiet=0.0)
+    moved = first - start
+    assert moved[0] == pytest.approx(4 * moved[1])
+    assert math.sqrt((1 + solving.LOAD) * float(moved @ moved)) == pytest.approx(1.0)
+    assert descent.Metric([[1.0]], 0, 0.25).radius(400) == pytest.approx(descent.FAR * 10)
+
+
+def test_a_gradient_that_points_back_ends_the_momentum_and_one_within_its_noise_does_not() -> None:
+    for noise, kept in ((0.0, False), (10.0, True)):
+        metric = descent.Metric([[1.0]], 0, 0.25)
+        found = descent.Descent(metric, [[0.0]], [0.0], noise, 1.0, 10, radius=9.0)
+        asked = found.step([0.0], [-1.0])
+        following = found.step(asked, [0.2])
+        moved = -0.2 / (1 + solving.LOAD) * found._rate
+        assert (following[0] == pytest.approx(asked[0] + (1 + descent.MOMENTUM) * moved)) != kept
 
 
 @pytest.mark.parametrize("learner", [a.Additive(), a.Logistic()], ids=["additive", "logistic"])

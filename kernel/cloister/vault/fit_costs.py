@@ -25,6 +25,8 @@ _NS_PER_NUMBER = 2.5
 _NS_PER_LABEL = 8.0
 _NS_PER_LINK = 40.0
 _NS_PER_OPERATION = 100.0
+# Factorisations of an indefinite metric, in whole ones.
+_TRIES = 3
 # Whatever its rows are, a step takes so long, and so much more for every block of labels and every number it asks with.
 _NS_PER_STEP = 60_000.0
 _NS_PER_BLOCK = 8_000.0
@@ -82,13 +84,14 @@ def _step_ns(form: Form, found: PlannedFit) -> float:
     fixed = _NS_PER_STEP + _NS_PER_BLOCK * sum(bool(block.labels) for block in coded.blocks)
     match form:
         case GramForm():
-            # A metric for every output is factored; a noisy gradient is solved for, and looked back on, in it.
-            metrics = found.program.metrics if isinstance(found.program, LogisticProgram) else 1
+            # A metric for every output is factored until it is definite: tries that fail end early.
+            metrics = _TRIES * found.program.metrics if isinstance(found.program, LogisticProgram) else 1
             return fixed + _NS_PER_OPERATION * metrics * (coded.width**3 / 6 + coded.width**2)
         case GradientForm():
             fixed += _NS_PER_ASKED * form.outputs * coded.width
             columns = form.stop - form.first
-            each = _NS_PER_MOVE if isinstance(found.program, AdditiveProgram) else _NS_PER_OPERATION * columns
+            # A noisy gradient is solved for in the metric; the step is measured in it, and pulled by the prior.
+            each = _NS_PER_MOVE if isinstance(found.program, AdditiveProgram) else 2 * _NS_PER_OPERATION * columns
             return fixed + each * form.outputs * columns
         case NearestForm():
             return fixed + (_NS_PER_ASKED + _NS_PER_OPERATION) * form.clusters * coded.width

@@ -1,10 +1,18 @@
-"""Accelerated descent on noisy gradients, in a metric: steps as long as the noise of one gradient allows.
+"""Accelerated descent on noisy gradients, in a metric that may be wrong: steps as long as the loss is seen to allow.
 
-Nesterov's method with a constant momentum, started again where a step went too far (O'Donoghue and Candes, Adaptive
-restart for accelerated gradient schemes, 2015): the new gradient then points back along the step, by more than its
-noise explains, since the noise of a gradient is independent of the step before it. Then the steps become as much
-shorter as would have made this one end where the gradient along it vanishes. So a metric that is wrong, of little noise
-or much, makes the descent slow and never unstable.
+Nesterov's method with a constant momentum. A metric made of noisy sums can say of some directions that the loss is far
+less curved than it is; steps along them would grow without end. Three rules keep the descent stable, all of them on
+what is released already:
+
+* In the metric no direction is shorter than ``LOAD`` allows (``solving.py``), and no step is longer than what moves
+  scores by ``FAR`` log odds (root mean square): a step that is too long is shortened and keeps its direction.
+* Two gradients tell how curved the loss is between where they were asked for. The steps are never longer than one over
+  the largest curvature seen, in the metric, as far as it stands out of the noise; with such steps no descent overshoots
+  (step 1 / L of a convex loss of curvature L).
+* Where a gradient points back along the step before it, by more than its noise explains, the momentum starts again from
+  nothing (O'Donoghue and Candes, Adaptive restart for accelerated gradient schemes, 2015).
+
+So a metric that is wrong makes the descent slow, not unstable.
 
 *Quiet* is between 0 and 1: how small the noise is that one full step brings to the scores. In noise, steps are short
 and without momentum, and the model is the mean of all iterates but the first quarter: all gradients count. In quiet,
@@ -24,8 +32,10 @@ MOMENTUM = 0.7
 # The noise in the score of a row (in log odds, squared) at which a step is half quiet.
 LOUD = 0.25
 EARLY, LATE = 0.25, 0.5
-MAX_MOVE = 2.0
-SURE = 2.0
+# The longest step: how far it moves scores in log odds, root mean square.
+FAR = 2.0
+# Standard deviations of the noise of a gradient along a step that are no sign of anything.
+SURE = 3.0
 PROBES = 4
 
 
@@ -35,11 +45,17 @@ class Metric:
     Args:
         rows: A symmetric matrix.
         first: The columns before are not fitted.
+        curvature: How curved the loss of a row is in its score, as the metric has it.
     """
 
-    def __init__(self, rows: Rows, first: int) -> None:
-        self.rows = [line[first:] for line in rows[first:]]
-        self.solver = Solver(self.rows)
+    def __init__(self, rows: Rows, first: int, curvature: float) -> None:
+        self.solver = Solver([line[first:] for line in rows[first:]])
+        self.width = len(rows) - first
+        self._curvature = curvature
+
+    def radius(self, count: float) -> float:
+        """Return how long the longest step is, of ``count`` rows."""
+        return FAR * math.sqrt(self._curvature * count)
 
     def quiet(self, sizes: Sequence[float], noise: float, count: float) -> float:
         """Return how quiet a full step is.
@@ -68,19 +84,29 @@ class Descent:
         noise: The noise of an entry of a gradient.
         quiet: How quiet a full step is.
         steps: How many steps there will be.
+        radius: How long a step may be in the metric.
     """
 
     def __init__(  # noqa: PLR0917 (each is one of a kind)
-        self, metric: Metric, penalty: Rows, start: Sequence[float], noise: float, quiet: float, steps: int
+        self,
+        metric: Metric,
+        penalty: Rows,
+        start: Sequence[float],
+        noise: float,
+        quiet: float,
+        steps: int,
+        radius: float,
     ) -> None:
         self.metric = metric
         self._penalty, self._noise, self._steps = penalty, noise, steps
-        self._first = len(start) - len(metric.rows)
+        self._first = len(start) - metric.width
         self._rate = SLOW + (FAST - SLOW) * quiet
         self._momentum = MOMENTUM * quiet
         self._skipped = int((EARLY + (LATE - EARLY) * quiet) * steps)
         self._before = list(start)
         self._asked: list[float] = []
+        self._slope: list[float] = []
+        self._radius = radius
         self._total = [0.0] * len(start)
         self._taken = 0
 
@@ -96,10 +122,13 @@ class Descent:
         slope = [value + more for value, more in zip(slope, pull, strict=True)]
         if self._asked:
             self._look_back(asked, slope)
-        self._asked = list(asked)
+        self._asked, self._slope = list(asked), slope
+        moves = self.metric.solver.solve(slope)
+        length = math.sqrt(max(math.fsum(map(float.__mul__, slope, moves)), 0.0))
+        rate = min(self._rate, self._radius / length) if length > 0.0 else self._rate
         now = list(asked)
-        for column, move in enumerate(self.metric.solver.solve(slope), first):
-            now[column] = limited(asked[column] - min(max(self._rate * move, -MAX_MOVE), MAX_MOVE))
+        for column, move in enumerate(moves, first):
+            now[column] = limited(asked[column] - rate * move)
         self._taken += 1
         if self._taken > self._skipped:
             self._total = [value + more for value, more in zip(self._total, now, strict=True)]
@@ -107,13 +136,16 @@ class Descent:
         return [limited(value + self._momentum * (value - old)) for value, old in zip(now, before, strict=True)]
 
     def _look_back(self, asked: Sequence[float], slope: Sequence[float]) -> None:
-        """Shorten the steps, and start without momentum, where the last one went too far."""
+        """Keep steps as short as the curvature seen over the last one; drop the momentum where it went too far."""
         step = [value - old for value, old in zip(asked[self._first :], self._asked[self._first :], strict=True)]
-        past = math.fsum(value * along for value, along in zip(slope, step, strict=True))
-        past -= SURE * self._noise * math.sqrt(math.fsum(map(squared, step)))
-        length = math.fsum(value * along for value, along in zip(times(self.metric.rows, step), step, strict=True))
-        if past > 0.0 and length > 0.0:
-            self._rate = 1.0 / (1.0 / self._rate + past / length)
+        noise = SURE * self._noise * math.sqrt(math.fsum(map(squared, step)))
+        along = math.fsum(map(float.__mul__, slope, step))
+        # The noises of the two gradients are independent.
+        rise = along - math.fsum(map(float.__mul__, self._slope, step)) - math.sqrt(2.0) * noise
+        length = self.metric.solver.length(step)
+        if rise * self._rate > length:
+            self._rate = length / rise
+        if along > noise:
             self._before = list(asked)
 
     def mean(self) -> list[float]:

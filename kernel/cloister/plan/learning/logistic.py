@@ -106,11 +106,12 @@ class LogisticProgram(msgspec.Struct, frozen=True):
             slopes = [[value / unit for value in found[at : at + wide]] for at in range(0, len(found), wide)]
             if not descents:
                 roots = [self._roots(rate, sizes, slope, one) for rate, slope in zip(rates, slopes, strict=True)]
-                metrics = self._metrics(roots, related, penalty)
+                metrics = self._metrics(rates, roots, related, penalty)
                 chosen = range(self.outputs) if len(metrics) > 1 else [0] * self.outputs
                 quiets = [metric.quiet(sizes[first:], one, sizes[0]) for metric in metrics]
+                reaches = [metric.radius(sizes[0]) for metric in metrics]
                 descents = [
-                    Descent(metrics[at], penalty, row, one, quiets[at], self.learner.steps)
+                    Descent(metrics[at], penalty, row, one, quiets[at], self.learner.steps, reaches[at])
                     for row, at in zip(weights, chosen, strict=True)
                 ]
             weights = [descent.step(*asked) for descent, *asked in zip(descents, weights, slopes, strict=True)]
@@ -147,10 +148,13 @@ class LogisticProgram(msgspec.Struct, frozen=True):
                 found[column] = math.sqrt(math.sqrt(self._curvature(own)) * found[column])
         return found
 
-    def _metrics(self, roots: Sequence[Sequence[float]], related: Rows, penalty: Rows) -> list[Metric]:
+    def _metrics(
+        self, rates: Sequence[float], roots: Sequence[Sequence[float]], related: Rows, penalty: Rows
+    ) -> list[Metric]:
         """Return the metric of every output; or one for all, at the largest curvatures."""
+        curved = [self._curvature(rate) for rate in rates]
         if self.metrics == 1:
-            roots = [[max(values) for values in zip(*roots, strict=True)]]
+            curved, roots = [max(curved)], [[max(values) for values in zip(*roots, strict=True)]]
         return [
             Metric(
                 [
@@ -158,8 +162,9 @@ class LogisticProgram(msgspec.Struct, frozen=True):
                     for root, *lines in zip(each, related, penalty, strict=True)
                 ],
                 self._first,
+                curvature,
             )
-            for each in roots
+            for curvature, each in zip(curved, roots, strict=True)
         ]
 
     def _related(self, gram: Rows, noise: float) -> Rows:
