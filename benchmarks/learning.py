@@ -5,39 +5,46 @@ Cloister's models are those of its programs (``plan/learning``), on the vault's 
 reading of tables is left out. Peers run in environments of their own under ``build/peers/``. Neighbours differ by one
 row. The price of Cloister is the zCDP rho that converts to (epsilon, delta).
 
-    python -m benchmarks.learning --adult adult.csv --credit credit_default.csv [--seeds 20] [--only NAME] [--reuse]
+    python -m benchmarks.learning --adult adult.csv --credit credit_default.csv [--seeds 20] [--only NAME]
     python -m benchmarks.learning --speed
+
+What is measured is kept line by line under ``build/peers/`` with a digest of what it was measured with, and is not
+measured again. Table: ``python -m benchmarks.learning_report``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.accuracy import PEERS, ROOT, interpreter
-from benchmarks.peers.learning_task import DELTA, auc, one_hot, split
+from benchmarks.peers.learning_task import DELTA, measured, one_hot, split
 from cloister.plan import algebra as a
+from cloister.plan import learning
 from cloister.plan.grid import Grid
 from cloister.plan.learning import program_of
 from cloister.plan.learning.encoding import Block, Encoding
 from cloister.plan.learning.program import drive, planned
 from cloister.plan.learning.queries import Query
 from cloister.plan.precision import rho_of_epsilon
+from cloister.vault import fit_sums
 from cloister.vault.fit_rows import FitRows, OneHot
-from cloister.vault.fit_sums import sums
 from cloister.vault.noise import gaussian
 
 EPSILONS = ("0.5", "1", "4")
@@ -60,15 +67,27 @@ EDGES: dict[str, dict[str, list[int]]] = {
 }
 TARGET = {"adult": "income-over-50k", "credit": "default.payment.next.month"}
 LEARNERS: dict[str, a.Learner] = {"additive": a.Additive(), "logistic": a.Logistic()}
-CONTENDERS = {
-    "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py"),
+# What a learner's figures depend on, beside modules of its own.
+SHARED = ("classes", "encoding", "link", "program", "queries", "solving", "weights")
+OWN = {"additive": ("additive",), "logistic": ("logistic", "descent")}
+# Environment, requirements, runner; and the Python it is made with, whose packages it sees (None: ours, none of its).
+CONTENDERS: dict[str, tuple[str, tuple[str, ...], str, str | None]] = {
+    "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py", None),
     "diffprivlib logistic": (
         "diffprivlib-learn",
         ("diffprivlib==0.6.6", "scikit-learn<1.7"),
         "diffprivlib_logistic.py",
+        None,
     ),
-    "Opacus logistic": ("opacus", ("opacus==1.6.0",), "opacus_logistic.py"),
+    # PyPI's torch comes with several gigabytes of CUDA; Debian's package python3-torch is for processors alone.
+    "Opacus logistic": (
+        "opacus",
+        ("--no-deps", "opacus==1.3.0", "opt-einsum==3.4.0", "scipy==1.10.1"),
+        "opacus_logistic.py",
+        "/usr/bin/python3",
+    ),
 }
+Case = tuple[int, str]
 
 
 class Rows:
@@ -118,46 +137,73 @@ def trained(learner: a.Learner, coded: Encoding, codes: np.ndarray, y: np.ndarra
     noise = [math.nextafter(math.sqrt(step.reach.squared / (2 * rho * step.share)), math.inf) for step in steps]
 
     def answer(index: int, query: Query) -> Sequence[int]:
-        return gaussian(sums(rows, query, coded, lambda: None), noise[index])
+        return gaussian(fit_sums.sums(rows, query, coded, lambda: None), noise[index])
 
     model: Any = drive(program, steps, noise, answer)
-    found: np.ndarray = np.array(model.weights[0]) / model.scale
-    return found
+    weights: np.ndarray = np.array(model.weights[0]) / model.scale
+    return weights
 
 
-def cloister(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+def cloister(name: str, rows: Rows, todo: Iterable[Case]) -> Iterator[dict[str, Any]]:
     """Yield the AUC of one of Cloister's models for every seed and epsilon. Seeds are of splits: noise has none."""
     coded = encoding(rows.widths, rows.ordered)
-    for seed in range(seeds):
+    for seed, text in todo:
         fit, test = split(len(rows.y), seed)
-        for text in EPSILONS:
-            rho = rho_of_epsilon(Fraction(text), Fraction(DELTA).limit_denominator(10**6))
-            weights = trained(LEARNERS[name], coded, rows.codes[fit], rows.y[fit], rho)
-            score = weights[0] + one_hot(rows.codes[test], rows.widths) @ weights[1:]
-            yield {"seed": seed, "epsilon": text, "auc": auc(rows.y[test], score)}
+        rho = rho_of_epsilon(Fraction(text), Fraction(DELTA).limit_denominator(10**6))
+        weights = trained(LEARNERS[name], coded, rows.codes[fit], rows.y[fit], rho)
+        score = weights[0] + one_hot(rows.codes[test], rows.widths) @ weights[1:]
+        yield {"seed": seed, "epsilon": text, **measured(rows.y[test], score)}
 
 
-def plain(rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
-    """Yield the AUC of scikit-learn's logistic regression without noise."""
-    for seed in range(seeds):
+def plain(rows: Rows, todo: Iterable[Case]) -> Iterator[dict[str, Any]]:
+    """Yield the AUC of scikit-learn's logistic regression without noise, once per seed."""
+    for seed in sorted({seed for seed, _ in todo}):
         fit, test = split(len(rows.y), seed)
         model = LogisticRegression(max_iter=300).fit(one_hot(rows.codes[fit], rows.widths), rows.y[fit])
-        found = auc(rows.y[test], model.decision_function(one_hot(rows.codes[test], rows.widths)))
-        yield from ({"seed": seed, "epsilon": text, "auc": found} for text in EPSILONS)
+        found = measured(rows.y[test], model.decision_function(one_hot(rows.codes[test], rows.widths)))
+        yield from ({"seed": seed, "epsilon": text, **found} for text in EPSILONS)
 
 
-def peer(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
+def peer(name: str, rows: Rows, todo: Iterable[Case]) -> Iterator[dict[str, Any]]:
     """Yield the AUC of a peer, as it prints them."""
-    environment, requirements, runner = CONTENDERS[name]
-    python = interpreter(environment, requirements)
+    environment, requirements, runner, base = CONTENDERS[name]
+    python = interpreter(environment, requirements, base)
     stored = PEERS / f"learning-{rows.name}.npz"
     np.savez(stored, codes=rows.codes, widths=rows.widths, y=rows.y)
-    command = [python, "-W", "ignore", ROOT / "benchmarks" / "peers" / runner, stored, str(seeds), *EPSILONS]
+    cases = [f"{seed}:{text}" for seed, text in todo]
+    command: list[str | Path] = [python, "-W", "ignore", ROOT / "benchmarks" / "peers" / runner, stored, *cases]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone) as running:
         for line in running.stdout or ():
             if line.startswith("{"):
                 yield json.loads(line)
+
+
+def kept(data: str, name: str) -> Path:
+    """Return the file that keeps what was measured of a model on a table."""
+    return PEERS / f"learning-{data}-{name.replace(' ', '-')}.jsonl"
+
+
+def digest(name: str) -> str:
+    """Return what a model was measured with: the code of a learner, or the requirements and the runner of a peer."""
+    if name == "non-private":
+        return f"scikit-learn {sklearn.__version__}"
+    if name in LEARNERS:
+        folder = Path(learning.__file__).parent
+        sources = [*(folder / f"{part}.py" for part in (*OWN[name], *SHARED)), Path(fit_sums.__file__)]
+        read = b"".join(source.read_bytes() for source in sources)
+        return f"{LEARNERS[name]!r} {hashlib.sha256(read).hexdigest()[:16]}"
+    _, requirements, runner, _ = CONTENDERS[name]
+    source = (ROOT / "benchmarks" / "peers" / runner).read_bytes()
+    return f"{' '.join(requirements)} {hashlib.sha256(source).hexdigest()[:16]}"
+
+
+def earlier(data: str, name: str) -> list[dict[str, Any]]:
+    """Return what was measured with what is there now."""
+    path = kept(data, name)
+    # A run that was ended may have left half a line.
+    lines = [line for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+    return [line for line in map(json.loads, lines) if line["of"] == digest(name)]
 
 
 def speed() -> dict[str, float]:
@@ -166,25 +212,24 @@ def speed() -> dict[str, float]:
     codes = source.integers(0, 16, (400_000, 30))
     y = (source.random(400_000) < 1 / (1 + np.exp(-(codes[:, 0] - 8) / 4))).astype(int)
     coded = encoding([16] * 30, [True] * 30)
-    found = {}
+    told = {}
     for name, learner in LEARNERS.items():
         started = time.process_time()
         weights = trained(learner, coded, codes, y, Fraction(1, 40))
-        found[f"{name}, 400,000 x 30, s"] = round(time.process_time() - started, 1)
+        told[f"{name}, 400,000 x 30, s"] = round(time.process_time() - started, 1)
         started = time.process_time()
         one_hot(codes[:10_000], np.array([16] * 30)) @ weights[1:]
-        found[f"{name}, 10,000 predictions, s"] = round(time.process_time() - started, 3)
-    return found
+        told[f"{name}, 10,000 predictions, s"] = round(time.process_time() - started, 3)
+    return told
 
 
 def main() -> int:
-    """Measure what is asked for, keep it under ``build/peers/``, and print the table."""
-    asked = argparse.ArgumentParser(description=__doc__)
+    """Measure what is asked for and not kept yet."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--adult", type=Path)
     asked.add_argument("--credit", type=Path)
     asked.add_argument("--seeds", type=int, default=20)
     asked.add_argument("--only", choices=["non-private", *LEARNERS, *CONTENDERS])
-    asked.add_argument("--reuse", action="store_true", help="print what was kept, measure nothing")
     asked.add_argument("--speed", action="store_true")
     options = asked.parse_args()
     if options.speed:
@@ -196,32 +241,20 @@ def main() -> int:
             continue
         rows = Rows(data, path)
         for name in ("non-private", *LEARNERS, *CONTENDERS):
-            kept = PEERS / f"learning-{data}-{name.replace(' ', '-')}.jsonl"
-            if not options.reuse and options.only in (None, name):
-                with kept.open("w") as out:
-                    for line in _measured(name, rows, options.seeds):
-                        print(json.dumps(line), file=out, flush=True)
-            if kept.exists() and options.only in (None, name):
-                print(f"{data:<7} {name:<22} {_line(kept)}", flush=True)
+            if options.only in (None, name):
+                _measure(name, rows, options.seeds)
     return 0
 
 
-def _measured(name: str, rows: Rows, seeds: int) -> Iterator[dict[str, Any]]:
-    if name == "non-private":
-        return plain(rows, seeds)
-    return cloister(name, rows, seeds) if name in LEARNERS else peer(name, rows, seeds)
-
-
-def _line(kept: Path) -> str:
-    """Return mean AUC and twice its standard error by epsilon."""
-    found = pd.DataFrame([json.loads(line) for line in kept.read_text().splitlines()])
-    if found.empty:
-        return "nothing was measured"
-    cells = []
-    for text in EPSILONS:
-        part = found[found.epsilon == text].auc
-        cells.append(f"{part.mean():.4f} ± {2 * part.std() / len(part) ** 0.5:.4f}")
-    return "   ".join(cells) + f"   ({found.seed.nunique()} seeds)"
+def _measure(name: str, rows: Rows, seeds: int) -> None:
+    there = {(line["seed"], line["epsilon"]) for line in earlier(rows.name, name)}
+    todo = [case for seed in range(seeds) for text in EPSILONS if (case := (seed, text)) not in there]
+    if not todo:
+        return
+    run = plain if name == "non-private" else partial(cloister if name in LEARNERS else peer, name)
+    with kept(rows.name, name).open("a") as out:
+        for line in run(rows, todo):
+            print(json.dumps({**line, "of": digest(name)}), file=out, flush=True)
 
 
 if __name__ == "__main__":

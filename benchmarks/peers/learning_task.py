@@ -1,7 +1,7 @@
 """What every learner is given: the same encoded rows, splits and epsilons. NumPy only.
 
-A runner is called as ``python RUNNER.py ROWS.npz SEEDS EPSILON ...`` and prints one JSON object per model: ``{"seed",
-"epsilon", "auc"}``. ``ROWS.npz`` holds ``codes`` (rows by features), ``widths`` (labels per feature) and ``y``.
+A runner is called as ``python RUNNER.py ROWS.npz SEED:EPSILON ...`` and prints one JSON object per model: ``{"seed",
+"epsilon", "auc", "loss"}``. ``ROWS.npz`` holds ``codes`` (rows by features), ``widths`` (labels per feature) and ``y``.
 """
 
 from __future__ import annotations
@@ -37,15 +37,25 @@ def auc(y: np.ndarray, score: np.ndarray) -> float:
     return float((rank[y == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(y) - ones)))
 
 
+def loss(y: np.ndarray, score: np.ndarray) -> float:
+    """Return the mean log loss of log odds."""
+    return float(np.mean(np.logaddexp(0.0, np.where(y == 1, -score, score))))
+
+
+def measured(y: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Return what is measured of the scores of a model."""
+    return {"auc": auc(y, score), "loss": loss(y, score)}
+
+
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int], np.ndarray]
 
 
 def answer(score: Score) -> None:
-    """Print the AUC of ``score(codes to fit, y, codes to test, widths, epsilon, seed)`` for every seed and epsilon."""
+    """Print what is measured of ``score(codes to fit, y, codes to test, widths, epsilon, seed)`` in every case."""
     with np.load(sys.argv[1]) as rows:
         codes, widths, y = rows["codes"], rows["widths"], rows["y"]
-    for seed in range(int(sys.argv[2])):
-        fit, test = split(len(y), seed)
-        for text in sys.argv[3:]:
-            found = score(codes[fit], y[fit], codes[test], widths, float(text), seed)
-            print(json.dumps({"seed": seed, "epsilon": text, "auc": auc(y[test], found)}), flush=True)
+    for case in sys.argv[2:]:
+        seed, text = case.split(":")
+        fit, test = split(len(y), int(seed))
+        found = score(codes[fit], y[fit], codes[test], widths, float(text), int(seed))
+        print(json.dumps({"seed": int(seed), "epsilon": text, **measured(y[test], found)}), flush=True)

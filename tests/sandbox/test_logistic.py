@@ -56,17 +56,17 @@ def test_without_noise_probabilities_are_those_of_scikit_learn(exact: cl.Frame) 
     theirs = Theirs(C=1e6, max_iter=2_000).fit(encoded(rows), rows.cost > 600)
     wanted, found = theirs.predict_proba(encoded(rows))[:, 1], ours.predict_proba(rows)[:, 1]
     # A small prior stays, however little noise there is.
-    assert np.abs(wanted - found).max() < 0.06
-    assert np.abs(wanted - found).mean() < 0.03
+    assert np.abs(wanted - found).max() < 0.03
+    assert np.abs(wanted - found).mean() < 0.015
     assert np.corrcoef(wanted, found)[0, 1] > 0.999
     assert ours.classes_.tolist() == [False, True]
     assert list(ours.get_feature_names_out()) == [
         "age", "smoker", "region=north", "region=south", "region=east", "region=west", "region=(other)",
     ]  # fmt: skip
     assert ours.coef_.shape == (1, 7)
-    assert ours.coef_[0, 0] * 55 == pytest.approx(theirs.coef_[0, 0], rel=0.2)
-    assert ours.coef_[0, 1] == pytest.approx(theirs.coef_[0, 1], rel=0.2)
-    assert ours.coef_[0, 5] - ours.coef_[0, 2] == pytest.approx(theirs.coef_[0, 4], rel=0.2)
+    assert ours.coef_[0, 0] * 55 == pytest.approx(theirs.coef_[0, 0], rel=0.1)
+    assert ours.coef_[0, 1] == pytest.approx(theirs.coef_[0, 1], rel=0.1)
+    assert ours.coef_[0, 5] - ours.coef_[0, 2] == pytest.approx(theirs.coef_[0, 4], rel=0.1)
     assert ours.n_ == pytest.approx(len(rows))
 
 
@@ -82,8 +82,7 @@ def test_several_classes_have_a_score_each(exact: cl.Frame) -> None:
     assert found["(other)"].max() < 0.05
     wanted = pd.DataFrame(theirs.predict_proba(plain), columns=theirs.classes_)
     for label in theirs.classes_:
-        # The rare ends of the range are reached last: 40 steps are made for noise.
-        assert np.abs(found[label] - wanted[label]).max() < 0.2, label
+        assert np.abs(found[label] - wanted[label]).max() < 0.12, label
         assert np.abs(found[label] - wanted[label]).mean() < 0.05, label
     assert ours.coef_.shape == (5, 3)
 

@@ -10,7 +10,7 @@ from fit_engine_checks import PLAN, small
 from cloister.plan import algebra as a
 from cloister.plan import layout as layouts
 from cloister.plan.grid import Grid
-from cloister.plan.learning import PlannedFit, additive, kmeans, program_of
+from cloister.plan.learning import PlannedFit, additive, program_of, seeding
 from cloister.plan.learning.encoding import Block, Encoding
 from cloister.plan.learning.program import planned
 from cloister.vault import fit as fitting
@@ -29,6 +29,13 @@ def numbers(count: int, classes: int = 0) -> Encoding:
     return Encoding(blocks, target, None, tuple(map(str, range(classes))))
 
 
+def encoding_of_labels(count: int, classes: int) -> Encoding:
+    """An encoding of a category of so many labels."""
+    names = tuple(map(str, range(count)))
+    block = Block(a.Col("x"), Grid("category", 0, count - 1, domain=names), 1, count, names)
+    return Encoding((block,), a.Col("y"), None, tuple(map(str, range(classes))))
+
+
 def fitted(learner: a.Learner, coded: Encoding) -> PlannedFit:
     found = program_of(learner, coded)
     return PlannedFit(coded, found, planned(found.steps, coded))
@@ -41,24 +48,47 @@ def test_initial_centres_are_in_the_planned_time_of_clusters() -> None:
     assert learning_ms(few, 1) < 100
 
 
-@pytest.mark.parametrize("clusters", [1, 2, 5])
-def test_the_work_of_initial_centres_is_what_they_take(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = {"_candidate": 0, "_product": 0}
+def counted(monkeypatch: pytest.MonkeyPatch, *names: str) -> dict[str, int]:
+    """How often functions of the seeding are called from now on."""
+    done = dict.fromkeys(names, 0)
 
     def counting(name: str):
-        original = getattr(kmeans, name)
+        original = getattr(seeding, name)
 
-        def counted(*arguments):
+        def called(*arguments):
             done[name] += 1
             return original(*arguments)
 
-        return counted
+        return called
 
-    for name in done:
-        monkeypatch.setattr(kmeans, name, counting(name))
-    learner = a.KMeans(clusters)
-    kmeans.initial(learner, numbers(3))
-    assert tuple(done.values()) == kmeans.initial_work(learner)
+    for name in names:
+        monkeypatch.setattr(seeding, name, counting(name))
+    return done
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 5])
+def test_the_work_of_initial_centres_is_what_they_take(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = counted(monkeypatch, "_candidate", "_product")
+    seeding.initial(clusters, 0, numbers(3))
+    assert tuple(done.values()) == seeding.initial_work(clusters)
+
+
+def test_the_work_of_clusters_of_cells_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = seeding.initial(16, 0, numbers(3))
+    done = counted(monkeypatch, "_apart")
+    seeding.gathered(cells, range(1, 17), 4, 0)
+    assert done["_apart"] == seeding.gathered_work(16, 4)
+    assert fitted(a.KMeans(4), numbers(3)).program.work[1] > 2 * done["_apart"]
+
+
+def test_the_metrics_of_several_classes_are_in_the_planned_time_and_one_where_they_would_take_too_long() -> None:
+    two, many = (fitted(a.Logistic(steps=1), numbers(200, classes)) for classes in (2, 32))
+    assert (two.program.metrics, many.program.metrics) == (1, 32)
+    # A metric has a million and a third multiplications.
+    assert learning_ms(many, 1) > 31 * 200**3 / 6 * 3e-5
+    assert fitted(a.Logistic(steps=1), numbers(255, 32)).program.metrics == 32
+    coded = encoding_of_labels(500, 32)
+    assert fitted(a.Logistic(steps=1), coded).program.metrics == 1
 
 
 def test_the_moves_of_an_additive_model_are_in_its_planned_time() -> None:

@@ -12,8 +12,10 @@ from cloister.errors import PlanError
 from cloister.plan.learning import PlannedFit
 from cloister.plan.learning.additive import AdditiveProgram
 from cloister.plan.learning.encoding import Encoding
-from cloister.plan.learning.kmeans import KMeansProgram, initial_work
+from cloister.plan.learning.kmeans import KMeansProgram
+from cloister.plan.learning.logistic import LogisticProgram
 from cloister.plan.learning.queries import Form, GradientForm, GramForm, NearestForm
+from cloister.plan.learning.solving import MAX_ERRORS
 
 MAX_BYTES = 2**31
 _BYTES_PER_VALUE = 6  # 2 as kept, 4 more while the columns are put together
@@ -23,6 +25,8 @@ _NS_PER_NUMBER = 2.5
 _NS_PER_LABEL = 8.0
 _NS_PER_LINK = 40.0
 _NS_PER_OPERATION = 100.0
+# Factorisations of an indefinite metric, in whole ones.
+_TRIES = 3
 # Whatever its rows are, a step takes so long, and so much more for every block of labels and every number it asks with.
 _NS_PER_STEP = 60_000.0
 _NS_PER_BLOCK = 8_000.0
@@ -80,11 +84,14 @@ def _step_ns(form: Form, found: PlannedFit) -> float:
     fixed = _NS_PER_STEP + _NS_PER_BLOCK * sum(bool(block.labels) for block in coded.blocks)
     match form:
         case GramForm():
-            return fixed + _NS_PER_OPERATION * (coded.width**3 / 6 + coded.width**2)
+            # A metric for every output is factored until it is definite: tries that fail end early.
+            metrics = _TRIES * found.program.metrics if isinstance(found.program, LogisticProgram) else 1
+            return fixed + _NS_PER_OPERATION * metrics * (coded.width**3 / 6 + coded.width**2)
         case GradientForm():
             fixed += _NS_PER_ASKED * form.outputs * coded.width
             columns = form.stop - form.first
-            each = _NS_PER_MOVE if isinstance(found.program, AdditiveProgram) else _NS_PER_OPERATION * columns
+            # A noisy gradient is solved for in the metric; the step is measured in it, and pulled by the prior.
+            each = _NS_PER_MOVE if isinstance(found.program, AdditiveProgram) else 2 * _NS_PER_OPERATION * columns
             return fixed + each * form.outputs * columns
         case NearestForm():
             return fixed + (_NS_PER_ASKED + _NS_PER_OPERATION) * form.clusters * coded.width
@@ -94,8 +101,10 @@ def _start_ns(found: PlannedFit) -> float:
     """Return the nanoseconds a program takes before its first step (centres) or after its last (errors)."""
     program, coded = found.program, found.coded
     if isinstance(program, KMeansProgram):
-        drawn, products = initial_work(program.learner)
+        drawn, products = program.work
         return _NS_PER_DRAWN * drawn * len(coded.blocks) + _NS_PER_PRODUCT * (products + drawn) * coded.width
+    if isinstance(program, LogisticProgram) and coded.width <= MAX_ERRORS:
+        return _NS_PER_OPERATION * program.outputs * coded.width**3
     if isinstance(program, AdditiveProgram):
         return _NS_PER_MOVE * program.outputs * coded.width
     return 0.0

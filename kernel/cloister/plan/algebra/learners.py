@@ -10,7 +10,7 @@ from cloister.plan.algebra.scalars import Node
 
 
 class Logistic(Node, frozen=True, tag="logistic"):
-    """Logistic regression by preconditioned gradient descent; multinomial if the target has more than two classes.
+    """Logistic regression by preconditioned, accelerated descent; multinomial if the target has more than two classes.
 
     Attributes:
         steps: How many clipped gradients are released.
@@ -41,12 +41,13 @@ class Additive(Node, frozen=True, tag="additive"):
 
 
 class KMeans(Node, frozen=True, tag="kmeans"):
-    """Lloyd's algorithm from public initial centres; there is no target.
+    """Lloyd's algorithm from public first centres; there is no target.
 
     Attributes:
         clusters: How many centres.
-        steps: How many times rows are assigned to the nearest centre.
-        seed: Of the initial centres, which depend on it and on the encoding alone.
+        steps: How many times rows are assigned to the nearest centre; the first quarter of them to more centres, of
+            which the clusters are put together.
+        seed: Of the first centres, which depend on it and on the encoding alone.
     """
 
     clusters: int

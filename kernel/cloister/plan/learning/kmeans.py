@@ -1,31 +1,32 @@
-"""k-means: Lloyd's algorithm on noisy sums, from public initial centres.
+"""k-means: Lloyd's algorithm on noisy sums, from public centres.
 
 Every step asks for the number of rows nearest to each centre and the sum of their columns, and moves the centre to the
-noisy mean, as far as the number stands out of its noise: a centre with few rows stays where it was. Initial centres are
-those of a seed, drawn in the box of the card's bounds, each as far as possible from the ones before (of ``TRIALS``
-candidates): they depend on seed and encoding alone.
+noisy mean, as far as the number stands out of its noise: a centre with few rows stays where it was. Centres drawn
+without seeing rows are poor ones to start from, and Lloyd's algorithm ends in the next local optimum. So the first
+quarter of the steps asks for more cells than there will be clusters, which costs nothing more, as a row is in one cell
+only; cells without rows are moved into the largest ones. Of the noisy means and numbers of the cells the best centres
+are looked for from several starts (``seeding.py``), and the rest of the steps begins there. The first cells depend on
+seed and encoding alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
-from operator import mul
 
 import msgspec
 
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
+from cloister.plan.learning import seeding
 from cloister.plan.learning.encoding import SCALE, Encoding
-from cloister.plan.learning.program import MAX_STEPS, Centres, Run, Step
+from cloister.plan.learning.program import MAX_STEPS, MAX_TRANSCRIPT, Centres, Run, Step
 from cloister.plan.learning.queries import Nearest, NearestForm
 
-TRIALS = 64
 MAX_CLUSTERS = 64
-# Centres start within this part of the bounds: rows are rarely at the ends of a well chosen range.
-INNER = Fraction(3, 4)
 RELIABLE = 3.0
+# Cells of the first steps, per cluster, and in all.
+CELLS, MOST_CELLS = 4, 64
 
 
 class KMeansProgram(msgspec.Struct, frozen=True):
@@ -35,49 +36,62 @@ class KMeansProgram(msgspec.Struct, frozen=True):
     coded: Encoding
 
     @property
+    def wide(self) -> int:
+        """How many steps ask for cells, of which the clusters are put together: a quarter."""
+        return self.learner.steps // 4 if self.cells > self.learner.clusters else 0
+
+    @property
+    def cells(self) -> int:
+        """How many centres the first steps have: several per cluster, as far as the transcript has room."""
+        count, first = self.learner.clusters, self.learner.steps // 4
+        room = MAX_TRANSCRIPT // self.coded.width - count * (self.learner.steps - first)
+        return min(max(CELLS * count, 16), MOST_CELLS, room // max(first, 1))
+
+    @property
+    def work(self) -> tuple[int, int]:
+        """How many candidates for centres are drawn, and how many products of two points are taken."""
+        clusters = self.learner.clusters
+        drawn, products = seeding.initial_work(clusters)
+        if self.wide:
+            more, others = seeding.initial_work(self.cells)
+            # A distance takes twice as long as a product.
+            apart = seeding.gathered_work(self.cells, clusters) + (self.wide - 1) * self.cells * self.cells
+            drawn, products = drawn + more, products + others + 2 * apart
+        return drawn, products
+
+    @property
     def steps(self) -> tuple[Step, ...]:
         """Equal parts of the price."""
-        form, count = NearestForm(self.learner.clusters), self.learner.steps
-        return tuple(Step(f"assignment {index + 1}", form, Fraction(1, count)) for index in range(count))
+        each, count = Fraction(1, self.learner.steps), self.learner.steps
+        return tuple(
+            Step(
+                f"assignment {index + 1}", NearestForm(self.cells if index < self.wide else self.learner.clusters), each
+            )
+            for index in range(count)
+        )
 
     def run(self, noise: Sequence[float]) -> Run:
         """Return the run of the program."""
-        centres, width = initial(self.learner, self.coded), self.coded.width
+        learner, width = self.learner, self.coded.width
+        centres = seeding.initial(
+            max(self.cells, learner.clusters) if self.wide else learner.clusters, learner.seed, self.coded
+        )
         sizes = [0.0] * len(centres)
-        for level in noise:
+        for index, level in enumerate(noise):
             found = yield Nearest(NearestForm(len(centres)), centres)
-            moved = []
-            for index, centre in enumerate(centres):
-                count, *sums = found[index * width : (index + 1) * width]
-                sizes[index] = count / SCALE
-                moved.append(_mean(centre, count, sums, level))
+            moved, counts = [], []
+            for place, centre in enumerate(centres):
+                count, *sums = found[place * width : (place + 1) * width]
+                counts.append(count if count >= max(RELIABLE * level, SCALE) else 0)
+                moved.append(_mean(count, sums) if counts[-1] else centre)
+            sizes = [found[place * width] / SCALE for place in range(len(centres))]
             centres = tuple(moved)
+            if index + 1 < self.wide:
+                centres = seeding.split(centres, counts, learner.seed)
+            elif index + 1 == self.wide:
+                best = seeding.gathered(centres, counts, learner.clusters, learner.seed)
+                centres = (*best, *seeding.initial(learner.clusters, learner.seed, self.coded)[len(best) :])
         return Centres(centres, tuple(sizes))
-
-
-def initial(learner: a.KMeans, coded: Encoding) -> tuple[tuple[int, ...], ...]:
-    """Return the initial centres."""
-    found = [_candidate(learner.seed, 0, coded)]
-    squares = [_product(found[0], found[0])]
-
-    def nearest(one: Sequence[int]) -> int:
-        """Return the squared distance to the nearest centre: |x|^2 + min over centres y of |y|^2 - 2 x y."""
-        between = (square - 2 * _product(one, other) for square, other in zip(squares, found, strict=True))
-        return _product(one, one) + min(between)
-
-    for number in range(1, learner.clusters):
-        # The first of equally far ones.
-        drawn = (_candidate(learner.seed, number * TRIALS + trial, coded) for trial in range(TRIALS))
-        farthest = max(drawn, key=nearest)
-        found.append(farthest)
-        squares.append(_product(farthest, farthest))
-    return tuple(found)
-
-
-def initial_work(learner: a.KMeans) -> tuple[int, int]:
-    """Return how many candidates ``initial`` draws, and how many products of two of them it takes."""
-    others = learner.clusters - 1
-    return 1 + TRIALS * others, 1 + others + TRIALS * (others + others * (others + 1) // 2)
 
 
 def program(learner: a.KMeans, coded: Encoding) -> KMeansProgram:
@@ -98,27 +112,7 @@ def program(learner: a.KMeans, coded: Encoding) -> KMeansProgram:
     return KMeansProgram(learner, coded)
 
 
-def _mean(centre: Sequence[int], count: int, sums: Sequence[int], level: float) -> tuple[int, ...]:
-    """Return the mean of a cluster in columns; the old centre where its rows do not stand out of the noise."""
-    if count < RELIABLE * level or count < SCALE:
-        return tuple(centre)
+def _mean(count: int, sums: Sequence[int]) -> tuple[int, ...]:
+    """Return the mean of a cluster in columns."""
     # Sums are multiples of 1 / SCALE, and so is the number of rows: the quotient, in those multiples, rounded half up.
     return tuple(min(max((2 * SCALE * value + count) // (2 * count), -SCALE), SCALE) for value in sums)
-
-
-def _candidate(seed: int, number: int, coded: Encoding) -> tuple[int, ...]:
-    """Return a centre drawn from a hash: numbers evenly within bounds, of every block of labels one label."""
-    found = []
-    for position, block in enumerate(coded.blocks):
-        drawn = hashlib.sha256(b"cloister/kmeans/v1 %d %d %d" % (seed, number, position)).digest()
-        value = int.from_bytes(drawn[:8], "big")
-        if block.labels:
-            found += [SCALE * (index == value % block.width) for index in range(block.width)]
-        else:
-            found.append(INNER.numerator * (value % (2 * SCALE + 1) - SCALE) // INNER.denominator)
-    return tuple(found)
-
-
-def _product(one: Sequence[int], other: Sequence[int]) -> int:
-    found: int = sum(map(mul, one, other))
-    return found

@@ -1,10 +1,12 @@
-"""Logistic regression: gradient descent in the metric of a noisy Gram.
+"""Logistic regression: accelerated descent in the metric of a noisy Gram.
 
 First a Gram of the features and the counts of the classes, then gradients. The metric is the Gram at the curvature of
-the noisy share of the classes. What an entry says beyond independence is believed as far as all entries together stand
-out of their noise (empirical Bayes): small wrong correlations do more harm than none. A prior, in proportion to the
-noise, keeps weights of rare labels small and those of neighbouring bins alike; it vanishes as epsilon grows. Steps are
-short (``RATE``) and the iterates averaged, so that all gradients count. The defaults are constants: no rows tune them.
+the noisy share of the classes; of a label it is the share among its own rows, as the first gradient tells it, as far as
+it stands out of the noise. What an entry of the Gram says beyond independence is believed as far as all entries
+together stand out of their noise (empirical Bayes): small wrong correlations do more harm than none. A prior, in
+proportion to the noise, keeps weights of rare labels small and those of neighbouring bins alike; as epsilon grows, next
+to nothing of it is left. How long steps are and which iterates the model is the mean of is up to the noise
+(``descent.py``). The defaults are constants: no rows tune them.
 """
 
 from __future__ import annotations
@@ -18,22 +20,27 @@ import msgspec
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.learning.classes import outputs_of, rates_of, start
+from cloister.plan.learning.descent import Descent, Metric
 from cloister.plan.learning.encoding import SCALE, Encoding, ordered
 from cloister.plan.learning.program import MAX_STEPS, Linear, Run, Step
 from cloister.plan.learning.queries import RESIDUAL, WEIGHT_SCALE, Gradient, GradientForm, Gram, GramForm
-from cloister.plan.learning.solving import Rows, Solver, symmetric
-from cloister.plan.learning.weights import centre, limited, wholes
+from cloister.plan.learning.solving import Rows, symmetric
+from cloister.plan.learning.weights import centre, squared, wholes
 from cloister.plan.numbers import rational
 
 CLASSES = Fraction(2, 100)
-RATE = 0.3
 LEAST_RELATION = 0.0005
-SHRINKAGE, SMOOTHING = 3.0, 2.0
-MAX_MOVE = 2.0
+# The prior of a weight in rows of information, however little noise there is; and how it grows with the noise.
+PRIOR, SHRINKAGE, SMOOTHING = 0.25, 3.0, 2.0
+# How far the share of a class among a label's rows is off its share among all, in standard deviations of one row: what
+# is expected before rows are seen. And the least it is taken to be, as a part of that.
+OFF, LEAST_OWN = 0.15, 0.1
+# Beyond so much work (outputs times columns cubed) all outputs have one metric.
+MOST_WORK = 2**31
 
 
 class LogisticProgram(msgspec.Struct, frozen=True):
-    """A Gram and the classes, then ``steps`` gradients; the model is the mean of all iterates but the first quarter."""
+    """A Gram and the classes, then ``steps`` gradients; the model is the mean of the later iterates."""
 
     learner: a.Logistic
     coded: Encoding
@@ -70,9 +77,15 @@ class LogisticProgram(msgspec.Struct, frozen=True):
     def _form(self) -> GradientForm:
         return GradientForm(self.outputs, self._first, self.coded.width, self.clip)
 
+    @property
+    def metrics(self) -> int:
+        """How many metrics are made: one per output, unless that takes too long."""
+        width: int = self.coded.width
+        return self.outputs if self.outputs * width * width * width <= MOST_WORK else 1
+
     def run(self, noise: Sequence[float]) -> Run:
         """Return the run of the program."""
-        size, unit = self.coded.width, RESIDUAL * SCALE
+        size, first, unit = self.coded.width, self._first, RESIDUAL * SCALE
         triangle = yield Gram()
         gram = symmetric(triangle, size, 1.0 / (SCALE * SCALE))
         weights = [[0.0] * size for _ in range(self.outputs)]
@@ -81,36 +94,78 @@ class LogisticProgram(msgspec.Struct, frozen=True):
         rates = rates_of([value / unit for value in found], rows, noise[1] / unit)
         for row, rate in zip(weights, rates, strict=True):
             row[0] = start(rate, self.outputs)
-        # The noise of all gradients taken together.
-        level = noise[-1] / unit / math.sqrt(self.learner.steps)
-        curvature = max(min(rate, 1.0 - rate) for rate in rates) * self.clip / RESIDUAL
-        penalty = self._penalty(gram, noise[0] / (SCALE * SCALE), curvature, level)
-        related = self._related(gram, noise[0] / (SCALE * SCALE))
-        metric = [
-            [curvature * value + more for value, more in zip(*pair, strict=True)]
-            for pair in zip(related, penalty, strict=True)
-        ]
-        first = self._first
-        solver = Solver([line[first:] for line in metric[first:]])
-        total, counted = [[0.0] * size for _ in range(self.outputs)], 0
-        for index in range(self.learner.steps):
+        # The noise of one gradient, and of all of them taken together.
+        one, doubt = noise[-1] / unit, noise[0] / (SCALE * SCALE)
+        level = one / math.sqrt(self.learner.steps)
+        sizes, related = self._sizes(gram, doubt), self._related(gram, doubt)
+        penalty = self._penalty(sizes, max(map(self._curvature, rates)), level)
+        descents: list[Descent] = []
+        for _ in range(self.learner.steps):
             found = yield Gradient(self._form, wholes(weights))
             wide = size - first
-            for output, row in enumerate(weights):
-                slope = [value / unit for value in found[output * wide : (output + 1) * wide]]
-                pull = _times(penalty, row)[first:]
-                move = solver.solve([value + more for value, more in zip(slope, pull, strict=True)])
-                row[first:] = [_moved(value, step) for value, step in zip(row[first:], move, strict=True)]
-            if 4 * (index + 1) > self.learner.steps:
-                counted += 1
-                for output, row in enumerate(weights):
-                    total[output] = [value + more for value, more in zip(total[output], row, strict=True)]
-        means = [[value / counted for value in row] for row in total]
-        sizes = self._sizes(gram, noise[0] / (SCALE * SCALE))
+            slopes = [[value / unit for value in found[at : at + wide]] for at in range(0, len(found), wide)]
+            if not descents:
+                roots = [self._roots(rate, sizes, slope, one) for rate, slope in zip(rates, slopes, strict=True)]
+                metrics = self._metrics(rates, roots, related, penalty)
+                chosen = range(self.outputs) if len(metrics) > 1 else [0] * self.outputs
+                quiets = [metric.quiet(sizes[first:], one, sizes[0]) for metric in metrics]
+                reaches = [metric.radius(sizes[0]) for metric in metrics]
+                descents = [
+                    Descent(metrics[at], penalty, row, one, quiets[at], self.learner.steps, reaches[at])
+                    for row, at in zip(weights, chosen, strict=True)
+                ]
+            weights = [descent.step(*asked) for descent, *asked in zip(descents, weights, slopes, strict=True)]
+        means = [descent.mean() for descent in descents]
         for row in means:
             centre(row, sizes, self.coded)
-        errors = solver.errors(level * math.sqrt(4.0 / 3.0))
-        return Linear(wholes(means), WEIGHT_SCALE, ((0.0,) * first + errors,) * self.outputs if errors else ())
+        errors = tuple((0.0,) * first + descent.errors(level) for descent in descents)
+        return Linear(wholes(means), WEIGHT_SCALE, errors if len(errors[0]) == size else ())
+
+    def _curvature(self, rate: float) -> float:
+        """Return how much a residual changes with the score of a row whose chance of the class is ``rate``.
+
+        Of several classes a bound: all scores move together, and ``diag(p) - p p'``, a Laplacian, is at most
+        ``diag(p)`` and at most twice its diagonal.
+        """
+        least = min(rate, 1.0 - rate)
+        return least * self.clip / RESIDUAL if self.outputs == 1 else min(rate, 2.0 * rate * (1.0 - rate))
+
+    def _roots(self, rate: float, sizes: Sequence[float], slope: Sequence[float], noise: float) -> list[float]:
+        """Return the roots of the curvatures of an output's columns, from its first gradient.
+
+        Half way (geometrically) between that at the overall share of the class and that at its share among the rows of
+        a label, as far as it stands out of the noise: columns of labels add up to the constant in every block, and a
+        metric that weighs them too unevenly does not know it.
+        """
+        found = [math.sqrt(self._curvature(rate))] * len(sizes)
+        factor = self.clip / RESIDUAL / max(rate, 1.0 - rate) if self.outputs == 1 else 1.0
+        for column, hot in enumerate(self._one_hot):
+            if hot:
+                rows = factor * sizes[column]
+                worth = squared(OFF * rate * (1.0 - rate) * rows)
+                own = rate - slope[column - self._first] / rows * worth / (worth + noise * noise)
+                own = min(max(own, LEAST_OWN * rate), 1.0 - LEAST_OWN * (1.0 - rate))
+                found[column] = math.sqrt(math.sqrt(self._curvature(own)) * found[column])
+        return found
+
+    def _metrics(
+        self, rates: Sequence[float], roots: Sequence[Sequence[float]], related: Rows, penalty: Rows
+    ) -> list[Metric]:
+        """Return the metric of every output; or one for all, at the largest curvatures."""
+        curved = [self._curvature(rate) for rate in rates]
+        if self.metrics == 1:
+            curved, roots = [max(curved)], [[max(values) for values in zip(*roots, strict=True)]]
+        return [
+            Metric(
+                [
+                    [root * other * value + more for other, value, more in zip(each, *lines, strict=True)]
+                    for root, *lines in zip(each, related, penalty, strict=True)
+                ],
+                self._first,
+                curvature,
+            )
+            for curvature, each in zip(curved, roots, strict=True)
+        ]
 
     def _related(self, gram: Rows, noise: float) -> Rows:
         """Return the Gram as far as it stands out of its noise: between blocks, shrunk towards independence."""
@@ -138,14 +193,13 @@ class LogisticProgram(msgspec.Struct, frozen=True):
                 found[i][j] = found[j][i] = min(max(value, -most), most)
         return found
 
-    def _penalty(self, gram: Rows, noise: float, curvature: float, level: float) -> Rows:
+    def _penalty(self, sizes: Sequence[float], curvature: float, level: float) -> Rows:
         """Return the prior's metric: a weight by itself, and neighbouring bins together."""
         size = self.coded.width
-        sizes = self._sizes(gram, noise)
         ridge = float(rational(self.learner.penalty)) * sizes[0]
         found = [[0.0] * size for _ in range(size)]
         for i in range(1, size):
-            found[i][i] = 1.0 + ridge + SHRINKAGE * level * level / (curvature * sizes[i])
+            found[i][i] = PRIOR + ridge + SHRINKAGE * level * level / (curvature * sizes[i])
         for block in self.coded.blocks:
             for i in range(block.start, block.start + ordered(block) - 1):
                 for j, k in ((i, i), (i + 1, i + 1)):
@@ -175,14 +229,6 @@ class LogisticProgram(msgspec.Struct, frozen=True):
         """Return the sums of squares of the columns, at least as large as their noise."""
         found = [(gram[i][i] + gram[0][i]) / 2 if hot else gram[i][i] for i, hot in enumerate(self._one_hot)]
         return [max(value, noise, 1.0) for value in found]
-
-
-def _times(matrix: Rows, vector: Sequence[float]) -> list[float]:
-    return [math.fsum(map(float.__mul__, row, vector)) for row in matrix]
-
-
-def _moved(value: float, step: float) -> float:
-    return limited(value - min(max(RATE * step, -MAX_MOVE), MAX_MOVE))
 
 
 def program(learner: a.Logistic, coded: Encoding) -> LogisticProgram:

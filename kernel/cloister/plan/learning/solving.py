@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from operator import mul
 
 Rows = list[list[float]]
 LOAD = 0.1
+STEP, GROWTH = 0.1, 1.5
 # Errors need the inverse, which takes cubic time.
 MAX_ERRORS = 160
 
 # Beyond anything a sensible system has; products of such numbers are still finite.
 _MOST = 1e100
+# A pivot of a definite matrix, scaled to ones on the diagonal: above what is lost in rounding.
+_PIVOT = 1e-9
 
 
 def symmetric(triangle: Sequence[int], size: int, unit: float) -> Rows:
@@ -39,20 +43,26 @@ def factor(matrix: Rows, least: float) -> Rows | None:
     return lower
 
 
-def solve(lower: Rows, right: Sequence[float]) -> list[float]:
-    """Return ``x`` with ``L L' x = right``."""
+def solve(lower: Rows, upper: Rows, right: Sequence[float]) -> list[float]:
+    """Return ``x`` with ``L L' x = right``; ``upper`` are the columns of ``L``, each from its diagonal down."""
     size = len(lower)
-    found = list(right)
-    for i in range(size):
-        total, row = found[i], lower[i]
-        for k in range(i):
-            total -= row[k] * found[k]
-        found[i] = _limited(total / row[i])
+    found: list[float] = []
+    for row, value in zip(lower, right, strict=True):
+        # The row is one longer than what is found: its last entry is the diagonal.
+        found.append(_limited((value - math.fsum(map(mul, row, found))) / row[-1]))
+    tail: deque[float] = deque()
     for i in range(size - 1, -1, -1):
-        total = found[i]
-        for k in range(i + 1, size):
-            total -= lower[k][i] * found[k]
-        found[i] = _limited(total / lower[i][i])
+        column = upper[i]
+        tail.appendleft(_limited((found[i] - math.fsum(map(mul, column[1:], tail))) / column[0]))
+    return list(tail)
+
+
+def columns(lower: Rows) -> Rows:
+    """Return the columns of a lower triangle, each from its diagonal down."""
+    found: Rows = [[] for _ in lower]
+    for row in lower:
+        for column, value in zip(found, row, strict=False):
+            column.append(value)
     return found
 
 
@@ -82,7 +92,9 @@ def banded(diagonal: Sequence[float], between: Sequence[float], right: Sequence[
 class Solver:
     """Solves systems with a symmetric matrix that should be positive definite, and is made so.
 
-    Scaled to ones on the diagonal, as much is added to it as makes it definite: ``LOAD``, twice that, and so on.
+    Scaled to ones on the diagonal, as much is added to the diagonal as makes it positive (0, ``STEP``, and so on, each
+    time ``GROWTH`` times as much), and then ``LOAD``: so no eigenvalue of the scaled matrix is below ``LOAD``. Pivots
+    above a limit would not say so: with all pivots above .1 an eigenvalue can be a thousandth.
     """
 
     def __init__(self, matrix: Rows) -> None:
@@ -92,18 +104,25 @@ class Solver:
             [min(max(value / (root * other), -1.0), 1.0) for value, other in zip(line, self._roots, strict=True)]
             for line, root in zip(matrix, self._roots, strict=True)
         ]
-        load, lower = LOAD, None
-        while lower is None:
-            # Entries are at most 1 in size, so this ends before the load is the size of the matrix.
-            for i in range(size):
-                scaled[i][i] = 1.0 + load
-            lower, load = factor(scaled, LOAD), 2 * load
-        self._lower = lower
+        # Entries are at most 1 in size, so this ends before the load is the size of the matrix.
+        load = 0.0
+        while factor(_loaded(scaled, load), _PIVOT) is None:
+            load = max(GROWTH * load, STEP)
+        lower = factor(_loaded(scaled, load + LOAD), _PIVOT)
+        if lower is None:
+            raise ValueError("a matrix with more on its diagonal than a definite one is definite")
+        self._lower, self._upper = lower, columns(lower)
 
     def solve(self, right: Sequence[float]) -> list[float]:
         """Return ``x`` with ``A x = right``."""
-        found = solve(self._lower, [value / root for value, root in zip(right, self._roots, strict=True)])
+        found = solve(self._lower, self._upper, [value / root for value, root in zip(right, self._roots, strict=True)])
         return [value / root for value, root in zip(found, self._roots, strict=True)]
+
+    def length(self, step: Sequence[float]) -> float:
+        """Return ``x' A x``, of the matrix as it was made: above zero unless ``x`` is zero."""
+        scaled = [value * root for value, root in zip(step, self._roots, strict=True)]
+        parts = (math.fsum(map(mul, column, scaled[index:])) for index, column in enumerate(self._upper))
+        return math.fsum(part * part for part in parts)
 
     def errors(self, noise: float) -> tuple[float, ...]:
         """Return the standard errors of ``x`` if every entry of ``right`` has ``noise``; none of a large system."""
@@ -112,3 +131,10 @@ class Solver:
             return ()
         columns = [self.solve([float(i == j) for j in range(size)]) for i in range(size)]
         return tuple(noise * math.sqrt(math.fsum(value * value for value in column)) for column in columns)
+
+
+def _loaded(scaled: Rows, load: float) -> Rows:
+    """Make the diagonal of a scaled matrix ones and ``load``, and return the matrix."""
+    for index, row in enumerate(scaled):
+        row[index] = 1.0 + load
+    return scaled
