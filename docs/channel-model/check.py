@@ -41,7 +41,7 @@ SWITCHED_OFF = (
     Case("diverted", "version-bound", "downgrade", found=True),
     Case("diverted", "kex-bound", "secrecy", found=True),
     Case("diverted", "contract-bound claims-compared", "agreement", found=True),
-    Case("broker", "role-bound role-checked", "vaults", found=True),
+    Case("broker", "role-bound", "vaults", found=True),
     Case("broker", "policy", "datakeys", found=True),
     Case("broker", "binding-compared", "datakeys", found=True),
     Case("broker", "hello-once", "readmission", found=True),
@@ -59,7 +59,6 @@ DOUBLED = (
     Case("diverted", "contract-bound", "attack", found=False),
     Case("diverted", "claims-compared", "attack", found=False),
     Case("diverted", "contract-checked", "attack", found=False),
-    Case("broker", "role-bound", "attack", found=False),
     Case("broker", "role-checked", "attack", found=False),
 )
 
