@@ -20,7 +20,7 @@ from sklearn import metrics as theirs
 import cloister.sandbox as cl
 from cloister.learn import CategoricalNB, GaussianNB, LinearRegression
 from cloister.plan import algebra as a
-from cloister.plan.learning import kmeans, natural, weights
+from cloister.plan.learning import kmeans, natural, seeding, weights
 from cloister.plan.learning.encoding import SCALE
 from cloister.plan.learning.program import Centres, Linear
 from cloister.plan.rounding import to_step
@@ -176,18 +176,26 @@ def _with_range(block, low: int, high: int):
 
 def check_clusters() -> None:
     """A centre is the mean of its rows in multiples of 1 / SCALE, where they stand out of the noise."""
-    centre, rows = (7, -7), 10 * SCALE
-    assert kmeans._mean(centre, rows, (5 * SCALE, -20 * SCALE), 0.01) == (SCALE // 2, -SCALE)
-    assert kmeans._mean(centre, rows, (SCALE, SCALE + 5), 0.01) == (round(SCALE / 10), math.floor(SCALE / 10 + 1))
-    assert kmeans._mean(centre, rows, (1, 1), rows / 2) == centre
-    assert kmeans._mean(centre, SCALE - 1, (1, 1), 0.01) == centre
-    coded = wide_encoding(2, (3,), 2)
-    first = kmeans.initial(a.KMeans(3), coded)
+    rows, coded = 10 * SCALE, wide_encoding(2, (3,), 2)
+    assert kmeans._mean(rows, (5 * SCALE, -20 * SCALE)) == (SCALE // 2, -SCALE)
+    assert kmeans._mean(rows, (SCALE, SCALE + 5)) == (round(SCALE / 10), math.floor(SCALE / 10 + 1))
+
+    def goes_to_the_middle(count: int, level: float) -> bool:
+        run = kmeans.KMeansProgram(a.KMeans(1, steps=1), coded).run([level])
+        next(run)
+        with pytest.raises(StopIteration) as end:
+            run.send([count] + [0] * (coded.width - 1))
+        return not any(end.value.value.centres[0])
+
+    assert goes_to_the_middle(rows, 0.01)
+    assert not goes_to_the_middle(rows, rows / 2)
+    assert not goes_to_the_middle(SCALE - 1, 0.01)
+    first = seeding.initial(3, 0, coded)
     assert len(set(first)) == 3
     for row in first:
-        assert all(abs(value) <= SCALE * kmeans.INNER for value in row[:2])
+        assert all(abs(value) <= SCALE * seeding.INNER for value in row[:2])
         assert sorted(row[2:]) == [0, 0, SCALE]
-    assert kmeans.initial(a.KMeans(3, seed=1), coded) != first
+    assert seeding.initial(3, 1, coded) != first
 
 
 def check_rounding() -> None:
@@ -388,8 +396,8 @@ MUTANTS = [
     (natural, "Fraction(value, model.scale) / half if half", "Fraction(value, model.scale) if half", check_natural),
     (natural, "middle + half * Fraction(value, SCALE)", "half * Fraction(value, SCALE)", check_natural),
     (natural, "squared = first * first", "squared = 0.0", check_natural),
-    (kmeans, "count < RELIABLE * level or count < SCALE", "count < SCALE", check_clusters),
-    (kmeans, "count < RELIABLE * level or count < SCALE", "count < RELIABLE * level", check_clusters),
+    (kmeans, "max(RELIABLE * level, SCALE)", "SCALE", check_clusters),
+    (kmeans, "max(RELIABLE * level, SCALE)", "RELIABLE * level", check_clusters),
     (kmeans, "(2 * SCALE * value + count) // (2 * count), -SCALE)", "SCALE * value // count, -2 * SCALE)",
      check_clusters),
     (scoring, "offset -= mean**2 / (2 * variance)", "pass", check_scores),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 
@@ -52,9 +53,11 @@ class Server:
         return [str(self._programs / "pg_isready"), "-h", str(self.folder), "-d", "postgres", "-U", "broker"]
 
     def kill(self) -> None:
-        """kill -9 of the server; its children notice and end."""
+        """kill -9 of the server; its children notice and end: until then no other may start on its directory."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait(30)
+        assert not psutil.wait_procs(children, timeout=30)[1]
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def database(self) -> str:

@@ -7,6 +7,7 @@ mutants of what they may send.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import random
 import secrets
@@ -80,9 +81,9 @@ class Senders:
         return "/v1/office", mutant, key, ASK_TYPE
 
     def _mutant(self, document: Any) -> Any:
-        copy = json.loads(json.dumps(document))
+        mutant = json.loads(json.dumps(document))
         for _ in range(self.rng.choice((0, 1, 1, 2, 3))):
-            node = copy
+            node = mutant
             while node:
                 key = self.rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
                 if isinstance(node[key], dict | list) and node[key] and self.rng.random() < 0.6:
@@ -91,9 +92,10 @@ class Senders:
                 if isinstance(node, dict) and self.rng.random() < 0.1:
                     del node[key]
                 else:
-                    node[key] = self.rng.choice(STRANGE)
+                    # A copy: what one mutant changes in it must not be in the next, or in itself.
+                    node[key] = copy.deepcopy(self.rng.choice(STRANGE))
                 break
-        return copy
+        return mutant
 
 
 def run(world: World, seed: int, number: int) -> Counter[tuple[str, int, str]]:
