@@ -20,6 +20,7 @@ from cloister.contract.usage import Usage, Used
 from cloister.errors import ContractError, MalformedError, SignatureError
 from cloister.plan.precision import rho_of_epsilon
 from cloister.provider import clock, hellos
+from cloister.provider.broker import MAX_QUESTION
 from cloister.receipt import log
 from cloister.receipt.ledger import REQUEST_TYPE
 from cloister.receipt.receipt import ADMISSION_TYPE, Admission
@@ -102,6 +103,23 @@ def test_a_flood_of_hellos_stays_bounded(world):
         world.broker.hello(canonical.encode({"contract": world.digest, "vault_id": f"did:key:{number}"}))
     assert len(world.broker._hellos._pending) == hellos.MAX_PENDING
     assert Vault(world).session().status == "ok"
+
+
+def test_strangers_do_not_void_a_hello_that_waits(world, monkeypatch):
+    vault = Vault(world)
+    request = vault.session_request(vault.offer(vault.hello()))
+    vault.hello()  # asked by anybody: nobody signs the question
+    assert vault.ask("session", request).status == "ok"
+    old = vault.hello()
+    now = world.broker._hellos._monotonic()
+    monkeypatch.setattr(world.broker._hellos, "_monotonic", lambda: now + 31)
+    assert vault.hello() != old, "who asks late has time enough all the same"
+
+
+def test_a_question_for_a_hello_is_short(world):
+    body = canonical.encode({"contract": world.digest, "vault_id": "x" * MAX_QUESTION})
+    with pytest.raises(MalformedError, match=r"ledger\.request"):
+        world.broker.hello(body)
 
 
 def test_a_hello_of_another_vault_does_not_count(world):

@@ -17,7 +17,19 @@ from provider_world import POPULATION, Vault, World
 from cloister.contract.exits import Exits, MatchTerms
 from cloister.contract.states import Decision
 from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
-from cloister.provider import backup, clock, decisions, event_log, recovery, restored, revoked, roles, rotation, schema
+from cloister.provider import (
+    backup,
+    clock,
+    decisions,
+    event_log,
+    recovery,
+    restored,
+    revoked,
+    roles,
+    rotation,
+    schema,
+    software,
+)
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.home import BrokerHome
 from cloister.receipt.account import broker_of, granted_by
@@ -255,6 +267,7 @@ class Decided:
             Event("key", op="wipe", subject=world.sealed.manifest_digest, **owner),
             Event("decision", op="contract.suspend", subject=world.digest, **owner),
             Event("decision", op="contract.decide", contract=world.digest, status="revoked", **owner),
+            Event("decision", op="release.veto", subject="sha384:" + "c" * 96, status="1.2", reason="leaks", **owner),
         )
         self.proof = written(world, tmp_path / "export")
 
@@ -270,12 +283,14 @@ def test_decisions_of_the_lost_time_are_done_again(world, tmp_path):
     was.put_back(tmp_path)
     home = world.home
     assert roles.read(home).of(was.former)
-    assert recover(world, exports=[was.proof]).decisions == 7
+    assert recover(world, exports=[was.proof]).decisions == 8
     assert was.revoked in revoked.read(home).dids
     assert roles.read(home).dids == {was.newer: ("node_admin",)}
     assert home.approvals.withdrawn(was.approval) is not None
     assert home.data_keys.get(world.sealed.manifest_digest) is None
     assert home.contracts.get(world.digest).decision.state == "revoked"
+    (veto,) = software.read(home).vetoed.items()
+    assert (veto[0], veto[1].version, veto[1].reason) == ("sha384:" + "c" * 96, "1.2", "leaks")
 
 
 def test_where_decisions_are_lost_for_good_everything_is_stopped(world, tmp_path):

@@ -96,6 +96,24 @@ def test_the_highest_version_is_remembered_across_an_amendment(world: World) -> 
     assert software.agreed(world.home, world.contract, world.digest, "").software.highest is None  # type: ignore[union-attr]
 
 
+def test_the_highest_version_is_remembered_across_two_amendments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the one between them nothing was ever admitted; a circle ends."""
+    first, second = "sha256:" + "7" * 64, "sha256:" + "8" * 64
+    software.remember(world.home, first, releases.open_release(NEW_RELEASE), now="2026-01-01T00:00:00Z")
+    known = world.home.contracts.get(world.digest)
+    assert known is not None
+    between = msgspec.structs.replace(known, contract=msgspec.structs.replace(world.contract, amends=first))
+    circle = msgspec.structs.replace(known, contract=msgspec.structs.replace(world.contract, amends=second))
+    on_file = {second: between, first: circle}
+    monkeypatch.setattr(world.home.contracts, "get", on_file.get)
+    agreed = software.agreed(
+        world.home, msgspec.structs.replace(world.contract, amends=second), world.digest, ""
+    ).software
+    assert agreed is not None
+    assert agreed.highest is not None
+    assert agreed.highest.version == "1.1"
+
+
 def test_a_memory_that_cannot_be_read_lets_nobody_in(world: World) -> None:
     world.home.software_file.write_text("{")
     assert admitted(world, ENV) == "release.file"
@@ -188,6 +206,7 @@ def test_from_measurement_to_veto_by_command(world: World, tmp_path: Path, monke
         log = b"".join(db.scalars(sa.select(schema.events.c.body)).all())
     assert b'"op":"release.add"' in log
     assert b'"op":"release.veto"' in log
+    assert NEW.encode() in log, "the code, which a recovered broker must know"
     with pytest.raises(MalformedError) as unknown:
         run("release", "veto", world.home.directory, "7.7")
     assert unknown.value.code == "release.unknown"

@@ -116,7 +116,8 @@ def _show(document: Envelope, release: SoftwareRelease) -> None:
 def _record(broker: Path, op: str, document: Envelope, release: SoftwareRelease, reason: str) -> None:
     from cloister.receipt.events import Event
 
-    subject = releases.digest_of(document)
+    # A veto is of the code, whatever document lists it: that is what a recovered broker must know.
+    subject = release.env_digest if op == "release.veto" else releases.digest_of(document)
     event = Event(
         "decision", _now(), actor="owner", op=op, subject=subject, status=release.version, reason=reason[:200]
     )

@@ -52,6 +52,7 @@ from cloister.wire import canonical, documents, envelope
 from cloister.wire.identity import SigningKey
 
 LEASE_S = 3600
+MAX_QUESTION = 512
 _NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), Used())
 _NOTHING = Granted(Fraction(0), Fraction(0), Limits(0, 0, 0, 0))
 _NO_BUDGET = "the contract grants no budget for this population"
@@ -121,6 +122,9 @@ class Broker:
         Raises:
             MalformedError: Not ``{contract, vault_id}``.
         """
+        # Strangers ask this, and what they name is kept for a while: no more of it than a digest and a did.
+        if len(body) > MAX_QUESTION:
+            raise MalformedError("ledger.request", "a question for a hello is larger than one can be")
         question = documents.decode(body, _Question)
         return self._hellos.issue(question.contract, question.vault_id)
 

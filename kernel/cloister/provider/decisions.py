@@ -13,10 +13,11 @@ from typing import Literal
 
 from cloister.contract.states import Decision
 from cloister.errors import CloisterError, TrustError
-from cloister.provider import revoked, roles
+from cloister.provider import revoked, roles, software
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
+from cloister.provider.software import Veto
 from cloister.receipt.events import Event
 
 State = Literal["active", "suspended", "revoked"]
@@ -55,6 +56,8 @@ def _one(home: BrokerHome, event: Event) -> bool:
                     f"this broker's key was replaced by {subject}, and the restored one is the old one",
                     next_step="restore a backup made after the rotation, or sign new contracts at a new broker",
                 )
+        case "decision", "release.veto":
+            software.veto_code(home, subject, Veto(event.status, event.time, reason))
         case "decision", _:
             return _contract(home, event)
         case _:

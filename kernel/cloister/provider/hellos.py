@@ -23,11 +23,16 @@ class Hellos:
         self._lock = threading.Lock()
 
     def issue(self, contract: str, vault_id: str) -> bytes:
-        """Return a fresh hello; an earlier one for the same vault is void."""
-        message = hello.new_hello(self._audience, contract, hello.BROKER_SESSION)
+        """Return a fresh hello, or the pending one in the first half of its life.
+
+        Nobody signs this question: a new hello for each would let strangers void those that vaults are about to use.
+        """
         with self._lock:
-            self._pending.pop((contract, vault_id), None)
-            self._pending[contract, vault_id] = (message, self._monotonic() + TTL_S)
+            now = self._monotonic()
+            message, deadline = self._pending.pop((contract, vault_id), (b"", now))
+            if deadline - now < TTL_S / 2:
+                message, deadline = hello.new_hello(self._audience, contract, hello.BROKER_SESSION), now + TTL_S
+            self._pending[contract, vault_id] = (message, deadline)
             while len(self._pending) > MAX_PENDING:
                 self._pending.popitem(last=False)
         return message

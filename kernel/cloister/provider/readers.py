@@ -166,6 +166,16 @@ def source(text: str, table: str = "", query: str = "") -> str | Database:
     return text
 
 
+def too_many_rows() -> RefusedError:
+    """Return the refusal of a table that is larger than its card says."""
+    return RefusedError(
+        "seal.rows",
+        "the data have more rows than the card's size class",
+        clause="row_limit",
+        next_step="declare the next size class, usually a power of two",
+    )
+
+
 def label(data: Any) -> str:
     """Return what a source is called in messages and cards: a file's path or a table's name, never an address."""
     data = _addressed(data)
@@ -200,7 +210,8 @@ def _of_database(source: Database, card: Card | None) -> pa.Table:
                 else:
                     held.append(pa.nulls(len(values)))  # left out in any case; only its name is told
             if card is not None and rows > card.row_limit:
-                break  # refused by whoever counts rows
+                # Not left to who counts rows later: a recipe that suppresses would bring a cut table below the limit.
+                raise too_many_rows()
     return pa.table({name: _joined(held) for name, held in zip(names, chunks, strict=True)})
 
 

@@ -102,11 +102,19 @@ def veto(home: BrokerHome, document: Envelope, *, now: str, reason: str = "") ->
         CloisterError: As ``releases.open_release``; ``release.file``.
     """
     release = releases.open_release(document)
+    veto_code(home, release.env_digest, Veto(release.version, now, reason))
+    return release
+
+
+def veto_code(home: BrokerHome, env_digest: str, one: Veto) -> None:
+    """Refuse code by its digest; an earlier veto of it stays as it was.
+
+    Raises:
+        UnavailableError: ``release.file``.
+    """
     with files.changing(home.software_file):
         memory = read(home)
-        one = memory.vetoed.get(release.env_digest) or Veto(release.version, now, reason)
-        _write(home, msgspec.structs.replace(memory, vetoed={**memory.vetoed, release.env_digest: one}))
-    return release
+        _write(home, msgspec.structs.replace(memory, vetoed={env_digest: one, **memory.vetoed}))
 
 
 def remember(home: BrokerHome, contract: str, release: SoftwareRelease, *, now: str) -> None:
@@ -133,8 +141,8 @@ def agreed(home: BrokerHome, contract: Contract, digest: str, policy: str) -> Ag
         UnavailableError: ``release.file``.
     """
     memory = read(home)
-    # What was admitted for the contract that this one amends was admitted here all the same.
-    highest = releases.highest_of(memory.admitted.get(name) for name in (digest, contract.former))
+    # What was admitted for a contract that this one amends, or its former does, was admitted here all the same.
+    highest = releases.highest_of(memory.admitted.get(name) for name in _line(home, digest, contract))
     return relying.agreed(
         contract,
         policy=policy,
@@ -142,6 +150,18 @@ def agreed(home: BrokerHome, contract: Contract, digest: str, policy: str) -> Ag
         highest=highest,
         vetoed={code: one.reason or f"version {one.version}" for code, one in memory.vetoed.items()},
     )
+
+
+def _line(home: BrokerHome, digest: str, contract: Contract | None) -> list[str]:
+    """Return the digests of a contract and of those it amends, as far as they are on file here."""
+    found = []
+    while digest and digest not in found:
+        found.append(digest)
+        if contract is None:
+            known = home.contracts.get(digest)
+            contract = None if known is None else known.contract
+        digest, contract = ("" if contract is None else contract.former), None
+    return found
 
 
 def vetoed_session(home: BrokerHome, admission: bytes | None) -> str:

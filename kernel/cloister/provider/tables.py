@@ -68,12 +68,7 @@ def prepare(card: Card, table: pa.Table) -> tuple[pa.Table, Report]:
             "seal.column", "the data have no column " + ", ".join(missing), next_step="correct the card or the data"
         )
     if table.num_rows > card.row_limit:
-        raise RefusedError(
-            "seal.rows",
-            "the data have more rows than the card's size class",
-            clause="row_limit",
-            next_step="declare the next size class, usually a power of two",
-        )
+        raise readers.too_many_rows()
     arrays, reports = {}, {}
     for column in card.columns:
         arrays[column.name], reports[column.name] = _conform(
