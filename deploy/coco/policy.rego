@@ -20,8 +20,11 @@ default PauseContainerRequest := false
 default ResumeContainerRequest := false
 default SignalProcessRequest := false
 
+# Which container may start: none, until a rule pins the image's layers, arguments and environment (Kata's `genpolicy`
+# writes it). Without one the host could start any other image in a guest whose measurement is the approved one.
+default CreateContainerRequest := false
+
 # What starting, watching and ending one pod needs.
-default CreateContainerRequest := true
 default CreateSandboxRequest := true
 default DestroySandboxRequest := true
 default GetMetricsRequest := true

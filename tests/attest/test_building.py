@@ -122,6 +122,8 @@ def test_a_vtpms_log_gives_its_registers_and_asks_for_the_hardware_below() -> No
         (f"cc_rootfs_verity.hash={ROOT}", True),
         (f"console=ttyS0 note={ROOT}", False),
         ("roothash=0123", False),
+        (f"roothash={ROOT} systemd.unit=kata-containers.target", False),
+        (f"roothash={ROOT} agent.log=debug", False),
         ("root=/dev/sda1", False),
         ("", False),
     ],

@@ -55,7 +55,7 @@ def test_the_image_takes_nothing_from_its_environment_and_is_no_root() -> None:
     assert not {"ENV", "CMD", "ADD", "SHELL", "HEALTHCHECK"} & set(words)
     assert [line for line in lines if line.startswith("USER")] == ["USER 10001"]
     entry = next(line for line in lines if line.startswith("ENTRYPOINT"))
-    assert entry.endswith('["python", "-P", "-m", "cloister.enclave", "--config", "/etc/cloister/enclave.json"]')
+    assert entry.endswith('["python", "-I", "-m", "cloister.enclave", "--config", "/etc/cloister/enclave.json"]')
     assert words.index("USER") > words.index("RUN")
 
 
@@ -112,6 +112,7 @@ def test_the_guests_agent_refuses_what_would_be_a_way_in() -> None:
     for name in ("ExecProcess", "ReadStream", "WriteStream", "UpdateEphemeralMounts", "SetPolicy", "CopyFile"):
         assert rules[f"{name}Request"] == "false"
     assert rules["AllowRequestsFailingPolicy"] == "false"
+    assert rules["CreateContainerRequest"] == "false", "which image starts is for a rule that pins it"
 
 
 class Gramine:
@@ -150,7 +151,7 @@ def test_the_gramine_manifest_is_closed(gramine: dict[str, Any]) -> None:
     assert not [name for name in found if "insecure" in name or "passthrough" in name or "allowed_files" in name]
     assert not [name for name in found if name.startswith(("loader.argv_src", "loader.env_src", "sgx.use_exinfo"))]
     assert found["loader.argv"] == [
-        "/usr/local/bin/python3.11", "-P", "-m", "cloister.enclave", "--config", "/etc/cloister/enclave.json",
+        "/usr/local/bin/python3.11", "-I", "-m", "cloister.enclave", "--config", "/etc/cloister/enclave.json",
     ]  # fmt: skip
     assert all(isinstance(value, str) for name, value in found.items() if name.startswith("loader.env."))
     assert not [name for name in found if "PYTHONPATH" in name or "LD_PRELOAD" in name]
