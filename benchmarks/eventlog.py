@@ -60,7 +60,7 @@ def lines(world: World, charges: int) -> Iterator[bytes]:
     """Yield an export of ``charges`` charges and as many settlements."""
     vault = world.vault()
     with world.broker.accounts.database.transaction() as db:
-        admission = db.scalars(schema.SELECT_ADMISSIONS).all()[-1]
+        admitted = db.scalars(schema.SELECT_ADMISSIONS).all()
     rho = "1/1267650600228229401496703205376"
     sample = Entry("@", POPULATION, world.digest, world.analyst.did, rho, "0", "sha256:plan", Usage(64, 2, 0))
     entry_text = canonical.encode(sample).decode()
@@ -77,14 +77,15 @@ def lines(world: World, charges: int) -> Iterator[bytes]:
             leaf = log.leaf_hash(body)
             entries.append(leaf)
             second.write(body + b"\n")
-            told = charge.replace("@", name).replace("#", leaf.hex()).replace("7000007", str(number))
+            # The number first: a digest put in before may hold its digits.
+            told = charge.replace("7000007", str(number)).replace("@", name).replace("#", leaf.hex())
             for text in (told, settle.replace("@", name)):
                 events.append(log.leaf_hash(text.encode()))
                 first.write(text.encode() + b"\n")
         tip = AccountTip(POPULATION, charges, log.root_text(entries.root()), str(Fraction(rho) * charges))
         stated = Checkpoint(world.broker.did, TIME, events.size, log.root_text(events.root()), (tip,))
         signed = sign_checkpoint(stated, world.broker_key)
-        admissions = (msgspec.json.decode(admission, type=Envelope),)
+        admissions = tuple(msgspec.json.decode(one, type=Envelope) for one in admitted)
         yield export.write_header(export.Header(signed, (world.document,), admissions))
         yield export.write_section("", events.size)
         first.seek(0)

@@ -28,6 +28,7 @@ from match_world import TABLE, contract, watched_card
 from vault_world import World
 
 from cloister.contract.exits import MatchTerms
+from cloister.contract.terms import Limits
 from cloister.enclave.relay import Relay
 from cloister.plan import algebra as a
 from cloister.sandbox.matching import Match
@@ -80,7 +81,9 @@ def asked(rows: int, trips: dict[str, list[float]]) -> Iterator[Match]:
             return answer
 
         world.network.post = post
-        document = contract(world, MatchTerms(TABLE, "person", 10**7, 10**3))
+        # Each question counts the rows of the whole list.
+        limits = Limits(releases=1000, rows=10**12, compute=10**9, models=1)
+        document = contract(world, MatchTerms(TABLE, "person", 10**7, 10**3), limits=limits)
         try:
             with world.vault(world.config(document)) as vault:
                 use(Session(Peer(vault)))
