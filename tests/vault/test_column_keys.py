@@ -17,7 +17,7 @@ from cloister.contract.clauses import Access, Approver, RowLimit
 from cloister.contract.coverage import covered
 from cloister.contract.exits import Exits, MatchTerms
 from cloister.contract.terms import Budget, TableTerms
-from cloister.errors import TrustError
+from cloister.errors import RefusedError, TrustError
 from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.provider import data_keys as provider_keys
@@ -47,6 +47,12 @@ def test_columns_of_equal_rights_are_together() -> None:
     card = visits_card()
     assert column_groups(card) == (("patient",), ("age", "sex", "cost"), ("genome",))
     assert column_groups(card, [["cost", "genome"]]) == (("patient",), ("age", "sex"), ("cost",), ("genome",))
+
+
+@pytest.mark.parametrize("apart", [[["genom"]], [["patient"]], [["cost", "genome"], ["cost"]]], ids=str)
+def test_what_is_set_apart_is_a_column_and_in_one_set(apart: list[list[str]], tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"seal\.column"):
+        sealing.seal(visits_card(), pa.table({}), tmp_path / "capsule", SigningKey.generate(), apart=apart)
 
 
 def test_what_is_covered_follows_from_contract_and_card(quiet_world: World) -> None:

@@ -131,6 +131,7 @@ def seal_tables(
             raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
         check_rights(card, parents)
         hashed_keys.check_salt(card, salt)
+    _check_apart([card for card, _ in tables_in], apart)
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
@@ -204,6 +205,19 @@ def column_groups(card: Card, apart: Sequence[Sequence[str]] = ()) -> tuple[tupl
     for column in card.columns:
         found.setdefault(rights(column), []).append(column.name)
     return tuple(tuple(found[key]) for key in sorted(found))
+
+
+def _check_apart(cards: Sequence[Card], apart: Sequence[Sequence[str]]) -> None:
+    """Refuse sets that would not be kept: a column that nobody set apart shares its key with others of its tier."""
+    named = [name for names in apart for name in names]
+    columns = {column.name for card in cards for column in card.columns if column.name not in card.key}
+    if wrong := sorted({name for name in named if name not in columns or named.count(name) > 1}):
+        raise RefusedError(
+            "seal.column",
+            f"set apart, but no column beside the key, or named twice: {', '.join(wrong)}",
+            clause="apart",
+            next_step="name columns of the card, each in one set",
+        )
 
 
 def _write_parts(
