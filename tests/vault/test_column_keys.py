@@ -51,7 +51,7 @@ def test_columns_of_equal_rights_are_together() -> None:
 
 @pytest.mark.parametrize("apart", [[["genom"]], [["patient"]], [["cost", "genome"], ["cost"]]], ids=str)
 def test_what_is_set_apart_is_a_column_and_in_one_set(apart: list[list[str]], tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match=r"seal\.column"):
+    with pytest.raises(RefusedError, match=r"seal\.column. set apart"):
         sealing.seal(visits_card(), pa.table({}), tmp_path / "capsule", SigningKey.generate(), apart=apart)
 
 
