@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
-from importlib import import_module
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from cloister import __version__
 from cloister.demo.commands import demo_app
 from cloister.errors import EXTRA, RefusedError
 from cloister.terminal import Terminal
+
+out = Terminal(emoji=False)
+err = Terminal(stderr=True, emoji=False)
 
 app = typer.Typer(
     name="cloister", no_args_is_help=True, help="Confidential analytics in Jupyter.", pretty_exceptions_enable=False
@@ -21,14 +26,28 @@ audit_app = typer.Typer(no_args_is_help=True, help="A broker's logs, for an audi
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Signed statements of where a broker's logs stand.")
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        out.print(f"cloister {__version__}", markup=False, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Print the version; `cloister measure` prints the digest of the code.",
+        ),
+    ] = False,
+) -> None:
+    """Confidential analytics in Jupyter."""
+
+
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
-
-out = Terminal(emoji=False)
-err = Terminal(stderr=True, emoji=False)
-
-
-def _without_provider() -> None:
-    raise RefusedError("install.extra", "the provider's tools are not installed", next_step=EXTRA.format("provider"))
 
 
 def _mount_approvals() -> None:
@@ -38,10 +57,20 @@ def _mount_approvals() -> None:
 
 
 def _mount_releases() -> None:
-    from cloister.cli import endorse, measure, releases
+    from cloister.cli import releases
 
     app.add_typer(releases.app, name="release")
+
+
+def _mount_measure() -> None:
+    from cloister.cli import measure
+
     app.command("measure")(measure.measure)
+
+
+def _mount_endorse() -> None:
+    from cloister.cli import endorse
+
     app.command("endorse")(endorse.endorse)
 
 
@@ -59,7 +88,7 @@ def _mount_receiver() -> None:
 
 
 def _mount_audit() -> None:
-    """Add what checks a broker's logs: it needs nothing of the provider's."""
+    """Add what checks a broker's logs, which needs nothing of the provider's, and what writes them."""
     from cloister.reviewer import audit_commands as commands
 
     audit_app.command("check")(commands.check)
@@ -69,52 +98,145 @@ def _mount_audit() -> None:
     app.add_typer(audit_app, name="audit")
     app.add_typer(checkpoint_app, name="checkpoint")
     app.command("invoice")(commands.make_invoice)
-
-
-def _mount_provider() -> None:
-    """Add the provider's commands where the extra is installed."""
     try:
-        from cloister.provider import capsule_commands, commands, log_commands, unit_keys_commands
+        from cloister.provider import log_commands
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("cloister"):
-            raise
-        groups = ("card", "contract", "broker", "account", "unit-keys", "ledger", "capsule")
-        for name in ("identity", "quality", "deidentify", "seal", *groups):
-            app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
+        _only_if_missing(error)
         audit_app.command("export", hidden=True, context_settings=_ANY)(_without_provider)
         checkpoint_app.command("take", hidden=True, context_settings=_ANY)(_without_provider)
-        return
-    import_module("cloister.provider.contract_commands")  # adds to two of the groups
-    import_module("cloister.provider.quality.commands").mount(app)
-    import_module("cloister.provider.deidentify.commands").mount(app)
+    else:
+        audit_app.command("export")(log_commands.export)
+        checkpoint_app.command("take")(log_commands.take)
+
+
+def _mount_identity() -> None:
+    from cloister.provider import commands
+
     app.command("identity")(commands.identity)
-    app.command("seal")(commands.seal)
+
+
+def _mount_card() -> None:
+    from cloister.provider import commands
+
     app.add_typer(commands.card_app, name="card")
+
+
+def _mount_seal() -> None:
+    from cloister.provider import commands
+
+    app.command("seal")(commands.seal)
+
+
+@functools.cache
+def _mount_contract() -> None:
+    """Add contracts, brokers and accounts: one module adds to all three groups."""
+    from cloister.provider import commands, contract_commands  # noqa: F401
+
     app.add_typer(commands.contract_app, name="contract")
-    app.add_typer(commands.broker_app, name="broker")
     app.add_typer(commands.account_app, name="account")
-    app.add_typer(unit_keys_commands.app, name="unit-keys")
+
+
+def _mount_broker() -> None:
+    from cloister.provider import commands, log_commands
+
+    _mount_contract()
     log_commands.extend_broker(commands.broker_app)
-    audit_app.command("export")(log_commands.export)
-    checkpoint_app.command("take")(log_commands.take)
+    app.add_typer(commands.broker_app, name="broker")
+
+
+def _mount_ledger() -> None:
+    from cloister.provider import log_commands
+
     app.add_typer(log_commands.ledger_app, name="ledger")
+
+
+def _mount_unit_keys() -> None:
+    from cloister.provider import unit_keys_commands
+
+    app.add_typer(unit_keys_commands.app, name="unit-keys")
+
+
+def _mount_capsule() -> None:
+    from cloister.provider import capsule_commands
+
     app.add_typer(capsule_commands.app, name="capsule")
+
+
+def _mount_quality() -> None:
+    from cloister.provider.quality import commands
+
+    commands.mount(app)
+
+
+def _mount_deidentify() -> None:
+    from cloister.provider.deidentify import commands
+
+    commands.mount(app)
+
+
+# Each command's zone is imported when the command is called for: nobody waits for database tools to make a key.
+_PARTS: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
+    (_mount_audit, ("audit", "checkpoint", "invoice")),
+    (_mount_receiver, ("receiver", "open")),
+    (_mount_enclave, ("enclave",)),
+    (_mount_approvals, ("approval",)),
+    (_mount_releases, ("release",)),
+    (_mount_measure, ("measure",)),
+    (_mount_endorse, ("endorse",)),
+)
+_PROVIDERS_PARTS: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
+    (_mount_identity, ("identity",)),
+    (_mount_quality, ("quality",)),
+    (_mount_deidentify, ("deidentify",)),
+    (_mount_card, ("card",)),
+    (_mount_seal, ("seal",)),
+    (_mount_contract, ("contract", "account")),
+    (_mount_broker, ("broker",)),
+    (_mount_unit_keys, ("unit-keys",)),
+    (_mount_ledger, ("ledger",)),
+    (_mount_capsule, ("capsule",)),
+)
+
+
+def _without_provider() -> None:
+    raise RefusedError("install.extra", "the provider's tools are not installed", next_step=EXTRA.format("provider"))
+
+
+def _only_if_missing(error: ModuleNotFoundError) -> None:
+    if error.name is None or error.name.startswith("cloister"):
+        raise error
+
+
+@functools.cache
+def _mount(part: Callable[[], None]) -> None:
+    """Add a part once; where the provider's tools are not installed, what stands in for them says so."""
+    try:
+        part()
+    except ModuleNotFoundError as error:
+        _only_if_missing(error)
+        names = dict(_PROVIDERS_PARTS).get(part)
+        if names is None:
+            raise
+        for name in names:
+            app.command(name, hidden=True, context_settings=_ANY)(_without_provider)
 
 
 @functools.cache
 def whole() -> typer.Typer:
     """The command with every zone's commands, which are imported only now."""
-    _mount_audit()
-    _mount_provider()
-    _mount_receiver()
-    _mount_enclave()
-    _mount_approvals()
-    _mount_releases()
+    for part, _ in (*_PARTS, *_PROVIDERS_PARTS):
+        _mount(part)
     return app
 
 
 def called_for(arguments: list[str]) -> typer.Typer:
-    """Return what the arguments call for: who verifies a notebook need not wait for the provider's database tools."""
+    """Return the command with what the arguments call for, or with everything if they name nothing that is known."""
+    name = next((text for text in arguments if not text.startswith("-")), "")
     mine = {item.name or getattr(item.callback, "__name__", "") for item in app.registered_commands}
-    mine |= {group.name for group in app.registered_groups}
-    return app if next((text for text in arguments if not text.startswith("-")), "") in mine else whole()
+    mine |= {group.name or "" for group in app.registered_groups}
+    if name in mine or arguments == ["--version"]:
+        return app
+    parts = [part for part, names in (*_PARTS, *_PROVIDERS_PARTS) if name in names]
+    for part in parts:
+        _mount(part)
+    return app if parts else whole()

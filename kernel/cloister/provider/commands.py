@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -22,18 +22,18 @@ from cloister.contract.terms import Broker, Limits, Party
 from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
-from cloister.provider import cards, contracts, hashed_keys, readers, reports
-from cloister.provider import seal as sealing
-from cloister.provider.deidentify import commands as deidentify_commands
+from cloister.provider import contracts
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
-from cloister.provider.quality import published
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 from cloister.wire.text import spelt_out
+
+if TYPE_CHECKING:
+    from cloister.provider.readers import Database
 
 card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare about a table.")
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
@@ -91,6 +91,11 @@ def seal(  # noqa: PLR0917 (a command line)
     ] = None,
 ) -> None:
     """Encrypt tables under their cards, on this machine; the data key goes to your broker only."""
+    from cloister.provider import hashed_keys, readers
+    from cloister.provider import seal as sealing
+    from cloister.provider.deidentify import commands as deidentify_commands
+    from cloister.provider.quality import published
+
     home = BrokerHome(broker)
     home.identity()
     until = _time(retain_until)
@@ -118,7 +123,9 @@ def _time(text: str) -> str:
     return text
 
 
-def _also(text: str) -> tuple[Card, str | readers.Database]:
+def _also(text: str) -> tuple[Card, str | Database]:
+    from cloister.provider import readers
+
     card, _, data = text.partition("=")
     return _card(Path(card)), readers.source(data)
 
@@ -140,6 +147,8 @@ def card_suggest(
     Each guess is told with its reason, and marked TODO in the card: it lints only when you have confirmed or corrected
     every one. How texts look (a phone number, a card's) can raise a tier; no value is written into the card.
     """
+    from cloister.provider import cards
+
     found = cards.suggest(data, name, look_at_values=look, look_at=look_at or ())
     text = msgspec.json.format(msgspec.json.encode(found.card), indent=1).decode()
     if output:
@@ -209,7 +218,7 @@ def broker_serve(
     port: Annotated[int, typer.Option(help="0 picks a free port.")] = 8701,
 ) -> None:
     """Serve keys and accounts until stopped."""
-    from cloister.provider.__main__ import main  # noqa: PLC0415 (loads the web server)
+    from cloister.provider.__main__ import main
 
     raise typer.Exit(main(["--home", str(directory), "--host", host, "--port", str(port)]))
 
@@ -289,6 +298,8 @@ def account_report(
 
     The second number is a report, not a promise: no release is decided by it.
     """
+    from cloister.provider import reports
+
     at = exact(delta)
     if delta and (at is None or not 0 < at < 1):
         raise MalformedError("account.delta", f"{delta!r} is no delta", next_step="write --delta 0.000001")

@@ -26,8 +26,7 @@ from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
 from cloister.errors import ContractError, UnavailableError
-from cloister.provider import event_log, files
-from cloister.provider.accounts import Accounts
+from cloister.provider import files
 from cloister.provider.admission import check_policy, keys_for
 from cloister.provider.approvals import Approvals
 from cloister.provider.data_keys import DataKey, DataKeys, KeyedTable
@@ -38,7 +37,8 @@ from cloister.receipt.events import Event
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
-if TYPE_CHECKING:  # sealing needs PyArrow, serving does not
+if TYPE_CHECKING:  # sealing needs PyArrow, serving does not; keys and contracts need no accounts
+    from cloister.provider.accounts import Accounts
     from cloister.provider.seal import Sealed
 
 
@@ -120,6 +120,8 @@ class BrokerHome:
             MalformedError: ``database.url``.
             TrustError: The file of the URL can be read by others.
         """
+        from cloister.provider.accounts import Accounts  # noqa: PLC0415 (loads the database tools)
+
         where: Path | str = self.accounts_file
         if self.accounts_url.exists():
             where = files.read_private(self.accounts_url).decode("utf-8").strip()
@@ -131,6 +133,8 @@ class BrokerHome:
         Raises:
             UnavailableError: ``ledger.unavailable``.
         """
+        from cloister.provider import event_log  # noqa: PLC0415 (loads the database tools)
+
         if self.restored_file.exists():
             return
         accounts = self.open_accounts()
