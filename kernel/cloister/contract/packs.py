@@ -60,6 +60,11 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: Rule
     deliver: Rule
 
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """The rules by operation (``OPERATIONS``)."""
+        return {"aggregate": self.aggregate, "model": self.model, "match": self.match, "deliver": self.deliver}
+
 
 class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A set of tier rules.
@@ -94,9 +99,7 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = next((level for level in self.level if level.tier == tier), None)
         if found is None or operation not in OPERATIONS:
             return Rule("refuse")
-        rule = getattr(found, operation)
-        assert isinstance(rule, Rule)  # noqa: S101 (OPERATIONS are the fields of Level)
-        return rule
+        return found.rules[operation]
 
     @property
     def digest(self) -> str:
