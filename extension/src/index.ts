@@ -6,6 +6,7 @@ import { ITranslator } from '@jupyterlab/translation';
 
 import { chips } from './chip';
 import { commands } from './commands';
+import { marks } from './mark';
 import { notices } from './notice';
 import { panel } from './panel/plugin';
 import { Sessions } from './sessions';
@@ -25,4 +26,4 @@ const sessions: JupyterFrontEndPlugin<ICloister> = {
     new Sessions(new Words(translator), tracker)
 };
 
-export default [sessions, commands, statusItem, toolbar, panel, chips, notices];
+export default [sessions, commands, statusItem, toolbar, panel, chips, notices, marks];

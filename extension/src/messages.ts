@@ -105,7 +105,8 @@ const status = record<protocol.StatusMessage>({
   error: maybe(refusal),
   budget: maybe(budget),
   releases: count,
-  time: name
+  time: name,
+  display_mark: text(200)
 });
 
 const column = record<protocol.Column>({ name, type: name, tier: count, about: text() });

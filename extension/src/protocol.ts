@@ -81,6 +81,7 @@ export interface StatusMessage {
   readonly budget: Budget | null;
   readonly releases: number;
   readonly time: string;
+  readonly display_mark: string;
 }
 
 /** One column of the catalogue; `tier` is the sensitivity its provider declared, 1 to 5. */

@@ -20,9 +20,11 @@ from cloister.analyst.agreed import Agreement, agreed_to
 from cloister.analyst.checklist import NAMES, NOT_ATTESTED, checklist
 from cloister.analyst.events import Events
 from cloister.analyst.rehearsals import Rehearsals
-from cloister.analyst.standing import RECEIPTS_SHOWN, Standing, budget_of, promotes_to
+from cloister.analyst.standing import RECEIPTS_SHOWN, Standing, budget_of, mark_of, promotes_to
 from cloister.analyst.uplink import State
 from cloister.analyst.verdict import Verdict
+from cloister.contract import packs
+from cloister.contract.clauses import PackTerms
 from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError
 from cloister.receipt.facts import ReleaseFacts
 
@@ -339,3 +341,19 @@ def test_what_the_guarantee_excludes_reaches_the_panel_and_the_line() -> None:
         assert found["limits"][0]["excludes"] == said
         (limit,) = limits.limits(told)
         assert ("the formal guarantee excludes: deliver releases" in limit.words) == bool(said)
+
+
+def test_the_mark_says_who_looks_and_under_which_contract_where_the_contract_asks() -> None:
+    assert standing(World())[0].status()["display_mark"] == ""
+    world = World(terms={"display_mark": True})
+    kernel, uplink, _ = standing(world)
+    assert kernel.status()["display_mark"] == "? · clinic"
+    uplink.session = SimpleNamespace(analyst=world.analyst.did, session="s")
+    mark = f"ann ({world.analyst.did[-8:]}) · clinic"
+    assert kernel.status()["display_mark"] == mark
+    uplink.session, uplink.state = None, State.LOST
+    assert kernel.status()["display_mark"] == mark, "what was shown is still shown"
+    assert standing(world, mode="mock")[0].status()["display_mark"] == "", "invented values are nobody's"
+    pack = PackTerms("pboc-draft-2023", packs.load("pboc-draft-2023").digest)
+    for terms in (pack, msgspec.structs.replace(pack, digest="sha256:" + "0" * 64)):
+        assert mark_of(msgspec.structs.replace(world.terms, display_mark=msgspec.UNSET, pack=terms), world.analyst.did)

@@ -237,3 +237,16 @@ def test_the_command_keeps_a_bundle_and_refuses_to_go_back(tmp_path: Path, monke
     # Without a name it is the analyst's own, where connecting looks.
     endorse("--iak", DATA / "cca/tfrmm_platform_iak.pub.pem")
     assert (tmp_path / "trust" / "endorsements.json").exists()
+
+
+@pytest.mark.parametrize("keeper", ["analyst", "broker"])
+def test_endorsements_that_are_there_and_cannot_be_read_are_not_taken_for_none(keeper, tmp_path):
+    from cloister.analyst.trust import TrustStore
+    from cloister.provider.home import BrokerHome
+
+    owner = TrustStore(tmp_path) if keeper == "analyst" else BrokerHome(tmp_path)
+    assert owner.endorsements() == Endorsements()
+    owner.endorsements_file.mkdir()
+    with pytest.raises(UnavailableError) as excinfo:
+        owner.endorsements()
+    assert (excinfo.value.code, bool(excinfo.value.next_step)) == ("endorsements.file", True)

@@ -41,4 +41,5 @@ WHOLE = msgspec.structs.replace(
     amends=FORMER,
     hosts=("chip:" + "5" * 128, "operator:CN=cloud.example"),
     software=Software((DAN.did,), "1.4.2", 30),
+    display_mark=True,
 )

@@ -32,7 +32,7 @@ from cloister.wire.identity import SigningKey
 
 replace = msgspec.structs.replace
 CARDS = {"clinic.visits": LABELLED}
-CLAUSES = ("access", "approvers", "pack", "obligations", "tariffs", "amends", "hosts", "software")
+CLAUSES = ("access", "approvers", "pack", "obligations", "tariffs", "amends", "hosts", "software", "display_mark")
 
 
 def codes(contract: Contract, cards=None, level: str = "error") -> set[str]:

@@ -520,6 +520,7 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
         "amends": OTHER_DIGEST,
         "hosts": ("chip:01",),
         "software": Software((STRANGER.did,), "1.0"),
+        "display_mark": True,
     }
     assert set(changes) | silent == set(Contract.__struct_fields__)
     for field, value in changes.items():

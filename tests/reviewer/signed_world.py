@@ -70,12 +70,15 @@ class World:
         session: str = "session-1",
         assurance: str = "simulated",
         exits: Exits | msgspec.UnsetType = msgspec.UNSET,
+        card: Card = CARD,
+        terms: dict[str, Any] | None = None,
     ) -> None:
         self.provider, self.broker, self.analyst, self.vault = (SigningKey.generate() for _ in range(4))
         self.colleague = SigningKey.generate()
         self.simulator = SigningKey.generate()
         self.session, self.assurance = session, assurance
-        self.card = signing.seal_card(CARD, self.provider)
+        self.runtime: dict[str, Any] = {}
+        self.card = signing.seal_card(card, self.provider)
         self.terms = Contract(
             name="clinic", title="Clinic", operations=("aggregate", "model"), regime="dp", purposes=("teaching",),
             parties=(
@@ -89,6 +92,7 @@ class World:
             policies={}, placement="colocated", tenancy="shared", accept_simulated=True, share_releases=share_releases,
             not_before="2026-01-01T00:00:00Z", not_after="2027-01-01T00:00:00Z", exits=exits,
         )  # fmt: skip
+        self.terms = msgspec.structs.replace(self.terms, **(terms or {}))
         self.contract = signing.sign_contract(self.terms, self.provider, self.analyst, self.colleague)
         self.digest = signing.contract_digest(self.contract)
         self.admission = self.admit()
@@ -131,7 +135,7 @@ class World:
             contract=self.digest, env_digest=env,
         )  # fmt: skip
         evidence = attester.collect(
-            binding.report_data(value), contract=self.digest, env_digest=attested_env or env, runtime={}
+            binding.report_data(value), contract=self.digest, env_digest=attested_env or env, runtime=self.runtime
         )
         tee = "simulator" if self.assurance == "simulated" else self.assurance
         offer = msgspec.structs.replace(offer, evidence=msgspec.structs.replace(evidence, tee=tee))

@@ -49,8 +49,8 @@ def notebook7(user: JupyterUser) -> Iterator[Application]:
 
 @pytest.fixture(scope="session")
 def small_contract(user: JupyterUser) -> Iterator[OtherContract]:
-    """A second contract with a small budget, so that it can be used up."""
-    contract = OtherContract(user, "small", epsilon="0.5")
+    """A second contract: with a small budget, so that it can be used up, and a mark on what it displays."""
+    contract = OtherContract(user, "small", epsilon="0.5", display_mark=True)
     contract.serve()
     yield contract
     contract.close()

@@ -24,7 +24,7 @@ from cloister.demo.world import World
 class OtherContract:
     """A contract that providers signed with ``user``, served by a pair of its own."""
 
-    def __init__(self, user: JupyterUser, name: str, *, epsilon: str) -> None:
+    def __init__(self, user: JupyterUser, name: str, *, epsilon: str, display_mark: bool = False) -> None:
         self.user, self.name = user, name
         self.home = user.root / name
         self._env = {**user.env, "CLOISTER_HOME": str(self.home), "CLOISTER_DEMO_IDLE_S": "900"}
@@ -32,7 +32,9 @@ class OtherContract:
         TrustStore(user.home / "trust").analyst_key()
         (self.home / "trust").mkdir(parents=True, mode=0o700)
         shutil.copy2(user.home / "trust" / "analyst.key", self.home / "trust" / "analyst.key")
-        self.world: World = parties.build_world(self.home, epsilon=epsilon)
+        self.world: World = parties.build_world(
+            self.home, scene=parties.DEMO._replace(display_mark=display_mark), epsilon=epsilon
+        )
 
     @property
     def kernel(self) -> str:

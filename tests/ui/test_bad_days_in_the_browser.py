@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from axe import grave_findings
 from lab import SECOND, NotebookPage
 from playwright.sync_api import expect
 
+ROOT = Path(__file__).parents[2]
 TABLE = "import cloister as cl\nv = cl.table('st_anna.visits')\n"
 
 
@@ -156,3 +158,78 @@ def test_a_notebook_of_another_contract_is_said_to_be_one(executed, lab, small_c
     expect(notebook.visible(".cl-Notice")).to_contain_text("Another contract", timeout=20 * SECOND)
     expect(notebook.chip(0)).to_have_attribute("data-state", "foreign")
     lab.end_kernels()
+
+
+# What lies over the first output: the style of a box that is no part of the document.
+_OVER = """node => {
+  const child = node.querySelector('.jp-OutputArea-child');
+  const { content, maskImage, pointerEvents, printColorAdjust, opacity, height } = getComputedStyle(child, '::after');
+  const text = maskImage === 'none' ? '' : decodeURIComponent(maskImage);
+  return { content, text, pointerEvents, printColorAdjust, opacity: Number(opacity), height: parseFloat(height) };
+}"""
+_MARKED = re.compile(r"(^|\s)cl-Marked(\s|$)")
+
+
+def test_outputs_carry_a_mark_where_the_contract_asks_and_nothing_else_changes(lab, small_contract, user, page):
+    path = user.notebook("marked.ipynb", small_contract.kernel, [TABLE + "print(6 * 7)\nv.mock(20)"])
+    notebook = NotebookPage(page, lab, path).open()
+    output = notebook.run(0)
+    owner = page.locator(".jp-NotebookPanel")
+    expect(owner).to_have_class(_MARKED)
+    for media in ("screen", "print"):
+        page.emulate_media(media=media)
+        over = output.evaluate(_OVER)
+        assert (over["content"], over["pointerEvents"], over["printColorAdjust"]) == ('""', "none", "exact")
+        did = small_contract.world.analyst_did
+        assert f"({did[-8:]}) · demo" in over["text"]
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", over["text"])
+        assert over["opacity"] > 0.05
+        assert over["height"] > 10
+    page.emulate_media(media="screen")
+    # It is seen, on one line of output too: without it the same place looks otherwise.
+    box = output.locator(".jp-OutputArea-child").first
+    output.screenshot(path=ROOT / "build" / "ui" / "mark-light.png", animations="disabled")
+    seen = box.screenshot(animations="disabled")
+    owner.evaluate("node => node.classList.remove('cl-Marked')")
+    assert box.screenshot(animations="disabled") != seen
+    owner.evaluate("node => node.classList.add('cl-Marked')")
+    # It is in no file, and in the text of no output.
+    expect(output).not_to_contain_text("UTC")
+    saved = json.dumps(notebook.save())
+    assert "cl-mark" not in saved.lower()
+    assert did[-8:] not in saved
+    # A notebook under a contract that does not ask for it has none.
+    other = user.notebook("unmarked.ipynb", "cloister", ["1 + 1"])
+    notebook.command("docmanager:open", path=other)
+    plain = NotebookPage(page, lab, other)
+    plain.wait_ready()
+    assert plain.run(0).evaluate(_OVER)["text"] == ""
+    # A view of one output, beside the notebook, carries it too.
+    notebook.command("docmanager:open", path=path)
+    notebook.command("notebook:create-output-view")
+    view = page.locator(".jp-LinkedOutputView")
+    expect(view).to_be_visible()
+    assert did[-8:] in view.evaluate(_OVER)["text"]
+    # It goes with the session.
+    lab.end_kernels()
+    expect(page.locator(".cl-Marked")).to_have_count(0)
+    expect(page.locator("body")).not_to_have_class(re.compile("cl-MarkedViews"))
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Dark High Contrast"])
+def test_the_mark_is_seen_in_dark_themes_and_does_not_cost_contrast(theme, lab, small_contract, user, page):
+    user.choose("@jupyterlab/apputils-extension:themes", theme=theme)
+    try:
+        path = user.notebook("marked-dark.ipynb", small_contract.kernel, ["print('a line of text\\n' * 12)"])
+        notebook = NotebookPage(page, lab, path).open()
+        output = notebook.run(0)
+        expect(page.locator(".jp-NotebookPanel")).to_have_class(_MARKED)
+        name = "mark-high-contrast.png" if "High" in theme else "mark-dark.png"
+        seen = output.screenshot(path=ROOT / "build" / "ui" / name, animations="disabled")
+        page.locator(".jp-NotebookPanel").evaluate("node => node.classList.remove('cl-Marked')")
+        assert output.screenshot(animations="disabled") != seen
+        page.locator(".jp-NotebookPanel").evaluate("node => node.classList.add('cl-Marked')")
+        assert grave_findings(page, ".jp-OutputArea-output pre") == []
+    finally:
+        user.forget_choices()
+        lab.end_kernels()

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cloister.analyst.receipts import StoredSession, load_session
+from cloister.analyst.trust import TrustStore
+from cloister.attest import releases
+from cloister.contract import signing
 from cloister.errors import RefusedError
+from cloister.receipt import chain
 from cloister.receipt.bundle import bundle
 from cloister.receipt.chip import METADATA_KEY
 from cloister.wire import canonical
+from cloister.wire.envelope import Envelope
 
 
 def chips(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -23,8 +28,11 @@ def chips(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield from _dicts(place.get("releases"))
 
 
-def bundle_notebook(notebook: dict[str, Any], store: Path) -> dict[str, Any]:
+def bundle_notebook(notebook: dict[str, Any], store: Path, trust: TrustStore | None = None) -> dict[str, Any]:
     """Return ``notebook`` with contract, cards, admissions, evidence and receipts of the sessions it shows.
+
+    If the contract has a clause about the software, the signed releases of it that this person keeps (``trust``) go
+    in as well, as far as they list code that was admitted.
 
     Raises:
         RefusedError: ``bundle.nothing``: it shows no release; ``bundle.contracts``: it shows releases of several
@@ -51,7 +59,17 @@ def bundle_notebook(notebook: dict[str, Any], store: Path) -> dict[str, Any]:
         admissions=_all(sessions, "admissions"),
         evidence=_all(sessions, "evidence"),
         receipts=[kept.receipt for session in sessions for kept in session.receipts],
+        software=_listing(sessions, TrustStore() if trust is None else trust),
     )
+
+
+def _listing(sessions: list[StoredSession], trust: TrustStore) -> Iterator[Envelope]:
+    contract = signing.read_unverified(sessions[0].contract)
+    if contract.signed_software is None:
+        return
+    digest = signing.contract_digest(sessions[0].contract)
+    admitted = {chain.open_admission(one, contract, digest).env_digest for one in _all(sessions, "admissions")}
+    yield from (document for document in trust.releases() if releases.lists(document, admitted))
 
 
 def _all(sessions: list[StoredSession], name: str) -> list[Any]:

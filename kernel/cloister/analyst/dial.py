@@ -134,6 +134,11 @@ class EnclaveSession:
         """How many frames this session's connection has carried each way; what ``open`` takes as ``seen``."""
         return self._channel.counts
 
+    @property
+    def analyst(self) -> str:
+        """The did this session was opened with."""
+        return self._judge.audience
+
     async def send(self, kind: int, *parts: bytes) -> None:
         """Send one frame.
 

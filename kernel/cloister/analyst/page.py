@@ -87,7 +87,11 @@ class Budget(TypedDict):
 
 
 class StatusMessage(TypedDict):
-    """The proxy's own word about the enclave: sent on open, on change and on ``refresh``."""
+    """The proxy's own word about the enclave: sent on open, on change and on ``refresh``.
+
+    ``display_mark``: who looks and under which contract, to be laid over what is displayed, with the time; empty if the
+    contract asks for no mark.
+    """
 
     type: Literal["status"]
     version: str
@@ -105,6 +109,7 @@ class StatusMessage(TypedDict):
     budget: Budget | None
     releases: int
     time: str
+    display_mark: str
 
 
 class Column(TypedDict):

@@ -18,10 +18,13 @@ from cloister.analyst.agreed import Agreement
 from cloister.analyst.checklist import checklist
 from cloister.analyst.events import Events
 from cloister.analyst.uplink import Uplink
+from cloister.contract import packs
+from cloister.contract.terms import Contract
 from cloister.errors import CloisterError, from_dict
 from cloister.receipt.facts import ReleaseFacts
 
 RECEIPTS_SHOWN = 200
+MARK_LENGTH = 120
 # The kernelspecs that the wheel installs; all others are called by ``kernelspecs.kernel_name``.
 _SHIPPED = {"demo": "cloister"}
 Mode = Literal["confidential", "mock", "replay"]
@@ -49,6 +52,7 @@ class Standing:
         self._told_status: page.StatusMessage | None = None
         self._told_contract = False
         self._told_receipts = 0
+        self._analyst = ""
 
     def info(self) -> dict[str, Any]:
         """Return the block of ``kernel_info`` and ``%cloister status``."""
@@ -96,7 +100,18 @@ class Standing:
             "budget": budget_of(self._events.budget),
             "releases": self._events.released,
             "time": str(verdict.time) if verdict else "",
+            "display_mark": self._mark(),
         }
+
+    def _mark(self) -> str:
+        """Return who looks, and under which contract: of the person's own copy, whatever became of the enclave."""
+        if self._mode != "confidential":
+            return ""
+        self._analyst = str(getattr(self._uplink.session, "analyst", "")) or self._analyst
+        try:
+            return mark_of(self._agreement.get().contract, self._analyst)
+        except CloisterError:
+            return ""
 
     def _tone(self) -> Tone:
         if self._uplink.gone:
@@ -117,6 +132,15 @@ class Standing:
         verified = self._events.verified
         last = islice(verified, max(len(verified) - RECEIPTS_SHOWN, 0), None)
         return {"type": "receipts", "total": self._events.released, "items": [receipt_item(facts) for facts in last]}
+
+
+def mark_of(contract: Contract, analyst: str) -> str:
+    """Return the mark of displays under a contract for the analyst with this did ("" if not known yet), "" if none."""
+    if not packs.marks_displays(contract):
+        return ""
+    named = [party for party in contract.parties if party.role == "analyst" and party.did == analyst]
+    who = f"{named[0].name} ({analyst[-8:]})" if named else "?"
+    return f"{who} · {contract.name}"[:MARK_LENGTH]
 
 
 def receipt_item(facts: ReleaseFacts) -> page.ReceiptItem:

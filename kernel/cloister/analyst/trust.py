@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from cloister.attest import endorsements, releases
+from cloister import kept
+from cloister.attest import releases
 from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
@@ -196,12 +197,7 @@ class TrustStore:
             UnavailableError: ``endorsements.file``: it is there and cannot be read.
             MalformedError: ``endorsements.bundle``.
         """
-        try:
-            return endorsements.parse(self.endorsements_file.read_bytes())
-        except FileNotFoundError:
-            return Endorsements()
-        except OSError as error:
-            raise UnavailableError("endorsements.file", f"{self.endorsements_file} cannot be read") from error
+        return kept.read_endorsements(self.endorsements_file)
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -22,12 +22,14 @@ class Agreed(msgspec.Struct, frozen=True):
 
     ``hosts`` None: any that the policy allows. ``software`` None: the policy's own references say what code is
     approved; otherwise only releases do. ``vetoed``: digests of code this party refuses whoever approves it, with why.
+    ``placement`` "": any.
     """
 
     hosts: tuple[str, ...] | None = None
     exclusive: bool = False
     software: SoftwareRules | None = None
     vetoed: Mapping[str, str] = {}
+    placement: str = ""
 
 
 def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) -> tuple[Policy, SoftwareRelease | None]:
@@ -35,7 +37,8 @@ def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) ->
 
     Raises:
         TrustError: ``release.*``: no release makes this code acceptable; ``appraisal.instance``: policy and contract
-            allow no host in common.
+            allow no host in common; ``appraisal.placement``, ``appraisal.tenancy``: the enclave itself says that it
+            runs otherwise than the contract asks.
     """
     if claims.env_digest in agreed.vetoed:
         raise TrustError(
@@ -43,9 +46,11 @@ def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) ->
             f"this code was vetoed here: {agreed.vetoed[claims.env_digest] or 'no reason given'}",
             next_step="the enclave's operator installs another release",
         )
+    _declared(claims, "placement", agreed.placement)
+    _declared(claims, "tenancy", "exclusive" if agreed.exclusive else "")
     release = None
     if agreed.software is not None:
-        release = select(claims, agreed.software, now)
+        release = select(claims.env_digest, agreed.software, now)
         stated = release.references_of(claims.tee)
         reference = Reference(
             (release.env_digest,), stated.launch, policy.reference.denied, covers_code=stated.covers_code
@@ -56,6 +61,18 @@ def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) ->
     if agreed.hosts is not None:
         policy = msgspec.structs.replace(policy, instance=Instance(_common(policy, agreed.hosts)))
     return policy, release
+
+
+def _declared(claims: Claims, clause: str, asked: str) -> None:
+    """Compare what the enclave declares with a clause; what it does not declare, only its code can keep."""
+    said = claims.runtime.get(clause, asked)
+    if asked and said != asked:
+        raise TrustError(
+            f"appraisal.{clause}",
+            f"the enclave says that its {clause} is {said!r}, and the contract asks for {asked!r}",
+            clause=clause,
+            next_step="use an enclave that runs as the contract asks, or sign a contract with this clause changed",
+        )
 
 
 def _common(policy: Policy, hosts: tuple[str, ...]) -> tuple[str, ...]:

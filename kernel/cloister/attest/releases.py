@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from cloister.attest.evidence import Claims
 from cloister.attest.references import CODE_REGISTERS
 from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.wire import canonical, documents, envelope
@@ -174,8 +173,8 @@ def open_release(document: Envelope, signers: Collection[str] = ()) -> SoftwareR
     return release
 
 
-def select(claims: Claims, rules: SoftwareRules, now: datetime) -> SoftwareRelease:
-    """Return the release that the measured code is, the highest of those the rules accept.
+def select(env_digest: str, rules: SoftwareRules, now: datetime) -> SoftwareRelease:
+    """Return the release that the measured code (its digest) is, the highest of those the rules accept.
 
     Raises:
         TrustError: ``release.unknown``: none lists this code; else why the releases that do are not accepted.
@@ -185,7 +184,7 @@ def select(claims: Claims, rules: SoftwareRules, now: datetime) -> SoftwareRelea
     refusals: list[CloisterError] = []
     for document in rules.documents:
         try:
-            if not _lists(document, claims.env_digest):
+            if not lists(document, {env_digest}):
                 continue
             release = open_release(document, rules.signers)
             _check(release, rules, now)
@@ -198,7 +197,7 @@ def select(claims: Claims, rules: SoftwareRules, now: datetime) -> SoftwareRelea
         raise refusals[0]
     raise TrustError(
         "release.unknown",
-        f"no software release that is known here lists the measured code ({claims.env_digest[:23]}...)",
+        f"no software release that is known here lists the measured code ({env_digest[:23]}...)",
         clause="software",
         next_step="cloister release add RELEASE, with the release the enclave's operator installed",
     )
@@ -213,10 +212,10 @@ def highest_of(known: Iterable[Highest | None]) -> Highest | None:
     )
 
 
-def _lists(document: Envelope, env_digest: str) -> bool:
-    """Whether a document claims to be a release of this code; what cannot be read claims nothing."""
+def lists(document: Envelope, code: Collection[str]) -> bool:
+    """Whether a document claims to be a release of code with one of these digests; what cannot be read claims none."""
     try:
-        return documents.decode(envelope.unverified_payload(document), SoftwareRelease).env_digest == env_digest
+        return documents.decode(envelope.unverified_payload(document), SoftwareRelease).env_digest in code
     except CloisterError:
         return False
 

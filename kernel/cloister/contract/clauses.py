@@ -3,8 +3,9 @@
 ``access`` and ``rows``: the vault, before anything is charged (``contract/access.py``). ``approvers``: vault and broker
 (``contract/approvals.py``). ``pack``: the vault (``contract/packs.py``). ``obligations``: vault (*export*) and broker
 (*completion*, *expiry*). ``tariffs``: the price list of invoices (``contract/tariffs.py``). ``hosts`` and ``software``:
-whoever appraises the enclave, analyst and broker (``attest/agreed.py``). A contract without one of
-them is written without it, and has the digest it always had.
+whoever appraises the enclave, analyst and broker (``attest/agreed.py``). ``display_mark``: the
+analyst's proxy asks the Lab extension for it (``analyst/standing.py``). A contract without one of them is written
+without it, and has the digest it always had.
 """
 
 from __future__ import annotations

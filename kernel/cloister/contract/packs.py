@@ -60,8 +60,13 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: Rule
     deliver: Rule
 
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """The rules by operation (``OPERATIONS``)."""
+        return {"aggregate": self.aggregate, "model": self.model, "match": self.match, "deliver": self.deliver}
 
-class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+
+class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A set of tier rules.
 
     Attributes:
@@ -76,6 +81,7 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         left_out: Rules of its source that nothing here enforces, each with the reason.
         level: The rules, tier by tier.
         scheme: Whether tiers are of an axis of its own, so that cards must name it.
+        display_mark: Whether what a notebook displays carries a mark of who looks, under which contract, and when.
     """
 
     name: str
@@ -88,15 +94,14 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: tuple[str, ...]
     level: tuple[Level, ...]
     scheme: bool = False
+    display_mark: bool = False
 
     def rule(self, tier: int, operation: str) -> Rule:
         """Return the rule of a tier for an operation; what the pack does not know is refused."""
         found = next((level for level in self.level if level.tier == tier), None)
         if found is None or operation not in OPERATIONS:
             return Rule("refuse")
-        rule = getattr(found, operation)
-        assert isinstance(rule, Rule)  # noqa: S101 (OPERATIONS are the fields of Level)
-        return rule
+        return found.rules[operation]
 
     @property
     def digest(self) -> str:
@@ -162,6 +167,14 @@ def of(contract: Contract) -> Pack:
             next_step="install the version the contract was drafted with, or sign the new digest",
         )
     return found
+
+
+def marks_displays(contract: Contract) -> bool:
+    """Whether displays carry a mark under a contract: by its own clause or its pack, or because its pack is unknown."""
+    try:
+        return contract.display_mark is True or of(contract).display_mark
+    except ContractError:
+        return True
 
 
 def meets(rule: Rule, approved: Approved, *, highest: int | None = None) -> str:

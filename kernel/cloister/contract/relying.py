@@ -1,4 +1,4 @@
-"""A contract as part of an appraisal: its hosts, tenancy and software, for whoever relies on the enclave."""
+"""A contract as part of an appraisal: its hosts, tenancy, placement and software, for whoever relies on the enclave."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from cloister.attest.agreed import Agreed
 from cloister.attest.releases import Highest, SoftwareRules
-from cloister.contract.terms import Contract
+from cloister.contract.terms import Broker, Contract
 from cloister.wire.envelope import Envelope
 
 
@@ -33,4 +33,11 @@ def agreed(
     if clause is not None:
         overlap = timedelta(days=clause.overlap_days)
         rules = SoftwareRules(clause.signers, clause.minimum, overlap, tuple(documents), policy, highest)
-    return Agreed(contract.allowed_hosts, contract.tenancy == "exclusive", rules, vetoed or {})
+    exclusive = contract.tenancy == "exclusive"
+    return Agreed(contract.allowed_hosts, exclusive, rules, vetoed or {}, placement=contract.placement)
+
+
+def pinned_policies(contract: Contract, broker: Broker) -> set[str]:
+    """Return the digests a contract pins as the policy of a broker or of the providers it serves."""
+    names = {broker.name} | {table.provider for table in contract.tables if table.broker == broker.name}
+    return {contract.policies[name] for name in names if name in contract.policies}

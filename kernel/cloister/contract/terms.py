@@ -126,6 +126,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amends: str | msgspec.UnsetType = msgspec.UNSET
     hosts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     software: Software | msgspec.UnsetType = msgspec.UNSET
+    display_mark: Literal[True] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def listed(self) -> tuple[str, ...] | None:

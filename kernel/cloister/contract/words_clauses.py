@@ -22,6 +22,7 @@ _NEEDS = {
     "measures": "says how the risk is kept small",
     "down-tier": "lowers the tier of the result",
 }
+_MARK = "what a notebook displays carries a mark of who looks, under which contract, and when"
 _OPERATIONS = {"aggregate": "aggregates", "model": "models", "match": "matches", "deliver": "deliveries"}
 
 
@@ -40,6 +41,8 @@ def lines(contract: Contract) -> Iterator[str]:
         yield f"Only these hosts may run the enclave: {', '.join(contract.allowed_hosts)}."
     if contract.signed_software:
         yield _software(contract.signed_software)
+    if contract.display_mark is True:
+        yield f"{_MARK[0].upper()}{_MARK[1:]}."
     if contract.former:
         yield (
             f"This contract takes the place of {contract.former}, which ends when the broker takes up this one. "
@@ -95,6 +98,8 @@ def _pack(contract: Contract) -> Iterator[str]:
                 yield f"  - tier {level.tier}, {_OPERATIONS[operation]}: an approval signed by {who}{said}{days}."
     if pack.highest_result < pack.tiers:
         yield f"  - no result above tier {pack.highest_result} is handed to a notebook."
+    if pack.display_mark:
+        yield f"  - {_MARK}."
 
 
 def _prices(tariff: Tariff) -> str:

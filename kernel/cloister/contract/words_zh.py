@@ -33,6 +33,7 @@ _NEEDS = {
     "measures": "说明风险控制措施",
     "down-tier": "降低结果的层级",
 }
+_MARK = "笔记本所显示的内容带有标记：何人、依哪份合约、何时查看"
 _UNITS = {"hours": "小时", "minutes": "分钟", "seconds": "秒"}
 
 
@@ -160,6 +161,8 @@ def _clauses(contract: Contract) -> Iterator[str]:
         yield f"飞地只可在以下主机上运行：{'、'.join(contract.allowed_hosts)}。"
     if contract.signed_software:
         yield _software(contract.signed_software)
+    if contract.display_mark is True:
+        yield f"{_MARK}。"
     if contract.former:
         yield (
             f"本合约取代 {contract.former}；代理接受本合约时，后者即告终止。各人群已花费的预算不变；"
@@ -210,6 +213,8 @@ def _pack(contract: Contract) -> Iterator[str]:
                 yield f"  - 第 {level.tier} 层，{_SHORT[operation]}：须有 {rule.approvers} 人签署的批准{said}{days}。"
     if pack.highest_result < pack.tiers:
         yield f"  - 高于第 {pack.highest_result} 层的结果不会交给笔记本。"
+    if pack.display_mark:
+        yield f"  - {_MARK}。"
 
 
 def _prices(tariff: Tariff) -> str:

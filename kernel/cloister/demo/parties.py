@@ -169,6 +169,7 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
             tenancy="shared",
             accept_simulated=True,
             exits=scene.exits,
+            display_mark=scene.display_mark,
         ),
     )
     document = signing.sign_contract(contract, *providers.values(), analyst)

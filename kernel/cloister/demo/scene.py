@@ -28,6 +28,7 @@ class Scene(NamedTuple):
         brokers: ``one`` keeps all accounts, or ``each`` provider has a broker of its own.
         epsilon: Budget of every population.
         releases: Limit of the contract; the other limits follow from it.
+        display_mark: Whether what notebooks display carries a mark.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Scene(NamedTuple):
     brokers: Literal["one", "each"] = "one"
     epsilon: str = "8"
     releases: int = 10_000
+    display_mark: bool = False
 
     @property
     def providers(self) -> tuple[str, ...]:

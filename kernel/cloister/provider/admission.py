@@ -86,9 +86,7 @@ def check_policy(contract: Contract, broker: Broker, digest: str) -> None:
     Raises:
         ContractError: ``contract.policy``.
     """
-    names = {broker.name} | {table.provider for table in contract.tables if table.broker == broker.name}
-    pinned = {contract.policies[name] for name in names if name in contract.policies}
-    if pinned != {digest}:
+    if relying.pinned_policies(contract, broker) != {digest}:
         raise ContractError(
             "contract.policy",
             "the contract pins another policy than this broker's",

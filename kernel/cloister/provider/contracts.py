@@ -67,6 +67,7 @@ class Terms(msgspec.Struct, frozen=True):
     amends: str = ""
     hosts: tuple[str, ...] = ()
     software: Software | None = None
+    display_mark: bool = False
 
 
 def draft(
@@ -138,6 +139,7 @@ def draft(
         amends=terms.amends or msgspec.UNSET,
         hosts=terms.hosts or msgspec.UNSET,
         software=terms.software or msgspec.UNSET,
+        display_mark=True if terms.display_mark else msgspec.UNSET,
     )
     check(contract, {offer.card.name: offer.card for offer in offers})
     return contract

@@ -21,7 +21,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloister.attest import endorsements
+from cloister import kept
 from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
@@ -105,12 +105,7 @@ class BrokerHome:
             UnavailableError: ``endorsements.file``: they are there and cannot be read.
             MalformedError: ``endorsements.bundle``.
         """
-        try:
-            return endorsements.parse(self.endorsements_file.read_bytes())
-        except FileNotFoundError:
-            return Endorsements()
-        except OSError as error:
-            raise UnavailableError("endorsements.file", f"{self.endorsements_file} cannot be read") from error
+        return kept.read_endorsements(self.endorsements_file)
 
     def open_accounts(self, *, busy_ms: int = 2000) -> Accounts:
         """Open the accounts, wherever they are.

@@ -58,7 +58,11 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Contract, cards, admissions, evidence, receipts and proofs of one notebook."""
+    """Contract, cards, admissions, evidence, receipts and proofs of one notebook.
+
+    ``software`` holds the signed releases of the software that the contract's clause is about; it is written only where
+    there are any.
+    """
 
     contract: Envelope
     cards: tuple[Envelope, ...]
@@ -67,6 +71,12 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipts: tuple[Envelope, ...]
     proofs: tuple[Proof, ...] = ()
     version: Literal[1] = 1
+    software: tuple[Envelope, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def releases(self) -> tuple[Envelope, ...]:
+        """The software releases, none where it carries none."""
+        return self.software if isinstance(self.software, tuple) else ()
 
 
 def bundle(
@@ -78,6 +88,7 @@ def bundle(
     evidence: Iterable[Exchange],
     receipts: Iterable[Envelope],
     proofs: Iterable[Proof] = (),
+    software: Iterable[Envelope] = (),
 ) -> dict[str, Any]:
     """Return a copy of ``notebook`` that carries these documents; an earlier bundle is replaced.
 
@@ -87,6 +98,7 @@ def bundle(
     Raises:
         MalformedError: ``bundle.size``: more than ``MAX_BUNDLE`` bytes or ``MAX_DOCUMENTS`` receipts.
     """
+    releases = tuple(_unique(software, ordered=True))
     content = Bundle(
         contract=contract,
         cards=tuple(_unique(cards, ordered=True)),
@@ -94,6 +106,7 @@ def bundle(
         evidence=tuple({canonical.digest(item): item for item in evidence}.values()),
         receipts=tuple(_unique(receipts, ordered=False)),
         proofs=tuple(proofs),
+        software=releases or msgspec.UNSET,
     )
     if len(content.receipts) > MAX_DOCUMENTS or len(canonical.encode(content)) > MAX_BUNDLE:
         raise MalformedError(

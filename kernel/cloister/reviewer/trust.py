@@ -62,7 +62,8 @@ class MeasurementPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The reviewer's own pins and policy. Empty by default: nothing is trusted because a notebook says so.
 
-    ``releases`` names files; what they say is in ``measurement`` once ``load_trust`` has read and checked them.
+    ``releases`` names files; they are in ``documents``, and what they say is in ``measurement``, once ``load_trust``
+    has read and checked them.
     """
 
     provider: tuple[ProviderPin, ...] = ()
@@ -71,6 +72,7 @@ class ReviewerTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release_signers: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
     version: Literal[1] = 1
+    documents: tuple[Envelope, ...] = ()
 
     def knows_provider(self, did: str) -> bool:
         """Whether the provider with this did is pinned."""
@@ -98,6 +100,10 @@ def parse_trust(text: str) -> ReviewerTrust:
         check_policy(trust.policy)
     for did in (*(pin.did for pin in trust.provider), *trust.release_signers):
         identity.public_from_did(did)
+    if trust.documents:
+        raise MalformedError(
+            "trust.malformed", "documents are not written here", next_step="name their files: releases"
+        )
     if trust.releases and not trust.release_signers:
         raise MalformedError(
             "trust.malformed", "releases, but nobody whose releases count", next_step="name release_signers"
@@ -122,20 +128,23 @@ def load_trust(path: Path | None) -> ReviewerTrust:
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError("trust.file", f"{path} cannot be read", next_step="check the path") from error
     trust = parse_trust(text)
-    released = tuple(_released(path.parent / name, trust.release_signers) for name in trust.releases)
-    pins = tuple(pin for several in released for pin in several)
-    return msgspec.structs.replace(trust, measurement=(*trust.measurement, *pins))
+    documents = tuple(_document(path.parent / name) for name in trust.releases)
+    pins = tuple(pin for document in documents for pin in _released(document, trust.release_signers))
+    return msgspec.structs.replace(trust, measurement=(*trust.measurement, *pins), documents=documents)
 
 
-def _released(path: Path, signers: tuple[str, ...]) -> tuple[MeasurementPin, ...]:
-    """Return what a release pins: its code, with the measurements of each TEE that cover it, one pin each."""
+def _document(path: Path) -> Envelope:
     try:
         with path.open("rb") as file:
-            document = msgspec.json.decode(file.read(MAX_TRUST_FILE), type=Envelope)
+            return msgspec.json.decode(file.read(MAX_TRUST_FILE), type=Envelope)
     except OSError as error:
         raise UnavailableError("trust.file", f"{path} cannot be read", next_step="check the path") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError("release.file", f"{path} is no signed release", next_step="check the path") from error
+
+
+def _released(document: Envelope, signers: tuple[str, ...]) -> tuple[MeasurementPin, ...]:
+    """Return what a release pins: its code, with the measurements of each TEE that cover it, one pin each."""
     release = releases.open_release(document, signers)
     covering = [one.launch for one in release.references if one.covers_code]
     return tuple(MeasurementPin(release.env_digest, launch, f"release {release.version}") for launch in (*covering, ()))

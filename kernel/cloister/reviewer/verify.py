@@ -24,7 +24,7 @@ from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import population_ends, refined, shaped
 from cloister.receipt.models import model_numbers
 from cloister.receipt.receipt import Admission, Receipt
-from cloister.reviewer import accounts, appraising, imitations, report, shown
+from cloister.reviewer import accounts, agreeing, appraising, imitations, report, shown
 from cloister.reviewer.appraising import ORIGIN, PLATFORM
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
@@ -223,21 +223,28 @@ class _Verification:
 
     def check_evidence(self, bundle: Bundle, contract: Contract) -> None:
         """Step 6, after the receipts are known: evidence matters for the vaults that signed them."""
-        seen: dict[str, Seen] = {}
+        every: list[Seen] = []
         for exchange in bundle.evidence:
             with self.findings.step(6):
-                found = check_exchange(exchange, contract, self.digest, self._time_of_evidence(), self.endorsements)
-                seen[found.vault_id] = found
+                moment = self._time_of_evidence()
+                every.append(check_exchange(exchange, contract, self.digest, moment, self.endorsements))
+        seen = {one.vault_id: one for one in every}
         for digest, receipt in self.receipts.items():
             with self.findings.step(6, release=receipt.release):
                 self._match(receipt, seen.get(self.vaults[digest]))
         if any(receipt.seeded for receipt in self.receipts.values()):
             self.findings.reserve("seeded: no privacy", 6, "evidence.seeded", "noise was drawn from a fixed seed")
         # Sessions with one enclave differ in what they bound; what there is to appraise is said once.
-        bare = [msgspec.structs.replace(one.claims, report_data="") for one in seen.values()]
+        bare = [msgspec.structs.replace(one.claims, report_data="") for one in every]
         measured = {canonical.digest(claims): claims for claims in bare}
+        time = self._time_of_evidence()
         for claims in measured.values():
             appraising.check_claims(claims, self.digest, self.trust, self.findings)
+            agreeing.check_terms(claims, contract, self.digest, time, self.findings)
+        by_vault = {vault: one.claims for vault, one in seen.items()}
+        documents = (*bundle.releases, *self.trust.documents)
+        agreeing.check_software(self.admissions.values(), by_vault, contract, documents, self.findings)
+        agreeing.check_simulated(self.receipts.values(), contract, self.cards.values(), self.findings)
         for env_digest in {r.env_digest for r in self.receipts.values()} - {s.claims.env_digest for s in seen.values()}:
             appraising.check_unseen(env_digest, self.trust, self.findings)
         if any(receipt.assurance == SIMULATED for receipt in self.receipts.values()):
