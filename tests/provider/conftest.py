@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from broker_process import Process
 from provider_world import World
 
 sys.path.append(str(Path(__file__).parent.parent / "vault"))  # mutants
@@ -34,3 +35,21 @@ def make_world(tmp_path):
 @pytest.fixture
 def vault(world):
     return world.vault()
+
+
+@pytest.fixture
+def served(make_world):
+    """Make worlds whose broker is a process."""
+    made = []
+
+    def serve(*options, **terms):
+        world = make_world(not_before="2020-01-01T00:00:00Z", not_after="2099-01-01T00:00:00Z", **terms)
+        world.broker.close()
+        made.append(Process(world, *options))
+        return world
+
+    yield serve
+    for process in made:
+        if process.process.poll() is None:
+            process.close()
+        process.client.close()

@@ -14,7 +14,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 from starlette.testclient import TestClient
 
-from cloister.provider import openapi, rate, restored, server
+from cloister.provider import openapi, operators, rate, restored, server
 from cloister.provider.server import create_app
 
 EXAMPLES = int(os.environ.get("CLOISTER_SCHEMATHESIS_EXAMPLES", "2"))
@@ -43,8 +43,14 @@ def test_every_route_is_documented_and_every_documented_route_is_served(world, c
     assert served == said
 
 
+def metrics(world, client):
+    operators.make_token(world.home)
+    token = world.home.metrics_file.read_text()
+    return client.get("/v1/metrics", headers={"authorization": f"Bearer {token}"}).text
+
+
 def test_metrics_and_health_name_nobody(world, client):
-    text = client.get("/v1/metrics").text
+    text = metrics(world, client)
     assert 'cloister_requests_total{op="append",status="ok"} 1' in text
     assert "cloister_read_only 0" in text
     for secret in (POPULATION, world.analyst.did, world.digest, "1/1000", world.provider.did):
@@ -59,7 +65,7 @@ def test_health_of_a_restored_broker(make_world):
     world.broker = world.start()
     client = TestClient(create_app(world.broker))
     assert client.get("/v1/health").json() == {"status": "read-only"}
-    assert "cloister_read_only 1" in client.get("/v1/metrics").text
+    assert "cloister_read_only 1" in metrics(world, client)
 
 
 def test_who_sends_nonsense_has_to_wait_and_nobody_else(world, monkeypatch):

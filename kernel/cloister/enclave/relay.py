@@ -23,6 +23,9 @@ MAX_BODY = 64 * 2**20
 TIMEOUT_S = 10.0
 _THREADS = 16
 NOT_REACHED = 0
+PASS = "cloister-pass"  # noqa: S105 (a name)
+"""The header of a broker's pass (docs/protocol.md section 5)."""
+_LONGEST_PASS = 512
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -41,6 +44,8 @@ class Relay:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
         self._busy: set[http.client.HTTPConnection] = set()
+        # A broker gives it to admitted vaults, and reads the requests that show it before those of strangers.
+        self._passes: dict[tuple[str, str], str] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="relay")
 
     async def forward(self, parts: tuple[bytes, ...], brokers: Mapping[str, str]) -> tuple[bytes, bytes]:
@@ -89,8 +94,11 @@ class Relay:
     ) -> tuple[int, bytes]:
         self._busy.add(connection)
         try:
-            connection.request("POST", path, body, {"content-type": "application/json"})
+            shown = {PASS: self._passes[place]} if place in self._passes else {}
+            connection.request("POST", path, body, {"content-type": "application/json", **shown})
             response = connection.getresponse()
+            if 0 < len(given := response.getheader(PASS) or "") <= _LONGEST_PASS and given.isascii():
+                self._passes[place] = given
             answer = response.read(MAX_BODY + 1)
         except BaseException:
             connection.close()

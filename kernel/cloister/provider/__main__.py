@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -17,9 +18,10 @@ from typing import TextIO, cast
 import structlog
 import uvicorn
 
-from cloister.errors import CloisterError
-from cloister.provider import clock, files, lock, shredding
+from cloister.errors import CloisterError, MalformedError
+from cloister.provider import clock, files, lock, operators, shredding
 from cloister.provider.broker import Broker
+from cloister.provider.connections import MOST, Connections
 from cloister.provider.home import BrokerHome
 from cloister.provider.server import Activity, create_app
 
@@ -53,11 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _listen(broker: Broker, options: argparse.Namespace) -> int:
-    with socket.create_server((options.host, options.port), reuse_port=False) as listener:
-        # asyncio sets this only on sockets that name their protocol; without it every reply waits 40 ms for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(_socket((options.host, options.port)))
         try:
-            asyncio.run(_serve(broker, listener, options.ready, options.idle_exit))
+            beside = None
+            if options.metrics_listen:
+                beside = opened.enter_context(_socket(_address(options.metrics_listen)))
+                operators.check_listener(broker.home, *beside.getsockname()[:2])
+            asyncio.run(_serve(broker, listener, beside, options))
+        except CloisterError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
         except KeyboardInterrupt:
             return 130
         finally:
@@ -65,6 +73,23 @@ def _listen(broker: Broker, options: argparse.Namespace) -> int:
             if options.ready:
                 options.ready.unlink(missing_ok=True)
     return 0
+
+
+def _socket(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    made = socket.create_server(address, family=family, reuse_port=False)
+    # asyncio sets this only on sockets that name their protocol; without it every reply waits 40 ms for an ACK.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise MalformedError(
+            "metrics.listen", f"{text!r} is not HOST:PORT", next_step="--metrics-listen 127.0.0.1:9701"
+        )
+    return host.strip("[]"), int(port)
 
 
 class _Log:
@@ -79,23 +104,49 @@ class _Log:
             sys.stderr.flush()
 
 
-async def _serve(broker: Broker, listener: socket.socket, ready: Path | None, idle_exit_s: float) -> None:
+async def _serve(
+    broker: Broker, listener: socket.socket, metrics: socket.socket | None, options: argparse.Namespace
+) -> None:
     activity = Activity()
+    at = None if metrics is None else operators.check_listener(broker.home, *metrics.getsockname()[:2])
+    connections = Connections(lambda why: broker.metrics.count("connection", why), most=_most_connections())
     server = uvicorn.Server(
-        uvicorn.Config(create_app(broker, activity), log_level="warning", access_log=False, lifespan="off")
+        uvicorn.Config(
+            create_app(broker, activity, metrics_at=at),
+            http=connections.protocol(),
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+        )
     )
-    host, port = listener.getsockname()[:2]
+    ready: Path | None = options.ready
     if ready:
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        files.write_private(ready, json.dumps({"url": url, "did": broker.did, "pid": os.getpid()}).encode())
+        said = {"url": _url(listener), "did": broker.did, "pid": os.getpid()}
+        said |= {} if metrics is None else {"metrics": f"{_url(metrics)}/metrics"}
+        files.write_private(ready, json.dumps(said).encode())
     beside = [asyncio.create_task(_sweep(broker))]
-    if idle_exit_s > 0:
-        beside.append(asyncio.create_task(_watch(server, activity, idle_exit_s)))
-    await server.serve(sockets=[listener])
+    if options.idle_exit > 0:
+        beside.append(asyncio.create_task(_watch(server, activity, options.idle_exit)))
+    await server.serve(sockets=[listener] if metrics is None else [listener, metrics])
     for task in beside:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _most_connections() -> int:
+    """Return how many connections there may be: files and database need descriptors too."""
+    if os.name != "posix":
+        return MOST
+    resource = importlib.import_module("resource")
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST if soft < 0 else max(16, min(MOST, soft - 128))
 
 
 async def _sweep(broker: Broker) -> None:
@@ -120,6 +171,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 picks a free port")
     parser.add_argument(
         "--ready", type=Path, help="JSON file with url, did and pid, written when requests are answered"
+    )
+    parser.add_argument(
+        "--metrics-listen",
+        default="",
+        help="HOST:PORT that serves metrics and nothing else; without a token: loopback only",
     )
     parser.add_argument("--idle-exit", type=float, default=0, help="seconds without a request after which to stop")
     return parser.parse_args(arguments)

@@ -216,11 +216,15 @@ def broker_serve(
     directory: BrokerDir,
     host: Annotated[str, typer.Option(help="Address to listen on; default: this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 picks a free port.")] = 8701,
+    metrics: Annotated[
+        str, typer.Option("--metrics-listen", help="HOST:PORT that serves metrics and nothing else (127.0.0.1:9701).")
+    ] = "",
 ) -> None:
     """Serve keys and accounts until stopped."""
     from cloister.provider.__main__ import main
 
-    raise typer.Exit(main(["--home", str(directory), "--host", host, "--port", str(port)]))
+    options = ["--home", str(directory), "--host", host, "--port", str(port)]
+    raise typer.Exit(main([*options, "--metrics-listen", metrics] if metrics else options))
 
 
 @broker_app.command("add")

@@ -12,6 +12,7 @@ restored.json    there while the accounts are known to be old: the broker only r
 roles.json       who may do what over HTTP (``roles``), revoked.json who may do nothing any more
 software/        signed releases of the software, and software.json: vetoes, and the highest version admitted
 endorsements.json  what vendors say of hardware, kept by this broker (``cloister endorse``)
+metrics.token    whoever shows it gets metrics (``operators``)
 peers.json       other brokers whose checkpoints this one takes up
 """
 
@@ -55,6 +56,7 @@ class BrokerHome:
         self.roles_file = directory / "roles.json"
         self.revoked_file = directory / "revoked.json"
         self.peers_file = directory / "peers.json"
+        self.metrics_file = directory / "metrics.token"
         self.software_folder = directory / "software"
         self.software_file = directory / "software.json"
         self.endorsements_file = directory / "endorsements.json"

@@ -19,6 +19,7 @@ from cloister.provider import (
     event_log,
     files,
     lock,
+    operators,
     recovery,
     restored,
     revoked,
@@ -124,8 +125,17 @@ def extend_broker(app: typer.Typer) -> None:
     app.command("roles")(show_roles)
     app.command("revoke-did")(revoke_did)
     app.command("peer")(peer)
+    app.command("metrics-token")(metrics_token)
     app.command("purge")(purge)
     app.command("accounts-at")(accounts_at)
+
+
+def metrics_token(directory: BrokerDir) -> None:
+    """Make a new token for `/v1/metrics`; the one before counts no more."""
+    home = BrokerHome(directory)
+    home.identity()
+    operators.make_token(home)
+    _say(f"{home.metrics_file}: Prometheus sends it as bearer (`authorization: {{credentials_file: ...}}`)")
 
 
 def make_backup(

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cloister import __name__ as package
+from cloister.provider import limits, passes
 from cloister.wire.envelope import Envelope
 
 _REF = "#/components/schemas/{name}"
@@ -14,9 +15,12 @@ _JSON = "application/json"
 _REFUSALS = {
     "400": "Not what it must be.",
     "403": "Not signed by whom it names, or no role may do this.",
+    "408": "The body did not arrive in time.",
     "409": "Two histories of one broker.",
+    "411": "The request does not say how long it is.",
+    "413": "The body is larger than requests of this kind are.",
     "429": "Too many requests from this address.",
-    "503": "The accounts cannot be written or read now.",
+    "503": "The accounts cannot be written or read now, or the broker holds as many requests as it can.",
 }
 _SIGNED = "A DSSE envelope; the payload is the canonical JSON of {kind} ({where})."
 _POSTS: tuple[tuple[str, str, str, str], ...] = (
@@ -57,7 +61,7 @@ def document() -> dict[str, Any]:
     perhaps = {"anyOf": [envelope, {"type": "null"}]}
     paths: dict[str, Any] = {
         "/v1/health": {"get": _get("Does the broker serve, or only read?", _content(health))},
-        "/v1/metrics": {"get": _get("Counters without data.", {"text/plain": {"schema": {"type": "string"}}})},
+        "/v1/metrics": {"get": _metrics(_content(refusal))},
         "/v1/openapi.json": {"get": _get("This document.", _content({"type": "object"}))},
         "/v1/hello": {"post": _post("A fresh hello for a vault.", question, {"type": "object"}, refusal)},
         "/v1/anchor": {
@@ -74,6 +78,8 @@ def document() -> dict[str, Any]:
     for path, words, kind, where in _POSTS:
         signed = _SIGNED.format(kind=kind, where=f"cloister/receipt/{where}.py")
         paths[path] = {"post": _post(f"{words} {signed}", envelope, envelope, refusal)}
+    for path, most in limits.BODY.items():
+        _limit(paths[path]["post"]["requestBody"], most)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -82,7 +88,10 @@ def document() -> dict[str, Any]:
             "description": "Requests and replies are signed documents; HTTP and TLS are not relied on.",
         },
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -92,6 +101,24 @@ def _content(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _get(words: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"summary": words, "responses": {"200": {"description": "The answer.", "content": content}}}
+
+
+def _metrics(refusal: dict[str, Any]) -> dict[str, Any]:
+    said = _get("Counters without data, for the broker's operator.", {"text/plain": {"schema": {"type": "string"}}})
+    said["responses"]["403"] = {"description": "Not the operator's token.", "content": refusal}
+    said["security"] = [{"operator": []}]
+    return said
+
+
+def _limit(body: dict[str, Any], most: int) -> None:
+    body["x-max-bytes"] = most
+    body["description"] = f"At most {most:,} bytes, with a content-length."
+    if most > limits.STRANGERS_BODY:
+        body["x-max-bytes-without-pass"] = limits.STRANGERS_BODY
+        body["description"] += (
+            f" More than {limits.STRANGERS_BODY:,} only with the header {passes.HEADER} of the latest answer that"
+            " had one."
+        )
 
 
 def _post(words: str, body: dict[str, Any], reply: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
