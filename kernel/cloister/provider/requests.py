@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, TypeVar
 
 import msgspec
@@ -25,7 +24,6 @@ from cloister.wire import documents, envelope
 Op = Literal["session", "append", "settle", "tip"]
 Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
 R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
-_CODE = re.compile(r"[a-z]{1,20}\.[a-z-]{1,40}")
 
 
 class StrangersReply(bytes):
@@ -77,18 +75,33 @@ class _Sender(msgspec.Struct, frozen=True):
     vault_id: str
 
 
-def notice_event(request: TipRequest, contract: Contract, *, now: str) -> Event | None:
-    """Return the event of what an admitted vault says of a capsule of its contract; None if it says nothing usable."""
-    notice = request.notice
-    if isinstance(notice, msgspec.UnsetType) or not _CODE.fullmatch(notice.code):
-        return None
-    manifest = next((table.manifest for table in contract.tables if table.name == notice.table), None)
-    if manifest is None:
-        return None
-    return Event(
-        "refusal", now, actor=request.vault_id, contract=request.contract, op="capsule", status=notice.code,
-        subject=manifest, reason=f"the vault could not open {notice.table}",
-    )  # fmt: skip
+def told_events(request: TipRequest, contract: Contract, *, now: str) -> tuple[Event, ...]:
+    """Return the events of what an admitted vault refused by itself under its contract; what is not usable is dropped.
+
+    Only codes of a closed set, analysts and tables of the contract, and digests are kept; nothing the asker wrote.
+    """
+    analysts = {party.did for party in contract.parties if party.role == "analyst"}
+    manifests = {table.name: table.manifest for table in contract.tables}
+    found = []
+    for one in request.told:
+        known = not one.analyst or one.analyst in analysts
+        if one.usable and known and (one.table in manifests) == (one.op == "capsule"):
+            subject = manifests[one.table] if one.op == "capsule" else one.plan
+            since = f", {one.age_s:,} s before" if one.age_s else ""
+            found.append(
+                Event(
+                    "refusal" if one.count == 1 else "suppressed",
+                    now,
+                    actor=one.analyst or request.vault_id,
+                    contract=request.contract,
+                    op=one.op,
+                    status=one.code,
+                    subject=subject,
+                    reason=f"refused in the enclave by {request.vault_id}{since}",
+                    count=0 if one.count == 1 else one.count,
+                )
+            )
+    return tuple(found)
 
 
 def refusal_event(op: Op, request: Request, reply: LedgerReply, *, admitted: str | None) -> Event:

@@ -6,12 +6,13 @@ reply that is unsigned, stale (another ``request`` or ``nonce``) or unexpected s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used
+from cloister.receipt.refusals import MOST_TOLD, Refused
 
 REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
 REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
@@ -107,17 +108,10 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     sealed: str
 
 
-class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a vault found wrong with the capsule of a table: a code, for the broker's event log."""
-
-    table: str
-    code: str
-
-
 class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tip", tag_field="op"):
     """Reads the account's tip and what contract and analyst have spent.
 
-    With a ``notice`` it also tells the broker of a capsule that could not be opened.
+    With ``refused`` it also tells the broker what the enclave refused by itself (``receipt.refusals``).
     """
 
     request: str
@@ -127,7 +121,12 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     population: str
     contract: str
     analyst: str
-    notice: Notice | msgspec.UnsetType = msgspec.UNSET
+    refused: Annotated[tuple[Refused, ...], msgspec.Meta(max_length=MOST_TOLD)] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def told(self) -> tuple[Refused, ...]:
+        """The refusals it tells; none where it names none."""
+        return self.refused if isinstance(self.refused, tuple) else ()
 
 
 class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
