@@ -29,6 +29,7 @@ from cloister.provider.home import BrokerHome
 from cloister.provider.metrics import Metrics
 from cloister.provider.registry import Registered
 from cloister.provider.requests import (
+    Heard,
     Op,
     Request,
     StrangersReply,
@@ -76,6 +77,7 @@ class Broker:
         self.accounts = self._accounts = home.open_accounts(busy_ms=busy_ms)
         self._accounts.recount()
         self._hellos = Hellos(self._key.did)
+        self._heard = Heard()
         self.journal = Journal(self._accounts.database)
         self.metrics = Metrics()
         self.restored = restored.check(home, self._accounts, now=self.now())
@@ -203,7 +205,7 @@ class Broker:
 
         def read(known: Registered) -> LedgerReply:
             granted = self._granted(known.contract, request.population, request.analyst)
-            if granted is None and (request.population or not request.told):
+            if granted is None and (request.population or request.told is msgspec.UNSET):
                 return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.tip(
                 request.population, known.digest, request.analyst, vault_id=request.vault_id, epoch=request.epoch
@@ -261,7 +263,7 @@ class Broker:
 
     def _hear(self, request: Request, known: Registered) -> None:
         """Keep what an admitted vault refused by itself, also under a contract that has ended meanwhile."""
-        if isinstance(request, TipRequest):
+        if isinstance(request, TipRequest) and self._heard.is_new(request.vault_id, request.told):
             for event in told_events(request, known.contract, now=self.now()):
                 self.journal.add(event)
 

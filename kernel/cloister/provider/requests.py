@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from typing import Literal, TypeVar
 
 import msgspec
@@ -19,6 +21,7 @@ from cloister.receipt.ledger import (
     SettleRequest,
     TipRequest,
 )
+from cloister.receipt.refusals import Told
 from cloister.wire import documents, envelope
 
 Op = Literal["session", "append", "settle", "tip"]
@@ -75,6 +78,26 @@ class _Sender(msgspec.Struct, frozen=True):
     vault_id: str
 
 
+class Heard:
+    """Which message of refusals of each vault was the latest: a vault sends one again whose answer it did not get."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._most = most
+        self._lock = threading.Lock()
+
+    def is_new(self, vault_id: str, told: Told | msgspec.UnsetType) -> bool:
+        """Whether a vault says something that it did not say before; it counts as said from now on."""
+        if isinstance(told, msgspec.UnsetType):
+            return False
+        with self._lock:
+            latest = self._latest.pop(vault_id, 0)
+            self._latest[vault_id] = max(latest, told.number)
+            while len(self._latest) > self._most:
+                self._latest.popitem(last=False)
+        return told.number > latest
+
+
 def told_events(request: TipRequest, contract: Contract, *, now: str) -> tuple[Event, ...]:
     """Return the events of what an admitted vault refused by itself under its contract; what is not usable is dropped.
 
@@ -83,7 +106,7 @@ def told_events(request: TipRequest, contract: Contract, *, now: str) -> tuple[E
     analysts = {party.did for party in contract.parties if party.role == "analyst"}
     manifests = {table.name: table.manifest for table in contract.tables}
     found = []
-    for one in request.told:
+    for one in () if isinstance(request.told, msgspec.UnsetType) else request.told.refused:
         known = not one.analyst or one.analyst in analysts
         if one.usable and known and (one.table in manifests) == (one.op == "capsule"):
             subject = manifests[one.table] if one.op == "capsule" else one.plan

@@ -6,13 +6,13 @@ reply that is unsigned, stale (another ``request`` or ``nonce``) or unexpected s
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used
-from cloister.receipt.refusals import MOST_TOLD, Refused
+from cloister.receipt.refusals import Told
 
 REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
 REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
@@ -111,7 +111,7 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tip", tag_field="op"):
     """Reads the account's tip and what contract and analyst have spent.
 
-    With ``refused`` it also tells the broker what the enclave refused by itself (``receipt.refusals``).
+    With ``told`` it also tells the broker what the enclave refused by itself (``receipt.refusals``).
     """
 
     request: str
@@ -121,12 +121,7 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     population: str
     contract: str
     analyst: str
-    refused: Annotated[tuple[Refused, ...], msgspec.Meta(max_length=MOST_TOLD)] | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def told(self) -> tuple[Refused, ...]:
-        """The refusals it tells; none where it names none."""
-        return self.refused if isinstance(self.refused, tuple) else ()
+    told: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

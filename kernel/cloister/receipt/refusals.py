@@ -10,7 +10,7 @@ of its own provider alone.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -66,3 +66,10 @@ class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         """Whether it says only what a refusal may say."""
         known = self.code in CODES[self.op] and (not self.plan or _DIGEST.fullmatch(self.plan) is not None)
         return known and 0 <= self.age_s <= MOST_AGE_S and self.count >= 1
+
+
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message of refusals. Vaults number them, so that one whose answer got lost is not written twice."""
+
+    number: int
+    refused: Annotated[tuple[Refused, ...], msgspec.Meta(max_length=MOST_TOLD)]

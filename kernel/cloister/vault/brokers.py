@@ -13,7 +13,7 @@ from collections.abc import Callable
 from cloister.contract.terms import Broker
 from cloister.errors import TrustError
 from cloister.receipt.ledger import Entry, LedgerReply
-from cloister.receipt.refusals import Refused
+from cloister.receipt.refusals import Told
 from cloister.vault.config import Terms
 from cloister.vault.keys import VaultKeys
 from cloister.vault.ledger import Ledger
@@ -90,14 +90,14 @@ class Brokers:
         check_status(reply, broker)
         return reply
 
-    def tell(self, broker: Broker, refused: tuple[Refused, ...]) -> LedgerReply:
+    def tell(self, broker: Broker, told: Told) -> LedgerReply:
         """Tell a broker what this enclave refused by itself; whether it listens is its own matter.
 
         Raises:
             CloisterError: As ``session``, or the reply cannot be believed.
         """
         # A broker is told in the name of no account and no analyst: the refusals name theirs.
-        return self._ask(broker, lambda ledger, session: ledger.tip(session.epoch, "", self._terms.digest, "", refused))
+        return self._ask(broker, lambda ledger, session: ledger.tip(session.epoch, "", self._terms.digest, "", told))
 
     def _ask(self, broker: Broker, question: Callable[[Ledger, BrokerSession], LedgerReply]) -> LedgerReply:
         ledger, session = self._ledgers[broker.name], self.session(broker)

@@ -34,7 +34,7 @@ from cloister.receipt.ledger import (
     SettleRequest,
     TipRequest,
 )
-from cloister.receipt.refusals import Refused
+from cloister.receipt.refusals import Told
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, open_envelope, seal
 from cloister.wire.identity import SigningKey
@@ -138,9 +138,9 @@ class Ledger:
         population: str,
         contract: str,
         analyst: str,
-        refused: tuple[Refused, ...] = (),
+        told: Told | msgspec.UnsetType = msgspec.UNSET,
     ) -> LedgerReply:
-        """Read an account's sums; ``refused`` tells the broker what this enclave refused by itself."""
+        """Read an account's sums; ``told`` tells the broker what this enclave refused by itself."""
         request = TipRequest(
             request=secrets.token_hex(16),
             nonce=secrets.token_hex(16),
@@ -149,7 +149,7 @@ class Ledger:
             population=population,
             contract=contract,
             analyst=analyst,
-            refused=refused or msgspec.UNSET,
+            told=told,
         )
         return self._call("tip", request, population=population, epoch=epoch)
 

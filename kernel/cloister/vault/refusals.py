@@ -23,7 +23,7 @@ from cloister.contract.terms import Broker
 from cloister.errors import CloisterError, UnavailableError
 from cloister.plan import algebra, codec
 from cloister.plan.link import Context
-from cloister.receipt.refusals import CODES, MOST_AGE_S, MOST_TOLD, Op, Refused
+from cloister.receipt.refusals import CODES, MOST_AGE_S, MOST_TOLD, Op, Refused, Told
 from cloister.vault.authorise import named_tables
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Terms
@@ -38,8 +38,13 @@ _log = logging.getLogger(__name__)
 
 
 class _Box(msgspec.Struct):
-    """What waits for one broker: refusals with the moment each was made, and counts with that of the first."""
+    """What waits for one broker: refusals with the moment each was made, and counts with that of the first.
 
+    ``sent`` is the message of this ``number`` that the broker has not confirmed: it goes out again as it was.
+    """
+
+    number: int = 0
+    sent: list[tuple[Refused, float]] = []
     singly: list[tuple[Refused, float]] = []
     counts: Counter[tuple[Op, str, str, str]] = msgspec.field(default_factory=Counter)
     counted_since: float = 0.0
@@ -73,9 +78,8 @@ class Refusals:
         try:
             yield
         except CloisterError as error:
-            if error.code in CODES[op] and (op == "price" or self._brokers.asked == asked):
-                tables, digest = _about(document)
-                self._note(Refused(op, error.code, self._named(context.analyst), plan=digest), self._holding(tables))
+            if op == "price" or self._brokers.asked == asked:
+                self._question(op, error.code, context, document)
             raise
 
     def capsule(self, table: str, code: str) -> None:
@@ -94,12 +98,18 @@ class Refusals:
         """Tell the brokers what waits; ``counts`` too, however young. What could not be told waits on."""
         with self._telling:
             for name, broker in self._terms.brokers.items():
-                self._tell(broker, self._taken(name, counts=counts))
+                while self._fill(self._boxes[name], counts=counts) and self._tell(broker, self._boxes[name]):
+                    pass
         with self._lock:
-            if any(box.singly for box in self._boxes.values()):
+            if any(box.singly or box.sent for box in self._boxes.values()):
                 self._wake(RETRY_S)
             elif any(box.counts for box in self._boxes.values()):
                 self._wake(COUNTS_S)
+
+    def _question(self, op: Op, code: str, context: Context, document: dict[str, Any]) -> None:
+        if code in CODES[op]:
+            tables, digest = _about(document)
+            self._note(Refused(op, code, self._named(context.analyst), plan=digest), self._holding(tables))
 
     def _named(self, analyst: str) -> str:
         return analyst if analyst in self._analysts else ""
@@ -131,45 +141,37 @@ class Refusals:
         self._tokens[who] = (tokens - 1 if tokens >= 1 else tokens, now)
         return tokens >= 1
 
-    def _taken(self, name: str, *, counts: bool) -> list[tuple[Refused, float]]:
-        now, box = self._monotonic(), self._boxes[name]
+    def _fill(self, box: _Box, *, counts: bool) -> bool:
+        """Make the next message, if none waits for its answer; return whether there is one."""
+        if box.sent:
+            return True
+        now = self._monotonic()
         with self._lock:
-            taken, box.singly = box.singly, []
+            box.sent, box.singly = box.singly, []
             if counts or now - box.counted_since >= COUNTS_S:
-                for (op, code, analyst, table), number in sorted(box.counts.items()):
-                    told = Refused(op, code, analyst, table, count=number)
-                    taken.append((told, box.counted_since))
-                box.counts = Counter()
-        return taken
+                room = MOST_TOLD - len(box.sent)
+                for (op, code, analyst, table), number in sorted(box.counts.items())[:room]:
+                    box.sent.append((Refused(op, code, analyst, table, count=number), box.counted_since))
+                    del box.counts[op, code, analyst, table]
+            box.number += bool(box.sent)
+        return bool(box.sent)
 
-    def _tell(self, broker: Broker, taken: list[tuple[Refused, float]]) -> None:
-        for start in range(0, len(taken), MOST_TOLD):
-            now, batch = self._monotonic(), taken[start : start + MOST_TOLD]
-            told = tuple(
-                msgspec.structs.replace(one, age_s=min(MOST_AGE_S, max(0, int(now - made)))) for one, made in batch
-            )
-            try:
-                heard = self._brokers.tell(broker, told).status != "ledger.unavailable"
-            except UnavailableError:
-                heard = False
-            except CloisterError as error:
-                # It refuses this vault for good, or cannot be believed: nothing more can be said to it.
-                _log.info("a broker was not told of refusals: %s", error.code)
-                continue
-            if not heard:
-                self._put_back(broker.name, taken[start:])
-                return
-
-    def _put_back(self, name: str, taken: list[tuple[Refused, float]]) -> None:
-        with self._lock:
-            box = self._boxes[name]
-            newer, box.singly = box.singly, []
-            for one, made in [*taken, *newer]:
-                if one.count == 1 and len(box.singly) < MOST_TOLD:
-                    box.singly.append((one, made))
-                else:
-                    box.counted_since = min(box.counted_since, made) if box.counts else made
-                    box.counts[one.op, one.code, one.analyst, one.table] += one.count
+    def _tell(self, broker: Broker, box: _Box) -> bool:
+        """Send what is to be told; return whether the broker has it, or cannot be told."""
+        now = self._monotonic()
+        told = tuple(
+            msgspec.structs.replace(one, age_s=min(MOST_AGE_S, max(0, int(now - made)))) for one, made in box.sent
+        )
+        try:
+            if self._brokers.tell(broker, Told(box.number, told)).status == "ledger.unavailable":
+                return False
+        except UnavailableError:
+            return False
+        except CloisterError as error:
+            # It refuses this vault for good, or cannot be believed: nothing more can be said to it.
+            _log.info("a broker was not told of refusals: %s", error.code)
+        box.sent = []
+        return True
 
     def _wake(self, after_s: float) -> None:
         due = self._monotonic() + after_s
