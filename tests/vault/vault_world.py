@@ -370,7 +370,7 @@ class World:
         transport = DirectTransport(self, config)
         keys = VaultKeys()
         transport.keys = keys
-        return VaultState(terms, keys, transport, engine or Engine(1)), transport
+        return VaultState(terms, keys, transport, engine or Engine(1), alarm=False), transport
 
     def close(self) -> None:
         """Stop the brokers."""

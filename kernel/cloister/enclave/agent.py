@@ -21,7 +21,7 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from cloister.attest.evidence import Evidence
-from cloister.attest.opening import Mode
+from cloister.attest.opening import Mode, Opening
 from cloister.contract import signing
 from cloister.enclave import folders, isolation
 from cloister.enclave.attesters import Attester, assurance
@@ -191,6 +191,16 @@ class Agent:
         self.spawn(self._forget_when_ended(session))
         session.left.clear()
         return session
+
+    def refused(self, opening: Opening, served: ServedContract, error: ContractError) -> None:
+        """Have the vault tell the brokers that a named analyst was refused a session on data."""
+        if opening.mode == "confidential":
+            self.spawn(self._tell_refused({"type": "refused", "analyst": opening.analyst, "code": error.code}, served))
+
+    async def _tell_refused(self, event: dict[str, Any], served: ServedContract) -> None:
+        with contextlib.suppress(CloisterError):
+            vault = await self.vaults.get(served, "confidential")
+            await vault.tell(event)
 
     def detached(self, session: Session) -> None:
         """Note that a session's connection broke; its kernel waits a while for the same analyst."""

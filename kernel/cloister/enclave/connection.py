@@ -85,7 +85,11 @@ class Connection:
         opening = self._end.admit(await self._message(), served.analysts)
         # Only now has the peer proved to be somebody who may send large frames.
         self._socket.protocol.max_message_size = MAX_SEALED
-        _check_purpose(opening, served)
+        try:
+            _check_purpose(opening, served)
+        except ContractError as error:
+            self._agent.refused(opening, served, error)
+            raise
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
         isolation = session.kernel.isolation if session.kernel else {}
         accepted = {"type": "accepted", "isolation": isolation, "resumed": session.counts}

@@ -111,6 +111,14 @@ class Vault:
             self._pending.pop(key, None)
             raise _died() from error
 
+    async def tell(self, event: dict[str, Any]) -> None:
+        """Tell the vault something that no sandbox may say.
+
+        Raises:
+            UnavailableError: The vault is gone.
+        """
+        await self._link.send(Kind.EVENT, canonical.encode(event))
+
     async def stop(self) -> None:
         """End the process."""
         self.error = self.error or _died()

@@ -29,15 +29,16 @@ from cloister.provider.home import BrokerHome
 from cloister.provider.metrics import Metrics
 from cloister.provider.registry import Registered
 from cloister.provider.requests import (
+    Heard,
     Op,
     Request,
     StrangersReply,
     delta_sums,
-    notice_event,
     open_request,
     population_of,
     refusal_event,
     sender_of,
+    told_events,
 )
 from cloister.receipt.account import broker_of, granted_by
 from cloister.receipt.ledger import (
@@ -76,6 +77,7 @@ class Broker:
         self.accounts = self._accounts = home.open_accounts(busy_ms=busy_ms)
         self._accounts.recount()
         self._hellos = Hellos(self._key.did)
+        self._heard = Heard()
         self.journal = Journal(self._accounts.database)
         self.metrics = Metrics()
         self.restored = restored.check(home, self._accounts, now=self.now())
@@ -202,15 +204,15 @@ class Broker:
         request = open_request(body, TipRequest)
 
         def read(known: Registered) -> LedgerReply:
-            if (notice := notice_event(request, known.contract, now=self.now())) is not None:
-                self.journal.add(notice)
             granted = self._granted(known.contract, request.population, request.analyst)
-            if granted is None:
+            if granted is None and (request.population or request.told is msgspec.UNSET):
                 return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.tip(
                 request.population, known.digest, request.analyst, vault_id=request.vault_id, epoch=request.epoch
             )
-            return self._booked("tip", request, known.contract, booking, granted)
+            if booking.status == "ok":
+                self._hear(request, known)
+            return self._booked("tip", request, known.contract, booking, granted or _NOTHING)
 
         return self._answer("tip", request, request.contract, read)
 
@@ -240,6 +242,7 @@ class Broker:
             elif known is None or self._terms_of_self(known.contract) is None:
                 reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
+                self._hear(request, known)
                 why = known.decision.reason if known.decision else ""
                 reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
             elif why := admission.shredded(known.contract, self._terms_of_self(known.contract), self._home.data_keys):
@@ -257,6 +260,12 @@ class Broker:
             return signed
         self.journal.add(refusal_event(op, request, reply, admitted=admitted))
         return StrangersReply(signed) if admitted is None else signed
+
+    def _hear(self, request: Request, known: Registered) -> None:
+        """Keep what an admitted vault refused by itself, also under a contract that has ended meanwhile."""
+        if isinstance(request, TipRequest) and self._heard.is_new(request.vault_id, request.told):
+            for event in told_events(request, known.contract, now=self.now()):
+                self.journal.add(event)
 
     def knows(self, body: bytes) -> bool:
         """Whether these bytes are a request signed by a vault that was admitted here, whatever else comes of it."""

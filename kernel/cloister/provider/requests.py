@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import threading
+from collections import OrderedDict
 from typing import Literal, TypeVar
 
 import msgspec
@@ -20,12 +21,12 @@ from cloister.receipt.ledger import (
     SettleRequest,
     TipRequest,
 )
+from cloister.receipt.refusals import Told
 from cloister.wire import documents, envelope
 
 Op = Literal["session", "append", "settle", "tip"]
 Request = SessionRequest | AppendRequest | SettleRequest | TipRequest
 R = TypeVar("R", SessionRequest, AppendRequest, SettleRequest, TipRequest)
-_CODE = re.compile(r"[a-z]{1,20}\.[a-z-]{1,40}")
 
 
 class StrangersReply(bytes):
@@ -77,18 +78,53 @@ class _Sender(msgspec.Struct, frozen=True):
     vault_id: str
 
 
-def notice_event(request: TipRequest, contract: Contract, *, now: str) -> Event | None:
-    """Return the event of what an admitted vault says of a capsule of its contract; None if it says nothing usable."""
-    notice = request.notice
-    if isinstance(notice, msgspec.UnsetType) or not _CODE.fullmatch(notice.code):
-        return None
-    manifest = next((table.manifest for table in contract.tables if table.name == notice.table), None)
-    if manifest is None:
-        return None
-    return Event(
-        "refusal", now, actor=request.vault_id, contract=request.contract, op="capsule", status=notice.code,
-        subject=manifest, reason=f"the vault could not open {notice.table}",
-    )  # fmt: skip
+class Heard:
+    """Which message of refusals of each vault was the latest: a vault sends one again whose answer it did not get."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._most = most
+        self._lock = threading.Lock()
+
+    def is_new(self, vault_id: str, told: Told | msgspec.UnsetType) -> bool:
+        """Whether a vault says something that it did not say before; it counts as said from now on."""
+        if isinstance(told, msgspec.UnsetType):
+            return False
+        with self._lock:
+            latest = self._latest.pop(vault_id, 0)
+            self._latest[vault_id] = max(latest, told.number)
+            while len(self._latest) > self._most:
+                self._latest.popitem(last=False)
+        return told.number > latest
+
+
+def told_events(request: TipRequest, contract: Contract, *, now: str) -> tuple[Event, ...]:
+    """Return the events of what an admitted vault refused by itself under its contract; what is not usable is dropped.
+
+    Only codes of a closed set, analysts and tables of the contract, and digests are kept; nothing the asker wrote.
+    """
+    analysts = {party.did for party in contract.parties if party.role == "analyst"}
+    manifests = {table.name: table.manifest for table in contract.tables}
+    found = []
+    for one in () if isinstance(request.told, msgspec.UnsetType) else request.told.refused:
+        known = not one.analyst or one.analyst in analysts
+        if one.usable and known and (one.table in manifests) == (one.op == "capsule"):
+            subject = manifests[one.table] if one.op == "capsule" else one.plan
+            since = f", {one.age_s:,} s before" if one.age_s else ""
+            found.append(
+                Event(
+                    "refusal" if one.count == 1 else "suppressed",
+                    now,
+                    actor=one.analyst or request.vault_id,
+                    contract=request.contract,
+                    op=one.op,
+                    status=one.code,
+                    subject=subject,
+                    reason=f"refused in the enclave by {request.vault_id}{since}",
+                    count=0 if one.count == 1 else one.count,
+                )
+            )
+    return tuple(found)
 
 
 def refusal_event(op: Op, request: Request, reply: LedgerReply, *, admitted: str | None) -> Event:

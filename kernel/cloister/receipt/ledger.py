@@ -12,6 +12,7 @@ import msgspec
 
 from cloister.contract.terms import Limits
 from cloister.contract.usage import Usage, Used
+from cloister.receipt.refusals import Told
 
 REQUEST_TYPE = "application/vnd.cloister.ledger-request.v1+json"
 REPLY_TYPE = "application/vnd.cloister.ledger-reply.v1+json"
@@ -107,17 +108,10 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     sealed: str
 
 
-class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a vault found wrong with the capsule of a table: a code, for the broker's event log."""
-
-    table: str
-    code: str
-
-
 class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tip", tag_field="op"):
     """Reads the account's tip and what contract and analyst have spent.
 
-    With a ``notice`` it also tells the broker of a capsule that could not be opened.
+    With ``told`` it also tells the broker what the enclave refused by itself (``receipt.refusals``).
     """
 
     request: str
@@ -127,7 +121,7 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     population: str
     contract: str
     analyst: str
-    notice: Notice | msgspec.UnsetType = msgspec.UNSET
+    told: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -116,7 +116,7 @@ def granted(plan: algebra.Plan, context: Context, terms: Terms, operation: str, 
         ContractError, PlanError: See ``authorise``.
     """
     scanned = _scanned(plan)
-    tables = tuple(sorted(scanned | _looked_up(plan)))
+    tables = tuple(sorted(named_tables(plan)))
     for name in tables:
         if name not in terms.cards:
             raise PlanError(
@@ -184,12 +184,13 @@ def _nodes(value: Any) -> Iterator[msgspec.Struct]:
             yield from _nodes(item)
 
 
-def _scanned(plan: algebra.Plan) -> frozenset[str]:
+def named_tables(plan: algebra.Plan | algebra.Exit) -> frozenset[str]:
+    """Return the names of the tables a plan reads rows of, or looks up."""
+    return _scanned(plan) | frozenset(node.table for node in _nodes(plan) if isinstance(node, algebra.Reference))
+
+
+def _scanned(plan: algebra.Plan | algebra.Exit) -> frozenset[str]:
     return frozenset(node.name for node in _nodes(plan) if isinstance(node, algebra.Table))
-
-
-def _looked_up(plan: algebra.Plan) -> frozenset[str]:
-    return frozenset(node.table for node in _nodes(plan) if isinstance(node, algebra.Reference))
 
 
 def _names(plan: algebra.Plan) -> Iterator[str]:

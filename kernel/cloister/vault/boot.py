@@ -63,11 +63,11 @@ def run(link_fd: int, broker_fd: int, on_step: Callable[[int], None] = no_step) 
         return 1
     keys = VaultKeys()
     engine = Engine(threads, memory_limit)
-    operations = _operations(terms, keys, Pipe(broker_fd, MAX_REPLY), engine, on_step)
+    operations, on_event = _operations(terms, keys, Pipe(broker_fd, MAX_REPLY), engine, on_step)
     link.send(Kind.OPEN, canonical.encode({"vault_id": keys.vault_id, "vault_hpke": keys.hpke_public}))
     _log.info("ready: %s", terms.mode)
     try:
-        Service(link, operations, confined.release_reserve).serve()
+        Service(link, operations, confined.release_reserve, on_event).serve()
     except MalformedError as error:
         _log.error("the link is broken: %s", error.code)
     _log.info("the link is closed")
@@ -96,12 +96,13 @@ def _require_confinement(terms: Terms, confined: confine.Confinement) -> None:
 
 def _operations(
     terms: Terms, keys: VaultKeys, broker: Pipe, engine: Engine, on_step: Callable[[int], None]
-) -> Mapping[str, Operation]:
+) -> tuple[Mapping[str, Operation], Callable[[bytes], None]]:
     if terms.mode == "mock":
-        return MockVault(terms, engine).operations()
+        return MockVault(terms, engine).operations(), lambda _event: None
     relay = Relay(broker)
     relay.start()
-    return ConfidentialVault(VaultState(terms, keys, relay, engine, on_step)).operations()
+    state = VaultState(terms, keys, relay, engine, on_step)
+    return ConfidentialVault(state).operations(), state.refusals.opening
 
 
 def _machine() -> tuple[int, str]:

@@ -7,13 +7,13 @@ never asked again: an old vault must not come back.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 
 from cloister.contract.terms import Broker
-from cloister.errors import CloisterError, TrustError
-from cloister.receipt.ledger import Entry, LedgerReply, Notice
+from cloister.errors import TrustError
+from cloister.receipt.ledger import Entry, LedgerReply
+from cloister.receipt.refusals import Told
 from cloister.vault.config import Terms
 from cloister.vault.keys import VaultKeys
 from cloister.vault.ledger import Ledger
@@ -31,6 +31,8 @@ class Brokers:
         self._ledgers = {name: Ledger(transport, broker, keys.identity) for name, broker in terms.brokers.items()}
         self._sessions: dict[str, BrokerSession] = {}
         self._fenced: dict[str, TrustError] = {}
+        self.asked = 0
+        """How often a broker was asked to charge."""
         # One lock each: a broker that hangs must not hold up another provider's data.
         self._locks = {name: threading.RLock() for name in terms.brokers}
 
@@ -62,6 +64,7 @@ class Brokers:
         Raises:
             CloisterError: As ``session``, or the reply cannot be believed.
         """
+        self.asked += 1
         return self._ask(broker, lambda ledger, session: ledger.append(session.epoch, entry, approvals))
 
     def settle(self, broker: Broker, population: str, charge_id: str, sealed: str) -> LedgerReply:
@@ -87,17 +90,21 @@ class Brokers:
         check_status(reply, broker)
         return reply
 
-    def notify(self, broker: Broker, population: str, table: str, code: str) -> None:
-        """Tell a broker that a capsule of its provider cannot be opened here; whether it hears changes nothing."""
-        said = Notice(table, code)
-        with contextlib.suppress(CloisterError):
-            self._ask(
-                broker, lambda ledger, session: ledger.tip(session.epoch, population, self._terms.digest, "", said)
-            )
+    def tell(self, broker: Broker, told: Told) -> LedgerReply:
+        """Tell a broker what this enclave refused by itself; whether it listens is its own matter.
+
+        Raises:
+            CloisterError: As ``session``, or the reply cannot be believed.
+        """
+        # A broker is told in the name of no account and no analyst: the refusals name theirs.
+        return self._ask(broker, lambda ledger, session: ledger.tip(session.epoch, "", self._terms.digest, "", told))
 
     def _ask(self, broker: Broker, question: Callable[[Ledger, BrokerSession], LedgerReply]) -> LedgerReply:
-        ledger = self._ledgers[broker.name]
-        reply = question(ledger, self.session(broker))
+        ledger, session = self._ledgers[broker.name], self.session(broker)
+        reply = question(ledger, session)
+        if reply.status == "session.fenced" and (later := self.session(broker)).epoch > session.epoch:
+            # This vault itself has opened a newer session meanwhile, in another thread: nobody took over.
+            reply = question(ledger, later)
         if reply.status == "session.unknown":
             with self._locks[broker.name]:
                 self._sessions.pop(broker.name, None)

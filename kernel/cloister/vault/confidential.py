@@ -32,16 +32,18 @@ class ConfidentialVault:
 
     def _price(self, context: Context, request: Request) -> Answered:
         document, terms = plan_of(request), self._state.terms
-        if codec.is_exit(document):
-            plan = codec.decode_exit(document)
-            return Answered(describe_exits.cost(plan, allow(plan, context, terms), terms))
-        return Answered(describe.cost(prepare(document, context, terms)))
+        with self._state.refusals.watching("price", context, document):
+            if codec.is_exit(document):
+                plan = codec.decode_exit(document)
+                return Answered(describe_exits.cost(plan, allow(plan, context, terms), terms))
+            return Answered(describe.cost(prepare(document, context, terms)))
 
     def _release(self, context: Context, request: Request) -> Answered:
-        if codec.is_exit(plan_of(request)):
-            left = leave(self._state, context, plan_of(request))
-            return Answered(
-                describe_exits.left(left, self._state.terms), (left.answer.envelope,), tuple(left.answer.admissions)
-            )
-        found = release(self._state, context, plan_of(request))
-        return Answered(describe.answer(found, self._state.terms), (found.envelope,), found.admissions)
+        document = plan_of(request)
+        with self._state.refusals.watching("release", context, document):
+            if codec.is_exit(document):
+                left = leave(self._state, context, document)
+                told = describe_exits.left(left, self._state.terms)
+                return Answered(told, (left.answer.envelope,), tuple(left.answer.admissions))
+            found = release(self._state, context, document)
+            return Answered(describe.answer(found, self._state.terms), (found.envelope,), found.admissions)

@@ -30,11 +30,11 @@ from cloister.receipt.ledger import (
     ExitEntry,
     LedgerReply,
     Matched,
-    Notice,
     SessionRequest,
     SettleRequest,
     TipRequest,
 )
+from cloister.receipt.refusals import Told
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, open_envelope, seal
 from cloister.wire.identity import SigningKey
@@ -138,9 +138,9 @@ class Ledger:
         population: str,
         contract: str,
         analyst: str,
-        notice: Notice | msgspec.UnsetType = msgspec.UNSET,
+        told: Told | msgspec.UnsetType = msgspec.UNSET,
     ) -> LedgerReply:
-        """Read an account's sums; ``notice`` tells the broker of a capsule that could not be opened."""
+        """Read an account's sums; ``told`` tells the broker what this enclave refused by itself."""
         request = TipRequest(
             request=secrets.token_hex(16),
             nonce=secrets.token_hex(16),
@@ -149,7 +149,7 @@ class Ledger:
             population=population,
             contract=contract,
             analyst=analyst,
-            notice=notice,
+            told=told,
         )
         return self._call("tip", request, population=population, epoch=epoch)
 

@@ -46,12 +46,20 @@ class Service:
     """Serves one link with the four operations of a vault, confidential or mock."""
 
     def __init__(
-        self, link: Pipe, operations: Mapping[str, Operation], out_of_memory: Callable[[], None] = lambda: None
+        self,
+        link: Pipe,
+        operations: Mapping[str, Operation],
+        out_of_memory: Callable[[], None] = lambda: None,
+        on_event: Callable[[bytes], None] = lambda _event: None,
     ) -> None:
-        """Serve ``operations`` on ``link``; ``out_of_memory`` frees what is needed to say so."""
+        """Serve ``operations`` on ``link``.
+
+        ``out_of_memory`` frees what is needed to say so; ``on_event`` takes what the agent, not a sandbox, has to say.
+        """
         self._link = link
         self._operations = operations
         self._out_of_memory = out_of_memory
+        self._on_event = on_event
         self._lanes = {name: ThreadPoolExecutor(1, f"vault-{name}") for name in ("release", "budget")}
         self._room = threading.BoundedSemaphore(MAX_PENDING)
 
@@ -65,6 +73,9 @@ class Service:
             self._accept(frame)
 
     def _accept(self, frame: Frame) -> None:
+        if frame.kind == Kind.EVENT and len(frame.parts) == 1:
+            self._on_event(frame.parts[0])
+            return
         try:
             context = _decode(frame, 0, Context)
             request = _decode(frame, 1, Request)

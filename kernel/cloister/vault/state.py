@@ -27,6 +27,7 @@ from cloister.vault.limits import SentTargets
 from cloister.vault.permits import Grant, check_times
 from cloister.vault.question import Asked
 from cloister.vault.recall import Answer, Memory, recall_deposit
+from cloister.vault.refusals import Refusals
 from cloister.vault.session import BrokerSession, Transport
 
 
@@ -46,7 +47,7 @@ class VaultState:
     """The state of one vault process; releases use it one at a time.
 
     ``on_step`` is called with the number of each step of a release as it begins; the crash tests stop the
-    process there.
+    process there. Without ``alarm`` brokers are told of refusals only when ``refusals.flush`` is called.
     """
 
     def __init__(
@@ -56,10 +57,13 @@ class VaultState:
         transport: Transport,
         engine: Engine,
         on_step: Callable[[int], None] = no_step,
+        *,
+        alarm: bool = True,
     ) -> None:
         self.terms = terms
         self.keys = keys
         self.brokers = Brokers(transport, terms, keys)
+        self.refusals = Refusals(terms, self.brokers, alarm=alarm)
         self.memory = Memory()
         self.faults = Faults()
         self.executions = Executions()
@@ -102,7 +106,8 @@ class VaultState:
             table = open_capsule(directory, terms, provider, card, keys, columns=columns)
             self.engine.load(name, narrowed(card, columns), table, load_secret(keys.secret), self.terms.digest.encode())
         except CloisterError as error:
-            self._notify(name, error)
+            deadline.wait()
+            self.refusals.capsule(name, error.code)
             raise
         finally:
             deadline.wait()  # how long loading takes depends on the rows there are (G6)
@@ -134,13 +139,9 @@ class VaultState:
             try:
                 check_secret(self._directory(name), terms, self.terms.provider_dids[terms.provider], secret)
             except CloisterError as error:
-                self._notify(name, error)
+                self.refusals.capsule(name, error.code)
                 raise
             self._checked.add((name, secret))
-
-    def _notify(self, name: str, error: CloisterError) -> None:
-        """Tell the provider's broker that a capsule was refused, for its event log: a code, nothing that was read."""
-        self.brokers.notify(self.terms.broker_of(name), self.terms.cards[name].population, name, error.code)
 
     def _directory(self, name: str) -> Path:
         directory = self.terms.capsules.get(self.terms.tables[name].manifest)
