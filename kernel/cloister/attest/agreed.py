@@ -13,6 +13,7 @@ import msgspec
 
 from cloister.attest.evidence import Claims
 from cloister.attest.policy import Instance, Policy, Reference
+from cloister.attest.references import Launch
 from cloister.attest.releases import SoftwareRelease, SoftwareRules, select
 from cloister.errors import TrustError
 
@@ -21,8 +22,8 @@ class Agreed(msgspec.Struct, frozen=True):
     """The contract's part of an appraisal.
 
     ``hosts`` None: any that the policy allows. ``software`` None: the policy's own references say what code is
-    approved; otherwise only releases do. ``vetoed``: digests of code this party refuses whoever approves it, with why.
-    ``placement`` "": any.
+    approved; otherwise only releases do. ``vetoed``: digests of code this party refuses whoever approves it, with why;
+    ``launches``: what it refuses by measurement, whatever code is said to run there. ``placement`` "": any.
     """
 
     hosts: tuple[str, ...] | None = None
@@ -30,6 +31,14 @@ class Agreed(msgspec.Struct, frozen=True):
     software: SoftwareRules | None = None
     vetoed: Mapping[str, str] = {}
     placement: str = ""
+    launches: tuple[tuple[Launch, str], ...] = ()
+
+    def veto_of(self, env_digest: str, tee: str, launch: Mapping[str, str]) -> str | None:
+        """Return why code, or the launch it runs in, is refused here; None if it is not."""
+        if env_digest in self.vetoed:
+            return f"this code was vetoed here: {self.vetoed[env_digest] or 'no reason given'}"
+        why = next((said for refused, said in self.launches if refused.is_of(tee, launch)), None)
+        return None if why is None else f"its launch measurements were vetoed here: {why or 'no reason given'}"
 
 
 def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) -> tuple[Policy, SoftwareRelease | None]:
@@ -40,10 +49,10 @@ def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) ->
             allow no host in common; ``appraisal.placement``, ``appraisal.tenancy``: the enclave itself says that it
             runs otherwise than the contract asks.
     """
-    if claims.env_digest in agreed.vetoed:
+    if (why := agreed.veto_of(claims.env_digest, claims.tee, claims.launch)) is not None:
         raise TrustError(
             "release.vetoed",
-            f"this code was vetoed here: {agreed.vetoed[claims.env_digest] or 'no reason given'}",
+            why,
             next_step="the enclave's operator installs another release",
         )
     _declared(claims, "placement", agreed.placement)

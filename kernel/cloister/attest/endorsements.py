@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -22,6 +22,7 @@ from cloister.attest.evidence import Evidence, RejectedError
 from cloister.attest.tee import azure_vtpm, cca, dcap, gcp_oidc, intel_collateral, sgx, snp, tdx, vek, x509
 from cloister.attest.tee import sgx_report as sgx_body
 from cloister.errors import CloisterError, MalformedError, TrustError
+from cloister.wire import canonical
 
 MAX_BUNDLE = 32 << 20
 Kind = Literal["collateral", "vek", "jwks", "iak"]
@@ -45,24 +46,77 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     until: str = ""
 
 
+class Floor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a bundle was known to hold: an entry of this kind for this subject must not be older.
+
+    ``marks`` as of an entry; ``digest`` names a key set that nobody signs, and nothing else will do.
+    """
+
+    kind: Kind
+    subject: str
+    marks: dict[str, int] = {}
+    digest: str = ""
+
+    def older(self, entry: Entry | None) -> list[str]:
+        """Return in which marks an entry is older (``data``: another key set, or nothing at all)."""
+        if entry is None or (self.digest and canonical.digest_bytes(base64.b64decode(entry.data)) != self.digest):
+            return ["data"]
+        return sorted(name for name, mark in self.marks.items() if entry.marks.get(name, -1) < mark)
+
+
+def floor_of(entry: Entry) -> Floor:
+    """Return what an entry has to be replaced by at least."""
+    own = entry.kind in OWN_WORD
+    digest = canonical.digest_bytes(base64.b64decode(entry.data)) if own else ""
+    return Floor(entry.kind, entry.subject, entry.marks, digest)
+
+
 class Endorsements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bundle; at most one entry of a kind for a subject."""
+    """A bundle; at most one entry of a kind for a subject.
+
+    ``floors`` say what it was known to hold before it was put back to an older state, and ``lost`` when what it held
+    became unknown: from then on nothing is verified without an entry of its own.
+    """
 
     entries: tuple[Entry, ...] = ()
     version: Literal[1] = 1
+    floors: tuple[Floor, ...] | msgspec.UnsetType = msgspec.UNSET
+    lost: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def known(self) -> tuple[Floor, ...]:
+        """The floors."""
+        return self.floors if isinstance(self.floors, tuple) else ()
 
     def of(self, kind: str, subject: str = "") -> Entry | None:
         """Return the entry of a kind for a subject."""
         return next((one for one in self.entries if (one.kind, one.subject) == (kind, subject)), None)
 
     def for_evidence(self, evidence: Evidence) -> dict[str, bytes]:
-        """Return what this bundle holds for evidence, by the names verifiers know; evidence that cannot be read: {}."""
+        """Return what this bundle holds for evidence, by the names verifiers know; evidence that cannot be read: {}.
+
+        Raises:
+            TrustError: ``endorsements.lost``: something newer was held before, or may have been.
+        """
         try:
             wanted = _wanted(evidence)
         except CloisterError:
             return {}
+        for kind, subject in wanted.values():
+            self._check_held(kind, subject)
         found = {name: self.of(kind, subject) for name, (kind, subject) in wanted.items()}
         return {name: base64.b64decode(entry.data) for name, entry in found.items() if entry is not None}
+
+    def _check_held(self, kind: Kind, subject: str) -> None:
+        entry = self.of(kind, subject)
+        floor = next((one for one in self.known if (one.kind, one.subject) == (kind, subject)), None)
+        gone = entry is None and isinstance(self.lost, str)
+        if gone or (floor is not None and floor.older(entry)):
+            raise TrustError(
+                "endorsements.lost",
+                f"{kind} of {subject or 'this party'}: a newer one {'may have been' if gone else 'was'} held here",
+                next_step="get it anew, and `cloister endorse` it",
+            )
 
     def beside(self, evidence: Evidence) -> dict[str, bytes]:
         """Return what this bundle holds and the evidence does not bring: for evidence of an earlier time."""
@@ -126,6 +180,13 @@ def add(bundle: Endorsements, entry: Entry, *, replace: bool = False) -> Endorse
             nothing tells which of two key sets is newer.
     """
     held = bundle.of(entry.kind, entry.subject)
+    floor = next((one for one in bundle.known if (one.kind, one.subject) == (entry.kind, entry.subject)), None)
+    if floor is not None and floor.older(entry) and not (floor.digest and replace):
+        raise TrustError(
+            "endorsements.older",
+            f"{entry.kind} of {entry.subject}: {', '.join(floor.older(entry))} would go back behind what was held",
+            next_step="take what the vendor publishes now; --replace for another key set of your own",
+        )
     if held is not None and held.data != entry.data:
         if entry.kind in OWN_WORD and not replace:
             raise TrustError(
@@ -142,10 +203,31 @@ def add(bundle: Endorsements, entry: Entry, *, replace: bool = False) -> Endorse
             )
     kept = [one for one in bundle.entries if (one.kind, one.subject) != (entry.kind, entry.subject)]
     ordered = sorted([*kept, entry], key=lambda one: (one.kind, one.subject))
-    return msgspec.structs.replace(bundle, entries=tuple(ordered))
+    return _with_floors(msgspec.structs.replace(bundle, entries=tuple(ordered)), bundle.known, dropped=floor)
 
 
-def _wanted(evidence: Evidence) -> dict[str, tuple[str, str]]:
+def require(bundle: Endorsements, floor: Floor) -> Endorsements:
+    """Return the bundle with what it is known to have held, unless it holds that."""
+    former = next((one for one in bundle.known if (one.kind, one.subject) == (floor.kind, floor.subject)), None)
+    met = not floor.older(bundle.of(floor.kind, floor.subject))
+    return _with_floors(bundle, bundle.known if met else (*bundle.known, floor), dropped=former)
+
+
+def lose(bundle: Endorsements, now: str) -> Endorsements:
+    """Return the bundle of somebody who does not know what it held: empty, and nothing gets older than it was."""
+    floors = {(one.kind, one.subject): one for one in bundle.known}
+    floors |= {(one.kind, one.subject): floor_of(one) for one in bundle.entries}
+    # Which key set was the last one nobody knows; any may be said again, by the owner.
+    kept = [one for one in floors.values() if not one.digest]
+    return msgspec.structs.replace(_with_floors(Endorsements(), kept), lost=now)
+
+
+def _with_floors(bundle: Endorsements, floors: Iterable[Floor], *, dropped: Floor | None = None) -> Endorsements:
+    kept = sorted((one for one in floors if one is not dropped), key=lambda one: (one.kind, one.subject))
+    return msgspec.structs.replace(bundle, floors=tuple(kept) or msgspec.UNSET)
+
+
+def _wanted(evidence: Evidence) -> dict[str, tuple[Kind, str]]:
     """Return what evidence needs, as (kind, subject) by the verifier's name: it is only asked who it says it is."""
     blob = unb64(evidence.blob, limit=_MAX_EVIDENCE)
     if evidence.tee == gcp_oidc.TEE:
@@ -183,4 +265,15 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-__all__ = ["Endorsements", "Entry", "Kind", "RejectedError", "add", "parse", "read_entry"]
+__all__ = [
+    "Endorsements",
+    "Entry",
+    "Floor",
+    "Kind",
+    "RejectedError",
+    "add",
+    "floor_of",
+    "parse",
+    "read_entry",
+    "require",
+]

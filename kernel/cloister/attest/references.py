@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 # Firmware and option ROMs (0, 2), boot manager (4), keys of secure boot (7), boot loader's commands and files, kernel
 # and initrd among them (8, 9), unified kernel, command line and extensions (11 to 13), keys of shim (14).
 # TCG PC Client Platform Firmware Profile, section 3.3.4; UAPI Group, "Linux TPM PCR Registry".
@@ -34,6 +36,37 @@ COMPONENTS = frozenset({"nvidia-gpu"})
 """Devices that attest to themselves beside a machine that attests to the code: none of them hosts an enclave."""
 
 _QUALIFIED = frozenset({"azure-vtpm-snp", "azure-vtpm-tdx"})
+
+
+class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A launch that somebody refuses: measurements (``name=value``) of a TEE, several values of one name: any of them.
+
+    It is the launch of evidence that reports one of the values for every name.
+    """
+
+    tee: str
+    measurements: tuple[str, ...]
+
+    def is_of(self, tee: str, launch: Mapping[str, str]) -> bool:
+        """Whether evidence of a TEE with these launch measurements is of this launch."""
+        wanted = [text.partition("=") for text in self.measurements]
+        names = {name for name, _, _ in wanted}
+        reported = {(name, launch.get(name, "").lower()) for name in names}
+        return self.tee == tee and bool(names) and reported <= {(name, value.lower()) for name, _, value in wanted}
+
+
+def launch_of(tee: str, stated: Collection[str]) -> Launch:
+    """Return the launch that references (``name=value`` or ``tee:name=value``) describe: what covers the code of it.
+
+    Without the other measurements, which whoever starts an enclave can choose freely: the same code with another one of
+    them is the same launch.
+    """
+    found = []
+    for text in stated:
+        name, _, value = text.partition("=")
+        if (bare := name.rpartition(":")[2]) in CODE_REGISTERS.get(tee, ()):
+            found.append(f"{bare}={value}")
+    return Launch(tee, tuple(sorted(found)))
 
 
 def spellings(tee: str, name: str, value: str) -> tuple[str, ...]:

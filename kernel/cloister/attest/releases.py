@@ -13,7 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from cloister.attest.references import CODE_REGISTERS
+from cloister.attest.evidence import Claims
+from cloister.attest.references import CODE_REGISTERS, covered
 from cloister.errors import CloisterError, MalformedError, TrustError
 from cloister.wire import canonical, documents, envelope
 from cloister.wire.envelope import Envelope
@@ -192,7 +193,9 @@ def select(env_digest: str, rules: SoftwareRules, now: datetime) -> SoftwareRele
         except CloisterError as error:
             refusals.append(error)
     if found:
-        return max(found, key=lambda one: version_key(one.version))
+        # Of two releases of one code, what runs is the one whose launch was measured.
+        measured = [one for one in found if covered(claims.tee, claims.launch, one.references_of(claims.tee).launch)]
+        return max(measured or found, key=lambda one: version_key(one.version))
     if refusals:
         raise refusals[0]
     raise TrustError(

@@ -11,7 +11,7 @@ import typer
 from cloister.attest import endorsements
 from cloister.attest.endorsements import Endorsements, Entry, Kind
 from cloister.cli.files import MAX_FILE, read_bytes
-from cloister.errors import TrustError, UnavailableError
+from cloister.errors import TrustError, UnavailableError, missing_extra
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 
@@ -44,10 +44,12 @@ def endorse(
     given += [("vek", _fetch(url)) for url in fetch_vek or ()]
     given += [(kind, read_bytes(path)) for kind, path in (("jwks", jwks), ("iak", iak)) if path]  # type: ignore[misc]
     held = _held(bundle)
-    for kind, data in given:
-        held = endorsements.add(held, endorsements.read_entry(kind, data, now), replace=replace)
+    added = [endorsements.read_entry(kind, data, now) for kind, data in given]
+    for entry in added:
+        held = endorsements.add(held, entry, replace=replace)
     if given:
         _write(bundle, held)
+        _record(bundle, added)
     for entry in held.entries:
         _say(_line(entry))
     _say(f"{'written' if given else 'held'}: {bundle}")
@@ -57,6 +59,22 @@ def _line(entry: Entry) -> str:
     marks = ", ".join(f"{name} {mark}" for name, mark in sorted(entry.marks.items()) if "Number" in name)
     until = f", until {entry.until}" if entry.until else ""
     return f"{entry.kind} {entry.subject[:60]}{until}{f' ({marks})' if marks else ''}"
+
+
+def _record(bundle: Path, added: list[Entry]) -> None:
+    """Tell a broker's event log what its bundle holds, so that a restored broker knows what it held."""
+    if bundle.name != "endorsements.json" or not (bundle.parent / "broker.key").exists():
+        return
+    try:
+        from cloister.provider.home import BrokerHome
+        from cloister.receipt.events import Event
+    except ModuleNotFoundError as error:
+        raise missing_extra(error.name or "sqlalchemy") from error
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    told = [canonical.encode(endorsements.floor_of(entry)).decode() for entry in added]
+    BrokerHome(bundle.parent).record(
+        *(Event("decision", time, actor="owner", op="endorse", subject=text) for text in told)
+    )
 
 
 def _held(path: Path) -> Endorsements:

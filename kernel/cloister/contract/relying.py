@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from cloister.attest.agreed import Agreed
+from cloister.attest.references import Launch
 from cloister.attest.releases import Highest, SoftwareRules
 from cloister.contract.terms import Broker, Contract
 from cloister.wire.envelope import Envelope
@@ -18,6 +19,7 @@ def agreed(
     documents: Iterable[Envelope] = (),
     highest: Highest | None = None,
     vetoed: Mapping[str, str] | None = None,
+    launches: Iterable[tuple[Launch, str]] = (),
 ) -> Agreed:
     """Return what a contract asks of an enclave, for the party with the policy of digest ``policy``.
 
@@ -27,6 +29,7 @@ def agreed(
         documents: The software releases this party was given, signed by anybody.
         highest: The highest version it admitted for this contract or one that this contract amends.
         vetoed: Digests of code it refuses, with the reason.
+        launches: What it refuses by measurement, with the reason.
     """
     clause = contract.signed_software
     rules = None
@@ -34,7 +37,9 @@ def agreed(
         overlap = timedelta(days=clause.overlap_days)
         rules = SoftwareRules(clause.signers, clause.minimum, overlap, tuple(documents), policy, highest)
     exclusive = contract.tenancy == "exclusive"
-    return Agreed(contract.allowed_hosts, exclusive, rules, vetoed or {}, placement=contract.placement)
+    return Agreed(
+        contract.allowed_hosts, exclusive, rules, vetoed or {}, placement=contract.placement, launches=tuple(launches)
+    )
 
 
 def pinned_policies(contract: Contract, broker: Broker) -> set[str]:

@@ -34,9 +34,18 @@ from cloister.receipt.ledger import Entry
 from cloister.wire import canonical
 
 __all__ = ["Accounts", "Booking", "Granted", "Tip"]
+RELEASE = "release"
+"""``op`` of a session's event whose ``status`` is the version of a software release."""
 _RECOVERED = (
     "this charge came back with a recovery of the account, without its receipt; ask with another share or precision"
 )
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """What the evidence of a vault said of its launch: the TEE, and measurements by name."""
+
+    tee: str
+    launch: dict[str, str]
 
 
 class Booking(msgspec.Struct, frozen=True):
@@ -70,7 +79,16 @@ class Accounts:
             event_log.check_current(db)
             yield db
 
-    def open_session(self, contract: str, vault_id: str, *, admit: Callable[[int], bytes], time: str) -> int:
+    def open_session(
+        self,
+        contract: str,
+        vault_id: str,
+        *,
+        admit: Callable[[int], bytes],
+        time: str,
+        launch: Launched | None = None,
+        version: str = "",
+    ) -> int:
         """Raise the contract's epoch for a vault; older sessions of the contract are fenced from now on.
 
         Args:
@@ -78,6 +96,8 @@ class Accounts:
             vault_id: The vault that was appraised.
             admit: Makes the signed admission for the new epoch; it is kept with the session.
             time: The broker's time.
+            launch: What was measured of its launch.
+            version: Of the software release that its code is: a recovered broker must know what it admitted.
 
         Raises:
             UnavailableError: ``ledger.unavailable``.
@@ -87,8 +107,12 @@ class Accounts:
             _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
             values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
             _put(db, schema.sessions, schema.UPDATE_SESSION, {"vault_id": vault_id}, values)
+            if launch is not None:
+                measured = {"tee": launch.tee, "launch": canonical.encode(launch.launch)}
+                _put(db, schema.launches, schema.UPDATE_LAUNCH, {"vault_id": vault_id}, measured)
+            released: dict[str, Any] = {"op": RELEASE, "status": version} if version else {}
             event_log.open_log(db, time)
-            event_log.record(db, Event("session", time, actor=vault_id, contract=contract, epoch=epoch))
+            event_log.record(db, Event("session", time, actor=vault_id, contract=contract, epoch=epoch, **released))
         return epoch
 
     def contract_of(self, vault_id: str) -> str | None:
@@ -110,6 +134,16 @@ class Accounts:
         with self._transaction() as db:
             admission: bytes | None = db.scalar(schema.SELECT_ADMISSION, {"k_vault_id": vault_id})
             return admission
+
+    def launch_of(self, vault_id: str) -> Launched | None:
+        """Return what was measured of the launch of a vault when it was admitted, if that is on record.
+
+        Raises:
+            UnavailableError: ``ledger.unavailable``.
+        """
+        with self._transaction() as db:
+            row = db.execute(schema.SELECT_LAUNCH, {"k_vault_id": vault_id}).one_or_none()
+            return None if row is None else Launched(row.tee, msgspec.json.decode(row.launch, type=dict[str, str]))
 
     def append(
         self, entry: Entry, granted: Granted, *, vault_id: str, epoch: int, time: str, shared: bool = False

@@ -22,7 +22,7 @@ from cloister.contract.terms import Contract, Limits
 from cloister.contract.usage import Used
 from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.provider import admission, clock, event_log, restored, revoked, software
-from cloister.provider.accounts import Booking, Granted, Tip
+from cloister.provider.accounts import Booking, Granted, Launched, Tip
 from cloister.provider.event_log import Journal
 from cloister.provider.hellos import Hellos
 from cloister.provider.home import BrokerHome
@@ -237,8 +237,8 @@ class Broker:
                 reply = self._refusal(op, request, "session.unknown", "this vault has no session")
             elif found := revoked.read(self._home).beyond(request):
                 reply = self._refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
-            elif op != "session" and (why := software.vetoed_session(self._home, self._admission(request.vault_id))):
-                reply = self._refusal(op, request, "contract.inactive", why)
+            elif op != "session" and (vetoed := self._vetoed(request.vault_id))[0]:
+                reply = self._refusal(op, request, *vetoed)
             elif known is None or self._terms_of_self(known.contract) is None:
                 reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
@@ -273,8 +273,11 @@ class Broker:
             return self._accounts.contract_of(sender_of(body)) is not None
         return False
 
-    def _admission(self, vault_id: str) -> bytes | None:
-        return self._accounts.admission_of(vault_id) if self._home.software_file.exists() else None
+    def _vetoed(self, vault_id: str) -> tuple[str, str]:
+        if not self._home.software_file.exists():
+            return "", ""
+        accounts = self._accounts
+        return software.vetoed_session(self._home, accounts.admission_of(vault_id), accounts.launch_of(vault_id))
 
     def _went_back(self) -> None:
         """Only read from now on: the accounts were exchanged under the running broker."""
@@ -313,7 +316,15 @@ class Broker:
             documents_signed.append(document)
             return canonical.encode(document)
 
-        epoch = self._accounts.open_session(known.digest, request.vault_id, admit=admit, time=clock.text(now))
+        claims, release = admitted.appraisal.claims, admitted.appraisal.release
+        epoch = self._accounts.open_session(
+            known.digest,
+            request.vault_id,
+            admit=admit,
+            time=clock.text(now),
+            launch=Launched(claims.tee, claims.launch),
+            version="" if release is None else release.version,
+        )
         return self._reply(
             "session",
             request,

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, TypeVar
 
+from cloister.attest import endorsements
+from cloister.attest.endorsements import Floor
+from cloister.attest.references import Launch
+from cloister.attest.releases import Highest
 from cloister.contract.states import Decision
-from cloister.errors import CloisterError, TrustError
+from cloister.errors import ContractError, MalformedError, TrustError
+from cloister.provider import accounts as books
 from cloister.provider import revoked, roles, software
 from cloister.provider.approvals import Withdrawal
 from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
 from cloister.provider.software import Veto
 from cloister.receipt.events import Event
+from cloister.wire import documents
 
+_T = TypeVar("_T", Launch, Floor)
 State = Literal["active", "suspended", "revoked"]
-KINDS = frozenset({"decision", "identity", "role", "approval", "key"})
+KINDS = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue"})
 _STATES: dict[str, State] = {"contract.suspend": "suspended", "contract.resume": "active", "contract.revoke": "revoked"}
 _UNKNOWN = "decisions about it may have been lost with restored accounts; the provider looks, and resumes it"
 
@@ -58,6 +65,15 @@ def _one(home: BrokerHome, event: Event) -> bool:
                 )
         case "decision", "release.veto":
             software.veto_code(home, subject, Veto(event.status, event.time, reason))
+        case "decision", "release.veto-launch":
+            software.veto_launch(home, _told(subject, Launch), Veto(event.status, event.time, reason))
+        case "decision", "release.least":
+            software.least(home, event.contract, event.status)
+        case "decision", "endorse":
+            home.keep_endorsements(endorsements.require(home.endorsements(), _told(subject, Floor)))
+        case "session", books.RELEASE:
+            software.remember_version(home, event.contract, Highest(event.status, event.time))
+            return False
         case "decision", _:
             return _contract(home, event)
         case _:
@@ -65,20 +81,31 @@ def _one(home: BrokerHome, event: Event) -> bool:
     return True
 
 
+def _told(subject: str, kind: type[_T]) -> _T:
+    return documents.decode(subject.encode(), kind)
+
+
 def _contract(home: BrokerHome, event: Event) -> bool:
     said: dict[str, State] = {"active": "active", "suspended": "suspended", "revoked": "revoked"}
     state = _STATES.get(event.op) or said.get(event.status)
     if state is None:
         return False
-    with contextlib.suppress(CloisterError):  # not on file, or revoked already
-        home.contracts.decide(event.contract or event.subject, Decision(state, event.time, event.reason))
+    with contextlib.suppress(ContractError, MalformedError):  # revoked already, or no digest
+        # Also of a contract that is not on file: it was added since, and may be added again.
+        home.contracts.decide(event.contract or event.subject, Decision(state, event.time, event.reason), unseen=True)
         return True
     return False
 
 
 def stop_everything(home: BrokerHome, *, now: str) -> Iterator[str]:
-    """Take all roles away and suspend every active contract; yield the contracts' digests."""
+    """Take all roles away and suspend every active contract; yield the contracts' digests.
+
+    What was remembered of software and endorsements counts no more either: higher versions and newer statements than
+    these may have been known. The owner says anew what is the least (``software.least``, ``cloister endorse``).
+    """
     roles.clear(home)
+    software.lose(home, now=now)
+    home.keep_endorsements(endorsements.lose(home.endorsements(), now))
     for digest in home.contracts.digests():
         known = home.contracts.get(digest)
         if known is not None and known.decision is not None and known.decision.state == "active":

@@ -35,6 +35,7 @@ from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.registry import Registry
 from cloister.provider.witness import Witness
 from cloister.receipt.events import Event
+from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 from cloister.wire.identity import SigningKey
 
@@ -108,6 +109,10 @@ class BrokerHome:
             MalformedError: ``endorsements.bundle``.
         """
         return kept.read_endorsements(self.endorsements_file)
+
+    def keep_endorsements(self, bundle: Endorsements) -> None:
+        """Keep a bundle in the place of the present one."""
+        files.write_private(self.endorsements_file, canonical.encode(bundle))
 
     def open_accounts(self, *, busy_ms: int = 2000) -> Accounts:
         """Open the accounts, wherever they are.

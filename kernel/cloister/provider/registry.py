@@ -67,16 +67,19 @@ class Registry:
             self.decide(digest, Decision("active", now))
         return digest
 
-    def decide(self, digest: str, decision: Decision) -> None:
+    def decide(self, digest: str, decision: Decision, *, unseen: bool = False) -> None:
         """Activate, suspend or revoke a contract.
+
+        ``unseen``: also one that is not on file, so that it is in this state when it is added.
 
         Raises:
             ContractError: ``contract.unknown``, or ``contract.state``: a revoked one stays revoked.
         """
         registered = self.get(digest)
-        if registered is None:
+        if registered is None and not unseen:
             raise ContractError("contract.unknown", f"this broker has no contract {digest}")
-        states.decide(registered.decision, decision)
+        states.decide(self._decision(digest) if registered is None else registered.decision, decision)
+        files.private_directory(self._directory)
         files.write_private(self._path(digest, "state"), canonical.encode(decision))
 
     def get(self, digest: str) -> Registered | None:
@@ -103,9 +106,11 @@ class Registry:
         signing.open_contract(document, now=contract.not_before)
         if signing.contract_digest(document) != digest:
             raise ContractError("contract.digest", "the file holds another contract than its name says")
+        return Registered(digest, document, contract, self._decision(digest))
+
+    def _decision(self, digest: str) -> Decision | None:
         state = self._path(digest, "state")
-        decision = msgspec.json.decode(state.read_bytes(), type=Decision) if state.exists() else None
-        return Registered(digest, document, contract, decision)
+        return msgspec.json.decode(state.read_bytes(), type=Decision) if state.exists() else None
 
     def _path(self, digest: str, suffix: str) -> Path:
         name = digest.removeprefix("sha256:")

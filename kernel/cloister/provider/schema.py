@@ -118,6 +118,15 @@ sessions = sa.Table(
     sa.Column("time", sa.Text, nullable=False),
 )
 
+# What was measured of the launch of an admitted vault: a veto of it stops the vault too (``software``).
+launches = sa.Table(
+    "launches",
+    metadata,
+    sa.Column("vault_id", sa.Text, primary_key=True),
+    sa.Column("tee", sa.Text, nullable=False),
+    sa.Column("launch", sa.LargeBinary, nullable=False),
+)
+
 # The event log: bodies may be purged after their retention, leaves never are.
 events = sa.Table(
     "events",
@@ -231,6 +240,8 @@ SELECT_EPOCH = sa.select(epochs.c.epoch).where(*_where(epochs, "contract"))
 UPDATE_EPOCH = sa.update(epochs).where(*_where(epochs, "contract"))
 SELECT_SESSION = sa.select(sessions.c.contract, sessions.c.epoch).where(*_where(sessions, "vault_id"))
 SELECT_ADMISSION = sa.select(sessions.c.admission).where(*_where(sessions, "vault_id"))
+SELECT_LAUNCH = sa.select(launches.c.tee, launches.c.launch).where(*_where(launches, "vault_id"))
+UPDATE_LAUNCH = sa.update(launches).where(*_where(launches, "vault_id"))
 UPDATE_SESSION = sa.update(sessions).where(*_where(sessions, "vault_id"))
 SELECT_POPULATIONS = sa.select(accounts.c.population).order_by(accounts.c.population)
 INSERT = {table: sa.insert(table) for table in metadata.sorted_tables}

@@ -1,29 +1,34 @@
 """A broker and software releases: which it was given, which it vetoed, the highest version it admitted per contract.
 
 ``software/`` holds the signed releases; ``software.json`` what the broker decided and remembers. Both are part of a
-backup. A veto and a remembered version stay whatever happens to the releases themselves.
+backup, and the event log tells both: a recovery brings them forward. A veto and a remembered version stay whatever
+happens to the releases themselves. A veto is of the code and of every launch that its release was measured in.
 """
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from cloister.attest import releases
 from cloister.attest.agreed import Agreed
+from cloister.attest.references import Launch, launch_of
 from cloister.attest.releases import Highest, SoftwareRelease
 from cloister.contract import relying
 from cloister.contract.terms import Contract
-from cloister.errors import CloisterError, MalformedError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError
 from cloister.provider import files
+from cloister.provider.accounts import Launched
 from cloister.provider.home import BrokerHome
 from cloister.receipt.receipt import Admission
 from cloister.wire import canonical, documents, envelope
 from cloister.wire.envelope import Envelope
 
 MAX_RELEASE = 1 << 20
+_LONG_AGO = "1970-01-01T00:00:00Z"
 
 
 class Veto(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,11 +39,26 @@ class Veto(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class VetoedLaunch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A launch that was vetoed, whatever code is said to run there."""
+
+    launch: Launch
+    veto: Veto
+
+
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``vetoed`` by the digest of the code: another document about it changes nothing. ``admitted`` by contract."""
+    """What a broker decided and remembers.
+
+    ``vetoed`` by the digest of the code: another document about it changes nothing. ``launches`` by measurement.
+    ``admitted`` by contract. ``lost`` is when a recovery burnt a gap, in which higher versions may have been admitted;
+    contracts in ``confirmed`` have the owner's word for their least version since.
+    """
 
     vetoed: dict[str, Veto] = {}
     admitted: dict[str, Highest] = {}
+    launches: tuple[VetoedLaunch, ...] = ()
+    lost: str = ""
+    confirmed: tuple[str, ...] = ()
 
 
 def read(home: BrokerHome) -> Memory:
@@ -96,14 +116,22 @@ def known(home: BrokerHome) -> tuple[Envelope, ...]:
 
 
 def veto(home: BrokerHome, document: Envelope, *, now: str, reason: str = "") -> SoftwareRelease:
-    """Refuse the code of a release for good, whoever signs for it.
+    """Refuse the code of a release, and every launch it is measured in, for good, whoever signs for it.
 
     Raises:
         CloisterError: As ``releases.open_release``; ``release.file``.
     """
     release = releases.open_release(document)
-    veto_code(home, release.env_digest, Veto(release.version, now, reason))
+    said = Veto(release.version, now, reason)
+    veto_code(home, release.env_digest, said)
+    for launch in launches_of(release):
+        veto_launch(home, launch, said)
     return release
+
+
+def launches_of(release: SoftwareRelease) -> tuple[Launch, ...]:
+    """Return the launches that a release states, one for each TEE."""
+    return tuple(launch_of(one.tee, one.launch) for one in release.references)
 
 
 def veto_code(home: BrokerHome, env_digest: str, one: Veto) -> None:
@@ -117,16 +145,63 @@ def veto_code(home: BrokerHome, env_digest: str, one: Veto) -> None:
         _write(home, msgspec.structs.replace(memory, vetoed={env_digest: one, **memory.vetoed}))
 
 
+def veto_launch(home: BrokerHome, launch: Launch, one: Veto) -> None:
+    """Refuse a launch by its measurements; an earlier veto of it stays as it was.
+
+    Raises:
+        UnavailableError: ``release.file``.
+    """
+    with files.changing(home.software_file):
+        memory = read(home)
+        if all(known.launch != launch for known in memory.launches):
+            _write(home, msgspec.structs.replace(memory, launches=(*memory.launches, VetoedLaunch(launch, one))))
+
+
+def least(home: BrokerHome, contract: str, version: str) -> None:
+    """Admit nothing below a version for a contract from now on, without an overlap: the owner says so.
+
+    Raises:
+        MalformedError: ``release.version``.
+        UnavailableError: ``release.file``.
+    """
+    releases.version_key(version)
+    with files.changing(home.software_file):
+        memory = read(home)
+        highest = releases.highest_of([memory.admitted.get(contract), Highest(version, _LONG_AGO)])
+        admitted = memory.admitted if highest is None else {**memory.admitted, contract: highest}
+        confirmed = tuple(sorted({*memory.confirmed, contract}))
+        _write(home, msgspec.structs.replace(memory, admitted=admitted, confirmed=confirmed))
+
+
+def lose(home: BrokerHome, *, now: str) -> None:
+    """Note that higher versions than are remembered may have been admitted: nothing is, until the owner says which.
+
+    Raises:
+        UnavailableError: ``release.file``.
+    """
+    with files.changing(home.software_file):
+        _write(home, msgspec.structs.replace(read(home), lost=now, confirmed=()))
+
+
 def remember(home: BrokerHome, contract: str, release: SoftwareRelease, *, now: str) -> None:
     """Remember the highest version admitted for a contract; a lower one changes nothing.
 
     Raises:
         UnavailableError: ``release.file``: what cannot be remembered is not admitted.
     """
+    remember_version(home, contract, Highest(release.version, now))
+
+
+def remember_version(home: BrokerHome, contract: str, seen: Highest) -> None:
+    """Remember a version that was admitted at a moment.
+
+    Raises:
+        UnavailableError: ``release.file``.
+    """
     with files.changing(home.software_file):
         memory = read(home)
         held = memory.admitted.get(contract)
-        highest = releases.highest_of([held, Highest(release.version, now)])
+        highest = releases.highest_of([held, seen])
         if highest is not None and highest != held:
             try:
                 _write(home, msgspec.structs.replace(memory, admitted={**memory.admitted, contract: highest}))
@@ -139,17 +214,37 @@ def agreed(home: BrokerHome, contract: Contract, digest: str, policy: str) -> Ag
 
     Raises:
         UnavailableError: ``release.file``.
+        TrustError: ``release.lost``: what was admitted before is not known any more.
     """
     memory = read(home)
+    line = _line(home, digest, contract)
+    if contract.signed_software and memory.lost and not set(line) & set(memory.confirmed):
+        raise TrustError(
+            "release.lost",
+            f"a recovery at {memory.lost} burnt a gap in which a higher version may have been admitted",
+            clause="software",
+            next_step="the provider says the least version: `cloister release least BROKER CONTRACT VERSION`",
+        )
     # What was admitted for a contract that this one amends, or its former does, was admitted here all the same.
-    highest = releases.highest_of(memory.admitted.get(name) for name in _line(home, digest, contract))
+    highest = releases.highest_of(memory.admitted.get(name) for name in line)
     return relying.agreed(
         contract,
         policy=policy,
         documents=known(home) if contract.signed_software else (),
         highest=highest,
-        vetoed={code: one.reason or f"version {one.version}" for code, one in memory.vetoed.items()},
+        **_vetoes(memory),
     )
+
+
+def _vetoes(memory: Memory) -> dict[str, Any]:
+    return {
+        "vetoed": {code: _why(one) for code, one in memory.vetoed.items()},
+        "launches": tuple((one.launch, _why(one.veto)) for one in memory.launches),
+    }
+
+
+def _why(one: Veto) -> str:
+    return one.reason or f"version {one.version}"
 
 
 def _line(home: BrokerHome, digest: str, contract: Contract | None) -> list[str]:
@@ -164,18 +259,24 @@ def _line(home: BrokerHome, digest: str, contract: Contract | None) -> list[str]
     return found
 
 
-def vetoed_session(home: BrokerHome, admission: bytes | None) -> str:
-    """Return why a session that was admitted may not go on, "" if it may: a veto stops running vaults too.
+def vetoed_session(home: BrokerHome, admission: bytes | None, launch: Launched | None) -> tuple[str, str]:
+    """Return status and reason if a session that was admitted may not go on, two empty texts if it may.
+
+    A veto stops running vaults too. One of whose launch nothing is on record has to prove itself again.
 
     Raises:
         UnavailableError: ``release.file``.
     """
-    vetoed = read(home).vetoed
-    if not vetoed or admission is None:
-        return ""
+    memory = read(home)
+    if not (memory.vetoed or memory.launches) or admission is None:
+        return "", ""
     document = documents.decode(admission, Envelope)
-    one = vetoed.get(documents.decode(envelope.unverified_payload(document), Admission).env_digest)
-    return "" if one is None else f"software release {one.version} was vetoed at this broker. {one.reason}".strip()
+    code = documents.decode(envelope.unverified_payload(document), Admission).env_digest
+    if launch is None and memory.launches:
+        return "session.unknown", "what was measured of this vault's launch is not on record"
+    known = Launched("", {}) if launch is None else launch
+    why = Agreed(**_vetoes(memory)).veto_of(code, known.tee, known.launch)
+    return ("", "") if why is None else ("contract.inactive", why)
 
 
 def find(home: BrokerHome, text: str) -> Envelope:
