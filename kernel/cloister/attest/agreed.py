@@ -59,7 +59,7 @@ def policy_for(claims: Claims, policy: Policy, agreed: Agreed, now: datetime) ->
     _declared(claims, "tenancy", "exclusive" if agreed.exclusive else "")
     release = None
     if agreed.software is not None:
-        release = select(claims.env_digest, agreed.software, now)
+        release = select(claims.env_digest, agreed.software, now, claims=claims)
         stated = release.references_of(claims.tee)
         reference = Reference(
             (release.env_digest,), stated.launch, policy.reference.denied, covers_code=stated.covers_code

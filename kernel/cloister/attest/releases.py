@@ -174,8 +174,10 @@ def open_release(document: Envelope, signers: Collection[str] = ()) -> SoftwareR
     return release
 
 
-def select(env_digest: str, rules: SoftwareRules, now: datetime) -> SoftwareRelease:
+def select(env_digest: str, rules: SoftwareRules, now: datetime, *, claims: Claims | None = None) -> SoftwareRelease:
     """Return the release that the measured code (its digest) is, the highest of those the rules accept.
+
+    ``claims``: what evidence says of the code's launch, where there is evidence.
 
     Raises:
         TrustError: ``release.unknown``: none lists this code; else why the releases that do are not accepted.
@@ -194,7 +196,11 @@ def select(env_digest: str, rules: SoftwareRules, now: datetime) -> SoftwareRele
             refusals.append(error)
     if found:
         # Of two releases of one code, what runs is the one whose launch was measured.
-        measured = [one for one in found if covered(claims.tee, claims.launch, one.references_of(claims.tee).launch)]
+        measured = [
+            one
+            for one in found
+            if claims is not None and covered(claims.tee, claims.launch, one.references_of(claims.tee).launch)
+        ]
         return max(measured or found, key=lambda one: version_key(one.version))
     if refusals:
         raise refusals[0]

@@ -112,7 +112,7 @@ def _release(
     """Return the release an admitted vault is, None if nobody brought one that lists its code."""
     time = moment(admission.time)
     try:
-        release = select(admission.env_digest, rules, time)
+        release = select(admission.env_digest, rules, time, claims=claims)
     except TrustError as error:
         if error.code != "release.unknown":
             raise
