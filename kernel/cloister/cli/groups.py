@@ -122,7 +122,7 @@ def _mount_card() -> None:
 
 
 def _mount_seal() -> None:
-    from cloister.provider import commands
+    from cloister.provider import commands, seal  # noqa: F401 (what is not installed is said before any usage)
 
     app.command("seal")(commands.seal)
 
