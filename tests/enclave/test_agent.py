@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from cloister.analyst.trust import TrustStore
 from cloister.attest.channel import RelyingParty
 from cloister.attest.hello import new_hello
+from cloister.attest.introduction import HEADER, introduce
 from cloister.attest.offer import refused
 from cloister.attest.renewal import Renewal
 from cloister.enclave.connection import RENEW
@@ -452,12 +454,16 @@ def test_expired_contract_gets_no_session(world: AgentWorld) -> None:
 
 
 def test_forced_quotes_are_limited(world: AgentWorld) -> None:
-    """Strangers who force evidence are turned away, and whoever is in already is not their victim."""
-    world.start(quotes_per_minute=8)
+    """Strangers who force evidence are turned away; whoever is in, or signs his hello, is not their victim."""
+    world.start(quotes_per_minute=24)
 
-    async def knock() -> CloisterError | None:
-        async with connect(world.url) as socket:
-            await socket.send(RelyingParty(world.analyst.did, world.entry().contract_digest).hello)
+    async def knock(
+        signer: SigningKey | None = None, audience: str = world.analyst.did, hello: bytes = b""
+    ) -> CloisterError | None:
+        hello = hello or RelyingParty(audience, world.entry().contract_digest).hello
+        shown = {HEADER: introduce(signer, hello, time.time())} if signer else {}
+        async with connect(world.url, additional_headers=shown) as socket:
+            await socket.send(hello)
             return refused(await socket.recv())
 
     async def story() -> None:
@@ -466,6 +472,13 @@ def test_forced_quotes_are_limited(world: AgentWorld) -> None:
             assert answers[0] is None
             assert answers[-1] is not None
             assert "enclave.busy" in answers[-1].reason
+            # A signature of somebody the contract does not name, or one that was seen before, changes nothing.
+            stranger, known = SigningKey.generate(), world.store.analyst_key()
+            assert "enclave.busy" in str(await knock(signer=stranger, audience=stranger.did))
+            assert "enclave.busy" in str(await knock(signer=stranger))
+            hello = RelyingParty(known.did, world.entry().contract_digest).hello
+            assert await knock(signer=known, hello=hello) is None
+            assert "enclave.busy" in str(await knock(signer=known, hello=hello))
             # Within a session evidence is counted apart, and limited too.
             for number in range(4):
                 hello = Renewal(world.analyst.did, world.entry().contract_digest, b"").hello

@@ -8,6 +8,7 @@ refused.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from cloister.attest.appraise import ISOLATION_LEVELS
 from cloister.attest.channel import RelyingParty
 from cloister.attest.evidence import Claims
 from cloister.attest.hello import parse_offer
+from cloister.attest.introduction import introduce
 from cloister.attest.policy import parse_policy, policy_digest, write_policy
 from cloister.contract import relying, signing
 from cloister.contract.terms import Contract
@@ -102,7 +104,7 @@ async def connect(
     key = store.analyst_key()
     # 2. The enclave's evidence, over a fresh nonce and for this contract.
     channel = RelyingParty(key.did, digest)
-    async with connection(enclave_url) as socket:
+    async with connection(enclave_url, introduce(key, channel.hello, time.time())) as socket:
         answer = await ask_offer(socket, channel)
     appraisal = channel.receive_offer(
         answer,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from cloister.analyst.verdict import Verdict
 from cloister.attest.channel import Counts, RelyingParty
 from cloister.attest.encoding import b64
 from cloister.attest.hello import MAX_OFFER
+from cloister.attest.introduction import HEADER, introduce
 from cloister.attest.offer import refused
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
@@ -108,10 +110,10 @@ class EnclaveSession:
             endorsements=store.endorsements(),
         )
         # 3. Nobody is believed because of where he answers.
-        socket = await _connect(entry.endpoint)
+        channel = RelyingParty(key.did, entry.contract_digest)
+        socket = await _connect(entry.endpoint, introduce(key, channel.hello, time.time()))
         try:
             # 4. Hello, offer, verdict.
-            channel = RelyingParty(key.did, entry.contract_digest)
             try:
                 appraisal = judge.first(channel, await ask_offer(socket, channel))
                 # Only now has the peer proved to be somebody who may send large frames.
@@ -194,13 +196,15 @@ class EnclaveSession:
 
 
 @contextlib.asynccontextmanager
-async def connection(endpoint: str) -> AsyncIterator[ClientConnection]:
+async def connection(endpoint: str, introduction: str = "") -> AsyncIterator[ClientConnection]:
     """Yield a bare connection to ``endpoint`` (nothing is verified yet), closed at the end.
+
+    ``introduction`` is what the hello will be known by (``attest.introduction``).
 
     Raises:
         UnavailableError: Nobody answers.
     """
-    socket = await _connect(endpoint)
+    socket = await _connect(endpoint, introduction)
     try:
         yield socket
     finally:
@@ -274,20 +278,20 @@ async def _load(store: TrustStore, name: str) -> TrustEntry:
     return store.load(name)
 
 
-async def _connect(endpoint: str) -> ClientConnection:
+async def _connect(endpoint: str, introduction: str) -> ClientConnection:
     if not endpoint.startswith(DEMO_ENDPOINT):
-        return await _connect_url(endpoint)
+        return await _connect_url(endpoint, introduction)
     case = endpoint.removeprefix(DEMO_ENDPOINT)
     url = _demo_url(case)
     if url:
         # A pair that just went away leaves its address behind for a moment.
         with contextlib.suppress(UnavailableError):
-            return await _connect_url(url)
+            return await _connect_url(url, introduction)
     await _start_demo(case)
-    return await _connect_url(_demo_url(case))
+    return await _connect_url(_demo_url(case), introduction)
 
 
-async def _connect_url(url: str) -> ClientConnection:
+async def _connect_url(url: str, introduction: str) -> ClientConnection:
     # Proxies of the environment serve remote enclaves; the loopback is never behind one.
     proxy: Literal[True] | None = None if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else True
     try:
@@ -300,6 +304,7 @@ async def _connect_url(url: str) -> ClientConnection:
             compression=None,
             proxy=proxy,
             max_queue=64,
+            additional_headers={HEADER: introduction} if introduction else None,
         )
     except (OSError, TimeoutError, InvalidURI, InvalidHandshake) as error:
         raise UnavailableError(

@@ -27,7 +27,8 @@ from cloister.enclave import folders, isolation
 from cloister.enclave.attesters import Attester, assurance
 from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
 from cloister.enclave.connection import Connection
-from cloister.enclave.limiter import RateLimit
+from cloister.enclave.doors import Doors
+from cloister.enclave.limiter import Quotes
 from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import Session
 from cloister.enclave.vaults import Vault, Vaults
@@ -66,7 +67,8 @@ class Agent:
         self._attester = attester
         self._base = base
         self._coverage = measurement.coverage
-        self._quotes = RateLimit(config.quotes_per_minute)
+        self._quotes = Quotes(config.quotes_per_minute)
+        self.doors = Doors()
         self._stop = asyncio.Event()
         self._connections = 0
         self._idle_since = time.monotonic()
@@ -87,6 +89,7 @@ class Agent:
                 ping_timeout=PING_TIMEOUT_S,
                 # Relying parties are programs; a page that a browser has open elsewhere has no business here.
                 origins=[None],
+                create_connection=self.doors.connection(),
             ) as server:
                 self._write_ready(server)
                 for served in self.contracts.values():
@@ -115,13 +118,13 @@ class Agent:
             return ""
         return vault.identity.vault_id
 
-    def take_quote(self) -> None:
-        """Count evidence that an unauthenticated caller asks for.
+    def take_quote(self, *, address: str, analyst: str, hello: bytes) -> None:
+        """Count evidence that is asked for before a session is open: from an address, or by an analyst who signed.
 
         Raises:
             UnavailableError: Too much in too short a time.
         """
-        self._quotes.take(time.monotonic())
+        self._quotes.take(time.monotonic(), address=address, analyst=analyst, hello=hello)
 
     def runtime(self, contract: str) -> dict[str, Any]:
         """Return what this enclave declares about how it runs."""

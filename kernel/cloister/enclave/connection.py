@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from cloister.attest import introduction
 from cloister.attest.channel import EnclaveEnd
 from cloister.attest.offer import refusal
 from cloister.attest.opening import Opening
 from cloister.attest.renewal import renew_offer
 from cloister.attest.sealing import MAX_SEALED
 from cloister.enclave.config import ServedContract
+from cloister.enclave.doors import address_of
 from cloister.enclave.limiter import RateLimit
 from cloister.enclave.sessions import Session
 from cloister.errors import CloisterError, ContractError, MalformedError
@@ -72,9 +75,13 @@ class Connection:
         self._agent.detached(session)
 
     async def _handshake(self) -> Session:
-        hello = self._end.receive_hello(await self._message())
+        said = await self._message()
+        hello = self._end.receive_hello(said)
         served = self._agent.served(hello.contract)
-        self._agent.take_quote()
+        known = hello.audience in served.analysts and introduction.is_introduced(
+            self._introduction(), said, hello.audience, time.time()
+        )
+        self._agent.take_quote(address=address_of(self._socket), analyst=hello.audience if known else "", hello=said)
         vault_id = await self._agent.vault_id(served)
         offer = self._end.offer(
             lambda report_data: self._agent.attest(report_data, served.digest),
@@ -85,6 +92,7 @@ class Connection:
         opening = self._end.admit(await self._message(), served.analysts)
         # Only now has the peer proved to be somebody who may send large frames.
         self._socket.protocol.max_message_size = MAX_SEALED
+        self._agent.doors.prove(self._socket)
         _check_purpose(opening, served)
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
         isolation = session.kernel.isolation if session.kernel else {}
@@ -96,6 +104,10 @@ class Connection:
             self._leave(session)
             raise
         return session
+
+    def _introduction(self) -> str:
+        found = [] if self._socket.request is None else self._socket.request.headers.get_all(introduction.HEADER)
+        return found[0] if len(found) == 1 else ""
 
     async def _message(self) -> bytes:
         data = await asyncio.wait_for(self._socket.recv(), HANDSHAKE_TIMEOUT_S)

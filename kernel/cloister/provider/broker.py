@@ -116,8 +116,8 @@ class Broker:
             self.journal.flush()
         self._accounts.close()
 
-    def hello(self, body: bytes) -> bytes:
-        """Return a hello (role ``broker-session``) for a vault that wants a session.
+    def hello(self, body: bytes, asker: str = "") -> bytes:
+        """Return a hello (role ``broker-session``) for a vault that wants a session; ``asker`` is an address.
 
         Raises:
             MalformedError: Not ``{contract, vault_id}``.
@@ -126,7 +126,7 @@ class Broker:
         if len(body) > MAX_QUESTION:
             raise MalformedError("ledger.request", "a question for a hello is larger than one can be")
         question = documents.decode(body, _Question)
-        return self._hellos.issue(question.contract, question.vault_id)
+        return self._hellos.issue(question.contract, question.vault_id, asker)
 
     def session(self, body: bytes) -> bytes:
         """Admit a vault: appraise its evidence, raise the epoch, seal the data keys.

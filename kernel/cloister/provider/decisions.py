@@ -28,7 +28,6 @@ from cloister.wire import documents
 
 _T = TypeVar("_T", Launch, Floor)
 State = Literal["active", "suspended", "revoked"]
-KINDS = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue"})
 _STATES: dict[str, State] = {"contract.suspend": "suspended", "contract.resume": "active", "contract.revoke": "revoked"}
 _UNKNOWN = "decisions about it may have been lost with restored accounts; the provider looks, and resumes it"
 

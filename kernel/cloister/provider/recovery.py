@@ -20,7 +20,7 @@ from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
 from cloister.provider import accounts as books
-from cloister.provider import decisions, event_log, matches, restored, rotation, schema
+from cloister.provider import catalogue, decisions, event_log, matches, restored, rotation, schema
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
 from cloister.receipt.account import BURNT, broker_of, granted_by
@@ -35,6 +35,8 @@ from cloister.wire.envelope import Envelope, unverified_payload
 
 # Vaults of the lost time hold epochs that the restored accounts do not know: all later ones are above them.
 _EPOCHS = 1_000_000
+# The kinds of events whose consequences are not in the accounts, and have to be brought about again.
+_TOLD = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue", "request"})
 _LOST = "the counts of its exits were lost with a restored account; sign a new contract"
 
 
@@ -76,6 +78,9 @@ def recover(
                 _same_history(db, proof)
             had = event_log.tip(db).size
             decided: list[Event] = []
+            # Accounts in a server of their own are newer than the directory beside them: their log tells the rest.
+            known = range(had, had) if mark is None else range(mark.events, had)
+            decided += [event for at, event in _own_events(db, known.start) if at < known.stop]
             done = Outcome() if longest is None else _take(db, longest, decided)
             for proof in proofs:  # what was longer than our logs before may be another history than the export
                 _same_history(db, proof)
@@ -91,6 +96,8 @@ def recover(
                     clause="a restored broker goes on from the longest proven tip, or burns what it cannot prove",
                     next_step="give a newer export with --proof, or --burn: every account is then spent to its limit",
                 )
+            _requests(db, decided)
+            catalogue.again(db, ((e.op, e.subject) for e in decided if e.kind == "catalogue"))
             done = msgspec.structs.replace(done, decisions=decisions.again(home, decided))
             if gap:
                 revoked = tuple(_with_exits(home))
@@ -151,7 +158,7 @@ def _leaves(db: sa.Connection, name: str) -> Sequence[bytes]:
 
 
 def _take(db: sa.Connection, path: Path, decided: list[Event]) -> Outcome:
-    """Append what an export holds beyond our logs; put what was decided in it on a list."""
+    """Append what an export holds beyond our logs; put the events of it on a list."""
     entries = events = 0
     charged: dict[tuple[str, int], Event] = {}
     with path.open("rb") as lines:
@@ -170,12 +177,30 @@ def _take(db: sa.Connection, path: Path, decided: list[Event]) -> Outcome:
                     event = None if leaf.body is None else decode_event(leaf.body)
                     event_log.take(db, leaf.digest, leaf.body, event)
                     events += 1
-                    if event is not None and event.kind in decisions.KINDS:
+                    if event is not None and event.kind in _TOLD:
                         decided.append(event)
                     if event is not None and event.kind == "charge":
                         charged[event.population, event.position] = event
         _admissions(db, header)
     return Outcome(entries, events)
+
+
+def _own_events(db: sa.Connection, start: int) -> Iterator[tuple[int, Event]]:
+    """Yield position and event from a position of our own log on, of those whose body is there."""
+    for at, (_, body) in enumerate(event_log.read(db)):
+        if at >= start and body is not None and (event := decode_event(body)).kind in _TOLD:
+            yield at, event
+
+
+def _requests(db: sa.Connection, events: Iterable[Event]) -> None:
+    """Take the names of requests that were answered in the lost time: the same bytes must not be acted on again."""
+    table = schema.requests
+    known = set(db.scalars(sa.select(table.c.request)))
+    for event in events:
+        if event.kind == "request" and event.subject not in known:
+            known.add(event.subject)
+            values = {"request": event.subject, "actor": event.actor, "body": b"", "time": event.time, "state": "done"}
+            db.execute(sa.insert(table), values)
 
 
 def _entry(db: sa.Connection, leaf: export.Leaf, at: int, charged: dict[tuple[str, int], Event]) -> None:

@@ -7,6 +7,7 @@ amendment that names the new one. The accounts stay, for they belong to populati
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from cloister.errors import MalformedError, RefusedError
 from cloister.provider import event_log, files, restored
 from cloister.provider.accounts import Accounts
 from cloister.provider.home import BrokerHome
+from cloister.provider.keys import load_identity
 from cloister.receipt.events import Event
 from cloister.receipt.succession import SUCCESSION_TYPE, Succession
 from cloister.wire import canonical
@@ -60,10 +62,34 @@ def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bo
             f"{len(named)} active contracts name this broker's key; they end with it",
             next_step="let them end first, or say --stop-contracts; then the parties sign contracts with the new did",
         )
+    # On disk before anything names it: a rotation that is cut short is finished at the next start, not half done.
+    files.write_private(_next(home), base64.b64encode(new.private_bytes()))
     statement = seal(SUCCESSION_TYPE, canonical.encode(Succession(old.did, new.did, now)), old, new)
     with accounts.database.transaction() as db:
         event_log.open_log(db, now)
         event_log.record(db, Event("key", now, actor="owner", op="rotate", subject=new.did))
         files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
-    files.write_private(home.key_file, base64.b64encode(new.private_bytes()))
+    _next(home).replace(home.key_file)
     return new.did
+
+
+def finish(home: BrokerHome, accounts: Accounts) -> None:
+    """Finish a rotation that was cut short after the log had told it, forget one that was cut short before.
+
+    Raises:
+        UnavailableError: ``ledger.unavailable``.
+        MalformedError, TrustError: A key file that is none, or not private.
+    """
+    if not _next(home).exists():
+        return
+    did = load_identity(_next(home)).did
+    with accounts.database.transaction() as db:
+        told = any(body is not None and did.encode() in body for _, body in event_log.read(db))
+    if told:
+        _next(home).replace(home.key_file)
+    else:
+        _next(home).unlink()
+
+
+def _next(home: BrokerHome) -> Path:
+    return home.key_file.with_name("broker.key.next")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from starlette.applications import Starlette
@@ -23,8 +24,9 @@ from cloister.provider.connections import prove
 from cloister.provider.intake import BODY_S, Lane, too_large
 from cloister.provider.office import Office
 from cloister.provider.passes import Passes
-from cloister.provider.rate import Rate, network
+from cloister.provider.rate import Rate
 from cloister.provider.requests import StrangersReply, sender_of
+from cloister.wire.address import network
 
 _log = structlog.get_logger("cloister.broker")
 
@@ -68,7 +70,14 @@ def create_app(
     strangers = Lane(requests=STRANGERS_REQUESTS, most_bytes=STRANGERS_BYTES, threads=STRANGERS_THREADS, body_s=body_s)
     known = Lane(requests=VAULTS_REQUESTS, most_bytes=VAULTS_BYTES, threads=VAULTS_THREADS, body_s=body_s)
 
-    def route(path: str, act: Callable[[bytes], bytes], rate: Rate | None = None, *, vaults: bool = False) -> Route:
+    def route(
+        path: str,
+        act: Callable[..., bytes],
+        rate: Rate | None = None,
+        *,
+        vaults: bool = False,
+        addressed: bool = False,
+    ) -> Route:
         async def endpoint(request: Request) -> Response:
             seen.touch()
             address = network(request.client.host) if request.client else ""
@@ -84,7 +93,7 @@ def create_app(
                 async with lane.body(request.stream(), key=sender, size=size) as body:
                     if waits and not await lane.answer(broker.knows, body):
                         raise _busy()
-                    answer = await lane.answer(act, body)
+                    answer = await lane.answer(partial(act, asker=address) if addressed else act, body)
                     response = Response(answer, media_type="application/json")
                     if isinstance(answer, StrangersReply):
                         refusals.allows(address)
@@ -125,7 +134,7 @@ def create_app(
             Route("/v1/health", health, methods=["GET"]),
             Route("/v1/metrics", metrics, methods=["GET"]),
             Route("/v1/openapi.json", document, methods=["GET"]),
-            route("/v1/hello", broker.hello, hellos),
+            route("/v1/hello", broker.hello, hellos, addressed=True),
             route("/v1/session", broker.session, vaults=True),
             route("/v1/append", broker.append, vaults=True),
             route("/v1/settle", broker.settle, vaults=True),
