@@ -28,6 +28,7 @@ class Scene(NamedTuple):
         brokers: ``one`` keeps all accounts, or ``each`` provider has a broker of its own.
         epsilon: Budget of every population.
         releases: Limit of the contract; the other limits follow from it.
+        effect: How much of a case's effect its tables have, as text: "1" as its notebook says, "0" none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Scene(NamedTuple):
     brokers: Literal["one", "each"] = "one"
     epsilon: str = "8"
     releases: int = 10_000
+    effect: str = "1"
 
     @property
     def providers(self) -> tuple[str, ...]:
