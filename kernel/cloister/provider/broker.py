@@ -242,10 +242,10 @@ class Broker:
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
                 why = known.decision.reason if known.decision else ""
                 reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
-            elif why := admission.shredded(known.contract, self._terms_of_self(known.contract), self._home.data_keys):
-                reply = self._refusal(op, request, "capsule.shredded", why)
             else:
-                reply = act(known)
+                # Asked again before anything is signed: a key may be destroyed while its vault is being admitted.
+                reply = self._keyless(op, request, known) or act(known)
+                reply = self._keyless(op, request, known) or reply
         except UnavailableError as error:
             if error.code == event_log.OLDER:
                 self._went_back()
@@ -263,6 +263,15 @@ class Broker:
         with contextlib.suppress(CloisterError):
             return self._accounts.contract_of(sender_of(body)) is not None
         return False
+
+    def _keyless(self, op: Op, request: Request, known: Registered) -> LedgerReply | None:
+        """Return the refusal of a contract whose tables' keys here are destroyed or withheld."""
+        named = (known.contract, self._terms_of_self(known.contract), self._home.data_keys)
+        if why := admission.shredded(*named):
+            return self._refusal(op, request, "capsule.shredded", why)
+        if why := admission.withheld(*named):
+            return self._refusal(op, request, "contract.inactive", why)
+        return None
 
     def _admission(self, vault_id: str) -> bytes | None:
         return self._accounts.admission_of(vault_id) if self._home.software_file.exists() else None
