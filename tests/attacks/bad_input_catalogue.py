@@ -1,7 +1,7 @@
 """Bad input: what is fed in, who refuses it, with which code, and where the entry about it is.
 
-``python tests/attacks/bad_input_catalogue.py`` writes the table into ``docs/audit.md``; ``test_bad_input_table.py`` runs
-every row through the real parts and holds it to what is written here.
+``python tests/attacks/bad_input_catalogue.py`` writes the table into ``docs/audit.md``; ``test_bad_input_table.py``
+runs every row through the real parts and holds it to what is written here.
 """
 
 from __future__ import annotations

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-for _folder in ("vault", "provider", "attest", "analyst"):
-    sys.path.append(str(Path(__file__).parents[1] / _folder))
+sys.path.append(str(Path(__file__).parents[1] / "vault"))
+sys.path.append(str(Path(__file__).parents[1] / "provider"))
+sys.path.append(str(Path(__file__).parents[1] / "attest"))
+sys.path.append(str(Path(__file__).parents[1] / "analyst"))
 
 import msgspec
 from bad_input_catalogue import VAULT, Row

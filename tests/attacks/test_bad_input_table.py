@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import pytest
 from bad_input_catalogue import COMMAND, EVENT, PAGE, PROXY, ROWS, VAULT, Row, page
-from bad_input_scene import Change, Outcome, Scene, blob_of, strangers, texts_of, with_blob
+from bad_input_scene import Change, Outcome, Scene, blob_of, texts_of, with_blob
 from dial_world import DialWorld
 from intel_world import NOW as INTEL_NOW
-from intel_world import IntelWorld, key
+from intel_world import IntelWorld
 from provider_world import Vault as HandmadeVault
 from provider_world import World as BrokerWorld
 from vault_agent import Network
@@ -206,7 +206,7 @@ def test_evidence_for_an_analyst(tmp_path: Path, row: Row, caplog: pytest.LogCap
     world, change = DialWorld(tmp_path), CHANGES[row.key.partition(" ")[2]]
 
     async def enclave(socket: ServerConnection) -> None:
-        end, offer = await world.offer(socket)
+        _end, offer = await world.offer(socket)
         document = msgspec.json.decode(offer, type=Offer)
         shown = change(document.evidence, world.attest(document.contract))
         await socket.send(canonical.encode(msgspec.structs.replace(document, evidence=shown)))
@@ -544,7 +544,7 @@ def test_an_account_file_put_back(tmp_path: Path) -> None:
 def test_a_contract_that_ended_while_the_vault_lived(tmp_path: Path) -> None:
     """By the broker's time, as the vault carries it on; the broker is told, though its contract is over."""
     row, world = BY_KEY["clock of the vault"], World(tmp_path, serve=False)
-    state, transport, document, broker = aside(world, datetime.now(UTC))
+    state, _transport, document, broker = aside(world, datetime.now(UTC))
     release(state, context(world), numbered(1))
     state.brokers._ledgers["anna-broker"]._heard_s -= 3500 + 120  # its machine slept: two hours and a minute passed
     state.brokers._ledgers["anna-broker"]._lease = None

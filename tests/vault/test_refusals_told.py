@@ -26,6 +26,7 @@ from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.provider import requests as broker_requests
+from cloister.receipt import alerts
 from cloister.receipt.refusals import CODES, MOST_TOLD, QUESTION_CODES, Refused, Told
 from cloister.vault import brokers, confidential
 from cloister.vault import refusals as telling
@@ -349,6 +350,19 @@ def told_under(db: Any, digest: str) -> set[tuple[str, str]]:
 
     events = [decode_event(body) for _, body in event_log.read(db) if body is not None]
     return {(event.op, event.status) for event in events if event.contract == digest and event.kind == "refusal"}
+
+
+def test_alerts_of_article_40_count_them_by_analyst(quiet_world: World) -> None:
+    """Use of an interface beyond its contract (rule 13): what was told one by one, and what was counted."""
+    state, transport = quiet_world.state()
+    for _ in range(AT_ONCE + 7):
+        refused(state, context(quiet_world), GENOME, "price")
+    state.refusals.flush(counts=True)
+    watch = alerts.Watch(alerts.pboc40())
+    for event in refusals(quiet_world, state, transport):
+        watch.event(event)
+    (alert,) = watch.alerts()
+    assert (alert.rule, alert.subject, alert.count) == (13, quiet_world.analyst.did, AT_ONCE + 7)
 
 
 # The closed set --------------------------------------------------------------------------------------
