@@ -48,21 +48,24 @@ class Outcome(msgspec.Struct):
     reason: str = ""
 
 
+def text_of(event: Event) -> str:
+    """Return an event as the catalogue writes it."""
+    return " ".join(part for part in (event.kind, event.op, event.status) if part)
+
+
 def texts_of(events: Iterable[Event], digest: str, before: Counter[str]) -> Iterator[str]:
-    """Yield events of a contract as the catalogue writes them, and what strangers did since ``before``."""
+    """Yield events of a contract as the catalogue writes them, and what came without one since ``before``."""
     events = list(events)
-    for event in events:
-        if event.contract == digest or event.kind == "recover":
-            yield event.kind if event.kind in {"charge", "recover"} else f"{event.kind} {event.op} {event.status}"
-    yield from strangers(events) - before
+    yield from (text_of(event) for event in events if event.contract == digest)
+    yield from nameless(events) - before
 
 
-def strangers(events: Iterable[Event]) -> Counter[str]:
-    """Return how often vaults without a session were refused, as the catalogue writes it."""
+def nameless(events: Iterable[Event]) -> Counter[str]:
+    """Return the events that name no contract, and how often: strangers, requests for a session, recoveries."""
     found: Counter[str] = Counter()
     for event in events:
-        if event.kind == "suppressed" and not event.contract:
-            found[f"suppressed {event.op} {event.status}"] += event.count
+        if not event.contract:
+            found[text_of(event)] += event.count or 1
     return found
 
 
@@ -131,7 +134,7 @@ class Scene:
         world, begun = self.world, self._log.stat().st_size
         document = document or world.sign(world.contract())
         config, digest = config or world.config(document), signing.payload_digest(document)
-        seen = strangers(exported(world.anna_home))
+        seen = nameless(exported(world.anna_home))
         try:
             vault = world.vault(config, network, forker=self.forker)
         except CloisterError as error:

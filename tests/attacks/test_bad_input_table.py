@@ -119,12 +119,17 @@ def test_the_same_evidence_untouched_is_admitted(scene: Scene) -> None:
     assert (found.code, found.charged, found.released) == ("", 1, 1)
 
 
+TRUSTED: list[IntelWorld] = []
+"""Whose root the broker under test takes for Intel's."""
+
+
 class Quoting(HandmadeVault):
     """A vault in a trust domain of the tests' own Intel; ``tamper`` is done to its quote."""
 
     def __init__(self, world: BrokerWorld, intel: IntelWorld, tamper: Callable[[bytes], bytes] = bytes) -> None:
         super().__init__(world)
         self._intel, self._tamper = intel, tamper
+        TRUSTED[:] = [intel]
 
     def offer(self, hello: bytes, **_: Any) -> handshake.Offer:
         offer = super().offer(hello)
@@ -162,8 +167,8 @@ TDX: dict[str, tuple[dict[str, Any], Callable[[bytes], bytes], int]] = {
 
 @pytest.fixture
 def quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerWorld]:
-    packaged, own = roots.of, IntelWorld().roots
-    monkeypatch.setattr(roots, "of", lambda vendor: own if vendor == "intel" else packaged(vendor))
+    packaged = roots.of
+    monkeypatch.setattr(roots, "of", lambda vendor: TRUSTED[-1].roots if vendor == "intel" else packaged(vendor))
     world = BrokerWorld(tmp_path, policy=tdx_policy(), accept_simulated=False)
     world.restart()
     yield world
@@ -289,7 +294,7 @@ def self_granted(world: World) -> Envelope:
     alone = seal("application/vnd.cloister.contract.v1+json", canonical.encode(contract), world.analyst)
     genuine = world.sign(contract, register=False)
     assert alone.payload == genuine.payload
-    assert alone.payload_type == genuine.payload_type
+    assert alone.payloadType == genuine.payloadType
     others = [msgspec.structs.replace(alone.signatures[0], keyid=party.did) for party in contract.parties]
     return msgspec.structs.replace(alone, signatures=(alone.signatures[0], *others))
 
