@@ -87,7 +87,7 @@ def expected(learner: str, table: str) -> tuple[str, ...]:
         case "one class" | "the other class":
             return (NOBODY, ONE) if learner in CLASSIFIERS else ()
         case "columns that stand":
-seen = "region=north" if learner in {"categorical", "k-means"} else "age"
+            seen = "region=north" if learner in {"categorical", "k-means"} else "age"
             return (STANDS, seen, *(["there is nothing to predict"] if learner == "ridge" else []))
         case "nothing but gaps":
             return (STANDS, "band missing" if learner == "categorical" else "bmi")
