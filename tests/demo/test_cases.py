@@ -32,6 +32,13 @@ ROWS = {
     "credit": [20_000, 24_000], "ckd": [60_000, 50_000, 40_000, 30_000, 20_000], "fraud": [100_000, 100_000],
     "ocean": [295 * 1_826, 400 * 1_096, 24 * 1_826], "carbon": [286, 286, 286],
 }  # fmt: skip
+DIGESTS = {
+    ("credit", 1.0): "81d6627cc254e8b2", ("credit", 0.0): "d58dde9e2ca42813",
+    ("ckd", 1.0): "d7382601c3236136", ("ckd", 0.0): "c0df435315f2ba26",
+    ("fraud", 1.0): "8de7d6af8b1b7e0a", ("fraud", 0.0): "adf6aed9893675dd",
+    ("ocean", 1.0): "f1b579fee715f1e1", ("ocean", 0.0): "cc27bd31a66e78bf",
+    ("carbon", 1.0): "5a3973969d63b05a", ("carbon", 0.0): "23bc6cc33fae18f4",
+}  # fmt: skip
 
 
 def tables(scene: Scene) -> list[tuple[Card, pd.DataFrame]]:
