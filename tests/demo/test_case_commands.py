@@ -20,7 +20,6 @@ from cloister.demo.scene import Scene
 from cloister.demo.world import demo_folder
 from cloister.errors import RefusedError
 
-
 built: list[str] = []
 """The effect of every world that was built anew, in order."""
 
