@@ -23,7 +23,7 @@ from cloister.contract.usage import Used
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.plan import tighter
 from cloister.provider import contracts
-from cloister.provider.home import BrokerHome
+from cloister.provider.home import BrokerHome, existing
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
 from cloister.receipt.events import Event
@@ -42,7 +42,7 @@ account_app = typer.Typer(no_args_is_help=True, help="What was spent of your dat
 out = Terminal(emoji=False)
 
 KeyFile = Annotated[Path, typer.Option("--key", help="Your key file (made by `cloister identity`).")]
-BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
+BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.", callback=existing)]
 
 
 def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it does not exist (mode 0600).")]) -> None:
@@ -203,7 +203,7 @@ def contract_sign(contract: Annotated[Path, typer.Argument()], key: KeyFile) -> 
 
 @broker_app.command("init")
 def broker_init(
-    directory: BrokerDir,
+    directory: Annotated[Path, typer.Argument(help="The broker's directory.")],
     policy: Annotated[Path, typer.Option(help="TOML: which enclaves this broker admits.")],
 ) -> None:
     """Make a broker's directory: its key and its policy."""

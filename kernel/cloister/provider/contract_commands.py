@@ -172,7 +172,9 @@ def sweep(directory: BrokerDir) -> None:
     done = shredding.sweep(BrokerHome(directory), now=utc_now())
     for manifest in done.gone:
         say(f"destroyed the key of {manifest}: the capsule cannot be opened here any more")
-    if not done.gone:
+    for manifest in done.damaged:
+        say(f"the key of {manifest} cannot be read, nor when it is to go: `cloister capsule shred` destroys it")
+    if not done.gone and not done.damaged:
         say("nothing to do")
 
 
