@@ -15,8 +15,10 @@ generator and of ``cloister demo case NAME --effect``: with 0 the joint data kno
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from cloister.demo.scene import Scene
 from cloister.errors import RefusedError
@@ -45,6 +47,7 @@ def scene(name: str, effect: float = 1.0) -> Scene:
             f"an effect is from 0 (none) to 1 (as the notebook says), not {effect:g}",
             nearest=(f"cloister demo case {name} --reset --effect 0",),
         )
+    generators: Mapping[str, Callable[..., Any]] = found.tables  # every case's generators take its effect
     return found._replace(
-        tables={table: partial(make, effect=effect) for table, make in found.tables.items()}, effect=f"{effect:g}"
+        tables={table: partial(make, effect=effect) for table, make in generators.items()}, effect=f"{effect:g}"
     )
