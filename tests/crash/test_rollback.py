@@ -20,7 +20,7 @@ from vault_world import DirectTransport, World, context, numbered
 from cloister.contract import signing
 from cloister.contract.states import Decision
 from cloister.errors import CloisterError
-from cloister.provider import checkpoints, recovery
+from cloister.provider import checkpoints, recovery, shredding
 from cloister.provider.broker import Broker
 from cloister.receipt.audit import Audit
 from cloister.vault.release import release
@@ -171,6 +171,9 @@ def test_a_burnt_gap_releases_nothing_more(study: Study) -> None:
     assert not study.ask(1), "decisions about the contract may be lost"
     assert study.refused == "contract.inactive"
     study.home.contracts.decide(signing.payload_digest(study.document), Decision("active", now(), "looked at"))
+    assert not study.ask(1), "its key may have been destroyed"
+    for manifest in study.home.data_keys.manifests():
+        shredding.keep(study.home, manifest, now=now())
     assert study.ask(1)
     for number in (2, 3, 4):
         assert not study.ask(number)

@@ -78,7 +78,7 @@ def steady(notebook: Any, before: Any) -> Any:
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata.pop("widgets", None)
     for cell, source in zip(notebook.cells, before.cells, strict=True):
-        cell.metadata = source.metadata
+        cell.metadata = {name: value for name, value in source.metadata.items() if name != "execution"}
         cell["id"] = source["id"]
         for output in cell.get("outputs", ()):
             # A live view is named after its kernel; what it shows without one stays.

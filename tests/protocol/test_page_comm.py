@@ -22,7 +22,7 @@ from cloister.analyst import proxy
 from cloister.analyst.agreed import agreed_to
 from cloister.analyst.comms import MAX_OPEN
 from cloister.analyst.messages import Message
-from cloister.errors import TrustError
+from cloister.errors import ContractError, TrustError, UnavailableError
 from cloister.wire.frames import Kind
 
 DEEP = "[" * 100_000
@@ -115,6 +115,32 @@ def test_a_page_that_looks_gets_a_budget_as_of_now(
         assert len(enclave.asked) == asked
 
     tell(tmp_path, story, mode=mode)
+
+
+def test_a_contract_that_is_stopped_shows_though_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revoked by the only provider: within a minute the page says so, and takes it back when it is over."""
+    monkeypatch.setattr(proxy, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(proxy, "BUDGET_KEPT_S", -1.0)
+    told = {"limits": [], "time": "2026-11-21T12:00:00Z"}
+    revoked = ContractError("contract.inactive", "broker anna does not serve this contract now: no longer").to_dict()
+    lost = UnavailableError("broker.unavailable", "no answer").to_dict()
+
+    async def story(page: Page, talk: Talk, enclave: ScriptedEnclave) -> None:
+        answers: list[dict[str, Any]] = [{"budget": told}, {"error": lost}, {"error": revoked}, {"budget": told}]
+        enclave.on_ask = lambda ask, _: enclave.event(
+            type="budget", id=ask["id"], **(answers.pop(0) if len(answers) > 1 else answers[0])
+        )
+        page.open()
+        await page.until("status", state="open")
+        enclave.event(type="budget", budget={**told, "time": "2026-11-21T10:00:00Z"})
+        while (status := await page.until("status"))["error"] is None:
+            assert len(answers) > 1, "it was never said"
+        assert (status["error"]["code"], status["state"]) == ("contract.inactive", "open")
+        while (await page.until("status"))["error"] is not None:
+            pass
+        assert enclave.received == [], "no cell was run for it"
+
+    tell(tmp_path, story)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cloister.contract.usage import Usage
 from cloister.errors import CloisterError, MalformedError
 from cloister.plan import tighter
 from cloister.plan.precision import epsilon_of_rho
-from cloister.provider import commands, reports
+from cloister.provider import account_commands, reports
 from cloister.provider.accounts import Accounts
 from cloister.receipt.ledger import Entry, ExitEntry
 from cloister.wire import canonical
@@ -76,7 +76,7 @@ def test_the_vault_says_what_is_for_quantiles_and_the_report_reads_it(account):
 
 
 def test_at_another_delta(account, capsys):
-    commands.account_report(account.directory / "broker", "0.00001")
+    account_commands.report(account.directory / "broker", "0.00001")
     found = reports.reports(account.home, Fraction(1, 10**5))["clinic.patients"].report
     assert f"{found.promised:.4g} {found.epsilon:.4g}" in " ".join(capsys.readouterr().out.split())
     assert found.promised < reports.reports(account.home)["clinic.patients"].report.promised
@@ -85,13 +85,13 @@ def test_at_another_delta(account, capsys):
 @pytest.mark.parametrize("delta", ["0", "1", "-1", "x", "1e-6", "1/0"])
 def test_no_delta_is_refused(account, delta):
     with pytest.raises(MalformedError, match=r"account\.delta") as caught:
-        commands.account_report(account.directory / "broker", delta)
+        account_commands.report(account.directory / "broker", delta)
     assert caught.value.next_step == "write --delta 0.000001"
 
 
 def test_a_delta_that_keys_have_spent_names_the_account(account):
     with pytest.raises(CloisterError, match=r"plan\.delta") as caught:
-        commands.account_report(account.directory / "broker", "0.0000001")
+        account_commands.report(account.directory / "broker", "0.0000001")
     assert "clinic.patients" in caught.value.reason
     assert caught.value.next_step == "ask at a delta above 1e-07"
 
@@ -116,17 +116,17 @@ def test_exits_are_counted_beside_both_numbers(account, capsys):
     before = [msgspec.json.decode(body, type=Entry) for body in bodies.entries("clinic.patients")]
     bodies.close()
     assert reports.spent([*before, entry]) == reports.spent(before)
-    commands.account_report(account.directory / "broker", "")
+    account_commands.report(account.directory / "broker", "")
     assert "exits" not in capsys.readouterr().out
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Accounts, "entries", lambda *_: tuple(map(canonical.encode, [*before, entry])))
-        commands.account_report(account.directory / "broker", "")
+        account_commands.report(account.directory / "broker", "")
         assert reports.reports(account.home)["clinic.patients"].releases == 3
     assert "excluded from both: 1 exits (match, deliver)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_empty_account_says_so(world, capsys):
-    commands.account_report(world.directory / "broker", "")
+    account_commands.report(world.directory / "broker", "")
     assert "nothing was released" in capsys.readouterr().out
 
 

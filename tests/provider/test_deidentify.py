@@ -99,6 +99,10 @@ def test_mask_never_shows_a_whole_value_nor_its_length():
             [17.9, 18.0, 65.0, float("nan")], ["<18", "[18,65)", ">=65", None],
         ),
         (
+            r.Generalise(columns=("v",), edges=("0", "10")), text("v", "<0", "[0,10)", ">=10"),
+            [-5.0, 0.0, 9.0, 10.0], ["<0", "[0,10)", "[0,10)", ">=10"],
+        ),
+        (
             r.Generalise(columns=("d",), date="month"), day("d"), [datetime.date(2024, 2, 29), None],
             [datetime.date(2024, 2, 1), None],
         ),
@@ -225,6 +229,9 @@ AGE = number("age")
         (r.TopBottomCode(columns=("age",), low="90", high="18"), (AGE,), "recipe.parameter"),
         (r.TopBottomCode(columns=("age",), high="1990-01-01"), (AGE,), "recipe.parameter"),
         (r.TopBottomCode(columns=("age",), high="200"), (AGE,), "recipe.bounds"),
+        (r.TopBottomCode(columns=("v",), low="0", high="-5"), (number("v", "-50", "50"),), "recipe.parameter"),
+        (r.TopBottomCode(columns=("v",), low="0"), (number("v", "10", "50"),), "recipe.bounds"),
+        (r.TopBottomCode(columns=("v",), high="5"), (number("v", "-50", "0"),), "recipe.bounds"),
         (r.TopBottomCode(columns=("d",), high="90"), (day("d"),), "recipe.parameter"),
     ],
 )
@@ -288,6 +295,26 @@ def test_classes_are_counted_in_units():
     assert found.share_below == 0.5
     assert {name: many for name, many in found.sizes.items() if many} == {"1": 1, "2": 1, "3-4": 1}
     assert found.diversity == {"dx": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (text("dx", "x", "y"), ["cough", "cold", "flu"]),  # the card lists none of them: all are (other)
+        (number("dx", "0", "120"), [130, 140, 150]),  # clipped
+        (number("dx", "0", "120"), [50.0, 50.2, 49.9]),  # rounded
+    ],
+)
+def test_values_that_are_one_when_sealed_are_no_diversity(column, values):
+    """Three different texts in the data, one value in the capsule: l is 1, whatever the manifest would like to say."""
+    wide = card(text("place", "a"), column)
+    rows = pa.table({"person": ["P1", "P2", "P3"], "place": ["a"] * 3, "dx": values})
+    with pytest.raises(RefusedError, match=r"recipe\.anonymity"):
+        run(wide, rows, demanding(2, sensitive=("dx",), l=3))
+    with pytest.raises(RefusedError, match=r"recipe\.suppressed"):
+        run(wide, rows, demanding(2, sensitive=("dx",), l=3, suppress=True, most_suppressed="0.5"))
+    report = run(wide, rows, demanding(2, sensitive=("dx",), l=1)).report
+    assert (report.before.diversity, report.after.diversity) == ({"dx": 3}, {"dx": 1})
 
 
 def test_closeness_by_hand():

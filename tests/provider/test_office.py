@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from log_world import checked, exported, spend
 from provider_world import POPULATION, World
 
+from cloister.attest import releases
+from cloister.attest.releases import SoftwareRelease
 from cloister.contract.states import Decision
 from cloister.errors import MalformedError, RefusedError, SignatureError
-from cloister.provider import catalogue, clock, files, revoked, roles, schema
+from cloister.provider import catalogue, clock, files, revoked, roles, schema, software
 from cloister.provider.office import Office
 from cloister.receipt.office import ANSWER_TYPE, ASK_TYPE, Answer, Ask
 from cloister.wire import canonical
@@ -22,6 +24,9 @@ from cloister.wire.envelope import Envelope, Signature, open_envelope, seal
 from cloister.wire.identity import SigningKey
 
 START = "2026-06-01T00:00:00Z"
+SIGNER = SigningKey.generate()
+CODE = "sha384:" + "cd" * 48
+RELEASE = releases.sign_release(SoftwareRelease("1.2", SIGNER.did, CODE, "2026-01-01T00:00:00Z"), SIGNER)
 DOCS = Path(__file__).parents[2] / "docs" / "roles.md"
 
 
@@ -74,6 +79,8 @@ def arguments(world: World, action: str) -> dict:
         "catalogue.publish": {"manifest": manifest},
         "catalogue.deprecate": {"manifest": manifest},
         "catalogue.withdraw": {"manifest": manifest},
+        "capsule.shred": {"manifest": manifest, "end_contracts": True, "reason": "consent"},
+        "release.veto": {"release": "1.2", "reason": "leaks"},
         "contract.suspend": {"contract": world.digest},
         "contract.resume": {"contract": world.digest},
         "contract.revoke": {"contract": world.digest},
@@ -101,8 +108,23 @@ def as_before(staff: Staff, action: str) -> None:
             catalogue.submit(db, world.sealed.manifest_digest, listed, world.provider.did, visible=["*"])
             if action != "catalogue.publish":
                 catalogue.move(db, world.sealed.manifest_digest, "published")
+    if action == "capsule.shred":
+        with_key(world)
+    if action == "release.veto":
+        software.add(world.home, RELEASE)
     state = "suspended" if action == "contract.resume" else "active"
     files.write_private(world.home.contracts._path(world.digest, "state"), canonical.encode(Decision(state, START)))
+
+
+def with_key(world: World) -> None:
+    """Have the key again, whatever was destroyed by the cell before."""
+    for mark in (world.home.directory / "keys").glob("*.gone"):
+        mark.unlink()
+    world.home.add_capsule(world.sealed)
+
+
+def key_of(world: World) -> object:
+    return world.home.data_keys.get(world.sealed.manifest_digest)
 
 
 @pytest.mark.parametrize("role", [*roles.ROLES, "nobody"])
@@ -348,3 +370,54 @@ def test_illegal_moves_of_the_catalogue(staff):
     assert staff.ask("node_admin", "catalogue.withdraw", manifest=manifest).status == "done"
     for action in ("catalogue.submit", "catalogue.withdraw", "catalogue.deprecate"):
         assert staff.ask("node_admin", action, **offered).code == "catalogue.state"
+
+
+# Keys and software -----------------------------------------------------------------------------------
+
+
+def test_a_key_is_destroyed_by_two_persons_and_recorded_as_theirs(staff):
+    world, manifest = staff.world, staff.world.sealed.manifest_digest
+    asked = staff.ask("node_admin", "capsule.shred", manifest=manifest, end_contracts=True, reason="consent")
+    assert asked.status == "pending"
+    assert key_of(world) is not None, "one person destroys nothing"
+    assert staff.ask("node_admin", "request.approve", **asked.result).code == "role.denied"
+    assert key_of(world) is not None
+    done = staff.ask("space_admin", "request.approve", **asked.result)
+    assert (done.status, done.result) == ("done", {"gone": [manifest], "ended": [world.digest]})
+    assert key_of(world) is None
+    assert world.home.contracts.get(world.digest).decision.state == "revoked"
+    (wiped,) = [line for line in exported(world) if b'"op":"wipe"' in line]
+    assert staff.keys["node_admin"].did.encode() in wiped
+    assert checked(exported(world)).sound
+
+
+def test_what_cannot_be_destroyed_does_not_wait(staff):
+    """A living contract needs it; there is no such key; what is asked is no condition."""
+    manifest = staff.world.sealed.manifest_digest
+    assert staff.ask("node_admin", "capsule.shred", manifest=manifest).code == "shred.needed"
+    assert staff.ask("node_admin", "capsule.shred", manifest="sha256:" + "0" * 64).code == "keys.none"
+    assert staff.ask("node_admin", "capsule.shred", manifest="../broker").code == "keys.digest"
+    refused = staff.ask("node_admin", "capsule.shred", manifest=manifest, end_contracts="no")
+    assert refused.code == "office.argument"
+    assert staff.ask("space_admin", "request.list").result == []
+    assert key_of(staff.world) is not None
+
+
+def test_a_veto_takes_one_person_and_is_of_the_code(staff, tmp_path):
+    world = staff.world
+    software.add(world.home, RELEASE)
+    done = staff.ask("space_admin", "release.veto", release=releases.digest_of(RELEASE), reason="leaks")
+    assert (done.status, done.result) == ("done", {"version": "1.2", "env_digest": CODE})
+    assert software.read(world.home).vetoed[CODE].reason == "leaks"
+    (told,) = [line for line in exported(world) if b'"op":"release.veto"' in line and b'"kind":"decision"' in line]
+    assert CODE.encode() in told
+    assert staff.keys["space_admin"].did.encode() in told
+
+
+def test_a_veto_over_http_names_no_file(staff, tmp_path):
+    """A path would be a file of the broker's machine, read for somebody who is not at it."""
+    path = tmp_path / "release.json"
+    path.write_bytes(canonical.encode(RELEASE))
+    assert staff.ask("node_admin", "release.veto", release=str(path)).code == "release.unknown"
+    assert staff.ask("node_admin", "release.veto", release="9.9").code == "release.unknown"
+    assert software.read(staff.world.home).vetoed == {}

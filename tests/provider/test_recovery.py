@@ -202,6 +202,7 @@ def test_a_charge_that_was_open_in_the_old_copy_is_not_executed_again(world, tmp
     put_back(world, old)
     recover(world, exports=[] if burn else [proof], burn=burn)
     world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
+    world.home.data_keys.keep(world.sealed.manifest_digest)
     again = world.vault().append("open")
     assert again.status == "charge.conflict"
     assert not again.sealed
@@ -238,6 +239,10 @@ def test_a_gap_is_refused_or_burnt(world, tmp_path):
     assert done.suspended == (world.digest,)
     assert Vault(world).session().status == "contract.inactive"
     world.home.contracts.decide(world.digest, Decision("active", clock.text(world.now)))
+    # So may its key have been destroyed.
+    assert done.withheld == (world.sealed.manifest_digest,)
+    assert "withheld" in Vault(world).session().reason
+    world.home.data_keys.keep(world.sealed.manifest_digest)
     vault = world.vault()
     reply = vault.append("one more", "1/1000000")
     assert reply.status == "budget.exhausted"

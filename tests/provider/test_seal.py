@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 import pandas as pd
@@ -21,6 +21,7 @@ from cloister.contract.card import Column
 from cloister.errors import CloisterError, ContractError, MalformedError, RefusedError, SignatureError, TrustError
 from cloister.plan import algebra as a
 from cloister.provider import seal as sealing
+from cloister.provider import tables
 from cloister.provider.seal import seal
 from cloister.vault.analyse import analyse
 from cloister.vault.engine import Engine
@@ -475,3 +476,18 @@ def test_a_second_spelling_of_a_manifest(sealed, change):
     body = canonical.encode(manifest_of(sealed)) + change
     with pytest.raises(CloisterError, match=r"document\.canonical"):
         capsule.open_manifest(envelope.seal(MANIFEST_TYPE, body, KEY), KEY.did)
+
+
+@pytest.mark.parametrize("moment", ["1969-12-31T23:59:59.5", "1951-03-04T00:00:00.1", "2023-05-06T23:59:59.9"])
+def test_a_time_is_of_its_own_day(moment):
+    """Arrow cuts fractions of a second towards 1970."""
+    column = Column("day", "date", 2, "When", low="1900-01-01", high="2024-12-31")
+    values = pa.chunked_array([pa.array([datetime.fromisoformat(moment)], pa.timestamp("us"))])
+    (found,) = tables._conform(column, values, False)[0].to_pylist()
+    assert found.isoformat() == moment[:10]
+
+
+def test_a_number_that_no_column_can_hold_is_said_without_it(tmp_path):
+    with pytest.raises(MalformedError, match=r"seal\.format") as refused:
+        tables.read(pd.DataFrame({"x": [10**30, 1]}))
+    assert "1000" not in str(refused.value)

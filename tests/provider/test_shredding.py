@@ -102,7 +102,7 @@ def test_a_provider_who_leaves_takes_every_key_and_ends_every_contract(world: Wo
     assert world.home.data_keys.manifests() == ()
     assert vault.append("c1").status == "contract.inactive"
     assert [(event.status, event.reason) for event in wipes(world)] == [("exit", "we leave")]
-    assert shredding.leave(world.home, now=NOW, reason="again") == ((), ())
+    assert shredding.leave(world.home, now=NOW, reason="again") == ((), (), ())
 
 
 def test_expiry_and_retention_destroy_and_record_once(make_world: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -57,3 +58,12 @@ def test_launchers_can_tell_the_kernels_apart():
     }
     assert len(set(targets.values())) == 3
     assert not any(word in logo for logo in targets.values() for word in ("href", "<script", "<style"))
+
+
+def test_the_nightly_run_sets_every_length_that_a_test_reads():
+    """What a test reads as a whole number from the environment is how long it runs."""
+    read = re.compile(r'int\(os\.environ\.get\("(CLOISTER_\w+)", "\d+"\)\)')
+    lengths = {name for path in (ROOT / "tests").rglob("*.py") for name in read.findall(path.read_text())}
+    recipe = (ROOT / "Makefile").read_text().partition("nightly: check")[2].partition("\n\n")[0]
+    assert len(lengths) > 10
+    assert not {name for name in lengths if f"{name}=" not in recipe}

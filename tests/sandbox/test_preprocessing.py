@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import learn_world
@@ -167,6 +168,23 @@ def test_class_weights_are_balanced_ones(exact: cl.Frame) -> None:
     assert np.isnan(one[True])
     assert one.release.unreliable[True]
     assert class_weights.cost(exact.region, share=0.1).share == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("wish", [{"epsilon": 0.5}, {"share": 0.1}, {}], ids=["epsilon", "share", "default"])
+def test_class_weights_cost_what_was_said_and_their_counts_are_all_there_is_to_pay(
+    vault: Any, visits: cl.Frame, wish: dict[str, float]
+) -> None:
+    announced = class_weights.cost(visits.region, **wish)
+    assert not vault.releases()
+    found = class_weights(visits.region, **wish)
+    (plan,) = vault.releases()
+    paid = found.release.fact
+    assert Fraction(plan["rho"]) >= paid.rho > 0, "one question, whose price holds the counts"
+    assert (paid.rho, paid.epsilon, paid.share) == (announced.rho, announced.epsilon, announced.share)
+    assert [account.rho for account in paid.accounts] == [account.rho for account in announced.accounts]
+    again = class_weights(visits.region, **wish)
+    assert again.release.fact.recalled
+    assert again.tolist() == found.tolist()
 
 
 # Pipelines ---------------------------------------------------------------------------------------------

@@ -26,6 +26,12 @@ def quiet_world(tmp_path_factory: pytest.TempPathFactory):
     return World(tmp_path_factory.mktemp("quiet"), serve=False)
 
 
+@pytest.fixture(scope="module")
+def audited_world(tmp_path_factory: pytest.TempPathFactory):
+    """A quiet world for tests that export its log: other tests overbook accounts, and such an export is not sound."""
+    return World(tmp_path_factory.mktemp("audited"), serve=False)
+
+
 @pytest.fixture
 def own_world(tmp_path: Path):
     """A quiet world that a test may break."""

@@ -26,6 +26,7 @@ from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.provider import requests as broker_requests
+from cloister.receipt import alerts
 from cloister.receipt.refusals import CODES, MOST_TOLD, QUESTION_CODES, Refused, Told
 from cloister.vault import brokers, confidential
 from cloister.vault import refusals as telling
@@ -57,19 +58,20 @@ QUESTIONS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("op", ["release", "price"])
-@pytest.mark.parametrize(("code", "document", "who", "terms"), QUESTIONS, ids=[row[0] for row in QUESTIONS])
+# A price is told whatever is left of a limit.
+BOTH = [(*row, op) for row in QUESTIONS for op in ("release", "price") if (row[0], op) != ("limit.rows", "price")]
+
+
+@pytest.mark.parametrize(("code", "document", "who", "terms", "op"), BOTH, ids=[f"{row[0]}-{row[4]}" for row in BOTH])
 def test_a_refused_question_is_in_the_log(  # noqa: PLR0917 (a row of the table)
-    quiet_world: World, code: str, document: dict[str, Any], who: dict[str, Any], terms: dict[str, Any], op: str
+    audited_world: World, code: str, document: dict[str, Any], who: dict[str, Any], terms: dict[str, Any], op: str
 ) -> None:
     """Code, asker, digest of the question; nothing else of it. Nobody was asked to charge."""
-    if op == "price" and code.startswith("limit"):
-        pytest.skip("a price is told whatever is left")
-    state, transport = quiet_world.state(quiet_world.sign(quiet_world.contract(**terms)))
-    assert refused(state, context(quiet_world, **who), document, op) == code
+    state, transport = audited_world.state(audited_world.sign(audited_world.contract(**terms)))
+    assert refused(state, context(audited_world, **who), document, op) == code
     assert {"/v1/append", "/v1/tip"}.isdisjoint(transport.posts), "the notebook is answered before any broker is told"
-    (event,) = refusals(quiet_world, state, transport)
-    assert (event.kind, event.op, event.status, event.actor) == ("refusal", op, code, quiet_world.analyst.did)
+    (event,) = refusals(audited_world, state, transport)
+    assert (event.kind, event.op, event.status, event.actor) == ("refusal", op, code, audited_world.analyst.did)
     digest = "" if codec.is_exit(document) else codec.digest(codec.decode(document))
     assert event.subject == digest
     assert event.reason == f"refused in the enclave by {state.keys.vault_id}"
@@ -96,128 +98,128 @@ def test_an_access_right_that_is_not_granted_is_in_the_log(tmp_path: Path) -> No
     assert told == [("contract.purpose", mine), ("contract.access", mine), ("contract.access", other)]
 
 
-def test_only_brokers_of_the_tables_asked_about_are_told(quiet_world: World) -> None:
-    state, transport = quiet_world.state(quiet_world.sign(quiet_world.contract(limits=TINY)))
-    assert refused(state, context(quiet_world), BANK) == "limit.rows"
-    assert refusals(quiet_world, state, transport, "anna") == []
-    assert [event.status for event in refusals(quiet_world, state, transport, "bank")] == ["limit.rows"]
-    assert refused(state, context(quiet_world), plan(table="nobody.has")) == "plan.table"
+def test_only_brokers_of_the_tables_asked_about_are_told(audited_world: World) -> None:
+    state, transport = audited_world.state(audited_world.sign(audited_world.contract(limits=TINY)))
+    assert refused(state, context(audited_world), BANK) == "limit.rows"
+    assert refusals(audited_world, state, transport, "anna") == []
+    assert [event.status for event in refusals(audited_world, state, transport, "bank")] == ["limit.rows"]
+    assert refused(state, context(audited_world), plan(table="nobody.has")) == "plan.table"
     for broker in ("anna", "bank"):
-        assert refusals(quiet_world, state, transport, broker)[-1].status == "plan.table"
+        assert refusals(audited_world, state, transport, broker)[-1].status == "plan.table"
 
 
-def test_somebody_the_contract_does_not_name_is_not_named_in_the_log(quiet_world: World) -> None:
-    state, transport = quiet_world.state()
-    assert refused(state, context(quiet_world, analyst=quiet_world.anna.did), numbered(1)) == "contract.analyst"
-    (event,) = refusals(quiet_world, state, transport)
+def test_somebody_the_contract_does_not_name_is_not_named_in_the_log(audited_world: World) -> None:
+    state, transport = audited_world.state()
+    assert refused(state, context(audited_world, analyst=audited_world.anna.did), numbered(1)) == "contract.analyst"
+    (event,) = refusals(audited_world, state, transport)
     assert (event.status, event.actor) == ("contract.analyst", state.keys.vault_id)
 
 
-def test_what_a_broker_refuses_is_its_own_entry_and_told_once(quiet_world: World) -> None:
+def test_what_a_broker_refuses_is_its_own_entry_and_told_once(audited_world: World) -> None:
     """The last release of a limit is refused by the broker, in the transaction that would charge."""
     limits = Limits(releases=1, rows=10**9, compute=10**6, models=100)
-    state, transport = quiet_world.state(quiet_world.sign(quiet_world.contract(limits=limits)))
-    ask(state, context(quiet_world), numbered(1))
-    assert refused(state, context(quiet_world), numbered(2)) == "limit.releases"
-    assert [event.op for event in refusals(quiet_world, state, transport)] == ["append"]
+    state, transport = audited_world.state(audited_world.sign(audited_world.contract(limits=limits)))
+    ask(state, context(audited_world), numbered(1))
+    assert refused(state, context(audited_world), numbered(2)) == "limit.releases"
+    assert [event.op for event in refusals(audited_world, state, transport)] == ["append"]
 
 
-def test_mistakes_and_faults_are_not_told(quiet_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_and_faults_are_not_told(audited_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistyped plan concerns nobody; a fault, and a vault that stopped for faults, may depend on data."""
-    state, transport = quiet_world.state()
+    state, transport = audited_world.state()
     wrong = plan(a.Sum("s", a.Col("nobody")))
-    assert refused(state, context(quiet_world), wrong).startswith("plan.")
+    assert refused(state, context(audited_world), wrong).startswith("plan.")
 
     def broken(*_: object) -> None:
         raise TypeError("p0001")
 
     monkeypatch.setattr(state.engine, "run", broken)
     for number in range(3):
-        assert refused(state, context(quiet_world), numbered(number)) == "vault.fault"
-    assert refused(state, context(quiet_world), numbered(9)) == "vault.suspended"
+        assert refused(state, context(audited_world), numbered(number)) == "vault.fault"
+    assert refused(state, context(audited_world), numbered(9)) == "vault.suspended"
     assert not any(box.singly or box.counts for box in state.refusals._boxes.values())
-    assert refusals(quiet_world, state, transport) == []
+    assert refusals(audited_world, state, transport) == []
 
 
 @pytest.mark.parametrize("error", ["unreachable", "no answer", "forged", "read-only"])
-def test_a_broker_that_cannot_be_told_changes_nothing(quiet_world: World, error: str) -> None:
+def test_a_broker_that_cannot_be_told_changes_nothing(audited_world: World, error: str) -> None:
     """The notebook sees the same refusal; what waits is told when the broker is back, with its age."""
-    state, transport = quiet_world.state()
+    state, transport = audited_world.state()
     clock = [0.0]
     state.refusals._monotonic = lambda: clock[0]
-    plain = quiet_world.state()[0]
+    plain = audited_world.state()[0]
     with pytest.raises(ContractError) as there:
-        ask(plain, context(quiet_world), GENOME)
+        ask(plain, context(audited_world), GENOME)
     lose = lambda path, body: None if path == "/v1/tip" else body  # noqa: E731
     transport.before = lose if error == "unreachable" else transport.before
     transport.after = {"no answer": lose, "forged": lambda path, body: b"{}" if path == "/v1/tip" else body}.get(
         error, transport.after
     )
-    broker = transport._brokers[quiet_world.anna_broker.did]
+    broker = transport._brokers[audited_world.anna_broker.did]
     with contextlib.ExitStack() as undo:
         if error == "read-only":
             undo.callback(setattr, broker, "restored", None)
-            ask(state, context(quiet_world), numbered(1))
+            ask(state, context(audited_world), numbered(1))
             broker.restored = type("Restored", (), {"reason": "an older copy"})()
         with pytest.raises(ContractError) as away:
-            ask(state, context(quiet_world), GENOME)
+            ask(state, context(audited_world), GENOME)
         assert away.value.to_dict() == there.value.to_dict()
         state.refusals.flush()
     transport.before = transport.after = lambda path, body: body
     clock[0] = 75.4
-    events = [event for event in refusals(quiet_world, state, transport) if event.op == "release"]
+    events = [event for event in refusals(audited_world, state, transport) if event.op == "release"]
     told = {event.reason.rpartition(", ")[2] for event in events}
     heard = error in {"forged", "no answer"}  # whatever became of its answer: it is not written twice
     assert told == ({f"refused in the enclave by {state.keys.vault_id}"} if heard else {"75 s before"})
     assert len(events) == 1
-    refused(state, context(quiet_world), GENOME)
-    assert len([event for event in refusals(quiet_world, state, transport) if event.op == "release"]) == 2
+    refused(state, context(audited_world), GENOME)
+    assert len([event for event in refusals(audited_world, state, transport) if event.op == "release"]) == 2
 
 
-def test_a_flood_is_counted_not_told(quiet_world: World) -> None:
+def test_a_flood_is_counted_not_told(audited_world: World) -> None:
     """Thirty singly, then one a minute; the others are counted by code, and the counts told once an hour."""
-    state, transport = quiet_world.state()
+    state, transport = audited_world.state()
     clock = [0.0]
     state.refusals._monotonic = lambda: clock[0]
     for _ in range(200):
-        refused(state, context(quiet_world), GENOME, "price")
-    events = refusals(quiet_world, state, transport)
+        refused(state, context(audited_world), GENOME, "price")
+    events = refusals(audited_world, state, transport)
     assert [event.kind for event in events] == ["refusal"] * AT_ONCE
     clock[0] = EVERY_S * 2
     for _ in range(5):
-        refused(state, context(quiet_world), GENOME, "price")
-    assert len(refusals(quiet_world, state, transport)) == AT_ONCE + 2
+        refused(state, context(audited_world), GENOME, "price")
+    assert len(refusals(audited_world, state, transport)) == AT_ONCE + 2
     clock[0] = COUNTS_S
-    last = refusals(quiet_world, state, transport)[-1]
+    last = refusals(audited_world, state, transport)[-1]
     assert (last.kind, last.count, last.op, last.status) == ("suppressed", 173, "price", "contract.tier")
-    assert (last.actor, last.subject) == (quiet_world.analyst.did, "")
+    assert (last.actor, last.subject) == (audited_world.analyst.did, "")
     clock[0] = 2 * COUNTS_S
-    assert len(refusals(quiet_world, state, transport)) == AT_ONCE + 3, "nothing is told twice"
+    assert len(refusals(audited_world, state, transport)) == AT_ONCE + 3, "nothing is told twice"
 
 
-def test_one_asker_does_not_use_up_what_is_told_of_another(quiet_world: World) -> None:
-    state, transport = quiet_world.state()
+def test_one_asker_does_not_use_up_what_is_told_of_another(audited_world: World) -> None:
+    state, transport = audited_world.state()
     for _ in range(AT_ONCE + 5):
-        refused(state, context(quiet_world), GENOME, "price")
-    refused(state, context(quiet_world, analyst=quiet_world.other_analyst.did), GENOME, "price")
-    assert refusals(quiet_world, state, transport)[-1].actor == quiet_world.other_analyst.did
+        refused(state, context(audited_world), GENOME, "price")
+    refused(state, context(audited_world, analyst=audited_world.other_analyst.did), GENOME, "price")
+    assert refusals(audited_world, state, transport)[-1].actor == audited_world.other_analyst.did
 
 
-def test_what_waits_is_bounded(quiet_world: World) -> None:
+def test_what_waits_is_bounded(audited_world: World) -> None:
     """Of a broker that is away at most one message waits; the rest is counted, and nothing is lost."""
-    state, transport = quiet_world.state()
+    state, transport = audited_world.state()
     transport.before = lambda path, body: None
     clock = [0.0]
     state.refusals._monotonic = lambda: clock[0]
     for minute in range(100):
         clock[0] = minute * EVERY_S
-        refused(state, context(quiet_world), GENOME, "price")
+        refused(state, context(audited_world), GENOME, "price")
         state.refusals.flush()
     box = state.refusals._boxes["anna-broker"]
     assert (len(box.sent), len(box.singly)) == (1, MOST_TOLD)
     transport.before = lambda path, body: body
     state.refusals.flush(counts=True)
-    events = refusals(quiet_world, state, transport)
+    events = refusals(audited_world, state, transport)
     assert sum(event.count or 1 for event in events) == 100
 
 
@@ -230,14 +232,14 @@ def test_a_contract_that_ended_is_told_of_all_the_same(own_world: World) -> None
     assert ("release", "contract.tier") in told
 
 
-def test_a_fenced_vault_is_not_heard(quiet_world: World) -> None:
-    document = quiet_world.sign(quiet_world.contract())
-    old, through = quiet_world.state(document)
-    ask(old, context(quiet_world), numbered(1))
-    new, _ = quiet_world.state(document)
-    ask(new, context(quiet_world), numbered(1))
-    refused(old, context(quiet_world), GENOME)
-    assert refusals(quiet_world, old, through) == []
+def test_a_fenced_vault_is_not_heard(audited_world: World) -> None:
+    document = audited_world.sign(audited_world.contract())
+    old, through = audited_world.state(document)
+    ask(old, context(audited_world), numbered(1))
+    new, _ = audited_world.state(document)
+    ask(new, context(audited_world), numbered(1))
+    refused(old, context(audited_world), GENOME)
+    assert refusals(audited_world, old, through) == []
     assert through.posts[-1] == "/v1/tip", "it was said"
 
 
@@ -256,28 +258,28 @@ SAID = {
 
 
 @pytest.mark.parametrize("said", SAID.values(), ids=list(SAID))
-def test_a_broker_keeps_nothing_but_what_a_refusal_may_say(quiet_world: World, said: Refused) -> None:
+def test_a_broker_keeps_nothing_but_what_a_refusal_may_say(audited_world: World, said: Refused) -> None:
     """Whatever an admitted vault sends: a closed set of codes, the contract's own names, digests."""
-    state, transport = quiet_world.state()
-    broker = state.terms.broker_of(quiet_world.card.name)
-    sound = Refused("release", "contract.tier", quiet_world.analyst.did)
+    state, transport = audited_world.state()
+    broker = state.terms.broker_of(audited_world.card.name)
+    sound = Refused("release", "contract.tier", audited_world.analyst.did)
     assert state.brokers.tell(broker, Told(1, (said, sound))).status == "ok"
-    (event,) = refusals(quiet_world, state, transport)
+    (event,) = refusals(audited_world, state, transport)
     assert (event.actor, event.reason) == (sound.analyst, f"refused in the enclave by {state.keys.vault_id}")
 
 
-def test_a_message_of_refusals_is_short(quiet_world: World) -> None:
-    state, transport = quiet_world.state()
-    broker = state.terms.broker_of(quiet_world.card.name)
-    sound = Refused("release", "contract.tier", quiet_world.analyst.did)
+def test_a_message_of_refusals_is_short(audited_world: World) -> None:
+    state, transport = audited_world.state()
+    broker = state.terms.broker_of(audited_world.card.name)
+    sound = Refused("release", "contract.tier", audited_world.analyst.did)
     with pytest.raises(CloisterError, match=r"document\.schema"):
         state.brokers.tell(broker, Told(1, (sound,) * (MOST_TOLD + 1)))
-    assert refusals(quiet_world, state, transport) == []
+    assert refusals(audited_world, state, transport) == []
 
 
-def test_a_session_of_ones_own_is_not_somebody_elses(quiet_world: World) -> None:
+def test_a_session_of_ones_own_is_not_somebody_elses(audited_world: World) -> None:
     """Another thread of this vault opened the session anew between asking for it and using it."""
-    state, _ = quiet_world.state()
+    state, _ = audited_world.state()
     account = state.terms.account_of("st_anna.visits")
     state.brokers.session(account.broker)
     session, renewed = state.brokers.session, []
@@ -290,19 +292,19 @@ def test_a_session_of_ones_own_is_not_somebody_elses(quiet_world: World) -> None
         return held
 
     state.brokers.session = meanwhile  # type: ignore[method-assign]
-    assert state.brokers.tip(account.broker, account.budget.population, quiet_world.analyst.did).status == "ok"
+    assert state.brokers.tip(account.broker, account.budget.population, audited_world.analyst.did).status == "ok"
     state.brokers.session = session  # type: ignore[method-assign]
-    assert not ask(state, context(quiet_world), numbered(1)).result["recalled"]
+    assert not ask(state, context(audited_world), numbered(1)).result["recalled"]
 
 
-def test_the_agent_says_what_no_sandbox_may(quiet_world: World) -> None:
+def test_the_agent_says_what_no_sandbox_may(audited_world: World) -> None:
     """An analyst was refused a session: told to every broker. Anything else that the agent says is nothing."""
-    state, transport = quiet_world.state()
-    mine = quiet_world.analyst.did
+    state, transport = audited_world.state()
+    mine = audited_world.analyst.did
     state.refusals.opening(canonical.encode({"type": "refused", "analyst": mine, "code": "contract.purpose"}))
     for nonsense in (
         {"type": "refused", "analyst": mine, "code": "contract.tier"},
-        {"type": "refused", "analyst": quiet_world.anna.did, "code": "contract.purpose"},
+        {"type": "refused", "analyst": audited_world.anna.did, "code": "contract.purpose"},
         {"type": "refused", "analyst": mine, "code": "contract.purpose", "plan": "x"},
         {"type": "other"},
     ):
@@ -310,7 +312,7 @@ def test_the_agent_says_what_no_sandbox_may(quiet_world: World) -> None:
     state.refusals.opening(b"\xff[")
     assert [len(box.singly) for box in state.refusals._boxes.values()] == [1, 1]
     for broker in ("anna", "bank"):
-        told = [(event.op, event.status, event.actor) for event in refusals(quiet_world, state, transport, broker)]
+        told = [(event.op, event.status, event.actor) for event in refusals(audited_world, state, transport, broker)]
         assert told == [("open", "contract.purpose", mine)]
 
 
@@ -349,6 +351,19 @@ def told_under(db: Any, digest: str) -> set[tuple[str, str]]:
 
     events = [decode_event(body) for _, body in event_log.read(db) if body is not None]
     return {(event.op, event.status) for event in events if event.contract == digest and event.kind == "refusal"}
+
+
+def test_alerts_of_article_40_count_them_by_analyst(audited_world: World) -> None:
+    """Use of an interface beyond its contract (rule 13): what was told one by one, and what was counted."""
+    state, transport = audited_world.state()
+    for _ in range(AT_ONCE + 7):
+        refused(state, context(audited_world), GENOME, "price")
+    state.refusals.flush(counts=True)
+    watch = alerts.Watch(alerts.pboc40())
+    for event in refusals(audited_world, state, transport):
+        watch.event(event)
+    (alert,) = watch.alerts()
+    assert (alert.rule, alert.subject, alert.count) == (13, audited_world.analyst.did, AT_ONCE + 7)
 
 
 # The closed set --------------------------------------------------------------------------------------
@@ -447,9 +462,9 @@ CHECKS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("module", "old", "new", "check"), MUTANTS)
-def test_each_defence_is_needed(quiet_world: World, module: Any, old: str, new: str, check: str) -> None:
+def test_each_defence_is_needed(audited_world: World, module: Any, old: str, new: str, check: str) -> None:
     with (
         mutated(module, old, new),
         pytest.raises((AssertionError, ValueError, KeyError, UnavailableError, TrustError, pytest.fail.Exception)),
     ):
-        CHECKS[check](quiet_world)
+        CHECKS[check](audited_world)

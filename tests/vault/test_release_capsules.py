@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -78,6 +79,13 @@ def copied(world: World, source: str, target: str) -> Damage:
     return apply
 
 
+def unsigned(folder: Path) -> None:
+    """A signature that is none of its signer's."""
+    document = json.loads((folder / "manifest.json").read_bytes())
+    document["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+
 def former(folder: Path) -> None:
     document = seal("application/vnd.cloister.manifest.v1+json", b"{}", SigningKey.generate())
     (folder / "manifest.json").write_bytes(canonical.encode(document))
@@ -119,48 +127,49 @@ def empty_manifest(folder: Path) -> None:
         (cut_to(5000), "capsule.part"),
         (lambda folder: (folder / FIRST).write_bytes(bytes(50_000)), "capsule.part"),
         (former, "capsule.version"),
+        (unsigned, "signature.invalid"),
         (("again", FIRST), "capsule.part"),
         (("bank", FIRST), "capsule.part"),
         (("again", "manifest.json"), "capsule.manifest"),
         (("bank", "manifest.json"), "signature.missing"),
     ],
 )
-def test_a_damaged_capsule_is_not_opened(quiet_world: World, tmp_path: Path, damage: Any, code: str | None) -> None:
+def test_a_damaged_capsule_is_not_opened(audited_world: World, tmp_path: Path, damage: Any, code: str | None) -> None:
     """The right code, nothing charged or released, and an entry in the log of the provider whose capsule it is."""
-    damage = copied(quiet_world, *damage) if isinstance(damage, tuple) else damage
+    damage = copied(audited_world, *damage) if isinstance(damage, tuple) else damage
     folder = tmp_path / "capsule"
-    shutil.copytree(quiet_world.visits.directory, folder)
+    shutil.copytree(audited_world.visits.directory, folder)
     damage(folder)
-    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(folder)}
-    state, transport = quiet_world.state(capsules=capsules)
+    capsules = {**audited_world.config()["capsules"], audited_world.visits.manifest_digest: str(folder)}
+    state, transport = audited_world.state(capsules=capsules)
     with pytest.raises((TrustError, UnavailableError, SignatureError)) as refused:
-        release(state, context(quiet_world), numbered(1))
+        release(state, context(audited_world), numbered(1))
     assert code is None or refused.value.code == code
     assert "/v1/append" not in transport.posts
     assert str(folder) not in str(refused.value)
-    mine = [event for event in audited(quiet_world, state, transport) if event.contract == state.terms.digest]
+    mine = [event for event in audited(audited_world, state, transport) if event.contract == state.terms.digest]
     assert [event.status for event in mine] == [refused.value.code]
-    assert (mine[0].kind, mine[0].subject) == ("refusal", quiet_world.visits.manifest_digest)
+    assert (mine[0].kind, mine[0].subject) == ("refusal", audited_world.visits.manifest_digest)
     assert mine[0].actor == state.keys.vault_id
 
 
-def test_what_the_contract_does_not_cover_is_not_even_read(quiet_world: World, tmp_path: Path) -> None:
+def test_what_the_contract_does_not_cover_is_not_even_read(audited_world: World, tmp_path: Path) -> None:
     folder = tmp_path / "capsule"
-    shutil.copytree(quiet_world.visits.directory, folder)
+    shutil.copytree(audited_world.visits.directory, folder)
     (folder / "part-0-2-0.parquet").unlink()
-    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(folder)}
-    state, transport = quiet_world.state(capsules=capsules)
-    assert release(state, context(quiet_world), numbered(1)).receipt.raw
-    assert [event for event in audited(quiet_world, state, transport) if event.contract == state.terms.digest] == []
+    capsules = {**audited_world.config()["capsules"], audited_world.visits.manifest_digest: str(folder)}
+    state, transport = audited_world.state(capsules=capsules)
+    assert release(state, context(audited_world), numbered(1)).receipt.raw
+    assert [event for event in audited(audited_world, state, transport) if event.contract == state.terms.digest] == []
 
 
 @pytest.mark.parametrize("change", ["swapped", "altered", "of another provider"])
-def test_a_swapped_card_starts_no_vault(quiet_world: World, change: str) -> None:
-    config = quiet_world.config()
+def test_a_swapped_card_starts_no_vault(audited_world: World, change: str) -> None:
+    config = audited_world.config()
     mine, bank = config["cards"]
-    altered = msgspec.structs.replace(quiet_world.card, rows_per_unit=1)
-    signed = msgspec.to_builtins(signing.seal_card(altered, quiet_world.anna))
-    other = msgspec.to_builtins(signing.seal_card(quiet_world.card, quiet_world.bank))
+    altered = msgspec.structs.replace(audited_world.card, rows_per_unit=1)
+    signed = msgspec.to_builtins(signing.seal_card(altered, audited_world.anna))
+    other = msgspec.to_builtins(signing.seal_card(audited_world.card, audited_world.bank))
     del mine
     cards = {"swapped": [bank, bank], "altered": [signed, bank], "of another provider": [other, bank]}[change]
     with pytest.raises(CloisterError) as refused:
@@ -169,37 +178,37 @@ def test_a_swapped_card_starts_no_vault(quiet_world: World, change: str) -> None
     assert refused.value.code == ("card.signature" if change == "of another provider" else "card.missing")
 
 
-def test_a_broker_that_does_not_answer_hides_no_refusal(quiet_world: World, tmp_path: Path) -> None:
-    state, transport = quiet_world.state(capsules={})
+def test_a_broker_that_does_not_answer_hides_no_refusal(audited_world: World, tmp_path: Path) -> None:
+    state, transport = audited_world.state(capsules={})
     transport.before = lambda path, body: None if path == "/v1/tip" else body
     with pytest.raises(UnavailableError) as refused:
-        release(state, context(quiet_world), numbered(1))
+        release(state, context(audited_world), numbered(1))
     assert refused.value.code == "capsule.missing"
 
 
-def test_a_genuine_capsule_that_the_contract_does_not_pin(quiet_world: World, tmp_path: Path) -> None:
-    other = sealing.seal(quiet_world.card, visits().slice(0, 100), tmp_path / "other", quiet_world.anna)
-    capsules = {**quiet_world.config()["capsules"], quiet_world.visits.manifest_digest: str(other.directory)}
-    state, _ = quiet_world.state(capsules=capsules)
+def test_a_genuine_capsule_that_the_contract_does_not_pin(audited_world: World, tmp_path: Path) -> None:
+    other = sealing.seal(audited_world.card, visits().slice(0, 100), tmp_path / "other", audited_world.anna)
+    capsules = {**audited_world.config()["capsules"], audited_world.visits.manifest_digest: str(other.directory)}
+    state, _ = audited_world.state(capsules=capsules)
     with pytest.raises(TrustError) as refused:
-        release(state, context(quiet_world), numbered(1))
+        release(state, context(audited_world), numbered(1))
     assert refused.value.code == "capsule.manifest"
 
 
-def test_a_capsule_the_enclave_does_not_have(quiet_world: World) -> None:
-    state, _ = quiet_world.state(capsules={})
+def test_a_capsule_the_enclave_does_not_have(audited_world: World) -> None:
+    state, _ = audited_world.state(capsules={})
     with pytest.raises(UnavailableError) as refused:
-        release(state, context(quiet_world), numbered(1))
+        release(state, context(audited_world), numbered(1))
     assert refused.value.code == "capsule.missing"
 
 
-def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
-    sealed, card = quiet_world.visits, quiet_world.card
-    terms = quiet_world.contract().tables[0]
+def test_key_signer_and_card_of_a_capsule(audited_world: World) -> None:
+    sealed, card = audited_world.visits, audited_world.card
+    terms = audited_world.contract().tables[0]
 
     def opening(**changes: object) -> pa.Table:
         arguments = {
-            "provider_did": quiet_world.anna.did,
+            "provider_did": audited_world.anna.did,
             "card": card,
             "keys": all_keys(sealed, card.name),
             "columns": every(card),
@@ -218,7 +227,7 @@ def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
             "capsule.key",
         ),
         ({"keys": all_keys(sealed, card.name)._replace(groups={})}, "capsule.key"),
-        ({"provider_did": quiet_world.bank.did}, "signature.missing"),
+        ({"provider_did": audited_world.bank.did}, "signature.missing"),
         ({"card": visits_card(columns=card.columns[:-1])}, "capsule.card"),
         ({"card": visits_card(name="st_anna.other")}, "capsule.card"),
     ):
@@ -227,9 +236,9 @@ def test_key_signer_and_card_of_a_capsule(quiet_world: World) -> None:
         assert refused.value.code == code
 
 
-def test_a_capsule_may_not_hold_other_types_than_its_card(quiet_world: World, tmp_path: Path) -> None:
+def test_a_capsule_may_not_hold_other_types_than_its_card(audited_world: World, tmp_path: Path) -> None:
     """A manifest can be genuine and still lie about its parts: the vault looks."""
-    sealed = quiet_world.visits
+    sealed = audited_world.visits
     folder = tmp_path / "capsule"
     shutil.copytree(sealed.directory, folder)
     document = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Envelope)
@@ -237,21 +246,21 @@ def test_a_capsule_may_not_hold_other_types_than_its_card(quiet_world: World, tm
     lying = visits_card(
         columns=tuple(
             msgspec.structs.replace(c, type="decimal", step="1") if c.name == "age" else c
-            for c in quiet_world.card.columns
+            for c in audited_world.card.columns
         )
     )
-    terms = quiet_world.contract().tables[0]
+    terms = audited_world.contract().tables[0]
     with pytest.raises(TrustError) as refused:
-        open_capsule(folder, terms, quiet_world.anna.did, lying, all_keys(sealed, lying.name), columns=every(lying))
+        open_capsule(folder, terms, audited_world.anna.did, lying, all_keys(sealed, lying.name), columns=every(lying))
     assert refused.value.code == "capsule.part"
     assert json.loads((folder / "manifest.json").read_text())["payloadType"] == capsule.MANIFEST_TYPE
     assert manifest.tables[0].name == lying.name
 
 
 @pytest.mark.parametrize("lie", ["rows", "columns"])
-def test_a_manifest_that_lies_about_its_parts(quiet_world: World, tmp_path: Path, lie: str) -> None:
+def test_a_manifest_that_lies_about_its_parts(audited_world: World, tmp_path: Path, lie: str) -> None:
     """Signed by the provider, pinned by the contract, keys in order: rows and columns are counted all the same."""
-    sealed, card = quiet_world.visits, quiet_world.card
+    sealed, card = audited_world.visits, audited_world.card
     folder = tmp_path / "capsule"
     shutil.copytree(sealed.directory, folder)
     document = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Envelope)
@@ -269,9 +278,9 @@ def test_a_manifest_that_lies_about_its_parts(quiet_world: World, tmp_path: Path
         parts = tuple(msgspec.structs.replace(part, columns=part.columns[::-1]) for part in manifest.parts)
         manifest = msgspec.structs.replace(manifest, parts=parts)
     manifest = capsule_keys.seal_keys(sealed.data_key, manifest, boxes)
-    document = capsule.seal_manifest(manifest, quiet_world.anna)
+    document = capsule.seal_manifest(manifest, audited_world.anna)
     (folder / "manifest.json").write_bytes(canonical.encode(document))
-    terms = msgspec.structs.replace(quiet_world.contract().tables[0], manifest=canonical.digest(manifest))
+    terms = msgspec.structs.replace(audited_world.contract().tables[0], manifest=canonical.digest(manifest))
     with pytest.raises(TrustError) as refused:
-        open_capsule(folder, terms, quiet_world.anna.did, card, keys, columns=every(card))
+        open_capsule(folder, terms, audited_world.anna.did, card, keys, columns=every(card))
     assert refused.value.code == "capsule.part"

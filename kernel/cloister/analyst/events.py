@@ -19,7 +19,7 @@ from cloister.analyst.chips import OpenBook, ReceiptBook
 from cloister.analyst.messages import decode_object
 from cloister.analyst.rehearsals import Rehearsals
 from cloister.analyst.uplink import State, Uplink
-from cloister.errors import CloisterError, MalformedError, UnavailableError, from_dict
+from cloister.errors import CloisterError, ContractError, MalformedError, UnavailableError, from_dict
 from cloister.receipt.facts import ReleaseFacts
 from cloister.receipt.rehearsal import MAX_SHOWN, Rehearsal, RehearsalFacts, rehearsal_facts
 from cloister.wire.frames import Frame
@@ -52,6 +52,8 @@ class Events:
         self.budget: dict[str, Any] | None = None
         self._budget_at = time.monotonic()
         self.vault: dict[str, Any] | None = None
+        self.stopped: CloisterError | None = None
+        """Why nothing is released any more, if every broker that was asked for the budget said so."""
         self.kernel_started = False
         self.released = 0
         self.verified: deque[ReleaseFacts] = deque(maxlen=_RELEASES_LISTED)
@@ -168,10 +170,13 @@ class Events:
             self._receipts.renew(attested, getattr(self._uplink.session, "exchange", None))
 
     def _budget(self, event: dict[str, Any]) -> None:
-        budget = event.get("budget")
-        # Somebody's ask that failed tells nothing new: what was told last stays, with its time.
+        budget, error = event.get("budget"), event.get("error")
+        # Somebody's ask that failed tells nothing new: what was told last stays, with its time. A contract that ended,
+        # was suspended or revoked is news, and nobody has to ask a question to learn it.
         if isinstance(budget, dict):
-            self.budget, self._budget_at = budget, time.monotonic()
+            self.budget, self._budget_at, self.stopped = budget, time.monotonic(), None
+        elif isinstance(error, dict) and error.get("kind") == ContractError.kind:
+            self.stopped = from_dict(error)
 
     @property
     def budget_age_s(self) -> float:

@@ -47,6 +47,8 @@ _SHUTDOWN_PATIENCE_S = 2.0
 _GOODBYE_PATIENCE_S = 0.5
 _CLOSE_PATIENCE_S = 2.0
 BUDGET_KEPT_S = 15.0
+LOOK_EVERY_S = 60.0
+"""How often the budget is asked for though nobody looks: a notebook learns so that a provider stopped the contract."""
 _CHANNELS = frozenset({Kind.SHELL, Kind.CONTROL, Kind.STDIN, Kind.IOPUB})
 _INTERRUPTED = UnavailableError("proxy.interrupted", "interrupted before the enclave was reached; nothing was sent")
 
@@ -122,9 +124,10 @@ class Proxy:
         uplink = asyncio.create_task(self._uplink.run())
         orphaned = asyncio.create_task(parent_gone())
         stopped = asyncio.create_task(self._stop.wait())
+        looking = asyncio.create_task(self._keep_looking())
         await asyncio.wait({orphaned, stopped}, return_when=asyncio.FIRST_COMPLETED)
         code = 1 if orphaned.done() else 0
-        for task in (uplink, orphaned, stopped):
+        for task in (uplink, orphaned, stopped, looking):
             task.cancel()
         self._asks.close()
         try:
@@ -157,6 +160,11 @@ class Proxy:
         known = self._events.budget is not None and self._uplink.state is State.OPEN
         if known and self._mode == "confidential" and self._events.budget_age_s > BUDGET_KEPT_S:
             self._lines.ask_budget()
+
+    async def _keep_looking(self) -> None:
+        while not self._uplink.gone:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._look()
 
     def _tell_pages(self) -> None:
         """Tell every open comm and live view that something changed."""

@@ -123,7 +123,7 @@ class Standing:
         return "grey" if self._mode == "replay" and tone != "red" else tone
 
     def _error(self) -> page.Refusal | None:
-        error = self._uplink.error or _vault_error(self._events.vault)
+        error = self._uplink.error or _vault_error(self._events.vault) or self._events.stopped
         if error is None:
             return None
         return {"code": error.code, "reason": error.reason, "clause": error.clause, "next_step": error.next_step}

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 
 from cloister.analyst.session import OpenSession, Session, Verdict
-from cloister.errors import CloisterError, UnavailableError
+from cloister.errors import CloisterError, TrustError, UnavailableError
 from cloister.wire.frames import Frame
 
 MAX_QUEUED_BYTES = 64 * 2**20
@@ -116,6 +116,9 @@ class Uplink:
         """Leave DIALLING or OPEN for good; later calls change nothing."""
         if self.gone:
             return
+        if state is State.REFUSED or isinstance(error, TrustError):
+            # What this machine refused is in its own log: whoever was refused keeps none.
+            log.warning("%s: %s", state.value, error.code)
         self.state, self.error = state, error
         self._queue.clear()
         self._queued_bytes = 0

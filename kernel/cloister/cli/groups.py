@@ -129,11 +129,10 @@ def _mount_seal() -> None:
 
 @functools.cache
 def _mount_contract() -> None:
-    """Add contracts, brokers and accounts: one module adds to all three groups."""
+    """Add contracts; the same module adds to what brokers do."""
     from cloister.provider import commands, contract_commands  # noqa: F401
 
     app.add_typer(commands.contract_app, name="contract")
-    app.add_typer(commands.account_app, name="account")
 
 
 def _mount_broker() -> None:
@@ -142,6 +141,12 @@ def _mount_broker() -> None:
     _mount_contract()
     log_commands.extend_broker(commands.broker_app)
     app.add_typer(commands.broker_app, name="broker")
+
+
+def _mount_account() -> None:
+    from cloister.provider import account_commands
+
+    app.add_typer(account_commands.app, name="account")
 
 
 def _mount_ledger() -> None:
@@ -190,7 +195,8 @@ _PROVIDERS_PARTS: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
     (_mount_deidentify, ("deidentify",)),
     (_mount_card, ("card",)),
     (_mount_seal, ("seal",)),
-    (_mount_contract, ("contract", "account")),
+    (_mount_contract, ("contract",)),
+    (_mount_account, ("account",)),
     (_mount_broker, ("broker",)),
     (_mount_unit_keys, ("unit-keys",)),
     (_mount_ledger, ("ledger",)),

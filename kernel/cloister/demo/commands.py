@@ -62,15 +62,24 @@ def demo_reset(
 def demo_case(
     name: Annotated[str, typer.Argument(help="One of credit, ckd, fraud, ocean, carbon.")],
     reset: Annotated[bool, typer.Option("--reset", help="Build it anew: new keys, full budgets.")] = False,
+    effect: Annotated[
+        float | None,
+        typer.Option(
+            help="How much of the planted effect its tables have: 1 as the notebook says (the default of a new one), "
+            "0 none: joint and single tie. Neither contract nor cards say so. Another effect needs --reset.",
+        ),
+    ] = None,
 ) -> None:
     """Start a case: its own providers, brokers, contract and simulated enclave, and the kernel for its notebook."""
     from cloister.analyst.kernelspecs import install_kernelspecs
     from cloister.demo import cases, pair, parties
-    from cloister.demo.world import reset_command
+    from cloister.demo.world import load_world, reset_command
 
-    home, scene = cloister_home(), cases.scene(name)
+    planted = 1.0 if effect is None else effect
+    home, scene = cloister_home(), cases.scene(name, planted)
+    built = scene.effect
     if reset:
-        pair.reset(home, name)
+        pair.reset(home, name, effect=planted)
     elif parties.is_stale(home, name):
         # Budgets and receipts' accounts would be gone: whoever asked for a case did not ask for that.
         raise RefusedError(
@@ -78,8 +87,18 @@ def demo_case(
             f"case {name} was built by other code than is installed now, and its brokers refuse this one",
             next_step=f"{reset_command(name)} builds it anew: new keys, full budgets",
         )
-    pair.up(home, name)
+    elif world := load_world(home, name):
+        built = world.effect
+        if effect is not None and built != scene.effect:
+            raise RefusedError(
+                "demo.effect",
+                f"case {name} is there already, with effect {built}",
+                next_step=f"{reset_command(name)} --effect {scene.effect} builds it anew: new keys, full budgets",
+            )
+    pair.up(home, name, effect=planted)
     kernel, _ = install_kernelspecs(parties.entry_of(scene), scene.title)
     who = ", ".join(scene.providers)
     out.print(f"{scene.title}: invented data, simulated enclave; providers: {who}", soft_wrap=True)
+    if built != "1":
+        out.print(f"planted effect: {built}; write it where the notebook has a line `effect = 1`", soft_wrap=True)
     out.print(f"open notebooks/cases/{name}.ipynb, or any notebook, with the kernel {kernel}", soft_wrap=True)

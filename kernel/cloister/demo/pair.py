@@ -57,17 +57,19 @@ def _ask_health(broker: str) -> None:
         connection.close()
 
 
-def up(home: Path, case: str = "") -> dict[str, Any]:
+def up(home: Path, case: str = "", *, effect: float = 1.0) -> dict[str, Any]:
     """Return the running pair, building the world of the demo or of a case and starting the processes where needed.
 
+    A world that is there stays as it is, whatever ``effect`` a new one would have.
+
     Raises:
-        RefusedError: ``demo.case``: there is no such case.
+        RefusedError: ``demo.case``: there is no such case; ``demo.effect``: there is no such effect.
         UnavailableError: The pair did not come up; the log's place is named.
     """
     # Imported late: a supervisor needs none of what playing every party needs.
     from cloister.demo import cases, parties  # noqa: PLC0415 (see above)
 
-    scene = cases.scene(case) if case else parties.DEMO
+    scene = cases.scene(case, effect) if case else parties.DEMO
     with _lock(home, case):
         state = running(home, case)
         if state:
@@ -102,15 +104,15 @@ def down(home: Path, case: str = "") -> None:
     state_file(home, case).unlink(missing_ok=True)
 
 
-def reset(home: Path, case: str = "") -> None:
+def reset(home: Path, case: str = "", *, effect: float = 1.0) -> None:
     """Stop the pair and build the world of the demo or of a case anew; nobody starts one meanwhile.
 
     Raises:
-        RefusedError: ``demo.case``: there is no such case.
+        RefusedError: ``demo.case``: there is no such case; ``demo.effect``: there is no such effect.
     """
     from cloister.demo import cases, parties  # noqa: PLC0415 (see ``up``)
 
-    scene = cases.scene(case) if case else parties.DEMO
+    scene = cases.scene(case, effect) if case else parties.DEMO
     with _lock(home, case):
         down(home, case)
         parties.reset(home, scene=scene)

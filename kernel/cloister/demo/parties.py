@@ -198,6 +198,7 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
         enclave_config=root / "enclave.json",
         env_digest=env_digest,
         policy_digest=policy_digest(policy),
+        effect=scene.effect,
     )
     _write(work / "world.json", msgspec.to_builtins(world, enc_hook=str))
     return world

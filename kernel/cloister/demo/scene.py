@@ -29,6 +29,7 @@ class Scene(NamedTuple):
         epsilon: Budget of every population.
         releases: Limit of the contract; the other limits follow from it.
         display_mark: Whether what notebooks display carries a mark.
+        effect: How much of a case's effect its tables have, as text: "1" as its notebook says, "0" none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scene(NamedTuple):
     epsilon: str = "8"
     releases: int = 10_000
     display_mark: bool = False
+    effect: str = "1"
 
     @property
     def providers(self) -> tuple[str, ...]:

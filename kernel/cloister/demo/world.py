@@ -18,7 +18,10 @@ _CASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
 class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the parts of a built world are, and what they pin. ``brokers`` are homes by did, in contract order."""
+    """Where the parts of a built world are, and what they pin. ``brokers`` are homes by did, in contract order.
+
+    ``effect`` is how much of the planted effect the tables of a case have: its contract and cards do not say.
+    """
 
     root: Path
     brokers: dict[str, Path]
@@ -32,6 +35,7 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env_digest: str
     policy_digest: str
     version: int = 1
+    effect: str = "1"
 
     @property
     def broker_home(self) -> Path:

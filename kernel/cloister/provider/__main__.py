@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             home = BrokerHome(options.home)
             home.identity()
             held.enter_context(lock.held(options.home))
+            home.clear_leftovers()
             shredding.sweep(home, now=clock.text(clock.Clock().now()))
             broker = Broker(home)
         except CloisterError as error:

@@ -145,12 +145,20 @@ def shredded(contract: Contract, broker: Broker | None, keys: DataKeys) -> str:
     return ""
 
 
+def withheld(contract: Contract, broker: Broker | None, keys: DataKeys) -> str:
+    """Say which of the contract's tables at this broker cannot be used until the provider keeps its key."""
+    for table in contract.tables:
+        if broker is not None and table.broker == broker.name and (why := keys.withheld(table.manifest)) is not None:
+            return f"the key of {table.name} is withheld since {why.time}: {why.reason}"
+    return ""
+
+
 def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKey, ...]:
     """Return the data keys of the contract's capsules at this broker.
 
     Raises:
-        ContractError: ``capsule.shredded``; ``contract.key``: one of them is not held here, or is of a capsule without
-            that table.
+        ContractError: ``capsule.shredded``, ``capsule.withheld``; ``contract.key``: one of them is not held here, or is
+            of a capsule without that table.
     """
     if why := shredded(contract, broker, keys):
         raise ContractError(
@@ -158,6 +166,10 @@ def keys_for(contract: Contract, broker: Broker, keys: DataKeys) -> tuple[DataKe
             why,
             clause="tables.manifest",
             next_step="seal the table again, and sign a contract that pins the new manifest",
+        )
+    if why := withheld(contract, broker, keys):
+        raise ContractError(
+            "capsule.withheld", why, clause="tables.manifest", next_step="cloister capsule keep, if it is to be kept"
         )
     held: dict[str, DataKey] = {}
     for table in contract.tables:

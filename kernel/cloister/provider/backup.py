@@ -52,6 +52,7 @@ def backup(home: BrokerHome, target: Path, *, now: str) -> Manifest:
     if target.exists():
         raise RefusedError("backup.exists", f"{target} exists", next_step="choose another name")
     checkpoints.check_current(home)
+    files.clear_leftovers(target)  # of a backup that was cut short: it holds every secret
     key, accounts = home.identity(), home.open_accounts()
     try:
         with accounts.database.transaction() as db:
@@ -62,7 +63,8 @@ def backup(home: BrokerHome, target: Path, *, now: str) -> Manifest:
         accounts.close()
     contents = {name: (home.directory / name).read_bytes() for name in _FILES if (home.directory / name).exists()}
     for folder in _FOLDERS:
-        for path in sorted((home.directory / folder).glob("*")):
+        # What begins with a dot is a lock, or what a write left that was cut short.
+        for path in sorted((home.directory / folder).glob("[!.]*")):
             contents[f"{folder}/{path.name}"] = path.read_bytes()
     if not home.accounts_url.exists():
         contents[_ACCOUNTS] = _snapshot(home.accounts_file)

@@ -245,10 +245,10 @@ class Broker:
                 self._hear(request, known)
                 why = known.decision.reason if known.decision else ""
                 reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
-            elif why := admission.shredded(known.contract, self._terms_of_self(known.contract), self._home.data_keys):
-                reply = self._refusal(op, request, "capsule.shredded", why)
             else:
-                reply = act(known)
+                # Asked again before anything is signed: a key may be destroyed while its vault is being admitted.
+                reply = self._keyless(op, request, known) or act(known)
+                reply = self._keyless(op, request, known) or reply
         except UnavailableError as error:
             if error.code == event_log.OLDER:
                 self._went_back()
@@ -278,6 +278,15 @@ class Broker:
             return "", ""
         accounts = self._accounts
         return software.vetoed_session(self._home, accounts.admission_of(vault_id), accounts.launch_of(vault_id))
+
+    def _keyless(self, op: Op, request: Request, known: Registered) -> LedgerReply | None:
+        """Return the refusal of a contract whose tables' keys here are destroyed or withheld."""
+        named = (known.contract, self._terms_of_self(known.contract), self._home.data_keys)
+        if why := admission.shredded(*named):
+            return self._refusal(op, request, "capsule.shredded", why)
+        if why := admission.withheld(*named):
+            return self._refusal(op, request, "contract.inactive", why)
+        return None
 
     def _went_back(self) -> None:
         """Only read from now on: the accounts were exchanged under the running broker."""

@@ -23,18 +23,47 @@ def list_capsules(directory: BrokerDir) -> None:
     """List the capsules: their tables, until when they are kept, and which keys were destroyed, when and why."""
     keys = BrokerHome(directory).data_keys
     for manifest in keys.manifests():
+        until = keys.retain_until(manifest)
+        kept = f"held{' until ' + until if until else ''}"
+        if (why := keys.withheld(manifest)) is not None:
+            kept = f"withheld since {why.time}: {why.reason}; `cloister capsule keep` or `shred`"
         try:
-            key = keys.get(manifest)
+            key = keys.look(manifest)
         except CloisterError as error:
-            say(f"{manifest}  {error.code}: {error.reason}")
+            say(f"{manifest}  {kept}  {error.code}: {error.reason}")
             continue
         if key is not None:
             groups = "; ".join(
                 f"{one.card.name}: " + " | ".join(", ".join(group) for group in one.groups) for one in key.tables
             )
-            say(f"{manifest}  held{' until ' + key.retain_until if key.retain_until else ''}  {groups}")
+            say(f"{manifest}  {kept}  {groups}")
     for manifest, gone in keys.destroyed():
         say(f"{manifest}  destroyed {gone.time} ({gone.cause}) {gone.reason}".rstrip())
+    if not keys.manifests() and not keys.destroyed():
+        say("this broker holds no key of a capsule")
+
+
+@app.command("keep")
+def keep(
+    directory: BrokerDir,
+    manifest: Annotated[str, typer.Argument(help="Digest of the capsule's manifest; left out: see --all.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every key that is withheld.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Give out again a key that `cloister ledger recover --burn` has withheld: you know that it was not destroyed.
+
+    A backup knows nothing of keys that were destroyed after it was made. What you do not want to keep, shred.
+    """
+    if bool(manifest) == everything:
+        raise RefusedError("keep.which", "say which key is to be kept", next_step="name a manifest, or --all")
+    home = BrokerHome(directory)
+    keys = home.data_keys
+    wanted = [one for one in keys.manifests() if keys.withheld(one) is not None] if everything else [manifest]
+    for one in wanted:
+        shredding.keep(home, one, now=utc_now(), reason=reason)
+        say(f"kept: {one}")
+    if not wanted:
+        say("no key is withheld")
 
 
 @app.command("shred")

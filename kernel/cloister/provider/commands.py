@@ -5,32 +5,26 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
-from cloister.contract.findings import Finding, exact, parse_time
+from cloister.contract.findings import Finding, parse_time
 from cloister.contract.states import Decision
-from cloister.contract.terms import Broker, Limits, Party
-from cloister.contract.usage import Used
+from cloister.contract.terms import Broker, Party
 from cloister.errors import ContractError, MalformedError, RefusedError
-from cloister.plan import tighter
 from cloister.provider import contracts
-from cloister.provider.home import BrokerHome
+from cloister.provider.home import BrokerHome, existing
 from cloister.provider.keys import create_identity, load_identity
 from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
-from cloister.wire.text import spelt_out
 
 if TYPE_CHECKING:
     from cloister.provider.readers import Database
@@ -38,11 +32,10 @@ if TYPE_CHECKING:
 card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare about a table.")
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
 broker_app = typer.Typer(no_args_is_help=True, help="Your broker: keys, contracts and accounts.")
-account_app = typer.Typer(no_args_is_help=True, help="What was spent of your data.")
 out = Terminal(emoji=False)
 
 KeyFile = Annotated[Path, typer.Option("--key", help="Your key file (made by `cloister identity`).")]
-BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
+BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.", callback=existing)]
 
 
 def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it does not exist (mode 0600).")]) -> None:
@@ -203,7 +196,7 @@ def contract_sign(contract: Annotated[Path, typer.Argument()], key: KeyFile) -> 
 
 @broker_app.command("init")
 def broker_init(
-    directory: BrokerDir,
+    directory: Annotated[Path, typer.Argument(help="The broker's directory.")],
     policy: Annotated[Path, typer.Option(help="TOML: which enclaves this broker admits.")],
 ) -> None:
     """Make a broker's directory: its key and its policy."""
@@ -267,64 +260,6 @@ def _decide(state: Literal["active", "suspended", "revoked"]) -> Any:
 broker_app.command("resume", help="Let a suspended contract go on.")(_decide("active"))
 broker_app.command("suspend", help="Stop every release of a contract until `resume`.")(_decide("suspended"))
 broker_app.command("revoke", help="Stop every release of a contract for good.")(_decide("revoked"))
-
-
-@account_app.command("show")
-def account_show(directory: BrokerDir) -> None:
-    """Show what was spent, account by account."""
-    home = BrokerHome(directory)
-    home.identity()
-    ledger = home.open_accounts()
-    table = Table("population", "entries", "rho spent", "root", box=None)
-    for population in ledger.populations():
-        tip = ledger.read_tip(population)
-        table.add_row(Text(spelt_out(population)), str(tip.size), f"{float(Fraction(tip.spent)):.6g}", tip.root[:16])
-    # One row per limit: a row per contract would not fit into a terminal of 80 columns.
-    counts = Table("contract", "limit", "used", "allowed", box=None)
-    for digest, used in ledger.used().items():
-        granted = known.contract.limits if (known := home.contracts.get(digest)) else None
-        for name in Used.__struct_fields__:
-            first = digest[:16] if name == Used.__struct_fields__[0] else ""
-            counts.add_row(first, name, f"{getattr(used, name):,}", _allowed(granted, name))
-    ledger.close()
-    out.print(table)
-    out.print(counts)
-
-
-@account_app.command("report")
-def account_report(
-    directory: BrokerDir,
-    delta: Annotated[
-        str, typer.Option(help="At this delta, as an exact decimal; without it at the contracts' own.")
-    ] = "",
-) -> None:
-    """Report the epsilon spent of each account: as promised, and as its releases compose more tightly.
-
-    The second number is a report, not a promise: no release is decided by it.
-    """
-    from cloister.provider import reports
-
-    at = exact(delta)
-    if delta and (at is None or not 0 < at < 1):
-        raise MalformedError("account.delta", f"{delta!r} is no delta", next_step="write --delta 0.000001")
-    home = BrokerHome(directory)
-    home.identity()
-    found = reports.reports(home, at)
-    if not found:
-        _say("nothing was released: no account has an entry")
-        return
-    table = Table("population", "delta", "epsilon (promise)", f"epsilon ({tighter.LABEL})", box=None)
-    for name, one in found.items():
-        numbers = (f"{float(one.delta):.3g}", f"{one.report.promised:.4g}", f"{one.report.epsilon:.4g}")
-        table.add_row(Text(spelt_out(name)), *numbers)
-    out.print(table)
-    for name, one in found.items():
-        outside = f"; excluded from both: {one.exits} exits (match, deliver)" if one.exits else ""
-        out.print(Text(f"{spelt_out(name)}: {one.releases} releases; {one.report.method}{outside}"))
-
-
-def _allowed(granted: Limits | None, name: str) -> str:
-    return "" if granted is None else f"{getattr(granted, name):,}"
 
 
 def _draft(path: Path) -> Any:

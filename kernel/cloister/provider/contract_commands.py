@@ -13,9 +13,9 @@ from cloister.contract import amendments, gallery, odrl, packs, permissions, sig
 from cloister.contract.approvals import read_unverified
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
-from cloister.provider import contracts, obligations, shredding, sources
+from cloister.provider import contracts, obligations, shredding
 from cloister.provider.approvals import Withdrawal
-from cloister.provider.commands import BrokerDir, account_app, broker_app, contract_app
+from cloister.provider.commands import BrokerDir, broker_app, contract_app
 from cloister.provider.home import BrokerHome
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
@@ -172,25 +172,10 @@ def sweep(directory: BrokerDir) -> None:
     done = shredding.sweep(BrokerHome(directory), now=utc_now())
     for manifest in done.gone:
         say(f"destroyed the key of {manifest}: the capsule cannot be opened here any more")
-    if not done.gone:
+    for manifest in done.damaged:
+        say(f"the key of {manifest} cannot be read, nor when it is to go: `cloister capsule shred` destroys it")
+    if not done.gone and not done.damaged:
         say("nothing to do")
-
-
-@account_app.command("source")
-def source(
-    directory: BrokerDir,
-    contract: Annotated[str, typer.Argument(help="The contract's digest.")],
-    charge: Annotated[str, typer.Argument(help="The charge id: a receipt, or the account, names it.")],
-    population: Annotated[str, typer.Option(help="The population whose account was charged.")],
-) -> None:
-    """Print the source of the cell behind a release, where the contract's tier rules keep it; needs your data keys."""
-    home = BrokerHome(directory)
-    home.identity()
-    ledger = home.open_accounts()
-    try:
-        say(sources.read(home, ledger.deposit(population, charge), contract, charge))
-    finally:
-        ledger.close()
 
 
 def _told(done: obligations.Destroyed) -> None:

@@ -7,8 +7,10 @@ from the data key, which itself never leaves.
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -18,8 +20,12 @@ from cloister.contract.capsule import KEY_BYTES
 from cloister.contract.capsule_keys import TableKeys, encode_sent, group_key, table_secret
 from cloister.contract.card import Card
 from cloister.contract.terms import Contract
-from cloister.errors import CloisterError, MalformedError, RefusedError
+from cloister.errors import CloisterError, MalformedError, RefusedError, UnavailableError
 from cloister.provider import files
+
+_MOMENT = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z"
+_TIME = re.compile(_MOMENT)
+_RETAIN = re.compile(rb'"retain_until":"(' + _MOMENT + rb')"')
 
 
 class KeyedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,13 +74,24 @@ class DataKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Gone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When and why a key was destroyed, and whether the event log has it."""
+    """When and why a key was destroyed, by whom (``owner`` or a did), and whether the event log has it."""
 
     time: str
     cause: str
     reason: str = ""
     contract: str = ""
     told: bool = False
+    actor: str = "owner"
+
+
+class Withheld(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Since when and why a key is not given out: it may have been destroyed in a time that nothing proves."""
+
+    time: str
+    reason: str
+
+
+_Mark = TypeVar("_Mark", Gone, Withheld)
 
 
 class _Former(msgspec.Struct, frozen=True):
@@ -89,7 +106,9 @@ class _Former(msgspec.Struct, frozen=True):
 class DataKeys:
     """Data keys by manifest digest, one private file each; what was destroyed leaves a mark that says so.
 
-    A key whose mark is there is not given out, even if its file came back with a copy of the directory.
+    ``X.key`` is the key, ``X.until`` when it is destroyed (readable where the key is damaged), ``X.gone`` the mark of a
+    destroyed one, ``X.withheld`` that of one that waits for its owner's word. A marked key is not given out, even if
+    its file came back with a copy of the directory. Changes take turns, between processes too.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -101,22 +120,39 @@ class DataKeys:
         Raises:
             RefusedError: ``capsule.shredded``.
         """
-        if self.gone(key.manifest) is not None:
-            raise RefusedError("capsule.shredded", "this key was destroyed", next_step="seal the table again")
-        files.private_directory(self._directory)
-        files.write_private(self._path(key.manifest), msgspec.json.encode(key))
+        path, until = self._path(key.manifest), self._beside(key.manifest, "until")
+        with self._changing():
+            if self.gone(key.manifest) is not None:
+                raise RefusedError("capsule.shredded", "this key was destroyed", next_step="seal the table again")
+            if key.retain_until:
+                files.write_private(until, key.retain_until.encode())
+            files.replace_secret(path, msgspec.json.encode(key))
+            if not key.retain_until:
+                until.unlink(missing_ok=True)
 
     def get(self, manifest: str) -> DataKey | None:
-        """Return the key of a capsule, if this broker holds it.
+        """Return the key of a capsule, if this broker holds it and it is not withheld.
+
+        Raises:
+            TrustError: ``file.permissions``.
+            MalformedError: ``keys.file``.
+        """
+        return None if self.withheld(manifest) is not None else self.look(manifest)
+
+    def look(self, manifest: str) -> DataKey | None:
+        """Return the key of a capsule though it be withheld: for the owner to see what it is of.
 
         Raises:
             TrustError: ``file.permissions``.
             MalformedError: ``keys.file``.
         """
         path = self._path(manifest)
-        if not path.exists() or self.gone(manifest) is not None:
+        try:
+            body = files.read_private(path)
+        except FileNotFoundError:
             return None
-        body = files.read_private(path)
+        if self.gone(manifest) is not None:  # asked after it was read: it may have been overwritten meanwhile
+            return None
         try:
             key = msgspec.json.decode(body, type=DataKey)
         except msgspec.MsgspecError as error:
@@ -125,37 +161,72 @@ class DataKeys:
             raise MalformedError("keys.file", f"{path} holds the key of another capsule")
         return key
 
-    def wipe(self, manifest: str, gone: Gone) -> bool:
+    def wipe(self, manifest: str, gone: Gone, *, unseen: bool = False) -> bool:
         """Destroy the key of a capsule; return whether there was one. The capsule can then never be opened here.
 
-        The mark is written first: whatever happens in between, a key that is to go is not given out again.
-        """
-        path = self._path(manifest)
-        if not path.exists():
-            return False
-        if self.gone(manifest) is None:
-            files.write_private(self._mark(manifest), msgspec.json.encode(gone))
-        files.overwrite(path)
-        return True
-
-    def gone(self, manifest: str) -> Gone | None:
-        """Return when and why the key of a capsule was destroyed; None if it was not.
+        The mark is written first: whatever happens in between, a key that is to go is not given out again. ``unseen``:
+        leave the mark also where there is no key, so that none is taken up.
 
         Raises:
-            TrustError: ``file.permissions``.
-            MalformedError: ``keys.file``.
+            UnavailableError: ``keys.wipe``.
         """
-        path = self._mark(manifest)
-        if not path.exists():
-            return None
-        try:
-            return msgspec.json.decode(files.read_private(path), type=Gone)
-        except msgspec.MsgspecError as error:
-            raise MalformedError("keys.file", f"{path} is not the mark of a destroyed key") from error
+        self._path(manifest)
+        if not self._directory.exists() and not unseen:
+            return False
+        with self._changing():
+            return self._wipe(manifest, gone, unseen=unseen)
+
+    def wipe_all(self, gone: Gone) -> tuple[str, ...]:
+        """Destroy every key, and let none be added in between; return the capsules they were of.
+
+        Raises:
+            UnavailableError: ``keys.wipe``: of one of them; the others are gone.
+        """
+        failed: UnavailableError | None = None
+        found: list[str] = []
+        with self._changing():
+            for manifest in self.manifests():
+                try:
+                    self._wipe(manifest, gone)
+                    found.append(manifest)
+                except UnavailableError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
+        return tuple(found)
+
+    def clear_leftovers(self) -> int:
+        """Overwrite copies of keys that a crash left beside them; return how many there were."""
+        if not self._directory.exists():
+            return 0
+        with self._changing():
+            found = sorted(self._directory.glob(".*.tmp"))
+            for path in found:
+                files.overwrite(path)
+            return len(found)
+
+    def gone(self, manifest: str) -> Gone | None:
+        """Return when and why the key of a capsule was destroyed; None if it was not. A damaged mark is a mark."""
+        return _mark(self._beside(manifest, "gone"), Gone, Gone("", "unknown", "its mark cannot be read", told=True))
+
+    def withhold(self, manifest: str, why: Withheld) -> None:
+        """Give a key out no more until its owner says that it is to be kept."""
+        with self._changing():
+            files.write_private(self._beside(manifest, "withheld"), msgspec.json.encode(why))
+
+    def withheld(self, manifest: str) -> Withheld | None:
+        """Return since when and why a key is withheld; None if it is not. A damaged mark is a mark."""
+        return _mark(self._beside(manifest, "withheld"), Withheld, Withheld("", "its mark cannot be read"))
+
+    def keep(self, manifest: str) -> None:
+        """Give a withheld key out again."""
+        if self._directory.exists():
+            with self._changing():
+                self._beside(manifest, "withheld").unlink(missing_ok=True)
 
     def holds(self, manifest: str) -> bool:
         """Whether there is a key of a capsule, readable or not, that was not destroyed."""
-        return self._path(manifest).exists() and not self._mark(manifest).exists()
+        return self._path(manifest).exists() and not self._beside(manifest, "gone").exists()
 
     def manifests(self) -> tuple[str, ...]:
         """Return the capsules whose keys are held."""
@@ -163,11 +234,24 @@ class DataKeys:
         return tuple(manifest for manifest in found if self.holds(manifest))
 
     def retain_until(self, manifest: str) -> str:
-        """Return until when a key is kept; ``""``: no time was said, or the key cannot be read."""
-        with contextlib.suppress(CloisterError):
-            key = self.get(manifest)
-            return "" if key is None else key.retain_until
-        return ""
+        """Return until when a key is kept; ``""``: no time was said, or none can be read of a damaged key."""
+        found = []
+        with contextlib.suppress(OSError):
+            found += _TIME.findall(self._beside(manifest, "until").read_bytes())
+        with contextlib.suppress(OSError):
+            # As it is written, and where it can be read: not even a file's permissions keep a key beyond its time.
+            found += _RETAIN.findall(self._path(manifest).read_bytes())
+        return min(found, default=b"").decode("ascii")
+
+    def damaged(self) -> tuple[str, ...]:
+        """Return the capsules whose keys cannot be read, and of which no time is known at which they go."""
+        found = []
+        for manifest in self.manifests():
+            try:
+                self.look(manifest)
+            except CloisterError:
+                found += [] if self.retain_until(manifest) else [manifest]
+        return tuple(found)
 
     def destroyed(self) -> tuple[tuple[str, Gone], ...]:
         """Return the marks of destroyed keys, by manifest."""
@@ -180,17 +264,62 @@ class DataKeys:
 
     def told(self, manifest: str) -> None:
         """Note that the event log has the mark of a key."""
-        if (gone := self.gone(manifest)) is not None:
-            files.write_private(self._mark(manifest), msgspec.json.encode(msgspec.structs.replace(gone, told=True)))
+        with self._changing():
+            if (gone := self.gone(manifest)) is not None and not gone.told:
+                self._write_mark(manifest, msgspec.structs.replace(gone, told=True))
 
-    def _mark(self, manifest: str) -> Path:
-        return self._path(manifest).with_suffix(".gone")
+    def _wipe(self, manifest: str, gone: Gone, *, unseen: bool = False) -> bool:
+        path = self._path(manifest)
+        there = path.exists()
+        if there or unseen:
+            marked = self.gone(manifest) is not None
+            # A disk that is too full for the mark is not too full for zeros.
+            with contextlib.suppress(OSError):
+                if not marked:
+                    self._write_mark(manifest, gone)
+                    marked = True
+            try:
+                files.clear_leftovers(path)
+                if there:
+                    files.overwrite(path)
+                if not marked:
+                    self._write_mark(manifest, gone)
+            except OSError as error:
+                raise UnavailableError(
+                    "keys.wipe",
+                    f"{path} cannot be overwritten: {error.strerror}",
+                    next_step="it is given out no more; let the file be written to, and `cloister broker sweep`",
+                ) from error
+        else:
+            files.clear_leftovers(path)
+        return there
+
+    def _write_mark(self, manifest: str, gone: Gone) -> None:
+        files.write_private(self._beside(manifest, "gone"), msgspec.json.encode(gone))
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        files.private_directory(self._directory)
+        with files.changing(self._directory / "keys"):
+            yield
+
+    def _beside(self, manifest: str, what: str) -> Path:
+        return self._path(manifest).with_suffix(f".{what}")
 
     def _path(self, manifest: str) -> Path:
         name = manifest.removeprefix("sha256:")
         if len(name) != 64 or set(name) - set("0123456789abcdef"):
             raise MalformedError("keys.digest", "a capsule is named by the digest of its manifest")
         return self._directory / f"{name}.key"
+
+
+def _mark(path: Path, kind: type[_Mark], damaged: _Mark) -> _Mark | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return damaged
 
 
 def _unreadable(path: Path, body: bytes) -> MalformedError:

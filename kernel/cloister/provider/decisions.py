@@ -2,7 +2,8 @@
 
 A copy that is put back also forgets who was revoked, which roles were taken away, which contracts, approvals and keys
 ended. What the longest proven log tells of them is done again, in its order. Where events are lost for good, a
-decision may be among them: nobody has a role any more, and every contract is suspended until the owner resumes it.
+decision may be among them: nobody has a role any more, every contract is suspended until the owner resumes it, and
+every data key is withheld until he says that it is to be kept.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cloister.errors import ContractError, MalformedError, TrustError
 from cloister.provider import accounts as books
 from cloister.provider import revoked, roles, software
 from cloister.provider.approvals import Withdrawal
-from cloister.provider.data_keys import Gone
+from cloister.provider.data_keys import Gone, Withheld
 from cloister.provider.home import BrokerHome
 from cloister.provider.software import Veto
 from cloister.receipt.events import Event
@@ -30,6 +31,7 @@ _T = TypeVar("_T", Launch, Floor)
 State = Literal["active", "suspended", "revoked"]
 KINDS = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue"})
 _STATES: dict[str, State] = {"contract.suspend": "suspended", "contract.resume": "active", "contract.revoke": "revoked"}
+_MAY_BE_GONE = "it may have been destroyed in the time that was lost"
 _UNKNOWN = "decisions about it may have been lost with restored accounts; the provider looks, and resumes it"
 
 
@@ -55,7 +57,11 @@ def _one(home: BrokerHome, event: Event) -> bool:
         case "approval", "approval.withdraw":
             home.approvals.withdraw(subject, Withdrawal(event.time, reason), unseen=True)
         case "key", "wipe":
-            home.data_keys.wipe(subject, Gone(event.time, event.status, reason, event.contract, told=True))
+            mark = Gone(event.time, event.status, reason, event.contract, told=True, actor=event.actor)
+            home.data_keys.wipe(subject, mark, unseen=True)
+            home.data_keys.told(subject)  # also where it was destroyed anew before this was read
+        case "key", "keep":
+            home.data_keys.keep(subject)
         case "key", "rotate":
             if home.identity().did != subject:
                 raise TrustError(
@@ -95,6 +101,13 @@ def _contract(home: BrokerHome, event: Event) -> bool:
         home.contracts.decide(event.contract or event.subject, Decision(state, event.time, event.reason), unseen=True)
         return True
     return False
+
+
+def withhold_keys(home: BrokerHome, *, now: str) -> Iterator[str]:
+    """Withhold every data key until its owner says that it is to be kept; yield the capsules' manifests."""
+    for manifest in home.data_keys.manifests():
+        home.data_keys.withhold(manifest, Withheld(now, _MAY_BE_GONE))
+        yield manifest
 
 
 def stop_everything(home: BrokerHome, *, now: str) -> Iterator[str]:

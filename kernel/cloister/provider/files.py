@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import os
 import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from cloister.errors import TrustError
 
@@ -22,7 +24,40 @@ def private_directory(path: Path) -> Path:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write ``data`` with mode 0600: after a crash either the old or the new file is there."""
+    """Write ``data`` with mode 0600: after a crash either the old or the new file is there.
+
+    A crash in between can leave a copy beside it; ``clear_leftovers`` overwrites those.
+    """
+    temporary = _beside(path, data)
+    try:
+        temporary.replace(path)
+    except OSError:
+        _discard(temporary)
+        raise
+
+
+def replace_secret(path: Path, data: bytes) -> None:
+    """Write ``data`` as ``write_private`` does, and overwrite what was there before where it lies (POSIX)."""
+    with contextlib.ExitStack() as held:
+        old = held.enter_context(path.open("r+b")) if os.name == "posix" and path.exists() else None
+        write_private(path, data)
+        if old is not None:
+            _zero(old)
+
+
+def clear_leftovers(path: Path) -> int:
+    """Overwrite and remove what writes of ``path`` left beside it when they were cut short; return how many.
+
+    Only while nobody writes it: a temporary file of a write that goes on would be taken away too.
+    """
+    found = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    for one in found:
+        overwrite(one)
+    return len(found)
+
+
+def _beside(path: Path, data: bytes) -> Path:
+    """Write a temporary file beside ``path``, on disk when this returns."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -30,10 +65,16 @@ def write_private(path: Path, data: bytes) -> None:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
+    return temporary
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        overwrite(path)
+    path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -57,11 +98,17 @@ def changing(path: Path) -> Iterator[None]:
 
 def overwrite(path: Path) -> None:
     """Overwrite a secret with zeros where it lies (a new file would leave the old bytes on the disk), and remove it."""
+    path.chmod(0o600)
     with path.open("r+b") as out:
-        out.write(bytes(path.stat().st_size))
-        out.flush()
-        os.fsync(out.fileno())
+        _zero(out)
     path.unlink()
+
+
+def _zero(file: BinaryIO) -> None:
+    file.seek(0)
+    file.write(bytes(os.fstat(file.fileno()).st_size))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def create_private(path: Path, data: bytes) -> None:
@@ -70,8 +117,7 @@ def create_private(path: Path, data: bytes) -> None:
     Raises:
         FileExistsError: There is one.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    write_private(temporary, data)
+    temporary = _beside(path, data)
     try:
         os.link(temporary, path)
     finally:

@@ -4,7 +4,7 @@ broker.key       the did key that signs replies (0600)
 policy.toml      which enclaves this broker admits; contracts pin its digest
 contracts/       signed contracts and the provider's decisions about them
 approvals/       signed approvals, and which of them were withdrawn
-keys/            data keys of capsules (0600), and marks of those that were destroyed
+keys/            data keys of capsules (0600), and marks of those that were destroyed or are withheld
 accounts.sqlite  the accounts and the event log, or
 accounts.url     where they are in a PostgreSQL server (0600: it may hold a password)
 accounts.tip     how far the event log had come (``witness``)
@@ -26,6 +26,7 @@ from cloister import kept
 from cloister.attest.endorsements import Endorsements
 from cloister.attest.policy import Policy, parse_policy, policy_digest
 from cloister.contract import signing
+from cloister.contract.findings import parse_time
 from cloister.errors import ContractError, UnavailableError
 from cloister.provider import files
 from cloister.provider.admission import check_policy, keys_for
@@ -43,13 +44,30 @@ if TYPE_CHECKING:  # sealing needs PyArrow, serving does not; keys and contracts
     from cloister.provider.accounts import Accounts
     from cloister.provider.seal import Sealed
 
+_KEY = "broker.key"
+
+
+def existing(directory: Path) -> Path:
+    """Return a directory that is a broker's: in any other, a list would be empty and a decision about nothing.
+
+    Raises:
+        UnavailableError: ``broker.none``.
+    """
+    if not (directory / _KEY).is_file():
+        raise UnavailableError(
+            "broker.none",
+            f"{directory} is no broker's directory: it has no {_KEY}",
+            next_step="check the path, or make a broker: cloister broker init DIR --policy FILE",
+        )
+    return directory
+
 
 class BrokerHome:
     """Paths and stores of one broker."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.key_file = directory / "broker.key"
+        self.key_file = directory / _KEY
         self.policy_file = directory / "policy.toml"
         self.accounts_file = directory / "accounts.sqlite"
         self.accounts_url = directory / "accounts.url"
@@ -79,6 +97,11 @@ class BrokerHome:
         create_identity(home.key_file)
         files.write_private(home.policy_file, policy.encode())
         return home
+
+    def clear_leftovers(self) -> None:
+        """Overwrite copies of secrets that a crash left; under ``lock.held``, for rotations write the broker's key."""
+        files.clear_leftovers(self.key_file)
+        self.data_keys.clear_leftovers()
 
     def identity(self) -> SigningKey:
         """Return the broker's key.
@@ -169,7 +192,14 @@ class BrokerHome:
         return self.contracts.add(document, now=now, activate=activate)
 
     def add_capsule(self, sealed: Sealed, *, retain_until: str = "") -> None:
-        """Keep the data key of a capsule, until a time (RFC 3339 in UTC) if one is given."""
+        """Keep the data key of a capsule, until a time (RFC 3339 in UTC) if one is given.
+
+        Raises:
+            ContractError: ``contract.time``.
+            RefusedError: ``capsule.shredded``.
+        """
+        if retain_until:
+            parse_time(retain_until)
         tables = tuple(KeyedTable(one.card, one.digest, one.groups) for one in sealed.tables)
         key = base64.b64encode(sealed.data_key).decode("ascii")
         self.data_keys.put(DataKey(sealed.manifest_digest, key, tables, retain_until))

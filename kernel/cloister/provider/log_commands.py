@@ -27,7 +27,7 @@ from cloister.provider import (
     rotation,
 )
 from cloister.provider.accounts import Accounts
-from cloister.provider.home import BrokerHome
+from cloister.provider.home import BrokerHome, existing
 from cloister.receipt.checkpoint import Taken, open_checkpoint
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
@@ -36,7 +36,7 @@ from cloister.wire.envelope import Envelope
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The accounts themselves.")
 out = Terminal(emoji=False)
-BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.")]
+BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.", callback=existing)]
 
 
 def take(
@@ -109,6 +109,8 @@ def recover(
         _say(f"{done.decisions:,} decisions about contracts, identities, roles, approvals and keys were done again")
     for digest in done.suspended:
         _say(f"suspended: decisions about {digest} may be lost; look, then `cloister broker resume`")
+    for manifest in done.withheld:
+        _say(f"withheld: the key of {manifest} may have been destroyed since; `cloister capsule keep` or `shred`")
     if done.burnt or done.suspended:
         _say("nobody has a role any more; grant and revoke again what was decided since the copy was made")
     for digest in done.revoked:

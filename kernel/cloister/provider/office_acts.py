@@ -11,17 +11,24 @@ import sqlalchemy as sa
 
 from cloister.contract.states import Decision
 from cloister.errors import ContractError, MalformedError, RefusedError
-from cloister.provider import catalogue, checkpoints, event_log, revoked, roles, schema
+from cloister.provider import catalogue, checkpoints, event_log, revoked, roles, schema, shredding, software
 from cloister.provider.broker import Broker
 from cloister.receipt import alerts
 from cloister.receipt.audit import Audit
+from cloister.receipt.events import Event
 from cloister.receipt.office import Ask
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
 MAX_EXPORT = 64 * 2**20
 _ADMINS = frozenset({"space_admin", "node_admin"})
-_NEEDED = {"catalogue": ("manifest",), "contract": ("contract",), "role": ("did", "role"), "log": ("class", "before")}
+_NEEDED = {
+    "catalogue": ("manifest",),
+    "capsule": ("manifest",),
+    "contract": ("contract",),
+    "role": ("did", "role"),
+    "log": ("class", "before"),
+}
 Decided = Literal["active", "suspended", "revoked"]
 
 
@@ -38,6 +45,8 @@ class Acts:
             "catalogue.publish": lambda ask, _: self._move(ask, "published"),
             "catalogue.deprecate": lambda ask, _: self._move(ask, "deprecated"),
             "catalogue.withdraw": lambda ask, _: self._move(ask, "withdrawn"),
+            "capsule.shred": self._shred,
+            "release.veto": self._veto,
             "contract.suspend": lambda ask, _: self._decide(ask, "suspended"),
             "contract.resume": lambda ask, _: self._decide(ask, "active"),
             "contract.revoke": lambda ask, _: self._decide(ask, "revoked"),
@@ -66,15 +75,13 @@ class Acts:
 
         Raises:
             MalformedError: ``office.argument``.
+            CloisterError: A key that cannot be destroyed, as ``shredding.check``.
         """
-        needed = {
-            "catalogue": ("manifest",),
-            "contract": ("contract",),
-            "role": ("did", "role"),
-            "log": ("class", "before"),
-        }
-        for name in needed[ask.action.partition(".")[0]]:
+        for name in _NEEDED[ask.action.partition(".")[0]]:
             _text(ask, name)
+        if ask.action == "capsule.shred":
+            end = _yes(ask, "end_contracts")
+            shredding.check(self._home, _text(ask, "manifest"), now=self._broker.now(), end_contracts=end)
 
     def _status(self, _ask: Ask, _held: frozenset[str]) -> Any:
         with self._broker.accounts.database.transaction() as db:
@@ -125,6 +132,22 @@ class Acts:
         if did == ask.actor:
             raise RefusedError("identity.self", "nobody revokes himself", next_step="another space_admin does it")
         revoked.revoke(self._home, did, now=self._broker.now(), reason=_reason(ask))
+
+    def _shred(self, ask: Ask, _held: frozenset[str]) -> Any:
+        done = shredding.shred(
+            self._home, _text(ask, "manifest"), now=self._broker.now(), reason=_reason(ask),
+            end_contracts=_yes(ask, "end_contracts"), actor=ask.actor,
+        )  # fmt: skip
+        return {"gone": list(done.gone), "ended": list(done.ended)}
+
+    def _veto(self, ask: Ask, _held: frozenset[str]) -> Any:
+        document, now, reason = software.named(self._home, _text(ask, "release")), self._broker.now(), _reason(ask)
+        found = software.veto(self._home, document, now=now, reason=reason[:200])
+        # The code, not the document: that is what a recovered broker must know.
+        named: dict[str, Any] = {"actor": ask.actor, "op": ask.action, "subject": found.env_digest}
+        told = Event("decision", now, status=found.version, reason=reason[:200], **named)
+        event_log.record_all(self._broker.accounts.database, [told])
+        return {"version": found.version, "env_digest": found.env_digest}
 
     def _accounts(self, _ask: Ask, _held: frozenset[str]) -> Any:
         with self._broker.accounts.database.transaction() as db:
@@ -191,6 +214,13 @@ def _shown(body: bytes) -> dict[str, Any]:
 
 def _reason(ask: Ask) -> str:
     return str(ask.arguments.get("reason", ""))[:500]
+
+
+def _yes(ask: Ask, name: str) -> bool:
+    value = ask.arguments.get(name, False)
+    if not isinstance(value, bool):
+        raise MalformedError("office.argument", f"{name!r} is true or false")
+    return value
 
 
 def _text(ask: Ask, name: str) -> str:

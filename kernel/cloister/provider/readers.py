@@ -144,7 +144,7 @@ def read(data: Any, card: Card | None = None) -> pa.Table:
         if isinstance(data, str | Path):
             return pq.read_table(Path(data)) if Path(data).suffix == ".parquet" else _csv(Path(data), card)
         return pa.Table.from_pandas(data, preserve_index=False)
-    except (pa.ArrowException, OSError, TypeError, AttributeError) as error:
+    except (pa.ArrowException, OSError, TypeError, AttributeError, OverflowError) as error:
         # Arrow's own words can quote a value.
         step = "a DataFrame, CSV, Parquet, sqlite:///FILE or postgresql://..."
         reason = f"cannot read {label(data)} ({type(error).__name__})"

@@ -3,7 +3,8 @@
 1. every proof is this broker's own, and its logs and ours are one history; 2. entries and events we lack are taken from
 the longest export; no charge without a receipt, old or brought back, can be executed any more; 3. what a checkpoint
 or the witness proves beyond that is a *gap*: without ``burn`` nothing is done; with it every account is spent to its
-limit, and contracts with exits, whose counts are lost, are revoked; 4. every vault has to prove itself again.
+limit, contracts with exits, whose counts are lost, are revoked, and every data key is withheld, for it may have been
+destroyed; 4. every vault has to prove itself again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
 from cloister.provider import accounts as books
-from cloister.provider import decisions, event_log, matches, restored, rotation, schema
+from cloister.provider import decisions, event_log, matches, restored, rotation, schema, shredding
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
 from cloister.receipt.account import BURNT, broker_of, granted_by
@@ -42,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a recovery did.
 
     Entries, events and decisions taken, populations spent to their limit, contracts revoked with their exits, contracts
-    suspended because decisions about them may be lost.
+    suspended because decisions about them may be lost, capsules whose keys are withheld because they may be destroyed.
     """
 
     entries: int = 0
@@ -51,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True):
     revoked: tuple[str, ...] = ()
     decisions: int = 0
     suspended: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
 
 
 def recover(
@@ -75,7 +77,8 @@ def recover(
             for proof in proofs:
                 _same_history(db, proof)
             had = event_log.tip(db).size
-            decided: list[Event] = []
+            # Files of a backup may be older than its logs, or than the accounts of a server that went on.
+            decided = [] if mark is None else _decided_since(db, mark.events)
             done = Outcome() if longest is None else _take(db, longest, decided)
             for proof in proofs:  # what was longer than our logs before may be another history than the export
                 _same_history(db, proof)
@@ -99,8 +102,9 @@ def recover(
                 )
                 for digest in revoked:
                     home.contracts.decide(digest, Decision("revoked", now, _LOST))
+                withheld = tuple(decisions.withhold_keys(home, now=now))
                 suspended = tuple(decisions.stop_everything(home, now=now))
-                done = msgspec.structs.replace(done, suspended=suspended)
+                done = msgspec.structs.replace(done, suspended=suspended, withheld=withheld)
             # What waited for a second person may have been decided on since.
             waits = schema.requests.c.state == "pending"
             db.execute(sa.update(schema.requests).where(waits).values(state="done"))
@@ -115,7 +119,14 @@ def recover(
         ledger.close()
     home.witness.reset(tip.size, tip.root())
     home.restored_file.unlink(missing_ok=True)
+    shredding.tell(home)
     return done
+
+
+def _decided_since(db: sa.Connection, size: int) -> list[Event]:
+    events = schema.events.c
+    kinds = (events.position >= size) & events.kind.in_(decisions.KINDS) & events.body.is_not(None)
+    return [decode_event(body) for body in db.scalars(sa.select(events.body).where(kinds).order_by(events.position))]
 
 
 def _own(document: Envelope, dids: frozenset[str]) -> Checkpoint:

@@ -1,7 +1,8 @@
 """Who may do what at a broker over HTTP: one table of actions and roles, from which matrix, checks and tests follow.
 
 Whoever sits at the broker's machine owns it and uses the commands; roles are for everybody else. Stopping something is
-done by one person at once; starting it again, giving rights and purging take a second one, who did not ask.
+done by one person at once; starting it again, giving rights, purging and destroying a key take a second one, who did
+not ask.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ ACTIONS: dict[str, Action] = {
         _action("catalogue.publish", "publish a submitted entry", "node_admin", "space_admin"),
         _action("catalogue.deprecate", "mark a published entry as not to be used for new contracts", "node_admin"),
         _action("catalogue.withdraw", "take an entry back", "node_admin space_admin"),
+        _action("capsule.shred", "destroy the key of a capsule, for good", "node_admin", "space_admin"),
         _action("contract.suspend", "stop every release of a contract", "node_admin space_admin"),
         _action("contract.resume", "let a suspended contract go on", "node_admin", "space_admin"),
         _action("contract.revoke", "stop every release of a contract for good", "node_admin space_admin"),
+        _action("release.veto", "refuse the code of a software release, for good", "node_admin space_admin"),
         _action("identity.revoke", "serve a did no more, for good", "space_admin"),
         _action("role.grant", "give a role to a did", "space_admin", "space_admin"),
         _action("role.remove", "take a role from a did", "space_admin"),

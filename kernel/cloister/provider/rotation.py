@@ -65,5 +65,5 @@ def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bo
         event_log.open_log(db, now)
         event_log.record(db, Event("key", now, actor="owner", op="rotate", subject=new.did))
         files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
-    files.write_private(home.key_file, base64.b64encode(new.private_bytes()))
+    files.replace_secret(home.key_file, base64.b64encode(new.private_bytes()))
     return new.did

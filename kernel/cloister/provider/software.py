@@ -280,13 +280,20 @@ def vetoed_session(home: BrokerHome, admission: bytes | None, launch: Launched |
 
 
 def find(home: BrokerHome, text: str) -> Envelope:
-    """Return the release of a file, or of a digest or version among those this broker was given.
+    """Return the release of a file, or else as ``named``.
+
+    Raises:
+        MalformedError: ``release.unknown``; as ``load``.
+    """
+    return load(Path(text)) if Path(text).is_file() else named(home, text)
+
+
+def named(home: BrokerHome, text: str) -> Envelope:
+    """Return the release of a digest or version among those this broker was given; never a file's.
 
     Raises:
         MalformedError: ``release.unknown``: there is none, or several.
     """
-    if Path(text).is_file():
-        return load(Path(text))
     found = [
         document
         for document in known(home)
@@ -294,7 +301,7 @@ def find(home: BrokerHome, text: str) -> Envelope:
     ]
     if len(found) != 1:
         raise MalformedError(
-            "release.unknown", f"{len(found)} releases here are called {text!r}", next_step="name a file or a digest"
+            "release.unknown", f"{len(found)} releases here are called {text!r}", next_step="name a digest"
         )
     return found[0]
 

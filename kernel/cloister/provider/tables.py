@@ -170,7 +170,8 @@ def _cast(column: Column, source: pa.ChunkedArray) -> pa.Array:
         if column.type in ("int", "decimal", "bool"):
             return _number(array, kind)
         if column.type == "date" and pa.types.is_timestamp(array.type):
-            return array.cast(pa.timestamp("s"), safe=False).cast(kind, safe=False)
+            # Down, not towards 1970: half a second before midnight is still that day.
+            return pc.floor_temporal(array, unit="second").cast(pa.timestamp("s"), safe=False).cast(kind, safe=False)
         return array.cast(kind)
     except pa.ArrowInvalid:
         return _one_by_one(array, kind)
@@ -234,7 +235,8 @@ _READERS: dict[pa.DataType, Callable[[Any], Any]] = {
 }
 
 
-def _count_outside(column: Column, values: pa.Array) -> int:
+def bounds(column: Column) -> tuple[pa.Scalar, pa.Scalar]:
+    """Return the bounds of a column of numbers or dates, in the type it is sealed in."""
     if column.type == "date":
         low, high = (pa.scalar(text).cast(pa.date32()) for text in (column.low, column.high))
     elif column.type == "int":
@@ -243,6 +245,11 @@ def _count_outside(column: Column, values: pa.Array) -> int:
         low, high = (pa.scalar(max(-_MAX_INT, min(end, _MAX_INT)), pa.int64()) for end in ends)
     else:
         low, high = (pa.scalar(float(Fraction(text or "0"))) for text in (column.low, column.high))
+    return low, high
+
+
+def _count_outside(column: Column, values: pa.Array) -> int:
+    low, high = bounds(column)
     outside = pc.or_(pc.less(values, low), pc.greater(values, high))
     return pc.sum(outside).as_py() or 0
 

@@ -8,7 +8,7 @@ A measure counts something per subject (an analyst, a vault) and bucket of time,
 ``charge.rows``    rows scanned for one analyst, by declared size
 ``charge.plans``   different plans of one analyst
 ``exit.match``     matches of one analyst; ``exit.targets`` the units they ask about
-``refusal.count``  refusals whose code begins with one of ``codes``, by actor
+``refusal.count``  refusals whose code begins with one of ``codes``, by actor (of strangers: nobody)
 ``session.count``  vaults admitted under one contract
 =================  ==========================================================================
 """
@@ -121,7 +121,7 @@ class Watch:
             elif measure.what == "refusal.count" and event.kind == "refusal" and _named(event.status, measure.codes):
                 self._counts[number][event.actor, _bucket(event.time, measure)] += 1
             elif measure.what == "refusal.count" and event.kind == "suppressed" and _named(event.status, measure.codes):
-                self._counts[number]["", _bucket(event.time, measure)] += event.count
+                self._counts[number][event.actor, _bucket(event.time, measure)] += event.count
 
     def charge(self, charged: Charged) -> None:
         """Count a charge. One without a time is older than the events and belongs to no bucket."""

@@ -37,7 +37,7 @@ CAPSULE_CODES = frozenset(
     {
         "capsule.card", "capsule.duplicate", "capsule.key", "capsule.layout", "capsule.load", "capsule.manifest",
         "capsule.missing", "capsule.part", "capsule.provider", "capsule.schema", "capsule.version",
-        "signature.missing", "signature.nobody", "signature.type",
+        "signature.base64", "signature.invalid", "signature.missing", "signature.nobody", "signature.type",
     }
 )  # fmt: skip
 CODES: dict[str, frozenset[str]] = {

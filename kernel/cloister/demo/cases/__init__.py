@@ -1,7 +1,8 @@
 """Five cases: tables of several providers with a planted effect that only joint data show.
 
 Every table comes from a seeded generator in this folder and is about nobody. ``effect`` is a parameter of each
-generator: with 0 the joint data know no more than one party's own (``tests/demo/test_cases.py``).
+generator and of ``cloister demo case NAME --effect``: with 0 the joint data know no more than one party's own
+(``tests/demo/test_cases.py``; with noise, by the notebooks, ``tests/notebooks/test_case_notebooks.py``).
 
 | name | providers | rows | shape |
 |---|---|---|---|
@@ -14,7 +15,10 @@ generator: with 0 the joint data know no more than one party's own (``tests/demo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 from cloister.demo.scene import Scene
 from cloister.errors import RefusedError
@@ -22,11 +26,11 @@ from cloister.errors import RefusedError
 NAMES = ("credit", "ckd", "fraud", "ocean", "carbon")
 
 
-def scene(name: str) -> Scene:
-    """Return a case.
+def scene(name: str, effect: float = 1.0) -> Scene:
+    """Return a case, with as much of its planted effect as ``effect`` says: 1 as its notebook does, 0 none.
 
     Raises:
-        RefusedError: ``demo.case``: there is none of that name.
+        RefusedError: ``demo.case``: there is none of that name; ``demo.effect``: the effect is not from 0 to 1.
     """
     if name not in NAMES:
         raise RefusedError(
@@ -35,4 +39,15 @@ def scene(name: str) -> Scene:
             nearest=tuple(f"cloister demo case {known}" for known in NAMES),
         )
     found: Scene = import_module(f"cloister.demo.cases.{name}").SCENE
-    return found
+    if effect == 1:
+        return found
+    if not 0 <= effect < 1:
+        raise RefusedError(
+            "demo.effect",
+            f"an effect is from 0 (none) to 1 (as the notebook says), not {effect:g}",
+            nearest=(f"cloister demo case {name} --reset --effect 0",),
+        )
+    generators: Mapping[str, Callable[..., Any]] = found.tables  # every case's generators take its effect
+    return found._replace(
+        tables={table: partial(make, effect=effect) for table, make in generators.items()}, effect=f"{effect:g}"
+    )

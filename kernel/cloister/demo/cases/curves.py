@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cloister.demo.cases.verdict import Measured
+
 _DRAWS = 4_000
 _SEED = 7
 
@@ -26,23 +28,30 @@ class Ranking(NamedTuple):
     def __str__(self) -> str:
         return f"AUC {self.auc:.3f} [{self.low:.3f}, {self.high:.3f}], KS {self.ks:.2f}"
 
+    def measured(self, name: str) -> Measured:
+        """Return the AUC for a verdict."""
+        return Measured(name, self.auc, self.low, self.high)
 
-def ranking(counts: pd.DataFrame) -> Ranking:
+
+def ranking(counts: pd.DataFrame, stderr: pd.DataFrame | None = None) -> Ranking:
     """Return how well a score ranks.
 
     Args:
         counts: A released table of counts, such as ``cl.crosstab(band, outcome)``: bands from the lowest score to the
             highest as rows, the columns False and True. Its standard errors are those of its release.
+        stderr: The standard errors, if the counts are a part of a release that no longer knows them.
 
     The interval is simulated: counts are drawn anew around the released ones with their noise and with the sampling
     error of a count (Poisson), always from the same seed, so that a replay shows the same digits.
     """
     shown = _both(counts)
     release: Any = getattr(counts, "release", None)
-    noise = np.zeros_like(shown) if release is None else _both(release.stderr)
+    errors = stderr if stderr is not None or release is None else release.stderr
+    noise = np.zeros_like(shown) if errors is None else _both(errors)
     rng = np.random.default_rng(_SEED)
     again = rng.poisson(shown, (_DRAWS, *shown.shape)) + rng.normal(0.0, 1.0, (_DRAWS, *shown.shape)) * noise
-    low, high = np.quantile([_auc(drawn) for drawn in again], [0.025, 0.975])
+    # Noise may draw counts below 0, and so areas above 1.
+    low, high = np.clip(np.quantile([_auc(drawn) for drawn in again], [0.025, 0.975]), 0.0, 1.0)
     below = np.cumsum(shown, axis=0) / shown.sum(axis=0)
     return Ranking(_auc(shown), float(low), float(high), float(np.abs(below[:, 0] - below[:, 1]).max()))
 

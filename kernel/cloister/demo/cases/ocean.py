@@ -94,7 +94,7 @@ def everything(effect: float = 1.0, seed: int = SEED, days: int = DAYS) -> dict[
     rng = np.random.default_rng(seed)
     day = np.arange(1, days + 1)
     month = (1 + np.floor((day - 1) % 365.25 / 30.4375)).astype(np.int64)
-    station_sea, platform_sea = rng.integers(0, len(SEAS), STATIONS), rng.integers(0, len(SEAS), PLATFORMS)
+    station_sea, platform_sea = _seas_of_stations(rng), rng.integers(0, len(SEAS), PLATFORMS)
     wind, waves = _weather(rng, days, effect)
 
     stations = _frame(rng, day, month, np.arange(1, STATIONS + 1), station_sea)
@@ -129,6 +129,25 @@ def everything(effect: float = 1.0, seed: int = SEED, days: int = DAYS) -> dict[
     islands = _frame(rng, day, month, np.arange(3_001, 3_001 + ISLANDS), rng.integers(0, len(SEAS), ISLANDS))
     islands["rain"] = draws.values(ISLANDS_CARD, "rain", rng.gamma(0.3, 0.06, len(islands)))
     return {"stations": stations, "platforms": platforms, "islands": islands}
+
+
+def chart(seed: int = SEED) -> pd.DataFrame:
+    """Return where the stations lie on an invented sea chart: public, as on any chart.
+
+    One row per station: ``cell``, ``sea``, and ``x`` (kilometres along the coast) and ``y`` (off it). The seas lie side
+    by side from ``SEAS[0]`` to ``SEAS[-1]``. Platforms drift, so they have no place.
+    """
+    sea = _seas_of_stations(np.random.default_rng(seed))
+    # A stream of its own: where things lie changes no reading.
+    rng = np.random.default_rng([seed, 1])
+    x = 1_000 * (sea + rng.random(STATIONS))
+    y = 150 * np.sin(x / 350) + 60 * rng.random(STATIONS)
+    places = {"x": np.round(x, 1), "y": np.round(y, 1)}
+    return pd.DataFrame({"cell": np.arange(1, STATIONS + 1), "sea": np.array(SEAS)[sea], **places})
+
+
+def _seas_of_stations(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, len(SEAS), STATIONS)
 
 
 def _weather(rng: np.random.Generator, days: int, effect: float) -> tuple[draws.Floats, draws.Floats]:

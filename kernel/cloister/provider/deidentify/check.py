@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 from cloister.contract.card import OTHER, Card, Column
 from cloister.contract.findings import Finding, error, exact, iso_date, twice
@@ -190,12 +191,17 @@ def _code(clause: str, step: steps.TopBottomCode, column: Column) -> Iterator[Fi
         yield _parameter(clause, f"low and high are values of {column.name}, written as text")
     elif column.type == "int" and any(isinstance(end, Fraction) and end.denominator != 1 for end in (low, high)):
         yield _parameter(clause, f"{column.name} is whole")
-    elif low and high and low >= high:  # type: ignore[operator]
+    elif low is not None and high is not None and low >= high:  # type: ignore[operator]
         yield _parameter(clause, "low is below high")
-    elif (low and least and low < least) or (high and most and high > most):  # type: ignore[operator]
+    elif _below(low, least) or _below(most, high):
         yield error(
             "recipe.bounds", clause, f"the card clips {column.name} more narrowly than the step codes", "one range"
         )
+
+
+def _below(first: Any, second: Any) -> bool:
+    """Whether both ends are there and the first is less; 0 is an end like any other."""
+    return first is not None and second is not None and bool(first < second)
 
 
 def _anonymity(recipe: steps.Recipe, card: Card) -> Iterator[Finding]:

@@ -136,7 +136,9 @@ def _date(unit: str, day: str, column: Column) -> str:
 def _edges(edges: list[Fraction], rows: Rows, column: Column) -> str:
     value = _number(rows, column.name)
     bounds: list[tuple[Fraction | None, Fraction | None]] = list(zip([None, *edges], [*edges, None], strict=True))
-    cases = [f"WHEN {value} < {float(high)!r} THEN {literal(label(low, high))}" for low, high in bounds if high]
+    cases = [
+        f"WHEN {value} < {float(high)!r} THEN {literal(label(low, high))}" for low, high in bounds if high is not None
+    ]
     last = literal(label(*bounds[-1]))
     return f"CASE WHEN ({value}) IS NULL THEN NULL {' '.join(cases)} ELSE {last} END"
 
@@ -196,7 +198,7 @@ def _code(step: steps.TopBottomCode, rows: Rows, column: Column) -> str:
             _number(rows, column.name),
             *(None if text is None else f"CAST({float(exact_of(text))!r} AS DOUBLE)" for text in (step.low, step.high)),
         )
-    cases = [f"WHEN ({value}) < {low} THEN {low}"] if low else []
-    cases += [f"WHEN ({value}) > {high} THEN {high}"] if high else []
+    cases = [f"WHEN ({value}) < {low} THEN {low}"] if low is not None else []
+    cases += [f"WHEN ({value}) > {high} THEN {high}"] if high is not None else []
     sql = f"CASE {' '.join(cases)} ELSE {value} END"
     return f"TRY_CAST({sql} AS BIGINT)" if column.type == "int" else sql

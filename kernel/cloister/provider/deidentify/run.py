@@ -3,7 +3,8 @@
 1. Recipe and card are checked against each other; nothing was read yet.
 2. Classes of the data as they are (the report's *before*).
 3. The steps run in their order, each over whole columns.
-4. Rows of classes that fail are left out, if the recipe says so; classes are counted again (*after*).
+4. Rows of classes that fail are left out, if the recipe says so; classes are counted again (*after*), over the values
+   as they are sealed: clipped, with one class for all texts that the card does not list.
 5. What the recipe demands and does not hold is refused.
 
 The report describes the data and is for the provider; the steps tell no more than the recipe does.
@@ -19,10 +20,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cloister.contract.card import Card
+from cloister.contract.card import Card, Column
 from cloister.contract.findings import exact
 from cloister.contract.lineage import Treatment
 from cloister.errors import MalformedError, RefusedError
+from cloister.provider import tables
 from cloister.provider.deidentify import anonymity, operators
 from cloister.provider.deidentify import recipe as steps
 from cloister.provider.deidentify.check import recipe_findings
@@ -85,7 +87,7 @@ def run(card: Card, table: pa.Table, recipe: Recipe) -> Deidentified:
     if wanted is None or before is None:
         return Deidentified(table, done, None)
     kept = _suppress(card, table, wanted)
-    after = _classes(kept, card, wanted)
+    after = _classes(_as_sealed(kept, card), card, wanted)
     report = AnonymityReport(wanted, before, after, table.num_rows - kept.num_rows, _holds(after, wanted))
     if wanted.enforce and not report.holds:
         raise does_not_hold(wanted)
@@ -156,11 +158,28 @@ def _named(table: pa.Table, card: Card) -> pa.Table:
     return table.select([column.name for column in card.columns])
 
 
+def _as_sealed(table: pa.Table, card: Card) -> pa.Table:
+    """Return the values that a vault will see: different ones in the data can be one value there."""
+    whole = msgspec.structs.replace(card, row_limit=max(card.row_limit, table.num_rows))
+    conformed, _ = tables.prepare(whole, table)
+    return pa.table({column.name: _seen(column, conformed.column(column.name), card) for column in card.columns})
+
+
+def _seen(column: Column, values: pa.ChunkedArray, card: Card) -> pa.ChunkedArray:
+    if pa.types.is_fixed_size_binary(values.type):
+        return pc.utf8_rtrim(values.cast(pa.binary()).cast(pa.string()), characters="\0")
+    if column.low is None or column.high is None or column.type == "bool" or card.identifies(column.name):
+        return values
+    low, high = tables.bounds(column)
+    clipped = pc.if_else(pc.less(values, low), low, pc.if_else(pc.greater(values, high), high, values))
+    return clipped.cast(values.type)
+
+
 def _suppress(card: Card, table: pa.Table, wanted: steps.Anonymity) -> pa.Table:
     if not wanted.suppress:
         return table
     out = anonymity.failing(
-        _named(table, card), card, wanted.quasi_identifiers, wanted.sensitive, units=wanted.k, values=wanted.l
+        _as_sealed(table, card), card, wanted.quasi_identifiers, wanted.sensitive, units=wanted.k, values=wanted.l
     )
     kept = table.filter(pc.invert(out))
     share = exact(wanted.most_suppressed) or Fraction(0)

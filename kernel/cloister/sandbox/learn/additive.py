@@ -25,7 +25,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
-from cloister.sandbox.learn import fit_terms, fits, origin, targets
+from cloister.sandbox.learn import fit_terms, fits, origin, remarks, targets
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.logistic import known_errors, sure
 from cloister.sandbox.learn.logistic_model import AdditiveModel
@@ -131,9 +131,20 @@ def _document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> k
     names = ["intercept", *(column.name for column in enc.columns(head["features"]))]
     exact = scores(cast(Linear, found.model), found.planned.coded)
     (values,), (score,) = short(exact, found.planned.coded), exact
-    reliable = sure(found.rows)
+    there = remarks.classes_there(found)
+    reliable = sure(found.rows) and all(there)
+    gone = [label for label, known in zip(classes.labels, there, strict=True) if not known]
+    notes = (*remarks.absent(gone, classes, ""), *remarks.of_fit(found, names[1:]))
     first, *rest = fits.weights(names, values, known_errors(score.errors, reliable=reliable))
-    return k.Additive(**head, classes=classes, n=found.rows, intercept=first, weights=tuple(rest), reliable=reliable)
+    return k.Additive(
+        **head,
+        classes=classes,
+        n=found.rows,
+        intercept=first,
+        weights=tuple(rest),
+        reliable=reliable,
+        notes=notes,
+    )
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> int:

@@ -28,11 +28,11 @@ from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn import numbers, origin, targets
+from cloister.sandbox.learn import numbers, origin, remarks, targets
 from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.columns import sums
 from cloister.sandbox.learn.document import number
-from cloister.sandbox.learn.gaussian import SURE, absent
+from cloister.sandbox.learn.gaussian import OF_ALL, SURE
 from cloister.sandbox.learn.rounding import near
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows
@@ -235,8 +235,18 @@ def _model(
             )
         )
     gone = [label for label, known in zip(classes.labels, there, strict=True) if not known]
+    each = found.noise * math.sqrt(len(classes.labels))
+    ends = np.cumsum([table.shape[1] for table in tables])
+    blocks = [
+        (names[end - table.shape[1] : end], table.sum(axis=0).tolist()) for end, table in zip(ends, tables, strict=True)
+    ]
+    notes = remarks.of_counts(blocks, float(n.sum()), each) if there.any() else ()
     return k.CategoricalNB(
-        **head, reliable=int(there.sum()) >= 2, notes=absent(gone, classes), classes=classes, outputs=tuple(outputs)
+        **head,
+        reliable=int(there.sum()) >= 2,
+        notes=(*remarks.absent(gone, classes, OF_ALL), *notes),
+        classes=classes,
+        outputs=tuple(outputs),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cloister.sandbox import literals, ridge
 from cloister.sandbox.gram import Gram
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn import origin
+from cloister.sandbox.learn import origin, remarks
 from cloister.sandbox.learn.features import Feature, Missing, columns
 from cloister.sandbox.learn.rounding import round_off
 from cloister.sandbox.rows import Rows
@@ -68,6 +68,7 @@ def fit(gram: Gram, made: Made) -> k.LinearRegression:
         intercept=lines[0],
         coefficients=tuple(lines[1:]),
         reliable=solved.reliable,
+        notes=remarks.of_matrix(names[1:], gram.matrix.to_numpy(), gram.stderr, made.target[0]),
         metrics=k.Metrics(
             n=repr(max(gram.n, 0.0)),
             n_stderr=repr(gram.stderr),

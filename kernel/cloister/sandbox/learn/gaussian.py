@@ -27,7 +27,7 @@ from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn import numbers, origin, targets
+from cloister.sandbox.learn import numbers, origin, remarks, targets
 from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.columns import sums
 from cloister.sandbox.learn.document import number
@@ -39,6 +39,7 @@ from cloister.sandbox.terms import Term
 MAX_FEATURES = 60
 SURE = 3.0
 """Standard errors a class must have rows of, to be called one that is there."""
+OF_ALL = "such a class has the numbers of all rows, and a prior of next to nothing"
 
 
 class GaussianNB(Classifier[k.GaussianNB]):
@@ -197,8 +198,14 @@ def _model(
             )
         )
     gone = [label for label, known in zip(classes.labels, there, strict=True) if not known]
+    still = there.any() and (variances < remarks.SURE * errors)[there].all(axis=0)
+    notes = remarks.standing([name for name, stands in zip(names, np.atleast_1d(still), strict=False) if stands])
     return k.GaussianNB(
-        **head, reliable=int(there.sum()) >= 2, notes=absent(gone, classes), classes=classes, outputs=tuple(outputs)
+        **head,
+        reliable=int(there.sum()) >= 2,
+        notes=(*remarks.absent(gone, classes, OF_ALL), *notes),
+        classes=classes,
+        outputs=tuple(outputs),
     )
 
 
@@ -225,16 +232,6 @@ def _moments(answer: Answer, measure: str, term: Term, there: np.ndarray) -> tup
     variance, error = np.where(there, variance, spread), np.where(there, error, half**2)
     floor = np.maximum(np.where(there, error, 0.0), float(term.grid.step) ** 2 / 12)
     return middle + mean, mean_error, np.maximum(variance, floor), error
-
-
-def absent(gone: Sequence[str], classes: k.Classes) -> tuple[str, ...]:
-    """Say which classes have no rows that noise could not explain."""
-    if not gone:
-        return ()
-    found = f"{classes.name}: no more rows than noise would show of {', '.join(gone)}"
-    if len(gone) >= len(classes.labels) - 1:
-        return (f"{found}; there is nothing to tell apart",)
-    return (f"{found}; such a class has the numbers of all rows, and a prior of next to nothing",)
 
 
 def _weights(names: Sequence[str], values: np.ndarray, errors: np.ndarray) -> tuple[k.Weight, ...]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, ClassVar, Self, cast
 
+import numpy as np
+
 from cloister.errors import PlanError
 from cloister.plan import algebra as a
 from cloister.plan.gaussian import deviation
@@ -23,7 +25,7 @@ from cloister.sandbox.answer import Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import asking, fit_terms, fits, origin
+from cloister.sandbox.learn import asking, fit_terms, fits, origin, remarks
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.checks import MAX_CLASSES
@@ -128,7 +130,13 @@ def _document(found: fits.Fitted, head: dict[str, Any], error: float) -> k.KMean
         if size < max(SURE * error, 1.0):
             notes.append(f"cluster {place} may have no rows: its centre stayed where it was")
     scales = tuple(literals.text_of(half or Fraction(1)) for _, half in halves(coded))
+    held = np.array(found.raw[-len(made) * coded.width :], dtype=float).reshape(len(made), coded.width) / SCALE
+    rows, *counts = held.sum(axis=0).tolist()
+    of_all = (coded, names, counts, rows, error * len(made) ** 0.5)
+    notes += [*remarks.at_an_end(*of_all), *remarks.of_labels(*of_all)]
     total, reach = sum(model.sizes), SURE * error * len(model.sizes) ** 0.5
+    if total < reach:
+        notes.insert(0, remarks.NO_ROWS)
     return k.KMeans(**head, centres=tuple(made), scales=scales, reliable=total >= reach, notes=tuple(notes))
 
 

@@ -31,7 +31,7 @@ from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import features as enc
-from cloister.sandbox.learn import fit_terms, fits, origin, targets
+from cloister.sandbox.learn import fit_terms, fits, origin, remarks, targets
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.logistic_model import LogisticModel
 from cloister.sandbox.precision import Precision
@@ -118,19 +118,21 @@ class LogisticRegression(LogisticModel):
 def document(found: fits.Fitted, classes: k.Classes, head: dict[str, Any]) -> Logistic:
     """Return a fitted model as a document."""
     names = [column.name for column in enc.columns(head["features"])]
-    rows = found.rows
+    rows, there = found.rows, remarks.classes_there(found)
     exact = scores(cast(Linear, found.model), found.planned.coded)
     values = short(exact, found.planned.coded)
-    reliable = sure(rows)
+    reliable = sure(rows) and sum(there) >= 2
+    gone = [label for label, known in zip(classes.labels, there, strict=True) if not known]
+    notes = (*remarks.absent(gone, classes, "its score is little more than a guess"), *remarks.of_fit(found, names))
     errors = [known_errors(score.errors, reliable=reliable) for score in exact]
     parts = [fits.weights(["intercept", *names], row, each) for row, each in zip(values, errors, strict=True)]
     if len(parts) == 1:
         (first, *rest) = parts[0]
         return k.LogisticRegression(
-            **head, classes=classes, n=rows, intercept=first, weights=tuple(rest), reliable=reliable
+            **head, classes=classes, n=rows, intercept=first, weights=tuple(rest), reliable=reliable, notes=notes
         )
     outputs = tuple(k.Output(label, part[0], part[1:]) for label, part in zip(classes.labels, parts, strict=True))
-    return k.MultinomialLogistic(**head, classes=classes, n=rows, outputs=outputs, reliable=reliable)
+    return k.MultinomialLogistic(**head, classes=classes, n=rows, outputs=outputs, reliable=reliable, notes=notes)
 
 
 def sure(rows: k.Weight) -> bool:

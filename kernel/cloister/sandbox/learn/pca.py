@@ -21,7 +21,7 @@ from cloister.sandbox.ask import Ask
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import Gram
-from cloister.sandbox.learn import asking, numbers, origin, predicting
+from cloister.sandbox.learn import asking, numbers, origin, predicting, remarks
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.base import Model
@@ -204,7 +204,8 @@ def _model(gram: Gram, kept: int, *, scaled: bool, head: dict[str, Any]) -> k.PC
     centre = gram.offsets.to_numpy() + scales * found.mean
     error = scales * gram.stderr * np.sqrt(1 + found.mean**2) / max(found.n, 1.0)
     mixed = [f"{place + 1} and {place + 2}" for place in found.mixed if place < kept]
-    notes = [
+    notes = [*remarks.of_matrix(names, gram.matrix.to_numpy(), gram.stderr)]
+    notes += [
         f"components {pair} differ in variance by less than the noise: their directions are mixed" for pair in mixed
     ]
     return k.PCA(
