@@ -34,12 +34,23 @@ _VAULT = (
 _RELEASES = ("plan", *(f"vault/{name}.py" for name in _VAULT))
 _FITS = (
     *(f"vault/{name}.py" for name in ("fit", "fit_rows", "fit_sums")),
-    *(f"sandbox/learn/{name}.py" for name in ("fit_terms", "fits")),
+    "sandbox/learn/fit_terms.py",
 )
 # What every model consists of: its encoding, its numbers and its predictions, but not how it is shown.
 _LEARN = tuple(
     f"sandbox/learn/{name}.py"
-    for name in ("document", "encoding", "features", "kinds", "origin", "predicting", "rounding", "scoring")
+    for name in (
+        "document",
+        "encoding",
+        "features",
+        "fits",
+        "kinds",
+        "origin",
+        "predicting",
+        "remarks",
+        "rounding",
+        "scoring",
+    )
 )
 _CLASSES = tuple(f"sandbox/learn/{name}.py" for name in ("classifier", "targets"))
 _GRAM = ("sandbox/gram.py", "sandbox/ridge.py", "sandbox/learn/asking.py")
