@@ -87,7 +87,21 @@ const limit = tagged<Limit>('name', {
   expiry: expiryLimit
 });
 
-const budget = record<protocol.Budget>({ limits: list<Limit>(limit, 256), time: name });
+const ownAlert = record<protocol.OwnAlert>({
+  broker: name,
+  rule: count,
+  text: text(),
+  what: name,
+  bucket: name,
+  count,
+  most: count
+});
+
+const budget = record<protocol.Budget>({
+  limits: list<Limit>(limit, 256),
+  alerts: list(ownAlert, 50),
+  time: name
+});
 
 const status = record<protocol.StatusMessage>({
   type: oneOf('status'),

@@ -57,9 +57,21 @@ export interface ExpiryLimit {
   readonly not_after: string;
 }
 
-/** The result of op `budget`: every limit of the contract. */
+/** An alert at a broker about this analyst: the rule in the broker's words, what was counted, when, how much. */
+export interface OwnAlert {
+  readonly broker: string;
+  readonly rule: number;
+  readonly text: string;
+  readonly what: string;
+  readonly bucket: string;
+  readonly count: number;
+  readonly most: number;
+}
+
+/** The result of op `budget`: every limit of the contract, and alerts at its brokers about this analyst. */
 export interface Budget {
   readonly limits: (PrivacyLimit | SilentLimit | CountLimit | ExpiryLimit)[];
+  readonly alerts: OwnAlert[];
   readonly time: string;
 }
 

@@ -297,10 +297,12 @@ def test_without_an_enclave_nothing_is_moved_and_all_other_lines_answer(tmp_path
 def test_the_budget_is_asked_for_and_told_in_epsilon(tmp_path: Path) -> None:
     world = World()
     limit = {"name": "privacy", "population": "clinic.patients", "broker": "b", "spent": "1/100", "limit": "1/10"}
+    alert = {"broker": "b", "rule": 13, "text": "<b>", "what": "refusal.count", "bucket": "2026-11-21", "count": 3}
+    alert["most"] = 0
 
     async def story(talk: Talk, enclave: ScriptedEnclave) -> None:
         def answer(ask: dict[str, Any], _: bytes) -> None:
-            budget = {"limits": [limit], "time": "2026-11-21T12:00:00Z"}
+            budget = {"limits": [limit], "alerts": [alert, 7], "time": "2026-11-21T12:00:00Z"}
             enclave.event(type="budget", id=ask["id"], budget=budget)
 
         enclave.on_ask = answer
@@ -310,6 +312,8 @@ def test_the_budget_is_asked_for_and_told_in_epsilon(tmp_path: Path) -> None:
         assert "as of 2026-11-21T12:00:00Z" in text
         assert "10.0 % used (epsilon " in text
         assert "1/100" not in text
+        assert "alert at b: <b>; refusal.count 3 > 0, 2026-11-21 UTC" in text
+        assert "alert at b: &lt;b&gt;; refusal" in shown(outputs)["data"]["text/html"]
 
     tell(tmp_path, story, load_agreed=lambda: agreed_to(world.contract, world.digest))
 

@@ -254,6 +254,17 @@ def test_a_page_that_left_is_not_answered(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+ALERT = {
+    "broker": "anna-broker",
+    "rule": 13,
+    "text": "use of an interface beyond its contract",
+    "what": "refusal.count",
+    "bucket": "2026-11-21",
+    "count": 1,
+    "most": 0,
+}
+
+
 def test_budget_and_receipts_are_told_when_they_change(tmp_path: Path) -> None:
     limit = {"name": "releases", "spent": 1, "limit": 9}
 
@@ -265,7 +276,11 @@ def test_budget_and_receipts_are_told_when_they_change(tmp_path: Path) -> None:
         assert (await page.until("status", releases=1))["budget"] is None
         assert (await page.until("receipt"))["item"]["question"] == "visits: count"
         enclave.event(type="budget", budget={"limits": [limit], "time": "now"})
-        assert (await page.until("status"))["budget"] == {"limits": [limit], "time": "now"}
+        assert (await page.until("status"))["budget"] == {"limits": [limit], "alerts": [], "time": "now"}
+        enclave.event(type="budget", budget={"limits": [limit], "alerts": [ALERT], "time": "now"})
+        assert (await page.until("status"))["budget"]["alerts"] == [ALERT]
+        enclave.event(type="budget", budget={"limits": [], "alerts": [{**ALERT, "count": "<b>"}], "time": "now"})
+        assert (await page.until("status"))["budget"] is None
         late = Page(talk, "late")
         late.open()
         assert [item["release"] for item in (await late.until("receipts", total=1))["items"]] == ["r1"]

@@ -26,6 +26,7 @@ from cloister.plan import algebra as a
 from cloister.plan import codec
 from cloister.plan.link import Context
 from cloister.provider import requests as broker_requests
+from cloister.provider.sentinel import Sentinel
 from cloister.receipt import alerts
 from cloister.receipt.refusals import CODES, MOST_TOLD, QUESTION_CODES, Refused, Told
 from cloister.vault import brokers, confidential
@@ -364,6 +365,23 @@ def test_alerts_of_article_40_count_them_by_analyst(audited_world: World) -> Non
         watch.event(event)
     (alert,) = watch.alerts()
     assert (alert.rule, alert.subject, alert.count) == (13, audited_world.analyst.did, AT_ONCE + 7)
+
+
+def test_the_analyst_is_told_of_her_own_alerts_with_the_budget(own_world: World) -> None:
+    """What a broker's sentinel wrote about her; each broker speaks of what it saw, once for all its populations."""
+    state, transport = own_world.state()
+    for _ in range(2):
+        refused(state, context(own_world), GENOME)
+    state.refusals.flush()
+    broker = transport._brokers[own_world.anna_home.identity().did]
+    broker.journal.flush()
+    assert "alerts" not in ask(state, context(own_world), {}, "budget").result
+    Sentinel(broker).look()
+    (alert,) = ask(state, context(own_world), {}, "budget").result["alerts"]
+    assert (alert["broker"], alert["rule"], alert["what"]) == ("anna-broker", 13, "refusal.count")
+    assert set(alert) == {"broker", "rule", "text", "what", "bucket", "count", "most"}, "nobody is named"
+    another = msgspec.structs.replace(context(own_world), analyst=own_world.anna.did)
+    assert "alerts" not in ask(state, another, {}, "budget").result
 
 
 # The closed set --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import * as React from 'react';
 import { age, percent, tightest, used } from '../figures';
 import type { Limit } from '../messages';
 import type { Session } from '../session';
-import type { ContractMessage, ReceiptItem, StatusMessage } from '../protocol';
+import type { ContractMessage, OwnAlert, ReceiptItem, StatusMessage } from '../protocol';
 import type { Words } from '../words';
 import { LimitBar } from './bar';
 import { Empty, Section } from './section';
@@ -21,6 +21,7 @@ export function BudgetSection(props: { session: Session; status: StatusMessage; 
       {status.mode === 'mock' && <Empty>{words.t('A mock kernel spends nothing.')}</Empty>}
       {budget === null && status.mode !== 'mock' && <Empty>{words.t('No budget was reported yet.')}</Empty>}
       {budget !== null && <Bars limits={budget.limits} contract={session.contract} words={words} />}
+      {budget !== null && <Alerts alerts={budget.alerts} words={words} />}
       {budget !== null && <p className="cl-Fine">{words.t('As of %1', age(budget.time, words))}</p>}
       <Spend items={session.receipts} words={words} />
       <Costs items={session.receipts} words={words} />
@@ -49,6 +50,30 @@ function Bars(props: IBars): JSX.Element {
       {bars(privacy)}
       {others.length > 0 && <h4 className="cl-Subheading">{words.t('Other limits')}</h4>}
       {bars(others)}
+    </>
+  );
+}
+
+/** What the brokers' alert rules say about the person who looks; of others nothing is told. */
+function Alerts(props: { alerts: readonly OwnAlert[]; words: Words }): JSX.Element | null {
+  const { alerts, words } = props;
+  if (alerts.length === 0) {
+    return null;
+  }
+  return (
+    <>
+      <h4 className="cl-Subheading">{words.t('Alerts about your account')}</h4>
+      {alerts.map(alert => (
+        <p
+          key={`${alert.broker}.${alert.rule}.${alert.what}.${alert.bucket}`}
+          className="cl-Note"
+          data-alert={alert.what}
+        >
+          {words.t('%1, rule %2: %3', alert.broker, alert.rule, words.known(alert.text))}
+          <br />
+          {words.t('%1 counted, more than %2 (%3 UTC)', alert.count, alert.most, alert.bucket)}
+        </p>
+      ))}
     </>
   );
 }

@@ -76,10 +76,13 @@ def budget(known: Mapping[str, Any] | None, contract: Contract | None = None, *,
     found = limits.limits(known, contract)
     title = budget_title(found, mode)
     time = f"as of {known.get('time') or 'unknown'}"
-    text = "\n".join([title, *limits.iter_texts(found, width=_BAR), f"  {time}"])
+    said = limits.alerts(known)
+    told = [f"  {line}" for line in said]
+    text = "\n".join([title, *limits.iter_texts(found, width=_BAR), *told, f"  {time}"])
     rows = "".join(
         f"<tr>{_heading(limit.label)}{_cell(bar(limit.used))}{_cell(html.escape(limit.words))}</tr>" for limit in found
     )
+    rows += "".join(f'<tr><td colspan="3" style="{_LEFT}">{html.escape(line)}</td></tr>' for line in said)
     rows += f'<tr><td colspan="3" style="{_LEFT}"><small>{html.escape(time)}</small></td></tr>'
     return {"text/plain": text, "text/html": _table(title, rows)}
 

@@ -25,6 +25,7 @@ _COUNTED = {
 _SUM = re.compile(r"[0-9]{1,400}(/[1-9][0-9]{0,399})?")
 _UNITS_PER_SECOND = 10  # compute is counted in units of 100 ms
 _UNKNOWN = "not known now"
+_ALERTS = 50
 
 
 class Limit(NamedTuple):
@@ -56,6 +57,16 @@ def limits(budget: Mapping[str, Any], contract: Contract | None = None) -> list[
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, CloisterError):
             found.append(Limit(name, "", None, _UNKNOWN))
     return found
+
+
+def alerts(budget: Mapping[str, Any]) -> list[str]:
+    """Return a line for every alert about this analyst in a budget as reported; unreadable ones are left out."""
+    told = budget.get("alerts")
+    return [
+        f"alert at {one['broker']}: {one['text']}; {one['what']} {one['count']} > {one['most']}, {one['bucket']} UTC"
+        for one in (told if isinstance(told, list) else ())
+        if isinstance(one, dict) and {"broker", "text", "what", "bucket", "count", "most"} <= one.keys()
+    ][:_ALERTS]
 
 
 def left(found: list[Limit]) -> float | None:

@@ -79,10 +79,26 @@ class ExpiryLimit(TypedDict):
     not_after: str
 
 
+class OwnAlert(TypedDict):
+    """An alert at a broker about this analyst: the rule in the broker's words, what was counted, when, how much.
+
+    ``bucket`` is an hour or a day (UTC) as RFC 3339 begins.
+    """
+
+    broker: str
+    rule: int
+    text: str
+    what: str
+    bucket: str
+    count: int
+    most: int
+
+
 class Budget(TypedDict):
-    """The result of op ``budget``: every limit of the contract."""
+    """The result of op ``budget``: every limit of the contract, and alerts at its brokers about this analyst."""
 
     limits: list[PrivacyLimit | SilentLimit | CountLimit | ExpiryLimit]
+    alerts: list[OwnAlert]
     time: str
 
 

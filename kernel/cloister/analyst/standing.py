@@ -24,6 +24,7 @@ from cloister.errors import CloisterError, from_dict
 from cloister.receipt.facts import ReleaseFacts
 
 RECEIPTS_SHOWN = 200
+ALERTS_SHOWN = 50
 MARK_LENGTH = 120
 # The kernelspecs that the wheel installs; all others are called by ``kernelspecs.kernel_name``.
 _SHIPPED = {"demo": "cloister"}
@@ -166,8 +167,9 @@ def budget_of(reported: Any) -> page.Budget | None:
         # A silent broker is named once, by the privacy limit of the same account.
         told = [limit for limit in reported["limits"] if limit["name"] != "delta" or "error" not in limit]
         limits = [_limit(limit) for limit in told if limit["name"] in _LIMITS]
-        return {"limits": limits, "time": str(reported["time"])}
-    except (msgspec.ValidationError, KeyError, TypeError):
+        alerts = msgspec.convert(reported.get("alerts", []), type=list[page.OwnAlert])
+        return {"limits": limits, "alerts": alerts[:ALERTS_SHOWN], "time": str(reported["time"])}
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -149,6 +149,12 @@ def _mount_account() -> None:
     app.add_typer(account_commands.app, name="account")
 
 
+def _mount_alerts() -> None:
+    from cloister.provider import alert_commands
+
+    app.command("alerts")(alert_commands.show)
+
+
 def _mount_ledger() -> None:
     from cloister.provider import log_commands
 
@@ -200,6 +206,7 @@ _PROVIDERS_PARTS: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
     (_mount_broker, ("broker",)),
     (_mount_unit_keys, ("unit-keys",)),
     (_mount_ledger, ("ledger",)),
+    (_mount_alerts, ("alerts",)),
     (_mount_capsule, ("capsule",)),
 )
 

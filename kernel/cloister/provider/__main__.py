@@ -19,10 +19,11 @@ import structlog
 import uvicorn
 
 from cloister.errors import CloisterError, MalformedError
-from cloister.provider import clock, files, lock, operators, shredding
+from cloister.provider import alerting, clock, files, lock, operators, shredding
 from cloister.provider.broker import Broker
 from cloister.provider.connections import MOST, Connections
 from cloister.provider.home import BrokerHome
+from cloister.provider.sentinel import Sentinel
 from cloister.provider.server import Activity, create_app
 
 SWEEP_S = 60.0
@@ -109,11 +110,13 @@ async def _serve(
     broker: Broker, listener: socket.socket, metrics: socket.socket | None, options: argparse.Namespace
 ) -> None:
     activity = Activity()
+    teller = alerting.Teller(options.alert_hook, options.alert_file)
+    watch = Sentinel(broker, teller)
     at = None if metrics is None else operators.check_listener(broker.home, *metrics.getsockname()[:2])
     connections = Connections(lambda why: broker.metrics.count("connection", why), most=_most_connections())
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(broker, activity, metrics_at=at),
+            create_app(broker, activity, metrics_at=at, watch=watch),
             http=connections.protocol(),
             ws="none",
             log_level="warning",
@@ -126,10 +129,14 @@ async def _serve(
         said = {"url": _url(listener), "did": broker.did, "pid": os.getpid()}
         said |= {} if metrics is None else {"metrics": f"{_url(metrics)}/metrics"}
         files.write_private(ready, json.dumps(said).encode())
+    watch.start()
     beside = [asyncio.create_task(_sweep(broker))]
     if options.idle_exit > 0:
         beside.append(asyncio.create_task(_watch(server, activity, options.idle_exit)))
-    await server.serve(sockets=[listener] if metrics is None else [listener, metrics])
+    try:
+        await server.serve(sockets=[listener] if metrics is None else [listener, metrics])
+    finally:
+        watch.stop()
     for task in beside:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -178,6 +185,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="",
         help="HOST:PORT that serves metrics and nothing else; without a token: loopback only",
     )
+    parser.add_argument("--alert-hook", default="", help="command that gets every alert as JSON on its standard input")
+    parser.add_argument("--alert-file", type=Path, help="file that gets a line of JSON for every alert")
     parser.add_argument("--idle-exit", type=float, default=0, help="seconds without a request after which to stop")
     return parser.parse_args(arguments)
 

@@ -10,32 +10,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import datetime
-from fractions import Fraction
-from typing import Any
 
 import msgspec
 import structlog
 
 from cloister.contract.terms import Broker as BrokerTerms
-from cloister.contract.terms import Contract, Limits
-from cloister.contract.usage import Used
+from cloister.contract.terms import Contract
 from cloister.errors import CloisterError, MalformedError, UnavailableError
-from cloister.provider import admission, clock, event_log, restored, revoked, software
-from cloister.provider.accounts import Booking, Granted, Launched, Tip
+from cloister.provider import admission, alerting, clock, event_log, restored, revoked, software
+from cloister.provider.accounts import Granted, Launched
 from cloister.provider.event_log import Journal
 from cloister.provider.hellos import Hellos
 from cloister.provider.home import BrokerHome
 from cloister.provider.metrics import Metrics
 from cloister.provider.registry import Registered
+from cloister.provider.replies import NOTHING, Replies, lease
 from cloister.provider.requests import (
     Heard,
     Op,
     Request,
     StrangersReply,
-    delta_sums,
     open_request,
-    population_of,
     refusal_event,
     sender_of,
     told_events,
@@ -45,6 +40,7 @@ from cloister.receipt.ledger import (
     REPLY_TYPE,
     AppendRequest,
     LedgerReply,
+    OwnAlert,
     SessionRequest,
     SettleRequest,
     TipRequest,
@@ -52,10 +48,7 @@ from cloister.receipt.ledger import (
 from cloister.wire import canonical, documents, envelope
 from cloister.wire.identity import SigningKey
 
-LEASE_S = 3600
 MAX_QUESTION = 512
-_NO_TIP = Tip(0, "", Fraction(0), Fraction(0), Fraction(0), Used())
-_NOTHING = Granted(Fraction(0), Fraction(0), Limits(0, 0, 0, 0))
 _NO_BUDGET = "the contract grants no budget for this population"
 _log = structlog.get_logger("cloister.broker")
 
@@ -74,6 +67,9 @@ class Broker:
         self._home = home
         self._key = home.identity()
         self._clock = time or clock.Clock()
+        self._replies = Replies(self._key.did, self._clock)
+        self.rules = alerting.read_rules(home)
+        """The alert rules of this broker."""
         self.accounts = self._accounts = home.open_accounts(busy_ms=busy_ms)
         self._accounts.recount()
         self._hellos = Hellos(self._key.did)
@@ -151,15 +147,17 @@ class Broker:
 
         def book(known: Registered) -> LedgerReply:
             if known.contract.regime == "screened":
-                return self._refusal("append", request, "contract.screened", "nothing is charged under this regime")
+                return self._replies.refusal(
+                    "append", request, "contract.screened", "nothing is charged under this regime"
+                )
             held, now = self._home.approvals, clock.text(self._clock.now())
             refused = held.refusal(request.approved, known.contract, known.digest, analyst=entry.analyst, now=now)
             # What this analyst was given stays his, whatever became of the approvals; it costs nothing again.
             if refused is not None and not self._accounts.has_settled(entry):
-                return self._refusal("append", request, refused.status, refused.reason)
+                return self._replies.refusal("append", request, refused.status, refused.reason)
             granted = self._granted(known.contract, entry.population, entry.analyst)
             if granted is None:
-                return self._refusal("append", request, "budget.exhausted", _NO_BUDGET)
+                return self._replies.refusal("append", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.append(
                 entry,
                 granted,
@@ -168,7 +166,7 @@ class Broker:
                 time=clock.text(self._clock.now()),
                 shared=known.contract.share_releases,
             )
-            return self._booked("append", request, known.contract, booking, granted)
+            return self._replies.booked("append", request, known.contract, booking, granted)
 
         return self._answer("append", request, entry.contract, book)
 
@@ -191,7 +189,7 @@ class Broker:
                 time=clock.text(self._clock.now()),
             )
             granted = self._granted(known.contract, request.population, booking.analyst)
-            return self._booked("settle", request, known.contract, booking, granted or _NOTHING)
+            return self._replies.booked("settle", request, known.contract, booking, granted or NOTHING)
 
         return self._answer("settle", request, None, deposit)
 
@@ -206,13 +204,15 @@ class Broker:
         def read(known: Registered) -> LedgerReply:
             granted = self._granted(known.contract, request.population, request.analyst)
             if granted is None and (request.population or request.told is msgspec.UNSET):
-                return self._refusal("tip", request, "budget.exhausted", _NO_BUDGET)
+                return self._replies.refusal("tip", request, "budget.exhausted", _NO_BUDGET)
             booking = self._accounts.tip(
                 request.population, known.digest, request.analyst, vault_id=request.vault_id, epoch=request.epoch
             )
-            if booking.status == "ok":
-                self._hear(request, known)
-            return self._booked("tip", request, known.contract, booking, granted or _NOTHING)
+            if booking.status != "ok":
+                return self._replies.booked("tip", request, known.contract, booking, granted or NOTHING)
+            self._hear(request, known)
+            found = self._alerts_about(request.analyst, known.contract, known.digest)
+            return self._replies.booked("tip", request, known.contract, booking, granted or NOTHING, alerts=found)
 
         return self._answer("tip", request, request.contract, read)
 
@@ -232,19 +232,23 @@ class Broker:
             known = None if digest is None else self._home.contracts.get(digest)
             if self.restored is not None:
                 why = f"{self.restored.reason}; the provider runs `{restored.NEXT_STEP}`"
-                reply = self._refusal(op, request, "ledger.unavailable", why)
+                reply = self._replies.refusal(op, request, "ledger.unavailable", why)
             elif digest is None or (op != "session" and digest != admitted):
-                reply = self._refusal(op, request, "session.unknown", "this vault has no session")
+                reply = self._replies.refusal(op, request, "session.unknown", "this vault has no session")
             elif found := revoked.read(self._home).beyond(request):
-                reply = self._refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
+                reply = self._replies.refusal(op, request, "contract.inactive", f"{found} was revoked at this broker")
             elif op != "session" and (vetoed := self._vetoed(request.vault_id))[0]:
-                reply = self._refusal(op, request, *vetoed)
+                reply = self._replies.refusal(op, request, *vetoed)
             elif known is None or self._terms_of_self(known.contract) is None:
-                reply = self._refusal(op, request, "contract.unknown", "this broker does not serve this contract")
+                reply = self._replies.refusal(
+                    op, request, "contract.unknown", "this broker does not serve this contract"
+                )
             elif (state := known.state(clock.text(self._clock.now()))) != "active":
                 self._hear(request, known)
                 why = known.decision.reason if known.decision else ""
-                reply = self._refusal(op, request, "contract.inactive", f"the contract is {state}. {why}".strip())
+                reply = self._replies.refusal(
+                    op, request, "contract.inactive", f"the contract is {state}. {why}".strip()
+                )
             else:
                 # Asked again before anything is signed: a key may be destroyed while its vault is being admitted.
                 reply = self._keyless(op, request, known) or act(known)
@@ -252,7 +256,7 @@ class Broker:
         except UnavailableError as error:
             if error.code == event_log.OLDER:
                 self._went_back()
-            reply = self._refusal(op, request, "ledger.unavailable", error.reason)
+            reply = self._replies.refusal(op, request, "ledger.unavailable", error.reason)
         _log.info(op, status=reply.status, population=reply.population, size=reply.size, epoch=reply.epoch)
         self.metrics.count(op, reply.status)
         signed = canonical.encode(envelope.seal(REPLY_TYPE, canonical.encode(reply), self._key))
@@ -260,6 +264,13 @@ class Broker:
             return signed
         self.journal.add(refusal_event(op, request, reply, admitted=admitted))
         return StrangersReply(signed) if admitted is None else signed
+
+    def _alerts_about(self, analyst: str, contract: Contract, digest: str) -> tuple[OwnAlert, ...]:
+        """Return what an analyst is told of alerts: her own, under the contract that her vault was admitted to."""
+        if all(party.did != analyst or party.role != "analyst" for party in contract.parties):
+            return ()
+        with self._accounts.database.transaction() as db:
+            return alerting.own(db, self.rules, contract=digest, analyst=analyst, now=self.now())
 
     def _hear(self, request: Request, known: Registered) -> None:
         """Keep what an admitted vault refused by itself, also under a contract that has ended meanwhile."""
@@ -283,9 +294,9 @@ class Broker:
         """Return the refusal of a contract whose tables' keys here are destroyed or withheld."""
         named = (known.contract, self._terms_of_self(known.contract), self._home.data_keys)
         if why := admission.shredded(*named):
-            return self._refusal(op, request, "capsule.shredded", why)
+            return self._replies.refusal(op, request, "capsule.shredded", why)
         if why := admission.withheld(*named):
-            return self._refusal(op, request, "contract.inactive", why)
+            return self._replies.refusal(op, request, "contract.inactive", why)
         return None
 
     def _went_back(self) -> None:
@@ -315,7 +326,7 @@ class Broker:
             if admitted.appraisal.release is not None:
                 software.remember(self._home, known.digest, admitted.appraisal.release, now=clock.text(now))
         except CloisterError as error:
-            return self._refusal("session", request, "evidence.rejected", f"{error.code}: {error.reason}")
+            return self._replies.refusal("session", request, "evidence.rejected", f"{error.code}: {error.reason}")
         documents_signed: list[envelope.Envelope] = []
 
         def admit(epoch: int) -> bytes:
@@ -334,80 +345,15 @@ class Broker:
             launch=Launched(claims.tee, claims.launch),
             version="" if release is None else release.version,
         )
-        return self._reply(
+        return self._replies.reply(
             "session",
             request,
             "",
             epoch=epoch,
-            lease=self._lease(known.contract, now),
+            lease=lease(known.contract, now),
             admission=msgspec.to_builtins(documents_signed[-1]),
             keys=admission.seal_keys(admitted, self.did, contract=known.digest, epoch=epoch),
         )
-
-    def _booked(
-        self,
-        op: Op,
-        request: AppendRequest | SettleRequest | TipRequest,
-        contract: Contract,
-        booking: Booking,
-        granted: Granted,
-    ) -> LedgerReply:
-        if booking.status == "session.unknown":
-            # Anybody can sign with a key of his own; what was spent is for admitted vaults.
-            return self._refusal(op, request, "session.unknown", "this vault has no session")
-        return self._reply(
-            op,
-            request,
-            population_of(request),
-            tip=booking.tip,
-            granted=granted,
-            epoch=request.epoch,
-            lease=self._lease(contract, self._clock.now()),
-            status=booking.status,
-            reason=booking.reason,
-            sealed=booking.sealed,
-        )
-
-    def _refusal(self, op: Op, request: Request, status: str, reason: str) -> LedgerReply:
-        epoch = 0 if isinstance(request, SessionRequest) else request.epoch
-        return self._reply(op, request, population_of(request), status=status, reason=reason, epoch=epoch)
-
-    def _reply(
-        self,
-        op: Op,
-        request: Request,
-        population: str,
-        *,
-        tip: Tip = _NO_TIP,
-        granted: Granted = _NOTHING,
-        status: str = "ok",
-        **fields: Any,
-    ) -> LedgerReply:
-        return LedgerReply(
-            op=op,
-            request=request.request,
-            nonce=request.nonce,
-            broker=self.did,
-            vault_id=request.vault_id,
-            population=population,
-            size=tip.size,
-            root=tip.root,
-            spent=str(tip.spent),
-            limit=str(granted.rho),
-            contract_spent=str(tip.contract_spent),
-            analyst_spent=str(tip.analyst_spent),
-            analyst_limit=str(granted.analyst),
-            used=tip.used,
-            limits=granted.limits,
-            delta=delta_sums(tip, granted),
-            matched=tip.matched or msgspec.UNSET,
-            status=status,
-            time=clock.text(self._clock.now()),
-            **{"lease": "", **fields},
-        )
-
-    def _lease(self, contract: Contract, now: datetime) -> str:
-        return min(clock.text(clock.later(now, LEASE_S)), contract.not_after)
 
     def _terms_of_self(self, contract: Contract) -> BrokerTerms | None:
         return broker_of(contract, self.did)

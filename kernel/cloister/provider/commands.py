@@ -205,19 +205,26 @@ def broker_init(
 
 
 @broker_app.command("serve")
-def broker_serve(
+def broker_serve(  # noqa: PLR0917 (a command line)
     directory: BrokerDir,
     host: Annotated[str, typer.Option(help="Address to listen on; default: this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 picks a free port.")] = 8701,
     metrics: Annotated[
         str, typer.Option("--metrics-listen", help="HOST:PORT that serves metrics and nothing else (127.0.0.1:9701).")
     ] = "",
+    hook: Annotated[str, typer.Option("--alert-hook", help="Command that gets every alert as JSON on stdin.")] = "",
+    file: Annotated[
+        Path | None, typer.Option("--alert-file", help="File that gets a line of JSON for every alert.")
+    ] = None,
 ) -> None:
     """Serve keys and accounts until stopped."""
     from cloister.provider.__main__ import main
 
     options = ["--home", str(directory), "--host", host, "--port", str(port)]
-    raise typer.Exit(main([*options, "--metrics-listen", metrics] if metrics else options))
+    options += ["--metrics-listen", metrics] if metrics else []
+    options += ["--alert-hook", hook] if hook else []
+    options += ["--alert-file", str(file)] if file else []
+    raise typer.Exit(main(options))
 
 
 @broker_app.command("add")

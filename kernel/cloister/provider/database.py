@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Database:
     def __init__(self, where: Path | str, *, busy_ms: int = 2000, witness: Witness | None = None) -> None:
         self.engine = _sqlite(where, busy_ms) if isinstance(where, Path) else _postgresql(where, busy_ms)
         self._witness = witness
+        self.moved: Callable[[], None] | None = None
+        """Called after a transaction that has written to the event log."""
         # Queueing here is fairer and faster than SQLite's busy polling.
         self._writer = threading.Lock()
 
@@ -68,6 +70,8 @@ class Database:
                     tip = connection.info.pop(TIP, None)
                 if tip is not None and self._witness is not None:
                     self._witness.note(*tip)
+            if tip is not None and self.moved is not None:
+                self.moved()
         except CloisterError:
             raise
         except (DBAPIError, OSError) as error:

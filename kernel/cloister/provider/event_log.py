@@ -78,6 +78,7 @@ def record(db: sa.Connection, *events: Event) -> None:
         leaf = log.leaf_hash(body)
         values = {"leaf": leaf, "body": body, "kind": event.kind, "until": retain_until(event)}
         rows.append({"position": frontier.size, **values})
+        _index(db, frontier.size, event)
         frontier = frontier.append(leaf)
     db.execute(schema.INSERT[schema.events], rows)
     _move(db, frontier, first=row is None)
@@ -89,7 +90,15 @@ def take(db: sa.Connection, leaf: bytes, body: bytes | None, event: Event | None
     kind, until = ("purge", "") if event is None else (event.kind, retain_until(event))
     values = {"position": frontier.size, "leaf": leaf, "body": body, "kind": kind, "until": until}
     db.execute(schema.INSERT[schema.events], values)
+    if event is not None:
+        _index(db, frontier.size, event)
     _move(db, frontier.append(leaf), first=frontier.size == 0)
+
+
+def _index(db: sa.Connection, position: int, event: Event) -> None:
+    if event.kind == "alert":
+        values = {"position": position, "contract": event.contract, "subject": event.subject}
+        db.execute(schema.INSERT[schema.alerts], values)
 
 
 def _move(db: sa.Connection, frontier: log.Frontier, *, first: bool) -> None:

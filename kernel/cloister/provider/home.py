@@ -13,6 +13,7 @@ roles.json       who may do what over HTTP (``roles``), revoked.json who may do 
 software/        signed releases of the software, and software.json: vetoes, and the highest version admitted
 endorsements.json  what vendors say of hardware, kept by this broker (``cloister endorse``)
 metrics.token    whoever shows it gets metrics (``operators``)
+alerts.toml      alert rules of the operator's own, in the place of the packaged ones (``receipt.alerts``)
 peers.json       other brokers whose checkpoints this one takes up
 """
 
@@ -76,6 +77,7 @@ class BrokerHome:
         self.revoked_file = directory / "revoked.json"
         self.peers_file = directory / "peers.json"
         self.metrics_file = directory / "metrics.token"
+        self.alert_rules_file = directory / "alerts.toml"
         self.software_folder = directory / "software"
         self.software_file = directory / "software.json"
         self.endorsements_file = directory / "endorsements.json"

@@ -29,7 +29,15 @@ WAITS_DAYS = 7
 """How long a request waits for a second person."""
 _KINDS: dict[str, Kind] = {"contract": "decision", "identity": "identity", "role": "role", "catalogue": "catalogue"}
 _READS = frozenset(
-    {"broker.status", "catalogue.search", "catalogue.show", "account.show", "account.own", "request.list"}
+    {
+        "broker.status",
+        "catalogue.search",
+        "catalogue.show",
+        "account.show",
+        "account.own",
+        "request.list",
+        "alert.follow",
+    }
 )
 _MAX_NAME = 64
 
@@ -57,6 +65,23 @@ class Office:
         self._broker.metrics.count("office", answer.code if answer.code.startswith("role.") else answer.status)
         return canonical.encode(seal(ANSWER_TYPE, canonical.encode(answer), self._broker.key))
 
+    def reader(self, body: bytes, action: str) -> Ask:
+        """Return a request that is answered elsewhere, after the same checks.
+
+        Raises:
+            MalformedError, SignatureError, RefusedError: It may not be answered.
+        """
+        ask = _open(body)
+        try:
+            self._check(ask)
+            if ask.action != action:
+                raise RefusedError("role.denied", "this is for another action", clause=action)
+            self._remember(ask, "read", read=True)
+        except CloisterError as error:
+            self._refused(ask, error)
+            raise
+        return ask
+
     def _refused(self, ask: Ask, error: CloisterError) -> None:
         """Keep a refusal; who has no role here has no name in the log either."""
         with contextlib.suppress(CloisterError):
@@ -67,7 +92,8 @@ class Office:
                 )
             )
 
-    def _decide(self, ask: Ask) -> tuple[str, Any]:
+    def _check(self, ask: Ask) -> roles.Action:
+        """Return the action of a request that is fresh, for this broker and by somebody who may ask for it."""
         broker = self._broker
         if ask.broker != broker.did:
             raise RefusedError(
@@ -84,7 +110,10 @@ class Office:
                 clause=ask.action[:64],
                 next_step="docs/roles.md has the table",
             )
-        wait = bool(action.approvers)
+        return action
+
+    def _decide(self, ask: Ask) -> tuple[str, Any]:
+        broker, wait = self._broker, bool(self._check(ask).approvers)
         if wait:
             self._acts.check(ask)
         if broker.restored is not None and ask.action not in _READS:

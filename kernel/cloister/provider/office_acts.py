@@ -11,7 +11,17 @@ import sqlalchemy as sa
 
 from cloister.contract.states import Decision
 from cloister.errors import ContractError, MalformedError, RefusedError
-from cloister.provider import catalogue, checkpoints, event_log, revoked, roles, schema, shredding, software
+from cloister.provider import (
+    catalogue,
+    checkpoints,
+    event_log,
+    revoked,
+    roles,
+    schema,
+    sentinel,
+    shredding,
+    software,
+)
 from cloister.provider.broker import Broker
 from cloister.receipt import alerts
 from cloister.receipt.audit import Audit
@@ -59,6 +69,7 @@ class Acts:
             "log.purge": self._purge,
             "audit.export": self._export,
             "audit.alerts": self._alerts,
+            "alert.follow": self._follow,
             "request.list": self._waiting,
         }
 
@@ -198,6 +209,15 @@ class Acts:
         watch = alerts.Watch(alerts.pboc40())
         Audit(charge=watch.charge, event=watch.event).check(self._lines(ask))
         return msgspec.to_builtins(watch.alerts())
+
+    def _follow(self, ask: Ask, _held: frozenset[str]) -> Any:
+        after = ask.arguments.get("after", 0)
+        if not isinstance(after, int) or not 0 <= after < 2**62:
+            raise MalformedError("office.argument", "after is a position in the event log")
+        asked = {"broker": self._broker.did, "now": self._broker.now(), "request": ask.request}
+        return msgspec.to_builtins(
+            sentinel.page(self._broker.accounts.database, self._broker.rules, after=after, **asked)
+        )
 
     def _waiting(self, _ask: Ask, _held: frozenset[str]) -> Any:
         table = schema.requests.c

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from cloister import __name__ as package
-from cloister.provider import limits, passes
+from cloister.provider import alert_stream, limits, passes
 from cloister.wire.envelope import Envelope
 
 _REF = "#/components/schemas/{name}"
@@ -23,6 +23,9 @@ _REFUSALS = {
     "503": "The accounts cannot be written or read now, or the broker holds as many requests as it can.",
 }
 _SIGNED = "A DSSE envelope; the payload is the canonical JSON of {kind} ({where})."
+_RAISES = _SIGNED.format(kind="Raises", where="cloister/receipt/alerts.py")
+_REFUSED_ALERTS = ("400", "403", "429", "503")
+_OFFICE = f"`{alert_stream.SCHEME} ` and the base64url of a signed request for `alert.follow` (docs/roles.md)."
 _POSTS: tuple[tuple[str, str, str, str], ...] = (
     ("/v1/session", "Admit a vault: its evidence is appraised, its epoch raised, data keys are sealed to it.", "SessionRequest", "ledger"),  # noqa: E501
     ("/v1/append", "Charge an account; the same charge gets the same answer for ever.", "AppendRequest", "ledger"),
@@ -62,6 +65,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {
         "/v1/health": {"get": _get("Does the broker serve, or only read?", _content(health))},
         "/v1/metrics": {"get": _metrics(_content(refusal))},
+        "/v1/alerts": {"get": _alerts(_content(envelope), _content(refusal))},
         "/v1/openapi.json": {"get": _get("This document.", _content({"type": "object"}))},
         "/v1/hello": {"post": _post("A fresh hello for a vault.", question, {"type": "object"}, refusal)},
         "/v1/anchor": {
@@ -90,7 +94,10 @@ def document() -> dict[str, Any]:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "operator": {"type": "http", "scheme": "bearer"},
+                "office": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _OFFICE},
+            },
         },
     }
 
@@ -108,6 +115,22 @@ def _metrics(refusal: dict[str, Any]) -> dict[str, Any]:
     said["responses"]["403"] = {"description": "Not the operator's token.", "content": refusal}
     said["security"] = [{"operator": []}]
     return said
+
+
+def _alerts(content: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    said = _get("Alerts in the event log from a position on; waits for one if asked to. " + _RAISES, content)
+    said["responses"] |= {code: {"description": _REFUSALS[code], "content": refusal} for code in _REFUSED_ALERTS}
+    said["parameters"] = [
+        _query("after", "Position in the event log: 0, or `next` of the answer before.", alert_stream.MOST_POSITION),
+        _query("wait", f"Seconds to wait for an alert, at most {alert_stream.MOST_WAIT_S}.", 10**6),
+    ]
+    said["security"] = [{"operator": []}, {"office": []}]
+    return said
+
+
+def _query(name: str, words: str, most: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 0, "maximum": most}
+    return {"name": name, "in": "query", "description": words, "required": False, "schema": schema}
 
 
 def _limit(body: dict[str, Any], most: int) -> None:

@@ -66,6 +66,7 @@ ACTIONS: dict[str, Action] = {
         _action("log.purge", "remove bodies of events whose retention has ended", "node_admin", "auditor"),
         _action("audit.export", "every log, without data, keys and results", "auditor"),
         _action("audit.alerts", "the alerts of the packaged rules", "auditor space_admin"),
+        _action("alert.follow", "the alerts in the log, and new ones as they come", "auditor space_admin node_admin"),
         _action("request.list", "requests that wait for a second person", "space_admin node_admin auditor"),
         _action("request.approve", "approve somebody else's request", "space_admin auditor"),
         _action("request.reject", "reject a request, or take one's own back", "space_admin node_admin auditor"),

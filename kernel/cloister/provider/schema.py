@@ -138,6 +138,15 @@ events = sa.Table(
     sa.Column("until", sa.Text, nullable=False),
 )
 
+# Where the alerts are among the events, and whom they are about: an analyst is told of her own.
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("contract", sa.Text, nullable=False, index=True),
+    sa.Column("subject", sa.Text, nullable=False),
+)
+
 event_tip = sa.Table(
     "event_tip",
     metadata,
@@ -253,6 +262,27 @@ SELECT_BURNT = sa.select(burnt.c.charge_id).where(*_where(burnt, "population", "
 SELECT_EVENT_TIP = sa.select(event_tip.c.size, event_tip.c.frontier)
 UPDATE_EVENT_TIP = sa.update(event_tip)
 SELECT_EVENTS = sa.select(events.c.leaf, events.c.body).order_by(events.c.position)
+SELECT_EVENTS_AFTER = (
+    sa.select(events.c.position, events.c.kind, events.c.body)
+    .where(events.c.position >= sa.bindparam("k_position"))
+    .order_by(events.c.position)
+    .limit(sa.bindparam("k_most"))
+)
+SELECT_ENTRY = sa.select(entries.c.body, entries.c.vault_id).where(*_where(entries, "population", "position"))
+SELECT_ALERTS_AFTER = (
+    sa.select(alerts.c.position, events.c.body)
+    .join_from(alerts, events, alerts.c.position == events.c.position)
+    .where(alerts.c.position >= sa.bindparam("k_position"), events.c.body.is_not(None))
+    .order_by(alerts.c.position)
+    .limit(sa.bindparam("k_most"))
+)
+SELECT_ALERTS_ABOUT = (
+    sa.select(alerts.c.position, events.c.body)
+    .join_from(alerts, events, alerts.c.position == events.c.position)
+    .where(*_where(alerts, "contract", "subject"), events.c.body.is_not(None))
+    .order_by(alerts.c.position.desc())
+    .limit(sa.bindparam("k_most"))
+)
 SELECT_ADMISSIONS = sa.select(sessions.c.admission).order_by(sessions.c.time, sessions.c.vault_id)
 # Thousands at once go past the statement compiler, which takes longer than the database.
 _INSERT_TARGETS = "INSERT INTO targets (contract, clause, tag, times) VALUES ({0}, {0}, {0}, {0})"

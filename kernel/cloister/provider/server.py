@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cloister.errors import CloisterError, MalformedError, RefusedError, SignatureError, TrustError, UnavailableError
 from cloister.provider import limits, openapi, operators
 from cloister.provider import passes as passing
+from cloister.provider.alert_stream import Stream
 from cloister.provider.anchors import Witnessing
 from cloister.provider.broker import Broker
 from cloister.provider.connections import prove
@@ -25,6 +26,7 @@ from cloister.provider.office import Office
 from cloister.provider.passes import Passes
 from cloister.provider.rate import Rate, network
 from cloister.provider.requests import StrangersReply, sender_of
+from cloister.provider.sentinel import Sentinel
 
 _log = structlog.get_logger("cloister.broker")
 
@@ -54,17 +56,19 @@ def create_app(
     *,
     refusals: Rate | None = None,
     metrics_at: operators.Listener | None = None,
+    watch: Sentinel | None = None,
     body_s: float = BODY_S,
 ) -> Starlette:
     """Return the ASGI application of a broker (docs/protocol.md section 5; ``/v1/openapi.json``).
 
     ``refusals`` is how often one address may be refused before it has to wait; ``metrics_at`` a listener that serves
-    nothing but metrics; ``body_s`` how long a body may take to arrive.
+    nothing but metrics; ``watch`` what writes alerts, if anything does; ``body_s`` how long a body may take to arrive.
     """
     seen = activity or Activity()
     hellos, asks, refusals = Rate(), Rate(), refusals or Rate()
     office, witnessing = Office(broker), Witnessing(broker)
     passes = Passes(broker.key)
+    stream = Stream(broker, office, watch)
     strangers = Lane(requests=STRANGERS_REQUESTS, most_bytes=STRANGERS_BYTES, threads=STRANGERS_THREADS, body_s=body_s)
     known = Lane(requests=VAULTS_REQUESTS, most_bytes=VAULTS_BYTES, threads=VAULTS_THREADS, body_s=body_s)
 
@@ -115,6 +119,17 @@ def create_app(
             return _refused(broker, "/v1/metrics", error)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
+    async def alerts(request: Request) -> Response:
+        address = network(request.client.host) if request.client else ""
+        try:
+            if not refusals.left(address) or not asks.allows(address):
+                raise _busy()
+            return Response(await stream.answer(request), media_type="application/json")
+        except CloisterError as error:
+            if not isinstance(error, UnavailableError):
+                refusals.allows(address)
+            return _refused(broker, "/v1/alerts", error)
+
     said = json.dumps(openapi.document()).encode()
 
     async def document(_request: Request) -> Response:
@@ -124,6 +139,7 @@ def create_app(
         routes=[
             Route("/v1/health", health, methods=["GET"]),
             Route("/v1/metrics", metrics, methods=["GET"]),
+            Route("/v1/alerts", alerts, methods=["GET"]),
             Route("/v1/openapi.json", document, methods=["GET"]),
             route("/v1/hello", broker.hello, hellos),
             route("/v1/session", broker.session, vaults=True),

@@ -28,6 +28,7 @@ Kind = Literal[
     "approval",  # a second person approved it
     "key",  # a key was rotated or wiped
     "catalogue",  # an entry of the catalogue changed its state
+    "alert",  # more than an alert rule allows; ``op`` is pack and rule, ``status`` what, ``reason`` the hour or day
     "checkpoint",  # a checkpoint was signed
     "anchor",  # another broker's checkpoint was taken up here
     "export",  # an auditor's export was made

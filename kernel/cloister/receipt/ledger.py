@@ -124,6 +124,20 @@ class TipRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     told: Told | msgspec.UnsetType = msgspec.UNSET
 
 
+class OwnAlert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an analyst is told of an alert about herself: the rule in words, what was counted, when and how much.
+
+    ``bucket`` is an hour or a day (UTC) as RFC 3339 begins.
+    """
+
+    rule: int
+    text: str
+    what: str
+    bucket: str
+    count: int
+    most: int
+
+
 class DeltaSums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The second sum of an account (delta spent on threshold keys) and its limits, as exact fractions."""
 
@@ -140,7 +154,8 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``status`` is ``ok`` or an error code; ``sealed`` is the settled receipt of the charge, if any;
     ``keys`` are HPKE-sealed data keys by manifest digest (session replies only), ``admission`` the envelope.
     ``used`` and ``analyst_*`` are the counts and sums under this contract, ``limits`` is what it grants. ``delta`` is
-    there only where the contract grants delta for keys or some was spent.
+    there only where the contract grants delta for keys or some was spent. ``alerts`` (tip replies only) are those of
+    the last days about the analyst who asks, under this contract.
     """
 
     op: Literal["session", "append", "settle", "tip"]
@@ -169,6 +184,7 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delta: DeltaSums | msgspec.UnsetType = msgspec.UNSET
     version: Literal[1] = 1
     matched: tuple[Matched, ...] | msgspec.UnsetType = msgspec.UNSET
+    alerts: tuple[OwnAlert, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def deltas(self) -> DeltaSums:
@@ -179,3 +195,8 @@ class LedgerReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def matches(self) -> tuple[Matched, ...]:
         """What was asked under the contract's match clauses: nothing where the reply does not state it."""
         return () if isinstance(self.matched, msgspec.UnsetType) else self.matched
+
+    @property
+    def own_alerts(self) -> tuple[OwnAlert, ...]:
+        """The alerts about the analyst: none where the reply states none."""
+        return () if isinstance(self.alerts, msgspec.UnsetType) else self.alerts

@@ -16,12 +16,15 @@ from cloister.errors import CloisterError
 from cloister.plan import precision
 from cloister.plan.link import Context, Rehearsal, RehearsedCost
 from cloister.receipt import facts
-from cloister.receipt.ledger import LedgerReply
+from cloister.receipt.ledger import LedgerReply, OwnAlert
 from cloister.receipt.receipt import Charge
 from cloister.vault.brokers import Brokers
 from cloister.vault.config import Account, Terms
 from cloister.vault.question import Question
 from cloister.vault.recall import Answer
+
+MOST_ALERTS = 10
+"""How many alerts of one broker about the analyst are passed on."""
 
 
 def describe(terms: Terms, context: Context) -> dict[str, Any]:
@@ -62,6 +65,7 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
         CloisterError: No broker at all answered, or none could be believed.
     """
     replies: list[LedgerReply] = []
+    alerts: dict[str, tuple[OwnAlert, ...]] = {}
     errors: dict[str, CloisterError] = {}
     privacy: list[dict[str, Any]] = []
     for account in terms.accounts():
@@ -72,6 +76,7 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
                 raise errors[account.broker.name]
             reply = brokers.tip(account.broker, account.budget.population, context.analyst)
             replies.append(reply)
+            alerts[account.broker.name] = reply.own_alerts[:MOST_ALERTS]
             told = {"spent": reply.spent, "analyst_spent": reply.analyst_spent}
             keys = {"spent": reply.deltas.spent, "analyst_spent": reply.deltas.analyst_spent}
         except CloisterError as error:
@@ -81,7 +86,10 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
     if errors and not replies:
         raise next(iter(errors.values()))
     used = largest([reply.used for reply in replies])
-    return _with_counts(terms, privacy, used, max((reply.time for reply in replies), default=""))
+    found = _with_counts(terms, privacy, used, max((reply.time for reply in replies), default=""))
+    # Each broker's word about the analyst who asks, and about nobody else.
+    told = [{**msgspec.to_builtins(one), "broker": name} for name, own in alerts.items() for one in own]
+    return {**found, "alerts": told} if told else found
 
 
 def untouched(terms: Terms, context: Context, time: str) -> dict[str, Any]:
