@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from signed_world import Story
+from signed_world import ENV, Story
 
+from cloister.attest.releases import SoftwareRelease, sign_release
+from cloister.contract.clauses import Software
 from cloister.errors import CloisterError
 from cloister.plan import algebra as a
 from cloister.plan import codec
@@ -18,8 +22,12 @@ from cloister.plan.link import Cause, Context, Request
 from cloister.replay import source
 from cloister.replay.book import ReplayBook
 from cloister.replay.oracle import Oracle
+from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust
+from cloister.reviewer.verify import verify
 from cloister.wire import canonical
+from cloister.wire.identity import SigningKey
 
+NOW = datetime(2026, 6, 2, tzinfo=UTC)
 Notebook = dict[str, Any]
 
 
@@ -174,6 +182,32 @@ def test_the_environment_decides_then_the_session_then_the_folder(story: Story, 
     assert source.find({"JPY_SESSION_NAME": str(plain)}, tmp_path) == (one, other)
     assert source.find({"JPY_SESSION_NAME": "console-1"}, tmp_path) == (one, other)
     assert len(source.load((one, other)).receipts) == 2
+
+
+def test_several_notebooks_verify_together_as_each_does_alone(tmp_path: Path) -> None:
+    """Evidence and software releases are carried too, each document once."""
+    signer = SigningKey.generate()
+    story = Story(terms={"software": Software((signer.did,), "1.2", overlap_days=7)})
+    world, time = story.world, "2026-01-01T00:00:00Z"
+    releases = [sign_release(SoftwareRelease(version, signer.did, ENV, time), signer) for version in ("1.2", "1.3")]
+    shared = world.exchange()
+    parts = [
+        {"receipts": [world.sign(story.count)], "evidence": [shared], "software": releases[:1]},
+        {"receipts": [world.sign(story.means)], "evidence": [shared, world.exchange()], "software": releases},
+    ]
+    alone = [written(tmp_path, story.notebook(**part), f"{number}.ipynb") for number, part in enumerate(parts)]
+    merged = source.load(tuple(alone)).bundle
+    assert (len(merged.receipts), len(merged.admissions), len(merged.evidence), len(merged.releases)) == (2, 1, 2, 2)
+    together = copy.deepcopy(story.plain)
+    together["metadata"]["cloister"] = {"bundle": msgspec.to_builtins(merged)}
+    pinned = ReviewerTrust(provider=(ProviderPin(world.provider.did),), measurement=(MeasurementPin(ENV),))
+    one, other, both = (
+        {(line.step, line.level, line.code) for line in verify(notebook, now=NOW, trust=pinned).findings}
+        for notebook in (*map(source.read, alone), together)
+    )
+    assert (6, "ok", "agreed.software") in one & other & both
+    # Of the order of two receipts no notebook with one of them speaks.
+    assert both - {(10, "ok", "run.order")} <= one | other
 
 
 def test_a_folder_of_two_contracts_is_not_guessed_and_an_empty_one_says_what_to_do(

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import re
+import threading
 import time
 from pathlib import Path
 from types import ModuleType
@@ -123,6 +124,26 @@ def test_what_a_broker_refuses_is_its_own_entry_and_told_once(audited_world: Wor
     ask(state, context(audited_world), numbered(1))
     assert refused(state, context(audited_world), numbered(2)) == "limit.releases"
     assert [event.op for event in refusals(audited_world, state, transport)] == ["append"]
+
+
+@pytest.mark.parametrize("whose", ["ada", "bob"])
+def test_a_refusal_is_told_whoever_is_charged_meanwhile(audited_world: World, whose: str) -> None:
+    """Another session's question is charged in another thread, of the same analyst or another one."""
+    state, transport = audited_world.state()
+    other = audited_world.analyst if whose == "ada" else audited_world.other_analyst
+    charged: list[Any] = []
+
+    def charge() -> None:
+        charged.append(ask(state, context(audited_world, analyst=other.did), numbered(1)))
+
+    thread = threading.Thread(target=charge)
+    with pytest.raises(ContractError), state.refusals.watching("release", context(audited_world), GENOME):
+        thread.start()
+        thread.join()
+        raise ContractError("contract.tier", "refused while another question was charged")
+    assert charged
+    told = [(event.op, event.status, event.actor) for event in refusals(audited_world, state, transport)]
+    assert told == [("release", "contract.tier", audited_world.analyst.did)]
 
 
 def test_mistakes_and_faults_are_not_told(audited_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +443,8 @@ def test_nothing_that_may_depend_on_data_is_in_the_set() -> None:
 # Every defence is needed -----------------------------------------------------------------------------
 
 MUTANTS = [
-    (brokers, "        self.asked += 1\n", "", "once"),
+    (brokers, "        self._asking.times = self.asked + 1\n", "", "once"),
+    (brokers, "self._asking = threading.local()", "self._asking = __import__('types').SimpleNamespace()", "meanwhile"),
     (telling, "        if code in CODES[op]:\n", "        if True:\n", "mistakes"),
     (telling, 'frozenset({leaving.table}) if isinstance(leaving, algebra.Match) else named_tables(leaving), ""',
      "frozenset({leaving.table}), codec.exit_digest(leaving)", "exits"),
@@ -461,6 +483,7 @@ def _mistakes(world: World) -> None:
 CHECKS: dict[str, Any] = {
     "once": test_what_a_broker_refuses_is_its_own_entry_and_told_once,
     "mistakes": _mistakes,
+    "meanwhile": lambda world: test_a_refusal_is_told_whoever_is_charged_meanwhile(world, "ada"),
     "exits": _row("exit.match", "release"),
     "concerned": test_only_brokers_of_the_tables_asked_about_are_told,
     "stranger": test_somebody_the_contract_does_not_name_is_not_named_in_the_log,

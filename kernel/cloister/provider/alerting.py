@@ -89,9 +89,16 @@ class Teller:
 
     def _run(self, line: bytes) -> None:
         surroundings = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         try:
-            done = subprocess.run(self._hook, input=line, timeout=HOOK_S, env=surroundings, check=False, **quiet)
+            done = subprocess.run(
+                self._hook,
+                input=line,
+                timeout=HOOK_S,
+                env=surroundings,
+                check=False,
+                stdout=subprocess.DEVNULL,  # not a pipe: what a hook leaves running could hold it open
+                stderr=subprocess.DEVNULL,
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             _log.warning("alert hook failed", why=type(error).__name__)
         else:

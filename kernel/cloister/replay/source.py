@@ -9,9 +9,11 @@ from it: that is what a replay finds out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from cloister.contract import signing
 from cloister.contract.card import Card
@@ -23,6 +25,7 @@ from cloister.receipt.receipt import Receipt
 from cloister.reviewer.notebook import chips
 from cloister.reviewer.report import Report
 from cloister.reviewer.verify import Examined, examine
+from cloister.wire import canonical
 
 CHOSEN = "CLOISTER_REPLAY"
 SESSION_NAME = "JPY_SESSION_NAME"
@@ -30,6 +33,7 @@ MAX_NOTEBOOK = 64 * 2**20
 MAX_FOLDER = 200
 # The steps of a verification that speak of the bundle alone (reviewer/report.py); the others are about the cells.
 _BUNDLE_STEPS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 11})
+_T = TypeVar("_T", bound=msgspec.Struct)
 _VERIFY = "`cloister verify NOTEBOOK` shows every line; ask its author for the original"
 
 
@@ -150,11 +154,17 @@ def _unusable(name: str, reason: str) -> TrustError:
 
 
 def _merged(bundles: tuple[Bundle, ...]) -> Bundle:
-    first = bundles[0]
+    """Return everything that the bundles of one contract rest on, each document once."""
     return Bundle(
-        contract=first.contract,
-        cards=first.cards,
-        admissions=tuple(item for one in bundles for item in one.admissions),
-        evidence=(),
-        receipts=tuple(item for one in bundles for item in one.receipts),
+        contract=bundles[0].contract,
+        cards=bundles[0].cards,  # those that the contract pins, in each of them
+        admissions=_once(item for one in bundles for item in one.admissions),
+        evidence=_once(item for one in bundles for item in one.evidence),
+        receipts=_once(item for one in bundles for item in one.receipts),
+        proofs=_once(item for one in bundles for item in one.proofs),
+        software=_once(item for one in bundles for item in one.releases) or msgspec.UNSET,
     )
+
+
+def _once(documents: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple({canonical.digest(one): one for one in documents}.values())

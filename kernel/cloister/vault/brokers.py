@@ -31,10 +31,14 @@ class Brokers:
         self._ledgers = {name: Ledger(transport, broker, keys.identity) for name, broker in terms.brokers.items()}
         self._sessions: dict[str, BrokerSession] = {}
         self._fenced: dict[str, TrustError] = {}
-        self.asked = 0
-        """How often a broker was asked to charge."""
+        self._asking = threading.local()
         # One lock each: a broker that hangs must not hold up another provider's data.
         self._locks = {name: threading.RLock() for name in terms.brokers}
+
+    @property
+    def asked(self) -> int:
+        """How often a broker was asked to charge by this thread: a question is answered in one, others in theirs."""
+        return getattr(self._asking, "times", 0)
 
     def session(self, broker: Broker) -> BrokerSession:
         """Return the session with a broker, opened now if there is none.
@@ -64,7 +68,7 @@ class Brokers:
         Raises:
             CloisterError: As ``session``, or the reply cannot be believed.
         """
-        self.asked += 1
+        self._asking.times = self.asked + 1
         return self._ask(broker, lambda ledger, session: ledger.append(session.epoch, entry, approvals))
 
     def settle(self, broker: Broker, population: str, charge_id: str, sealed: str) -> LedgerReply:

@@ -88,8 +88,8 @@ def budget(terms: Terms, context: Context, brokers: Brokers) -> dict[str, Any]:
     used = largest([reply.used for reply in replies])
     found = _with_counts(terms, privacy, used, max((reply.time for reply in replies), default=""))
     # Each broker's word about the analyst who asks, and about nobody else.
-    told = [{**msgspec.to_builtins(one), "broker": name} for name, own in alerts.items() for one in own]
-    return {**found, "alerts": told} if told else found
+    about = [{**msgspec.to_builtins(one), "broker": name} for name, own in alerts.items() for one in own]
+    return {**found, "alerts": about} if about else found
 
 
 def untouched(terms: Terms, context: Context, time: str) -> dict[str, Any]:

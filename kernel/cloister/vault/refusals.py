@@ -73,7 +73,7 @@ class Refusals:
 
     @contextlib.contextmanager
     def watching(self, op: Op, context: Context, document: dict[str, Any]) -> Iterator[None]:
-        """Note a refusal of the block, unless a broker was asked to charge: that broker knows what became of it."""
+        """Note a refusal of the block, unless a broker was asked to charge for it: it knows what became of that."""
         asked = self._brokers.asked
         try:
             yield
