@@ -5,7 +5,9 @@
  * clicks go through it. It reminds people who copy a screen; whoever commands the browser can take it away.
  */
 
-import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { Widget } from '@lumino/widgets';
 
 import type { Session } from './session';
 import { ICloister } from './tokens';
@@ -15,6 +17,8 @@ const HEIGHT = 76;
 const MINUTE_MS = 60 * 1000;
 const CLASS = 'cl-Marked';
 const IMAGE = '--cl-mark';
+const VIEW = 'jp-LinkedOutputView';
+const AREAS = ['main', 'down', 'left', 'right'];
 
 function escaped(text: string): string {
   return text.replace(/[<>&"']/g, sign => `&#${sign.charCodeAt(0)};`);
@@ -41,21 +45,55 @@ function tile(mark: string): string {
   return `url("data:image/svg+xml,${encodeURIComponent(svg)}")`;
 }
 
-/** Marks one notebook's outputs, and the views of single outputs, which are outside of it. */
-function draw(session: Session, views: Map<Session, string>): void {
-  const mark = session.isDisposed ? '' : (session.status?.display_mark ?? '');
-  const image = mark === '' ? '' : tile(mark);
-  const places = [session.panel.node, document.body];
-  if (image === '') {
-    views.delete(session);
-  } else {
-    views.set(session, image);
+/** What the notebook of a session is marked with; `null` while nobody knows. */
+function markOf(session: Session): string | null {
+  if (session.isDisposed || !session.isCloister) {
+    return '';
   }
-  const shown = [image, [...views.values()].pop() ?? ''];
-  places.forEach((node, index) => {
-    node.classList.toggle(index === 0 ? CLASS : `${CLASS}Views`, shown[index] !== '');
-    node.style.setProperty(IMAGE, shown[index]);
-  });
+  return session.status?.display_mark ?? null;
+}
+
+function show(node: HTMLElement, name: string, image: string): void {
+  node.classList.toggle(name, image !== '');
+  node.style.setProperty(IMAGE, image);
+}
+
+/**
+ * Marks of the views of single outputs, which are outside of their notebooks: each view carries its own notebook's.
+ * One of which nobody knows whose it is carries one of those there are.
+ */
+class Views {
+  constructor(
+    private readonly _shell: JupyterFrontEnd.IShell,
+    private readonly _cloister: ICloister
+  ) {}
+
+  draw(): void {
+    const marks = this._cloister.sessions.map(markOf);
+    const any = marks.filter(mark => mark !== null && mark !== '').pop() ?? '';
+    show(document.body, `${CLASS}Views`, any === '' ? '' : tile(any));
+    for (const widget of AREAS.flatMap(area => [...this._shell.widgets(area)])) {
+      const content = widget instanceof MainAreaWidget ? widget.content : widget;
+      if (content.hasClass(VIEW)) {
+        const mark = this._whose(content);
+        content.toggleClass(`${CLASS}Never`, mark === '');
+        content.node.style.setProperty(IMAGE, mark === null || mark === '' ? '' : tile(mark));
+      }
+    }
+  }
+
+  /** The mark of a view; `null` if nobody knows. */
+  private _whose(view: Widget): string | null {
+    const path: unknown = (view as Widget & { path?: unknown }).path;
+    const owner = this._cloister.sessions.find(session => session.panel.context.path === path);
+    return owner === undefined ? null : markOf(owner);
+  }
+}
+
+/** Marks one notebook's outputs. */
+function draw(session: Session): void {
+  const mark = markOf(session) ?? '';
+  show(session.panel.node, CLASS, mark === '' ? '' : tile(mark));
 }
 
 export const marks: JupyterFrontEndPlugin<void> = {
@@ -63,16 +101,26 @@ export const marks: JupyterFrontEndPlugin<void> = {
   description: 'Lays a mark over outputs where the contract asks for it.',
   autoStart: true,
   requires: [ICloister],
-  activate: (_app: JupyterFrontEnd, cloister: ICloister) => {
-    const views = new Map<Session, string>();
+  optional: [ILabShell],
+  activate: (app: JupyterFrontEnd, cloister: ICloister, lab: ILabShell | null) => {
+    const views = new Views(app.shell, cloister);
     const add = (session: Session) => {
-      session.changed.connect(() => draw(session, views));
-      session.panel.disposed.connect(() => draw(session, views));
-      draw(session, views);
+      const both = () => {
+        draw(session);
+        views.draw();
+      };
+      session.changed.connect(both);
+      session.panel.disposed.connect(both);
+      both();
     };
     cloister.sessions.forEach(add);
     cloister.added.connect((_, session) => add(session));
+    // A view was opened; only Lab has them.
+    lab?.layoutModified.connect(() => views.draw());
     // The time on the mark is that of looking.
-    window.setInterval(() => [...views.keys()].forEach(session => draw(session, views)), MINUTE_MS);
+    window.setInterval(() => {
+      cloister.sessions.forEach(draw);
+      views.draw();
+    }, MINUTE_MS);
   }
 };

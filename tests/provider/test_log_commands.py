@@ -13,7 +13,10 @@ from provider_world import POPULATION, World
 from typer.testing import CliRunner
 
 from cloister.cli import whole
-from cloister.errors import CloisterError, RefusedError, TrustError
+from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError
+from cloister.provider import clock
+from cloister.reviewer import logs
+from cloister.reviewer.audit_commands import documents
 from cloister.wire.identity import SigningKey
 
 TARIFF = 'currency = "EUR"\n[[price]]\nitem = "releases"\namount = "1.50"\n'
@@ -46,6 +49,20 @@ def test_an_auditor_needs_two_files_and_nothing_else(world, tmp_path):
     run("audit", "export", home, "--out", export)
     said = run("audit", "check", export, "--broker", did, "--earlier", first, "--earlier", second)
     assert "sound: the logs are those that were signed" in said
+    # A reviewer of a notebook reads from it what was done under its contract, and holds it to the checkpoints.
+    checkpoints = [document for one in (first, second) for document in documents(one)]
+    (log,) = logs.read_logs([export], world.digest, checkpoints)
+    (session,) = log.sessions
+    assert (log.dids, session.epoch, session.time) == ({did}, 1, clock.text(world.now))
+    assert log.charges == {(POPULATION, "c0"): 0, (POPULATION, "c1"): 1}
+    assert (logs.is_export(export), logs.is_export(first)) == (True, False)
+    assert logs.read_logs([export], "sha256:another")[0].charges == {}
+    with pytest.raises(MalformedError, match=r"log\.checkpoint"):
+        logs.read_logs([], world.digest, checkpoints)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(export.read_bytes().replace(b'"epoch":1', b'"epoch":2', 1))
+    with pytest.raises(TrustError, match=r"audit\.unsound"):
+        logs.read_logs([damaged], world.digest)
     # In another process, where the provider's extra is not installed.
     script = (
         "import sys\n"

@@ -60,7 +60,12 @@ def test_an_enclave_with_other_code_is_refused_and_the_panel_says_why(applicatio
 
 
 def test_an_empty_budget_is_seen_before_and_after_the_refusal(lab, small_contract, user, page):
-    cells = [TABLE + "v.bmi.mean(share=0.99)", "v.age.mean(share=0.2)"]
+    cells = [
+        TABLE + "v.bmi.mean(share=0.99)",
+        "v.age.mean(share=0.2)",
+        "import time; time.sleep(3)",
+        "%cloister budget",
+    ]
     path = user.notebook("empty.ipynb", small_contract.kernel, cells)
     notebook = NotebookPage(page, lab, path).open()
     notebook.run(0)
@@ -70,6 +75,13 @@ def test_an_empty_budget_is_seen_before_and_after_the_refusal(lab, small_contrac
     expect(bar).to_have_attribute("data-state", re.compile("scarce|empty"))
     expect(notebook.run(1)).to_contain_text("budget.exhausted")
     expect(notebook.section("receipts").locator(".cl-Receipt")).to_have_count(1)
+    # The broker's rules see it too, and its analyst is told; the broker writes an alert within a second or two.
+    expect(notebook.section("budget").locator("[data-alert]")).to_have_count(0)
+    notebook.run(2)
+    expect(notebook.run(3)).to_contain_text("alert at anna-broker: use of an interface beyond its contract")
+    alert = notebook.section("budget").locator("[data-alert='refusal.count']")
+    expect(alert).to_contain_text("use of an interface beyond its contract")
+    expect(alert).to_contain_text("1 counted, more than 0")
     lab.end_kernels()
 
 
@@ -210,6 +222,14 @@ def test_outputs_carry_a_mark_where_the_contract_asks_and_nothing_else_changes(l
     view = page.locator(".jp-LinkedOutputView")
     expect(view).to_be_visible()
     assert did[-8:] in view.evaluate(_OVER)["text"]
+    # One of another notebook carries that notebook's: here none.
+    notebook.command("docmanager:open", path=other)
+    notebook.command("notebook:create-output-view")
+    expect(view).to_have_count(2)
+    expect(page.locator(".jp-LinkedOutputView.cl-MarkedNever")).to_have_count(1)
+    texts = [(one.evaluate(_OVER)["content"], one.evaluate(_OVER)["text"]) for one in view.all()]
+    assert sorted(did[-8:] in text for _, text in texts) == [False, True]
+    assert sorted(content for content, _ in texts) == ['""', "none"]
     # It goes with the session.
     lab.end_kernels()
     expect(page.locator(".cl-Marked")).to_have_count(0)

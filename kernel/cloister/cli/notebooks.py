@@ -7,16 +7,19 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from cloister.cli.groups import app, err, out
-from cloister.errors import MalformedError, RefusedError
+from cloister.errors import CloisterError, MalformedError, RefusedError
 from cloister.home import cloister_home
 from cloister.terminal import hanging
 from cloister.wire.text import spelt_out
+
+if TYPE_CHECKING:
+    from cloister.reviewer.logs import BrokerLog
 
 
 @app.command()
@@ -97,6 +100,10 @@ def verify(
     own_receipts: Annotated[
         bool, typer.Option("--own-receipts", help="If it carries no receipts, take those this machine holds.")
     ] = False,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option("--log", help="A broker's log (`cloister audit export`), or a checkpoint it went through."),
+    ] = None,
 ) -> None:
     """Check offline, without data, that a notebook's numbers are what the receipts say was released."""
     from cloister.attest import endorsements as held
@@ -114,6 +121,7 @@ def verify(
         allow_simulated=allow_simulated,
         allow_unknown_origin=allow_unknown_origin,
         endorsements=held.parse(read_bytes(endorsements, held.MAX_BUNDLE)) if endorsements else None,
+        brokers_logs=_logs(content, log or []),
     )
     if as_json:
         out.print_json(json.dumps(report.to_dict()))
@@ -122,6 +130,23 @@ def verify(
         text = hanging(spelt_out(report.to_text()), out.width) if out.is_terminal else report.to_text()
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(report.exit_code)
+
+
+def _logs(notebook: dict[str, Any], paths: list[Path]) -> list[BrokerLog]:
+    from cloister.contract import signing
+    from cloister.receipt.bundle import read_bundle
+    from cloister.reviewer import logs
+    from cloister.reviewer.audit_commands import documents
+
+    exports = [path for path in paths if logs.is_export(path)]
+    earlier = [document for path in paths if path not in exports for document in documents(path)]
+    if not paths:
+        return []
+    try:
+        contract = signing.contract_digest(read_bundle(notebook).contract)
+    except CloisterError:  # the report says what is wrong with it
+        return []
+    return logs.read_logs(exports, contract, earlier)
 
 
 def _with_receipts(notebook: dict[str, Any]) -> dict[str, Any]:

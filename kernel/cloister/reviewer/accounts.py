@@ -6,7 +6,7 @@ paths. Without a checkpoint nobody can say what else was released.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from cloister.contract.terms import Contract
 from cloister.errors import MalformedError, TrustError
@@ -22,13 +22,21 @@ UNKNOWN = "Completeness unknown: no checkpoint of a broker."
 
 
 def check_accounts(
-    proofs: Iterable[Proof], receipts: Mapping[str, Receipt], contract: Contract, findings: Findings
+    proofs: Iterable[Proof],
+    receipts: Mapping[str, Receipt],
+    contract: Contract,
+    findings: Findings,
+    *,
+    logged: Collection[tuple[str, str]] = (),
 ) -> list[LedgerReply]:
-    """Check roots and proofs; return the checkpoints that verify."""
+    """Check roots and proofs; return the checkpoints that verify.
+
+    ``logged``: charge id and population of what was found in exports of the brokers' logs.
+    """
     _check_forks(receipts.values(), findings)
     _check_growth(receipts.values(), findings)
     checkpoints = []
-    proven: set[tuple[str, str]] = set()
+    proven: set[tuple[str, str]] = set(logged)
     for proof in proofs:
         with findings.step(11):
             checkpoint = _open_checkpoint(proof, contract)
@@ -36,7 +44,7 @@ def check_accounts(
                 _check_entry(entry, checkpoint, receipts)
                 proven.add((entry.entry.charge_id, checkpoint.population))
             checkpoints.append(checkpoint)
-    if checkpoints:
+    if checkpoints or proven:
         due = {(r.charge_id, charge.population) for r in receipts.values() for charge in r.charges}
         text = f"{len(due & proven)} of {len(due)} charges are proven to be in the brokers' logs"
         findings.add(11, "ok" if due <= proven else "note", "account.proven", text)

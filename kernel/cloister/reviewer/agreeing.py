@@ -7,7 +7,7 @@ contract is found out here. The reviewer's own policy is judged apart (``apprais
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cloister.attest.agreed import Agreed, policy_for
@@ -20,7 +20,9 @@ from cloister.contract.card import Card
 from cloister.contract.terms import Contract
 from cloister.errors import TrustError
 from cloister.receipt.receipt import Admission, Receipt
+from cloister.reviewer import logs
 from cloister.reviewer.findings import Findings
+from cloister.reviewer.logs import BrokerLog
 from cloister.wire.envelope import Envelope
 
 SOFTWARE = "software release not included"
@@ -66,6 +68,8 @@ def check_software(
     contract: Contract,
     documents: Iterable[Envelope],
     findings: Findings,
+    *,
+    brokers_logs: Sequence[BrokerLog] = (),
 ) -> None:
     """Hold the code of every admission to the contract's clause ``software``, at its time and in their order.
 
@@ -75,15 +79,17 @@ def check_software(
         contract: The contract.
         documents: Software releases, from anywhere: only those count that a signer of the contract signed.
         findings: Gets the lines.
+        brokers_logs: What brokers admitted besides, where the reviewer knows it.
     """
     if contract.signed_software is None:
         return
-    known = tuple(documents)
+    known, admissions = tuple(documents), tuple(admissions)
     highest: dict[str, Highest | None] = {}
     said: set[tuple[str, str]] = set()
     for admission in sorted(admissions, key=lambda one: one.time):
         with findings.step(6):
-            asked = _software(admission, contract, known, highest.get(admission.broker))
+            before = highest_of([highest.get(admission.broker), *logs.admitted_before(admission, brokers_logs)])
+            asked = _software(admission, contract, known, before)
             found = _release(admission, seen.get(admission.vault_id), asked, findings)
             if found is None:
                 continue
@@ -93,6 +99,7 @@ def check_software(
                 said.add((found.version, found.env_digest))
                 text = f"the code is release {found.version}, signed by {found.signer}, as the contract asks"
                 findings.add(6, "ok", "agreed.software", text)
+    logs.say_rollback(admissions, contract, brokers_logs, findings)
 
 
 def _software(

@@ -9,6 +9,7 @@ A step that fails is a line of the report; the steps that need its result are le
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -24,10 +25,11 @@ from cloister.receipt.bundle import Bundle, read_bundle
 from cloister.receipt.facts import population_ends, refined, shaped
 from cloister.receipt.models import model_numbers
 from cloister.receipt.receipt import Admission, Receipt
-from cloister.reviewer import accounts, agreeing, appraising, imitations, report, shown
+from cloister.reviewer import accounts, agreeing, appraising, imitations, logs, report, shown
 from cloister.reviewer.appraising import ORIGIN, PLATFORM
 from cloister.reviewer.evidence import Seen, check_exchange
 from cloister.reviewer.findings import Findings
+from cloister.reviewer.logs import BrokerLog
 from cloister.reviewer.notebook import CodeCell, code_cells, named, printed
 from cloister.reviewer.numbers import Released
 from cloister.reviewer.report import Anchor, Anchors, Counts, Report
@@ -46,6 +48,7 @@ def verify(
     allow_simulated: bool = False,
     allow_unknown_origin: bool = False,
     endorsements: Endorsements | None = None,
+    brokers_logs: Iterable[BrokerLog] = (),
 ) -> Report:
     """Verify the bundle, the chips and the code of a notebook.
 
@@ -57,6 +60,7 @@ def verify(
         allow_simulated: Do not let the exit code object to a simulated enclave. The verdict still says it.
         allow_unknown_origin: Nor to providers or code that the trust file does not pin. The verdict still says it.
         endorsements: The reviewer's own (``cloister endorse``), for evidence that does not bring its own.
+        brokers_logs: What the brokers' logs say of the contract (``logs.read_log``), of those that are here.
 
     Returns:
         The report. Nothing is raised for what the notebook holds.
@@ -68,6 +72,7 @@ def verify(
         allow_simulated=allow_simulated,
         allow_unknown_origin=allow_unknown_origin,
         endorsements=endorsements,
+        brokers_logs=brokers_logs,
     ).report
 
 
@@ -93,10 +98,12 @@ def examine(
     allow_simulated: bool = False,
     allow_unknown_origin: bool = False,
     endorsements: Endorsements | None = None,
+    brokers_logs: Iterable[BrokerLog] = (),
 ) -> Examined:
     """Verify as ``verify`` does, and return the report with what verified."""
     allowed = {word for word, on in ((SIMULATED, allow_simulated), (ORIGIN, allow_unknown_origin)) if on}
     work = _Verification(notebook, trust or ReviewerTrust(), now or datetime.now(UTC), endorsements)
+    work.logs = tuple(brokers_logs)
     found = work.run(allowed)
     return Examined(found, work.bundle, work.contract, work.cards, work.receipts, work.cells)
 
@@ -108,6 +115,7 @@ class _Verification:
         self, notebook: dict[str, Any], trust: ReviewerTrust, now: datetime, endorsements: Endorsements | None
     ) -> None:
         self.trust, self.endorsements = trust, endorsements
+        self.logs: tuple[BrokerLog, ...] = ()
         self.now = now
         self.findings = Findings()
         self.notebook: dict[str, Any] = {}
@@ -243,7 +251,10 @@ class _Verification:
             agreeing.check_terms(claims, contract, self.digest, time, self.findings)
         by_vault = {vault: one.claims for vault, one in seen.items()}
         documents = (*bundle.releases, *self.trust.documents)
-        agreeing.check_software(self.admissions.values(), by_vault, contract, documents, self.findings)
+        logs.check_sessions(tuple(self.admissions.values()), contract, self.logs, self.findings)
+        agreeing.check_software(
+            self.admissions.values(), by_vault, contract, documents, self.findings, brokers_logs=self.logs
+        )
         agreeing.check_simulated(self.receipts.values(), contract, self.cards.values(), self.findings)
         for env_digest in {r.env_digest for r in self.receipts.values()} - {s.claims.env_digest for s in seen.values()}:
             appraising.check_unseen(env_digest, self.trust, self.findings)
@@ -263,7 +274,8 @@ class _Verification:
             fresh = self.run_word in (shown.FRESH, shown.FRESH_WITH_FILES)
             self.findings.add(10, "ok" if fresh else "note", "run.order", f"run: {self.run_word}")
         with self.findings.step(11):
-            checkpoints = accounts.check_accounts(bundle.proofs, self.receipts, contract, self.findings)
+            logged = logs.check_charges(self.receipts, self.logs, self.findings)
+            checkpoints = accounts.check_accounts(bundle.proofs, self.receipts, contract, self.findings, logged=logged)
             self.completeness = accounts.completeness(checkpoints, self.receipts, displayed, self.findings)
         not_shown = len(self.receipts.keys() - displayed)
         self.counts = Counts(len(bundle.receipts), len(displayed), not_shown)
