@@ -21,7 +21,7 @@ from clause_samples import (
     WHOLE,
 )
 
-from cloister.contract import amendments, gallery, lint, odrl, packs, signing, words, words_zh
+from cloister.contract import amendments, differences, gallery, lint, odrl, packs, signing, words
 from cloister.contract.card import Column, Labels
 from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, RowLimit, Software, Tariff
 from cloister.contract.exits import DeliverTerms, MatchTerms
@@ -185,7 +185,7 @@ _FACTS = re.compile(
 
 @pytest.mark.parametrize("contract", [CONTRACT, WHOLE, replace(WHOLE, regime="screened", share_releases=True)])
 def test_both_languages_state_the_same_facts_line_by_line(contract):
-    english, chinese = words.in_words(contract).splitlines(), words_zh.in_words(contract).splitlines()
+    english, chinese = words.in_words(contract).splitlines(), words.in_words(contract, "zh").splitlines()
     assert len(english) == len(chinese)
     for one, other in zip(english, chinese, strict=True):
         known = {"once": "1", "no model": "0"}
@@ -205,20 +205,22 @@ def _is_datum(fact: str) -> bool:
 
 
 def test_every_clause_is_said_in_both_languages():
-    for say in (words.in_words, words_zh.in_words):
-        whole = say(WHOLE)
+    for language in ("en", "zh"):
+        whole = words.in_words(WHOLE, language)
         for name in CLAUSES:
-            lines = set(whole.splitlines()) - set(say(replace(WHOLE, **{name: msgspec.UNSET})).splitlines())
+            lines = set(whole.splitlines()) - set(
+                words.in_words(replace(WHOLE, **{name: msgspec.UNSET}), language).splitlines()
+            )
             assert lines, name
 
 
 def test_what_changes_is_said_in_sentences():
     after = replace(CONTRACT, share_releases=True, budgets=(replace(CONTRACT.budgets[0], epsilon="4"),))
-    said = words.changes(words.in_words(CONTRACT), words.in_words(after))
+    said = differences.changes(words.in_words(CONTRACT), words.in_words(after))
     assert [line[0] for line in said] == ["-", "+", "+"]
     assert "epsilon 8" in said[0]
     assert "epsilon 4" in said[1]
-    assert words.changes(words_zh.in_words(CONTRACT), words_zh.in_words(CONTRACT)) == ()
+    assert differences.changes(words.in_words(CONTRACT, "zh"), words.in_words(CONTRACT, "zh")) == ()
 
 
 # Signatures of many, amendments -----------------------------------------------------------------------

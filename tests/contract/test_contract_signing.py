@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloister import cli
-from cloister.contract import algorithms, lint, signing, states, words
+from cloister.contract import algorithms, differences, lint, signing, states, words
 from cloister.contract.card import Card, Column
 from cloister.contract.clauses import Access, Approver, Obligation, PackTerms, Software, Tariff
 from cloister.contract.exits import DeliverTerms, Exits, MatchTerms, Receiver
@@ -532,12 +532,12 @@ def test_every_clause_is_in_the_words_or_is_a_pin():
 
 def test_difference():
     after = replace(CONTRACT, limits=Limits(5, 10**6, 10**4, 3), purposes=("research", "teaching"))
-    assert words.difference(CONTRACT, after) == (
+    assert differences.difference(CONTRACT, after) == (
         "limits.models: 0 -> 3",
         "limits.releases: 1000 -> 5",
         "purposes[1]: (none) -> teaching",
     )
-    assert words.difference(CONTRACT, CONTRACT) == ()
+    assert differences.difference(CONTRACT, CONTRACT) == ()
 
 
 def test_exits_are_in_the_digest_and_a_contract_without_them_keeps_its_own():
@@ -639,8 +639,8 @@ def test_a_list_of_algorithms_is_in_the_digest_and_a_contract_without_one_keeps_
     assert canonical.digest(listed) != canonical.digest(CONTRACT)
     assert msgspec.convert(msgspec.to_builtins(listed), Contract).listed == ("PCA@1",)
     assert CONTRACT.listed is None
-    assert words.difference(CONTRACT, listed) == ("algorithms: (none) -> PCA@1",)
-    assert words.difference(listed, replace(listed, algorithms=("LinearRegression@1",))) == (
+    assert differences.difference(CONTRACT, listed) == ("algorithms: (none) -> PCA@1",)
+    assert differences.difference(listed, replace(listed, algorithms=("LinearRegression@1",))) == (
         "algorithms[0]: PCA@1 -> LinearRegression@1",
     )
 

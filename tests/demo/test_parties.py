@@ -16,6 +16,7 @@ from cloister.demo import cards, generators, parties
 from cloister.enclave.config import load_config, load_contract
 from cloister.enclave.measure import measure
 from cloister.errors import CloisterError, MalformedError
+from cloister.provider import alerting
 from cloister.provider.home import BrokerHome
 from cloister.receipt import chain
 from cloister.wire import documents
@@ -37,6 +38,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(home: Path) -> parties.World:
     return parties.build_world(home, tables=SMALL)
+
+
+def test_no_hour_is_unusual_for_a_demonstration(world: parties.World) -> None:
+    pack = alerting.read_rules(BrokerHome(world.broker_home))
+    watched = {measure.what for rule in pack.rule for measure in rule.measure}
+    assert pack.name == "demo"
+    assert "refusal.count" in watched
+    assert "charge.hours" not in watched
 
 
 def now() -> str:

@@ -316,19 +316,19 @@ def test_a_locked_file_charges_nothing(path):
 
 def test_a_failure_in_the_middle_undoes_the_whole_charge(book, monkeypatch):
     """The sums are written before the entry; if the entry fails, the sums must not stay."""
-    from cloister.provider import accounts
+    from cloister.provider import account_rows
 
-    real = accounts._insert
+    real = account_rows.insert
 
     def fail(db, table, **values):
         if table.name == "entries":
             raise sqlite3.OperationalError("disk I/O error")
         real(db, table, **values)
 
-    monkeypatch.setattr(accounts, "_insert", fail)
+    monkeypatch.setattr(account_rows, "insert", fail)
     with pytest.raises(sqlite3.OperationalError):
         book.append(entry("c"))
-    monkeypatch.setattr(accounts, "_insert", real)
+    monkeypatch.setattr(account_rows, "insert", real)
     assert check_whole(book.accounts) == ()
     assert book.append(entry("c")).status == "ok"
 

@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ from cloister.demo.world import World, load_world, world_folder
 from cloister.enclave.measure import measure
 from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import MalformedError
-from cloister.provider import contracts
+from cloister.provider import contracts, files
 from cloister.provider.home import BrokerHome
 from cloister.provider.keys import create_identity
 from cloister.provider.parents import CARD_FILE
@@ -140,6 +141,9 @@ def _build(home: Path, work: Path, root: Path, scene: Scene, now: datetime) -> W
     )
     places = {name: f"brokers/{name}" if scene.brokers == "each" else "broker" for name in _keepers(scene)}
     brokers = {name: BrokerHome.create(work / place, policy) for name, place in places.items()}
+    rules = resources.files("cloister.demo").joinpath("alerts.toml").read_bytes()
+    for broker in brokers.values():
+        files.write_private(broker.alert_rules_file, rules)
     for card, keeper in zip(scene.cards, _keepers(scene), strict=True):
         brokers[keeper].add_capsule(sealed[card.name])
     # 3. The contract, signed by every party.

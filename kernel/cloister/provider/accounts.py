@@ -14,20 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from cloister.contract.usage import Usage, Used
+from cloister.contract.usage import Used
 from cloister.errors import MalformedError
+from cloister.provider import account_rows as rows
 from cloister.provider import deliveries, event_log, matches, schema
 from cloister.provider.database import Database
 from cloister.provider.witness import Witness
-from cloister.receipt import account, log, sums
-from cloister.receipt.account import Deltas, Granted, Tip
+from cloister.receipt import log, sums
+from cloister.receipt.account import Granted, Tip
 from cloister.receipt.account import refusal as _refusal
 from cloister.receipt.events import Event
 from cloister.receipt.ledger import Entry
@@ -104,12 +104,12 @@ class Accounts:
         """
         with self._current() as db:
             epoch = 1 + (db.scalar(schema.SELECT_EPOCH, {"k_contract": contract}) or 0)
-            _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
+            rows.put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
             values = {"contract": contract, "epoch": epoch, "admission": admit(epoch), "time": time}
-            _put(db, schema.sessions, schema.UPDATE_SESSION, {"vault_id": vault_id}, values)
+            rows.put(db, schema.sessions, schema.UPDATE_SESSION, {"vault_id": vault_id}, values)
             if launch is not None:
                 measured = {"tee": launch.tee, "launch": canonical.encode(launch.launch)}
-                _put(db, schema.launches, schema.UPDATE_LAUNCH, {"vault_id": vault_id}, measured)
+                rows.put(db, schema.launches, schema.UPDATE_LAUNCH, {"vault_id": vault_id}, measured)
             released: dict[str, Any] = {"op": RELEASE, "status": version} if version else {}
             event_log.open_log(db, time)
             event_log.record(db, Event("session", time, actor=vault_id, contract=contract, epoch=epoch, **released))
@@ -163,7 +163,7 @@ class Accounts:
         if not entry.population:
             raise MalformedError("ledger.population", "an account has a name")
         with self._current() as db:
-            held = _load(db, entry.population, entry.contract, entry.analyst)
+            held = rows.load(db, entry.population, entry.contract, entry.analyst)
             refusal = _fenced(db, entry.contract, vault_id, epoch)
             if refusal:
                 return Booking(refusal, held.tip)
@@ -171,12 +171,12 @@ class Accounts:
             if known is not None:
                 if known != body and not (shared and _same_but_asker(known, entry)):
                     return Booking("charge.conflict", held.tip, reason="this charge id names another entry")
-                sealed = _settled(db, entry.population, entry.charge_id)
-                if not sealed and _is_burnt(db, entry):
+                sealed = rows.settled(db, entry.population, entry.charge_id)
+                if not sealed and rows.is_burnt(db, entry):
                     return Booking("charge.conflict", held.tip, reason=_RECOVERED)
                 return Booking("ok", held.tip, sealed=sealed)
-            first = _is_first(db, entry)
-            after = _charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
+            first = rows.is_first(db, entry)
+            after = rows.charged(held, amount, delta, log.leaf_hash(body), entry.usage if first else None)
             asked = matches.asked(entry)
             refusal = _refusal(after.tip, entry, amount, delta, granted)
             refusal = refusal or deliveries.refusal(db, entry, granted.exits)
@@ -184,8 +184,8 @@ class Accounts:
                 refusal = matches.book(db, asked, granted.exits.matches[asked.clause])
             if refusal:
                 return Booking(refusal, held.tip)
-            _write(db, entry, after, first=first)
-            book(db, entry, body, position=held.tip.size, vault_id=vault_id, epoch=epoch, time=time)
+            rows.write(db, entry, after, first=first)
+            rows.book(db, entry, body, position=held.tip.size, vault_id=vault_id, epoch=epoch, time=time)
             return Booking("ok", msgspec.structs.replace(after.tip, matched=matches.matched(db, entry.contract)))
 
     def has_settled(self, entry: Entry) -> bool:
@@ -197,7 +197,7 @@ class Accounts:
         key = {"k_population": entry.population, "k_charge_id": entry.charge_id}
         with self._transaction() as db:
             known = db.scalar(schema.SELECT_BODY, key)
-            return known == canonical.encode(entry) and bool(_settled(db, entry.population, entry.charge_id))
+            return known == canonical.encode(entry) and bool(rows.settled(db, entry.population, entry.charge_id))
 
     def settle(
         self, population: str, charge_id: str, sealed: str, *, contract: str, vault_id: str, epoch: int, time: str
@@ -211,17 +211,17 @@ class Accounts:
             key = {"k_population": population, "k_charge_id": charge_id, "k_contract": contract}
             body = db.scalar(schema.SELECT_CHARGE, key)
             analyst = "" if body is None else msgspec.json.decode(body, type=Entry).analyst
-            tip = _load(db, population, contract, analyst).tip
+            tip = rows.load(db, population, contract, analyst).tip
             refusal = _fenced(db, contract, vault_id, epoch)
             if refusal:
                 return Booking(refusal, tip)
             if body is None:
                 return Booking("charge.conflict", tip, reason="there is no such charge under this contract")
-            first = _settled(db, population, charge_id)
+            first = rows.settled(db, population, charge_id)
             if first:
                 return Booking("ok" if first == sealed else "settled", tip, sealed=first, analyst=analyst)
             values = {"sealed": sealed, "vault_id": vault_id, "time": time}
-            _insert(db, schema.settlements, population=population, charge_id=charge_id, **values)
+            rows.insert(db, schema.settlements, population=population, charge_id=charge_id, **values)
             named: dict[str, Any] = {"population": population, "charge_id": charge_id, "contract": contract}
             event_log.record(db, Event("settle", time, actor=vault_id, epoch=epoch, **named))
             return Booking("ok", tip, sealed=sealed, analyst=analyst)
@@ -234,7 +234,7 @@ class Accounts:
         """
         with self._current() as db:
             status = _fenced(db, contract, vault_id, epoch) or "ok"
-            return Booking(status, _load(db, population, contract, analyst).tip)
+            return Booking(status, rows.load(db, population, contract, analyst).tip)
 
     def read_tip(self, population: str, contract: str = "", analyst: str = "") -> Tip:
         """Return where an account stands, for its owner (no session needed).
@@ -243,7 +243,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            return _load(db, population, contract, analyst).tip
+            return rows.load(db, population, contract, analyst).tip
 
     def entries(self, population: str) -> tuple[bytes, ...]:
         """Return the canonical bytes of every entry of an account, in order (the leaves of its log).
@@ -288,79 +288,7 @@ class Accounts:
             UnavailableError: ``ledger.unavailable``.
         """
         with self._transaction() as db:
-            return _settled(db, population, charge_id)
-
-
-class _Held(msgspec.Struct, frozen=True):
-    """An account as loaded: the tip (with one contract's and analyst's sums) and the log's frontier."""
-
-    tip: Tip
-    frontier: log.Frontier
-
-
-def _load(db: sa.Connection, population: str, contract: str, analyst: str) -> _Held:
-    stored = db.execute(schema.SELECT_ACCOUNT, {"k_population": population}).one_or_none()
-    rows = db.execute(schema.SELECT_SUMS, {"k_population": population, "k_contract": contract}).all()
-    by_analyst = {row.analyst: Fraction(row.spent) for row in rows}
-    contract_spent = Fraction(0)
-    for spent in by_analyst.values():
-        contract_spent = sums.add(contract_spent, spent)
-    frontier = log.Frontier() if stored is None else event_log.frontier_of(stored.size, stored.frontier)
-    tip = Tip(
-        size=frontier.size,
-        root=log.root_text(frontier.root()),
-        spent=Fraction(stored.spent) if stored else Fraction(0),
-        contract_spent=contract_spent,
-        analyst_spent=by_analyst.get(analyst, Fraction(0)),
-        used=_used(db, contract),
-        delta=_deltas(db, population, contract, analyst),
-        matched=matches.matched(db, contract),
-    )
-    return _Held(tip, frontier)
-
-
-def _deltas(db: sa.Connection, population: str, contract: str, analyst: str) -> Deltas:
-    everybody = of_contract = of_analyst = Fraction(0)
-    for row in db.execute(schema.SELECT_DELTAS, {"k_population": population}):
-        spent = Fraction(row.spent)
-        everybody = sums.add(everybody, spent)
-        if row.contract == contract:
-            of_contract = sums.add(of_contract, spent)
-            of_analyst = spent if row.analyst == analyst else of_analyst
-    return Deltas(everybody, of_contract, of_analyst)
-
-
-def _used(db: sa.Connection, contract: str) -> Used:
-    row = db.execute(schema.SELECT_USED, {"k_contract": contract}).one_or_none()
-    return Used(*row) if row else Used()
-
-
-def raise_epoch(db: sa.Connection, contract: str, epoch: int) -> None:
-    """Make sure that the contract's epoch is at least ``epoch``."""
-    if epoch > (db.scalar(schema.SELECT_EPOCH, {"k_contract": contract}) or 0):
-        _put(db, schema.epochs, schema.UPDATE_EPOCH, {"contract": contract}, {"epoch": epoch})
-
-
-def take(db: sa.Connection, entry: Entry, body: bytes, *, position: int, vault_id: str, epoch: int, time: str) -> None:
-    """Write an entry that was charged before, as it was: its event is in the log already, and nothing is decided."""
-    held = _load(db, entry.population, entry.contract, entry.analyst)
-    first = bool(entry.contract) and _is_first(db, entry)
-    leaf = log.leaf_hash(body)
-    after = _charged(held, sums.parse(entry.rho), sums.parse(entry.delta), leaf, entry.usage if first else None)
-    _write(db, entry, after, first=first)
-    made = {"vault_id": vault_id, "epoch": epoch, "time": time, "contract": entry.contract}
-    named = {"population": entry.population, "charge_id": entry.charge_id}
-    _insert(db, schema.entries, position=position, body=body, leaf=leaf, **named, **made)
-
-
-def book(db: sa.Connection, entry: Entry, body: bytes, *, position: int, vault_id: str, epoch: int, time: str) -> None:
-    """Write an entry and the event of its charge."""
-    leaf = log.leaf_hash(body)
-    named: dict[str, Any] = {"population": entry.population, "charge_id": entry.charge_id, "contract": entry.contract}
-    made = {"vault_id": vault_id, "epoch": epoch, "time": time}
-    _insert(db, schema.entries, position=position, body=body, leaf=leaf, **named, **made)
-    event = Event("charge", time, actor=vault_id, leaf=leaf.hex(), position=position, epoch=epoch, **named)
-    event_log.record(db, event)
+            return rows.settled(db, population, charge_id)
 
 
 def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
@@ -371,50 +299,5 @@ def _fenced(db: sa.Connection, contract: str, vault_id: str, epoch: int) -> str:
     return "" if epoch == session.epoch == current else "session.fenced"
 
 
-def _settled(db: sa.Connection, population: str, charge_id: str) -> str:
-    return db.scalar(schema.SELECT_SETTLED, {"k_population": population, "k_charge_id": charge_id}) or ""
-
-
-def _is_burnt(db: sa.Connection, entry: Entry) -> bool:
-    key = {"k_population": entry.population, "k_charge_id": entry.charge_id}
-    return db.scalar(schema.SELECT_BURNT, key) is not None
-
-
 def _same_but_asker(body: bytes, entry: Entry) -> bool:
     return msgspec.structs.replace(msgspec.json.decode(body, type=Entry), analyst=entry.analyst) == entry
-
-
-def _is_first(db: sa.Connection, entry: Entry) -> bool:
-    """Whether this is the release's first account: a release on two populations counts once."""
-    key = {"k_contract": entry.contract, "k_charge_id": entry.charge_id}
-    return db.scalar(schema.SELECT_COUNTED, key) is None
-
-
-def _charged(held: _Held, amount: Fraction, delta: Fraction, leaf: bytes, usage: Usage | None) -> _Held:
-    """Return the account after one more entry; ``usage`` if the release is counted with it. Pure."""
-    frontier = held.frontier.append(leaf)
-    root = log.root_text(frontier.root())
-    return _Held(account.charged(held.tip, amount, delta, usage, size=frontier.size, root=root), frontier)
-
-
-def _write(db: sa.Connection, entry: Entry, after: _Held, *, first: bool) -> None:
-    tip = after.tip
-    values = {"size": tip.size, "frontier": b"".join(after.frontier.nodes), "spent": str(tip.spent)}
-    _put(db, schema.accounts, schema.UPDATE_ACCOUNT, {"population": entry.population}, values)
-    key = {"population": entry.population, "contract": entry.contract, "analyst": entry.analyst}
-    _put(db, schema.sums, schema.UPDATE_SUM, key, {"spent": str(tip.analyst_spent)})
-    if sums.parse(entry.delta):
-        _put(db, schema.deltas, schema.UPDATE_DELTA, key, {"spent": str(tip.delta.analyst_spent)})
-    if first:
-        _insert(db, schema.charges, contract=entry.contract, charge_id=entry.charge_id)
-        _put(db, schema.used, schema.UPDATE_USED, {"contract": entry.contract}, msgspec.structs.asdict(tip.used))
-
-
-def _insert(db: sa.Connection, table: sa.Table, **values: Any) -> None:
-    db.execute(schema.INSERT[table], values)
-
-
-def _put(db: sa.Connection, table: sa.Table, update: sa.Update, key: dict[str, str], values: dict[str, Any]) -> None:
-    bound = {f"k_{name}": value for name, value in key.items()}
-    if db.execute(update, {**bound, **values}).rowcount == 0:
-        _insert(db, table, **key, **values)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from cloister.contract import amendments, gallery, odrl, packs, permissions, signing, tariffs, words, words_zh
+from cloister.contract import amendments, differences, gallery, odrl, packs, permissions, signing, tariffs, words
 from cloister.contract.approvals import read_unverified
 from cloister.contract.terms import Contract
 from cloister.errors import ContractError, MalformedError
@@ -28,7 +28,7 @@ Language = Annotated[Literal["en", "zh"], typer.Option(help="en: English, zh: Ch
 
 def in_words(contract: Contract, language: Literal["en", "zh"]) -> str:
     """Return a contract's plain words in a language."""
-    return words_zh.in_words(contract) if language == "zh" else words.in_words(contract)
+    return words.in_words(contract, language)
 
 
 @contract_app.command("show")
@@ -55,9 +55,9 @@ def diff(
     """Say what changed between two contracts; of an amendment also what its signers should notice."""
     old, new = (signing.read_unverified(read_document(path)) for path in (before, after))
     if language == "clauses":
-        changed = words.difference(old, new)
+        changed = differences.difference(old, new)
     else:
-        changed = words.changes(in_words(old, language), in_words(new, language))
+        changed = differences.changes(in_words(old, language), in_words(new, language))
     say("\n".join(changed) or "no difference")
     if new.former == signing.contract_digest(old):
         amendments.check(new, old)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
-from cloister.provider import accounts as books
+from cloister.provider import account_rows as books
 from cloister.provider import decisions, event_log, matches, restored, rotation, schema, shredding
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
