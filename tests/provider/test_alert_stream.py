@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 
 from cloister.contract.usage import Usage
 from cloister.errors import MalformedError, RefusedError, SignatureError, UnavailableError
-from cloister.provider import alert_commands, alerting, clock, event_log, operators, restored, roles, sentinel
+from cloister.provider import alert_commands, alerting, backup, clock, event_log, operators, restored, roles, sentinel
+from cloister.provider.home import BrokerHome
 from cloister.provider.sentinel import Sentinel
 from cloister.provider.server import create_app
 from cloister.receipt import alerts, audit
@@ -190,6 +191,12 @@ def test_rules_that_are_none_stop_the_broker_before_it_serves(world):
     world.home.alert_rules_file.write_text("name = 1")
     with pytest.raises(MalformedError, match=r"alerts\.malformed"):
         world.start()
+
+
+def test_the_operators_rules_are_in_a_backup(strict, tmp_path):
+    backup.backup(strict.home, tmp_path / "backup", now=clock.text(strict.now))
+    backup.restore(tmp_path / "backup", tmp_path / "again", now=clock.text(strict.now))
+    assert alerting.read_rules(BrokerHome(tmp_path / "again")).name == "ours"
 
 
 # Counting --------------------------------------------------------------------------------------------

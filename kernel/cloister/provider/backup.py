@@ -27,7 +27,7 @@ _MANIFEST = "backup.json"
 _FOLDERS = ("contracts", "approvals", "keys", "software")
 _FILES = (
     "broker.key", "policy.toml", "accounts.url", "roles.json", "revoked.json", "peers.json", "succession.json",
-    "software.json", "endorsements.json",
+    "software.json", "endorsements.json", "alerts.toml",
 )  # fmt: skip
 _ACCOUNTS = "accounts.sqlite"
 
