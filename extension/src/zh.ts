@@ -115,6 +115,16 @@ export const CHINESE: ReadonlyMap<string, string> = new Map([
   ['Valid until', '有效期至'],
   ['Alerts about your account', '与您账户有关的告警'],
   ['%1, rule %2: %3', '%1，规则 %2：%3'],
+  [
+    'use at an unusual time, from an unusual address, unusually often or in unusual volume',
+    '异常时间、异常地址、异常频次或异常数据量的使用'
+  ],
+  ['unusually often', '异常频次的使用'],
+  ['weak authentication, or authentication that keeps failing', '弱认证，或认证持续失败'],
+  ['processing of data items of tier 4 and above', '处理第四层级以上数据项'],
+  ['unusual network behaviour', '异常网络行为'],
+  ['use of an interface beyond its contract', '超出合约约定使用接口'],
+  ['crawling', '爬取数据'],
   ['%1 counted, more than %2 (%3 UTC)', '计数 %1，超过 %2（%3 UTC）'],
   ['your part: %1 used', '您的份额：已用 %1'],
   ['%1 used by all', '全体已用 %1'],

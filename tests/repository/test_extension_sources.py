@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import resources
 from pathlib import Path
+
+from cloister.receipt import alerts
 
 EXTENSION = Path(__file__).parents[2] / "extension"
 SOURCES = sorted(path for path in (EXTENSION / "src").rglob("*") if path.suffix in {".ts", ".tsx"})
@@ -48,6 +51,13 @@ def test_every_text_has_its_chinese() -> None:
     for path in SOURCES:
         texts = _literals(r"\bwords\.t\(\s*(?:" + LITERAL + ")", path.read_text())
         assert not [text for text in texts if text not in chinese], path.name
+
+
+def test_the_packaged_alert_rules_have_their_chinese() -> None:
+    """A page shows a broker's words; those that we have written ourselves it can translate."""
+    demo = resources.files("cloister.demo").joinpath("alerts.toml").read_text(encoding="utf-8")
+    texts = {rule.text for pack in (alerts.pboc40(), alerts.read_pack(demo)) for rule in pack.rule if rule.measure}
+    assert texts <= set(_chinese())
 
 
 def test_translations_keep_the_places_of_their_arguments() -> None:
