@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from signed_world import ENV, TIME, Story
+from typer.testing import CliRunner
 
 from cloister.attest.releases import SoftwareRelease, sign_release
+from cloister.cli import whole
 from cloister.contract.clauses import Software
+from cloister.errors import MalformedError
 from cloister.reviewer.logs import BrokerLog, Session
 from cloister.reviewer.report import Report
 from cloister.reviewer.trust import MeasurementPin, ProviderPin, ReviewerTrust
@@ -114,3 +120,20 @@ def test_a_log_of_somebody_else_is_named_and_unused(story: Story) -> None:
     assert failures(report) == []
     assert said(report, "log.broker") == [("note", f"the log of {OTHER.did} is of no broker of this contract: unused")]
     assert said(report, "agreed.rollback")[0][0] == "note"
+
+
+def test_the_command_reads_logs_and_refuses_what_is_none(story: Story, tmp_path: Path) -> None:
+    sys.path.append(str(Path(__file__).parent.parent / "provider"))
+    from log_world import exported
+    from provider_world import World
+
+    notebook, log = tmp_path / "n.ipynb", tmp_path / "log"
+    notebook.write_text(json.dumps(story.notebook(software=[release("1.2")])))
+    world = World(tmp_path / "world")
+    log.write_bytes(b"".join(exported(world)))
+    world.broker.close()
+    done = CliRunner().invoke(whole(), ["verify", str(notebook), "--log", str(log), "--json"])
+    assert f"the log of {world.broker_key.did} is of no broker" in " ".join(done.output.split())
+    log.write_bytes(b"no log")
+    with pytest.raises(MalformedError, match=r"checkpoint\.file"):
+        CliRunner().invoke(whole(), ["verify", str(notebook), "--log", str(log)], catch_exceptions=False)
