@@ -93,8 +93,13 @@ def test_software_that_went_back_is_found_in_the_log_alone(story: Story) -> None
 
 def test_what_came_after_the_notebooks_session_does_not_count(story: Story) -> None:
     log = log_of(story)
-    after = Session("did:key:zElse", 2, TIME, "1.3")
+    after = Session("did:key:zElse", 2, LATE, "1.3")
     assert failures(check(story, msgspec.structs.replace(log, sessions=(*log.sessions, after)))) == []
+    # Nor does it hide what came before.
+    before = Session("did:key:zElse", 1, LONG_BEFORE, "1.3")
+    later = msgspec.structs.replace(after, version="1.4")
+    log = log_of(story, before, sessions=(before, *log.sessions, later))
+    assert failures(check(story, log)) == ["release.rollback"]
 
 
 def test_a_session_that_is_in_no_log(story: Story) -> None:

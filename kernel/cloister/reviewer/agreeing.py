@@ -88,7 +88,7 @@ def check_software(
     said: set[tuple[str, str]] = set()
     for admission in sorted(admissions, key=lambda one: one.time):
         with findings.step(6):
-            before = highest_of([highest.get(admission.broker), *logs.admitted_before(admission, brokers_logs)])
+            before = highest_of([highest.get(admission.broker), *logs.admitted_by(admission, brokers_logs)])
             asked = _software(admission, contract, known, before)
             found = _release(admission, seen.get(admission.vault_id), asked, findings)
             if found is None:

@@ -117,16 +117,14 @@ def is_export(path: Path) -> bool:
     return True
 
 
-def admitted_before(admission: Admission, logs: Iterable[BrokerLog]) -> list[Highest]:
-    """Return the versions that the log has before an admission, in its order, each with its time."""
-    found: list[Highest] = []
-    for log in _of(admission.broker, logs):
-        for session in log.sessions:
-            if (session.vault_id, session.epoch) == (admission.vault_id, admission.epoch):
-                break
-            if session.version and session.time <= admission.time:
-                found.append(Highest(session.version, session.time))
-    return found
+def admitted_by(admission: Admission, logs: Iterable[BrokerLog]) -> list[Highest]:
+    """Return the versions that the log has by the time of an admission, each with its time."""
+    return [
+        Highest(session.version, session.time)
+        for log in _of(admission.broker, logs)
+        for session in log.sessions
+        if session.version and session.time <= admission.time
+    ]
 
 
 def check_sessions(
