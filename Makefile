@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml $(EXTENSION)
 	@echo "installing Cloister into $(VENV) (about a minute, once)"
 	@test -e $(BIN)/node || node -e "$(NODE_OK)" 2>/dev/null || $(MAKE) --no-print-directory $(BIN)/node
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile -e '.[all]'
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true
 	@touch $@
 
 $(BIN)/node:
