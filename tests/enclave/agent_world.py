@@ -136,6 +136,12 @@ class AgentWorld:
         self.ready = json.loads(ready.read_text())
         self.url = self.ready["url"]
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the agent."""
+        host, _, port = self.url.removeprefix("ws://").rpartition(":")
+        return host, int(port)
+
     def log(self) -> str:
         return (self.folder / "agent.log").read_text(errors="replace")
 

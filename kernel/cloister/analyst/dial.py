@@ -25,6 +25,7 @@ from cloister.analyst.verdict import Verdict
 from cloister.attest.channel import Counts, RelyingParty
 from cloister.attest.encoding import b64
 from cloister.attest.hello import MAX_OFFER
+from cloister.attest.introduction import HEADER, introduce
 from cloister.attest.offer import refused
 from cloister.attest.opening import Mode
 from cloister.attest.sealing import MAX_SEALED
@@ -113,7 +114,7 @@ class EnclaveSession:
             # 4. Hello, offer, verdict.
             channel = RelyingParty(key.did, entry.contract_digest)
             try:
-                appraisal = judge.first(channel, await ask_offer(socket, channel))
+                appraisal = judge.first(channel, await ask_offer(socket, channel, key))
                 # Only now has the peer proved to be somebody who may send large frames.
                 socket.protocol.max_message_size = MAX_SEALED
             except TrustError as error:
@@ -212,14 +213,16 @@ async def connection(endpoint: str) -> AsyncIterator[ClientConnection]:
         await socket.close()
 
 
-async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
-    """Send the hello and return the answer.
+async def ask_offer(socket: ClientConnection, channel: RelyingParty, key: SigningKey) -> bytes:
+    """Send the hello, introduced by ``key`` where the other side wants to know, and return the answer.
 
     Raises:
         UnavailableError: No answer.
         TrustError: ``enclave.refused``: the other side says, without proof, that it refuses.
     """
     try:
+        if introduction := introduce(key, _challenge(socket), channel.hello):
+            await socket.send(introduction)
         await socket.send(channel.hello)
         answer = _bytes(await asyncio.wait_for(socket.recv(), OFFER_TIMEOUT_S))
     except (ConnectionClosed, TimeoutError) as error:
@@ -228,6 +231,11 @@ async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
     if refusal is not None:
         raise refusal
     return answer
+
+
+def _challenge(socket: ClientConnection) -> str:
+    found = [] if socket.response is None else socket.response.headers.get_all(HEADER)
+    return found[0] if len(found) == 1 else ""
 
 
 async def _enter(
