@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from agent_world import LINK, AgentWorld, Notebook
 from websockets.asyncio.client import connect
@@ -18,13 +16,8 @@ from websockets.exceptions import InvalidStatus
 
 from cloister.attest.opening import Opening
 from cloister.confine.libc import LINUX
-from cloister.enclave import doors, folders
-from cloister.enclave.agent import Agent
-from cloister.enclave.config import load_config
-from cloister.enclave.limiter import Quotes
-from cloister.enclave.measure import Measurement
+from cloister.enclave import folders
 from cloister.enclave.sessions import MAX_IN_FLIGHT, Session
-from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import UnavailableError
 from cloister.plan.link import Context, Routing
 from cloister.wire import canonical
@@ -111,91 +104,6 @@ def test_pages_of_a_browser_get_no_connection(running: AgentWorld) -> None:
     asyncio.run(story())
 
 
-def test_silent_connections_keep_no_analyst_out(running: AgentWorld) -> None:
-    async def story() -> None:
-        crowd = [socket.create_connection(running.address) for _ in range(doors.MOST_STRANGERS + 20)]
-        try:
-            async with Notebook(running) as notebook:
-                await notebook.run("1")
-                assert running.process is not None
-                held = psutil.Process(running.process.pid).net_connections("tcp")
-                # All but those that were closed for later ones, the analyst's own, and the listener.
-                assert len([one for one in held if one.status == "ESTABLISHED"]) <= doors.MOST_STRANGERS + 1
-                # She is none of them any more.
-                crowd.extend(socket.create_connection(running.address) for _ in range(doors.MOST_STRANGERS))
-                await notebook.run("2")
-        finally:
-            for one in crowd:
-                one.close()
-
-    asyncio.run(story())
-
-
-class Known:
-    """As much of a connection as doors look at."""
-
-    def __init__(self, address: str) -> None:
-        self.remote_address, self.closed = (address, 1), False
-        self.transport = self
-
-    def abort(self) -> None:
-        self.closed = True
-
-
-def test_of_too_many_connections_the_oldest_of_the_busiest_address_goes() -> None:
-    one = doors.Doors(3)
-    quiet, *busy = (Known(address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"))
-    later = [Known("192.0.2.3"), Known("192.0.2.4")]
-    for each in (quiet, *busy, later[0]):
-        one.arrived(each)
-    assert [each.closed for each in (quiet, *busy, *later)] == [False, True, False, False, False]
-    one.left(later[0])
-    one.arrived(later[1])
-    assert not quiet.closed
-
-
-def test_an_introduced_analyst_gives_way_to_herself_only() -> None:
-    one = doors.Doors(2, of_analyst=2)
-    hers, *crowd = (Known("192.0.2.1") for _ in range(5))
-    one.arrived(hers)
-    one.introduced(hers, "did:key:ada")
-    for each in crowd:
-        one.arrived(each)
-    assert [each.closed for each in (hers, *crowd)] == [False, True, True, False, False]
-    more = [Known("192.0.2.9") for _ in range(2)]
-    for each in more:
-        one.arrived(each)
-        one.introduced(each, "did:key:ada")
-    assert [each.closed for each in (hers, *more)] == [True, False, False]
-    one.introduced(hers, "did:key:ada")  # closed already: it takes no place
-    assert not more[0].closed
-
-
-@pytest.mark.parametrize("per_minute", [16, 240])
-def test_the_evidence_of_an_analyst_is_out_of_reach_of_strangers_and_of_other_analysts(per_minute: int) -> None:
-    analysts = [f"did:key:{number}" for number in range(5)]
-    limits = Quotes(per_minute, frozenset(analysts))
-
-    def most(now: float = 0.0, **who: str) -> int:
-        for number in range(10 * per_minute):
-            try:
-                limits.take(now, **{"address": "192.0.2.9", **who})
-            except UnavailableError:
-                return number
-        raise AssertionError("no limit")
-
-    flood = [most(address=f"192.0.2.{number}") for number in range(100)]
-    assert sum(flood) <= per_minute / 4
-    assert flood[0] < sum(flood) or per_minute < 100  # one address has not all of the strangers' share
-    assert most(analyst="did:key:nobody") == 0  # whom no contract names is a stranger
-    *greedy, last = analysts
-    assert all(most(analyst=did) >= 1 for did in greedy)
-    assert most(analyst=last) >= 1
-    # And again, for as long as they go on.
-    for minute in range(5, 50, 5):
-        assert all(most(60.0 * minute, analyst=did) >= 1 for did in (*greedy, last))
-
-
 # --- floods on the link
 
 
@@ -269,14 +177,6 @@ def test_a_flood_of_requests_waits_in_the_sandbox() -> None:
 @pytest.mark.parametrize("departures", [1, 2])
 def test_a_session_that_was_resumed_and_lost_again_waits_anew(world: AgentWorld, departures: int) -> None:
     """The wait of an earlier break does not end what a later one began."""
-    (world.folder / "enclave.json").write_text(
-        json.dumps(
-            {"contracts": [{"contract": "contract.json", "cards": ["card.json"], "capsules": {}}], "resume_s": 0}
-        )
-    )
-    config = load_config(world.folder / "enclave.json")
-    attester = SimulatorAttester.load(world.home)
-    agent = Agent(config, world.folder, attester=attester, measurement=Measurement("sha384:0", {}, {}))
     stopped: list[str] = []
 
     async def story() -> None:
@@ -288,12 +188,10 @@ def test_a_session_that_was_resumed_and_lost_again_waits_anew(world: AgentWorld,
         waiting.stop = stop  # type: ignore[method-assign]
         waiting.left.set()
         waiting.departures = departures
-        await agent._expire(waiting, 1)
+        with world.here(resume_s=0) as agent:
+            await agent._expire(waiting, 1)
 
-    try:
-        asyncio.run(story())
-    finally:
-        folders.WorkFolder.remove(agent._folder)
+    asyncio.run(story())
     assert len(stopped) == (1 if departures == 1 else 0)
 
 
@@ -430,14 +328,9 @@ def test_code_that_children_would_not_import_is_not_measured(world: AgentWorld, 
 
 def test_evidence_says_what_the_work_folder_allows(world: AgentWorld) -> None:
     world.start()
-    config = load_config(world.folder / "enclave.json")
-    attester = SimulatorAttester.load(world.home)
-    agent = Agent(config, world.folder, attester=attester, measurement=Measurement("sha384:0", {}, {}))
-    try:
+    with world.here() as agent:
         [digest] = agent.contracts
         told = agent.runtime(digest)["isolation"]["level"]
-    finally:
-        folders.WorkFolder.remove(agent._folder)
 
     async def story() -> None:
         async with Notebook(world) as notebook:

@@ -30,7 +30,7 @@ from cloister.enclave.attesters import Attester, assurance
 from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
 from cloister.enclave.connection import Connection, greet
 from cloister.enclave.doors import Doors
-from cloister.enclave.limiter import Quotes
+from cloister.enclave.limiter import Quotes, RateLimit
 from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import Session
 from cloister.enclave.vaults import Vault, Vaults
@@ -38,6 +38,7 @@ from cloister.errors import CloisterError, ContractError, TrustError, Unavailabl
 
 # A hello has 4 KiB at most, an opening 8; messages that nobody has read yet wait in memory, several of each connection.
 MAX_HANDSHAKE = 16 * 1024
+REFUSALS_PER_MINUTE = 60
 GOODBYE_S = 2.0
 VAULT_WAIT_S = 10.0
 # Busy machines answer late; a session is too much to lose over it.
@@ -75,6 +76,7 @@ class Agent:
         self.doors = Doors()
         self._turn, self._strangers_turn = asyncio.Lock(), asyncio.Lock()
         self._attesting = threading.Lock()
+        self._lines, self._untold = RateLimit(REFUSALS_PER_MINUTE), 0
         self._stop = asyncio.Event()
         self._connections = 0
         self._idle_since = time.monotonic()
@@ -219,6 +221,16 @@ class Agent:
         self.spawn(self._forget_when_ended(session))
         session.left.clear()
         return session
+
+    def note(self, code: str) -> None:
+        """Log that a connection was refused; strangers do not fill a disk with it."""
+        now = time.monotonic()
+        if not self._lines.has_room(now):
+            self._untold += 1
+            return
+        self._lines.take(now)
+        more, self._untold = self._untold, 0
+        _log.info("refused a connection: %s%s", code, f" (and {more} before it)" if more else "")
 
     def refused(self, opening: Opening, served: ServedContract, error: ContractError) -> None:
         """Have the vault tell the brokers that a named analyst was refused a session on data."""

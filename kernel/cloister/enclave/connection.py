@@ -53,8 +53,8 @@ class Connection:
         except (ConnectionClosed, TimeoutError):
             return
         except CloisterError as error:
-            _log.info("refused a connection: %s", error.code)
-            with contextlib.suppress(ConnectionClosed, CloisterError):
+            self._agent.note(error.code)
+            with contextlib.suppress(ConnectionClosed, CloisterError, TimeoutError):
                 await self._refuse(error)
             return
         try:
@@ -83,8 +83,10 @@ class Connection:
         if analyst:
             self._agent.doors.introduced(self._socket, analyst)
         self._agent.take_quote(address=address_of(self._socket), analyst=analyst)
-        await self._socket.send(await self._agent.offer(self._end, served, introduced=bool(analyst)))
+        offer = await self._agent.offer(self._end, served, introduced=bool(analyst))
+        # One who does not read is waited for no longer than one who does not write.
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            await self._socket.send(offer)
             message = await self._message()
         opening = self._end.admit(message, served.analysts)
         self._agent.doors.introduced(self._socket, opening.analyst)
@@ -125,13 +127,14 @@ class Connection:
         return data
 
     async def _refuse(self, error: CloisterError) -> None:
-        if self._end.keyed:
-            event = canonical.encode({"type": "refused", "error": error.to_dict()})
-            await self._socket.send(self._end.seal(Kind.EVENT, event))
-            await self._socket.send(self._end.close())
-        else:
-            await self._socket.send(refusal(error))
-        await self._socket.close()
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            if self._end.keyed:
+                event = canonical.encode({"type": "refused", "error": error.to_dict()})
+                await self._socket.send(self._end.seal(Kind.EVENT, event))
+                await self._socket.send(self._end.close())
+            else:
+                await self._socket.send(refusal(error))
+            await self._socket.close()
 
     async def _pump(self, session: Session) -> None:
         sender = asyncio.create_task(self._send(session))
