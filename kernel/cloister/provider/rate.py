@@ -1,7 +1,6 @@
 """How often one address may ask for a hello, the only request of a broker that nobody has to sign for, or be refused.
 
-A hello makes a key and is remembered for a minute, and when too many are pending the oldest is forgotten. Without a
-limit a stranger could push out the hello of a vault that is just proving itself.
+An answer is made and forgotten (``hellos``), but it takes a moment of the broker's time.
 """
 
 from __future__ import annotations
