@@ -16,7 +16,6 @@ from cloister.attest.introduction import (
     parse_introduction,
 )
 from cloister.attest.opening import DOMAIN as OPENING
-from cloister.wire import canonical
 from cloister.wire.identity import SigningKey
 
 ADA, BOB = (SigningKey.from_bytes(seed * 32) for seed in (b"a", b"b"))
@@ -72,5 +71,7 @@ def test_a_bad_introduction_is_nobodys(text: str) -> None:
 
 
 def test_its_bytes_are_fixed() -> None:
-    """What other implementations have to produce: docs/protocol.md section 3."""
-    assert canonical.encode(Introduction("AA==")) == b'{"introduction":"AA=="}'
+    """What other implementations have to produce (docs/protocol.md section 3); the key's seed is 32 times ``a``."""
+    assert introduce(ADA, CHALLENGE, b"hello") == (
+        b'{"introduction":"P3Z5QRwZRuqL9t8L2F7cxvBPfHMZFQCbbA6Dwg/6P7/MFteb3GvucobknuNc3y98aynxp9DO3Pz70SAar0+zCw=="}'
+    )
