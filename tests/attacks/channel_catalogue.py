@@ -299,12 +299,14 @@ ATTACKS = (
         ),
     ),
     Attack(
-        "Connections held open, half handshakes, answers nobody reads, lines in the log",
-        "so many unproven connections, of which the oldest of the busiest address goes; deadlines; a rate for the log",
+        "Connections held open, half handshakes, floods of pings, answers nobody reads, lines in the log",
+        "so many unproven connections, of which the oldest of the busiest address goes; 64 KiB and 15 s for each; a "
+        "rate for the log",
         ("enclave/doors.py", "enclave/connection.py", "enclave/agent.py"),
         (
             "enclave/test_strangers.py::test_silent_connections_keep_no_analyst_out",
             "enclave/test_strangers.py::test_an_introduced_analyst_gives_way_to_herself_only",
+            "enclave/test_strangers.py::test_before_a_session_nobody_says_much",
             "enclave/test_strangers.py::test_who_reads_nothing_is_not_waited_for",
             "enclave/test_strangers.py::test_strangers_do_not_fill_the_log",
         ),

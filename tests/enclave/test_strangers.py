@@ -12,6 +12,7 @@ import psutil
 import pytest
 from agent_world import AgentWorld, Notebook
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from cloister.attest.channel import EnclaveEnd, RelyingParty
 from cloister.attest.evidence import Evidence
@@ -137,6 +138,22 @@ def test_strangers_do_not_fill_the_log(running: AgentWorld) -> None:
     before = running.log().count("refused a connection")
     asyncio.run(story())
     assert 0 < running.log().count("refused a connection") - before <= REFUSALS_PER_MINUTE / 2
+
+
+def test_before_a_session_nobody_says_much(running: AgentWorld) -> None:
+    """Pings are answered by themselves, and answers that nobody reads would wait in the agent's memory."""
+
+    async def story() -> None:
+        async with connect(running.url) as socket:
+            with pytest.raises(ConnectionClosed):
+                for number in range(2 * doors.MOST_BYTES // 100):
+                    await socket.ping(f"{number:100}")
+                await asyncio.wait_for(socket.wait_closed(), 5)
+                await socket.send(b"{}")
+        async with Notebook(running) as notebook:
+            assert await notebook.run(f"x = '{'x' * 4 * doors.MOST_BYTES}'; print(1)") == "1\n"
+
+    asyncio.run(story())
 
 
 def test_who_reads_nothing_is_not_waited_for(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

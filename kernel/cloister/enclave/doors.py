@@ -2,7 +2,8 @@
 
 A connection costs a descriptor before a word is said on it. Strangers have so many together; when there are too many,
 the oldest of whoever holds most of them is closed. Whoever is introduced as an analyst (``attest.introduction``) leaves
-the crowd, for a few places of her own, and whoever opened a session (``admitted``) is counted by that.
+the crowd, for a few places of her own; whoever has a session is counted by that. Before a session nobody says much:
+what is answered by itself (pings) and never read would wait in our memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from cloister.wire.address import network
 
 MOST_STRANGERS = 128
 MOST_OF_ANALYST = 16
+# The WebSocket's head, introduction, hello and opening are less than a third of it.
+MOST_BYTES = 64 * 1024
 
 
 class Doors:
@@ -48,6 +51,10 @@ class Doors:
         if len(hers) > self._of_analyst:
             _close(self._analysts, hers[0])
 
+    def watch(self, one: ServerConnection) -> bool:
+        """Whether a connection has no session yet."""
+        return one in self._strangers or one in self._analysts
+
     def left(self, one: ServerConnection) -> None:
         """Forget a connection that has a session, or is gone."""
         self._strangers.pop(one, None)
@@ -58,11 +65,21 @@ class Guarded(ServerConnection):
     """A connection that tells its doors when it comes and goes."""
 
     doors: Doors
+    said = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take up the connection."""
         super().connection_made(transport)
         self.doors.arrived(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was said, or close the connection of who says too much before there is a session."""
+        if self.doors.watch(self):
+            self.said += len(data)
+            if self.said > MOST_BYTES:
+                self.transport.abort()
+                return
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
