@@ -302,13 +302,14 @@ ATTACKS = (
         "Connections held open, half handshakes, floods of pings, answers nobody reads, lines in the log",
         "so many unproven connections, of which the oldest of the busiest address goes; 64 KiB and 15 s for each; a "
         "rate for the log",
-        ("enclave/doors.py", "enclave/connection.py", "enclave/agent.py"),
+        ("enclave/doors.py", "enclave/connection.py", "enclave/agent.py", "analyst/carrier.py"),
         (
             "enclave/test_strangers.py::test_silent_connections_keep_no_analyst_out",
             "enclave/test_strangers.py::test_an_introduced_analyst_gives_way_to_herself_only",
             "enclave/test_strangers.py::test_before_a_session_nobody_says_much",
             "enclave/test_strangers.py::test_who_reads_nothing_is_not_waited_for",
             "enclave/test_strangers.py::test_strangers_do_not_fill_the_log",
+            "analyst/test_dial.py::test_answers_that_the_other_side_does_not_read_are_not_kept",
         ),
     ),
     Attack(
