@@ -24,6 +24,7 @@ from cloister.provider import rate
 from cloister.provider.accounts import Accounts
 from cloister.provider.server import create_app
 from cloister.wire import canonical
+from cloister.wire.address import network
 
 KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "6"))
 
@@ -43,9 +44,10 @@ def test_a_flood_of_hellos_pushes_nobody_out(served):
     world = served()
     vault = world.vault()
     question = canonical.encode({"contract": world.digest, "vault_id": vault.key.did})
-    answers = [world.broker.client.post("/v1/hello", content=question) for _ in range(rate.BURST + 20)]
-    assert [answer.status_code for answer in answers[: rate.BURST - 1]] == [200] * (rate.BURST - 1)
-    refused = next(answer for answer in answers if answer.status_code != 200)
+    # On a slow machine more of them get through, for tokens come back meanwhile.
+    answers = (world.broker.client.post("/v1/hello", content=question) for _ in range(10 * rate.BURST))
+    number, refused = next((n, answer) for n, answer in enumerate(answers) if answer.status_code != 200)
+    assert number >= rate.BURST - 1
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "broker.busy")
     assert vault.append("c1").status == "ok"
 
@@ -80,7 +82,7 @@ def test_a_vault_never_waits_for_strangers_behind_its_address(make_world):
     ],
 )
 def test_one_host_has_one_rate_however_many_addresses_it_has(one, other, same):
-    assert (rate.network(one) == rate.network(other)) == same
+    assert (network(one) == network(other)) == same
 
 
 def test_every_address_has_its_own_rate_and_it_comes_back():
