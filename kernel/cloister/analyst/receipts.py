@@ -127,11 +127,12 @@ class ReceiptBook:
         chain.check_charges(receipt, cards.values(), self._contract)
         recalled = recalled or receipt.release in self._seen
         found = facts(receipt, self._contract, cards, session=self._session, recalled=recalled)
-        # 4. Kept, then shown.
+        # 4. Kept, then shown. What a notebook may not be saved with is not kept in another file either.
         if receipt.release not in self._seen:
             if vault_id != self._vault_id:
                 self._copy_evidence(vault_id)
-            self._append("receipts.jsonl", Kept(parent, document))
+            if isinstance(found.unsaved, msgspec.UnsetType):
+                self._append("receipts.jsonl", Kept(parent, document))
             self._seen.add(receipt.release)
         return found
 

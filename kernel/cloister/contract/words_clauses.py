@@ -98,6 +98,8 @@ def _pack(contract: Contract) -> Iterator[str]:
                 yield f"  - tier {level.tier}, {_OPERATIONS[operation]}: an approval signed by {who}{said}{days}."
     if pack.highest_result < pack.tiers:
         yield f"  - no result above tier {pack.highest_result} is handed to a notebook."
+    if pack.highest_stored < pack.tiers:
+        yield f"  - a saved notebook holds nothing that rests on a result above tier {pack.highest_stored}."
     if pack.display_mark:
         yield f"  - {_MARK}."
 

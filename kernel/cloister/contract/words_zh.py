@@ -213,6 +213,8 @@ def _pack(contract: Contract) -> Iterator[str]:
                 yield f"  - 第 {level.tier} 层，{_SHORT[operation]}：须有 {rule.approvers} 人签署的批准{said}{days}。"
     if pack.highest_result < pack.tiers:
         yield f"  - 高于第 {pack.highest_result} 层的结果不会交给笔记本。"
+    if pack.highest_stored < pack.tiers:
+        yield f"  - 基于高于第 {pack.highest_stored} 层结果的输出，在保存笔记本时不会写入文件。"
     if pack.display_mark:
         yield f"  - {_MARK}。"
 
