@@ -17,9 +17,9 @@ from cloister.contract.storage import Unsaved
 from cloister.errors import RefusedError
 from cloister.receipt import saving
 
-_WITH_METADATA = frozenset({"display_data", "execute_result", "update_display_data"})
+_WITH_METADATA = ("display_data", "execute_result", "update_display_data")
 # A widget's state is saved too; the mark in its cell says so.
-_SHOWN = _WITH_METADATA | {"stream", "error", "comm_open", "comm_msg", "input_request"}
+_SHOWN = (*_WITH_METADATA, "stream", "error", "comm_open", "comm_msg", "input_request")
 _CELLS = 10_000
 
 
