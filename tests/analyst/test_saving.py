@@ -19,14 +19,16 @@ from signed_world import World, code_cell, result
 from typer.testing import CliRunner
 
 from cloister.analyst import bundling, run, storing
+from cloister.analyst.agreed import Agreed, Agreement
 from cloister.analyst.bundling import bundle_notebook
+from cloister.analyst.checking import Checker
 from cloister.analyst.receipts import ReceiptBook, load_session
 from cloister.analyst.trust import TrustStore
 from cloister.cli import notebooks
 from cloister.contract import packs
 from cloister.contract.clauses import PackTerms
 from cloister.contract.storage import Unsaved
-from cloister.receipt import saving
+from cloister.receipt import chip, saving
 from cloister.receipt.facts import ReleaseFacts
 from cloister.replay import compare
 from cloister.reviewer.notebook import CodeCell
@@ -157,6 +159,25 @@ def test_receipts_that_state_too_high_a_tier_or_none_are_shown_and_not_kept(tmp_
     free = World(session="session-2")
     assert all(one.unsaved is msgspec.UNSET for one in accepted(free, tmp_path, 5, None))
     assert len(load_session(tmp_path, free.session).receipts) == 2
+
+
+def test_chips_of_a_session_are_verified_from_memory(tmp_path: Path) -> None:
+    world = strict()
+    book = ReceiptBook(
+        world.contract, world.vault.did, world.session, tmp_path, cards=[world.card], analyst=world.analyst.did
+    )
+    book.admit(msgspec.to_builtins(world.admission))
+    receipt = msgspec.to_builtins(world.sign(world.receipt("v.count()", (1001,), tier=4)))
+    facts = book.accept(msgspec.json.decode(msgspec.json.encode(receipt)), "m1")
+    data, metadata = chip.display([facts])
+    asked = {"key": "k", "data": data, "metadata": json.loads(json.dumps(metadata))}
+    agreement = Agreement(lambda: Agreed(world.terms, world.digest))
+    assert Checker(tmp_path, agreement.get()).check([asked])[0]["state"] == "foreign"
+    agreement.take_cards([msgspec.to_builtins(world.card)])
+    agreement.keep(book.in_memory)
+    assert Checker(tmp_path, agreement.get()).check([asked])[0]["state"] == "verified"
+    asked["data"]["text/plain"] = asked["data"]["text/plain"].replace("1001", "1002")
+    assert Checker(tmp_path, agreement.get()).check([asked])[0]["state"] == "false"
 
 
 def test_a_notebook_is_bundled_and_verified_without_what_was_left_out(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 import nbformat.v4
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reviewer"))  # the signing parties live there
@@ -42,10 +43,17 @@ from cloister.contract.clauses import PackTerms
 from cloister.wire.frames import Kind
 
 Outputs = list[dict[str, Any]]
+PROMISE = "CLOISTER_STRIPS_SAVED"
 Story = Callable[[Talk, ScriptedEnclave], Any]
 EARLIER = ("stream", {"name": "stdout", "text": "earlier"})
 STRICT = World(terms={"pack": PackTerms("beijing-4", packs.load("beijing-4").digest)})
 CONFIG = Path(__file__).parents[2] / "kernel" / "jupyter_server_config" / "cloister.json"
+
+
+@pytest.fixture(autouse=True)
+def promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a program had started the proxy that strips what it saves."""
+    monkeypatch.setenv(PROMISE, "1")
 
 
 def play(tmp_path: Path, story: Story, *outputs: Any, receipt: bool = True, reply: Any = None, **options: Any) -> Any:
@@ -111,6 +119,16 @@ def check_marks(tmp_path: Path) -> None:
     assert release[:5] == [mark, stream, ("clear_output", False), mark, stream]
 
 
+def check_withheld(tmp_path: Path) -> None:
+    # Nobody promised to strip what is saved, so it is not shown: one placeholder in a cell, and no chip.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(PROMISE)
+        before, release, later = cells(tmp_path, STREAM, RESULT, UPDATE, ERROR, WIDGET)
+        prompt = cells(tmp_path, ("input_request", {"prompt": VALUE, "password": False}))[2]
+    assert before == [("stream", False)]
+    assert release == later == prompt == [("display_data", False)]
+
+
 def check_unknown(tmp_path: Path) -> None:
     # Nobody can say of which tier a result is whose receipt does not verify, and the sandbox has it all the same.
     agreed = Agreed(STRICT.terms, STRICT.digest)
@@ -150,6 +168,7 @@ def check_prompts(tmp_path: Path) -> None:
 CHECKS = {
     "prompts": check_prompts,
     "marks": check_marks,
+    "withheld": check_withheld,
     "unknown": check_unknown,
     "files": check_files,
     "sources": check_sources,
@@ -162,13 +181,16 @@ def test_after_such_a_result(name: str, tmp_path: Path) -> None:
 
 
 MUTANTS = [
-    ("marks", relay, "self._front.relay(Kind.IOPUB, self._marks.put(header.msg_type, message), header.msg_type)",
-     "self._front.relay(Kind.IOPUB, message, header.msg_type)"),
+    ("marks", relay, "if (marked := self._marks.put(header.msg_type, message)) is not None:",
+     "if (marked := message) is not None:"),
+    ("withheld", unsaved, "if not self._stripped:", "if False:"),
+    ("withheld", relay, "if facts := self._marks.shown(self._events.take_releases(msg_id)):",
+     "if facts := self._events.take_releases(msg_id):"),
     ("marks", unsaved, "self._marked.pop(message.parent, None)", "pass"),
     ("marks", unsaved, "message if msg_type not in _WITH_METADATA else _with_mark(message, why)", "message"),
     ("marks", unsaved, '"stream", "error", "comm_open", "comm_msg", "input_request")', '"stream", "error")'),
-    ("prompts", relay, "self._marks.put(header.msg_type, message), header.msg_type)\n            else",
-     "message, header.msg_type)\n            else"),
+    ("prompts", relay, "self._show(Kind.STDIN, header, message)",
+     "self._front.relay(Kind.STDIN, message, header.msg_type)"),
     ("unknown", events, "found = unsaved(self._agreement.get().contract, None)", "found = None"),
     ("files", lines, "self._check_file()\n        self._check", "self._check"),
     ("sources", relay, "return self._marks.without_texts(message), status", "return message, status"),
@@ -202,7 +224,8 @@ class Server:
             self._port = probe.getsockname()[1]
         command = [sys.executable, "-m", "jupyter_server", "--no-browser", f"--port={self._port}", "--allow-root"]
         options = [f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}"]
-        env = {**os.environ, "JUPYTER_RUNTIME_DIR": str(root / "runtime"), "CLOISTER_HOME": str(root / "home")}
+        inherited = {name: value for name, value in os.environ.items() if name != PROMISE}
+        env = {**inherited, "JUPYTER_RUNTIME_DIR": str(root / "runtime"), "CLOISTER_HOME": str(root / "home")}
         env["JUPYTER_CONFIG_DIR"] = str(root / "config")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([*command, *options, "--ServerApp.port_retries=0"], env=env, **quiet)
@@ -232,6 +255,10 @@ class Server:
         found = (path for path in self.root.rglob("*") if path.is_file())
         return {str(path.relative_to(self.root)) for path in found if text in path.read_bytes()}
 
+    def children(self) -> list[psutil.Process]:
+        """The processes of its kernels."""
+        return psutil.Process(self._process.pid).children()
+
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(15)
@@ -260,7 +287,8 @@ CELLS = (
 def ran(kernelspecs: Path) -> Any:
     """The notebook as a front end holds it after a real proxy and a real kernel have run it."""
     argv = [sys.executable, str(Path(__file__).parent / "tiered.py"), "-f", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "tiered", "language": "python", "interrupt_mode": "message"}
+    env = {PROMISE: "1"}
+    spec = {"argv": argv, "display_name": "tiered", "language": "python", "interrupt_mode": "message", "env": env}
     folder = kernelspecs / "kernels" / "cloister-tiered"
     folder.mkdir()
     (folder / "kernel.json").write_text(json.dumps(spec))
@@ -302,9 +330,17 @@ def test_a_notebook_that_cannot_be_looked_at_is_not_saved(server: Server, ran: A
     assert server.files_with(VALUE.encode()) == set()
 
 
-def test_without_the_extension_it_would_be_there(tmp_path: Path, ran: Any) -> None:
+def test_kernels_know_whether_their_server_strips(server: Server) -> None:
+    assert server.ask("POST", "kernels", {"name": "python3"})[0] == 201
+    assert {process.environ().get(PROMISE) for process in server.children()} == {"1"}
+
+
+def test_without_the_extension_it_would_be_there(tmp_path: Path, ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROMISE)
     bare = Server(tmp_path, installed=False)
     try:
+        assert bare.ask("POST", "kernels", {"name": "python3"})[0] == 201
+        assert {process.environ().get(PROMISE) for process in bare.children()} == {None}
         assert bare.save("work.ipynb", ran) == 201
         assert {Path(name).parent.name for name in bare.files_with(VALUE.encode())} == {"", ".ipynb_checkpoints"}
     finally:
@@ -315,7 +351,7 @@ def test_whatever_fails_in_the_hook_fails_the_save(monkeypatch: pytest.MonkeyPat
     def broken(notebook: Any) -> int:
         raise RecursionError
 
-    monkeypatch.setattr(server_extension, "strip", broken)
+    monkeypatch.setattr(server_extension.storing, "strip", broken)
     with pytest.raises(HTTPError, match="not saved"):
         server_extension.before_save({"type": "notebook", "content": {}})
     server_extension.before_save({"type": "file", "content": "x"})

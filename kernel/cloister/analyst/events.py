@@ -134,6 +134,7 @@ class Events:
             return
         if isinstance(facts.unsaved, Unsaved):
             self._came_to_know(facts.unsaved)
+            self._agreement.keep(self._receipts.in_memory)
         self.released += 1
         self.verified.append(facts)
         self._releases.setdefault(parent, []).append(facts)
@@ -142,6 +143,8 @@ class Events:
 
     def _of_unknown_tier(self) -> None:
         """The sandbox gets the value all the same: it counts as one of the highest tier."""
+        if self._receipts is not None and self._receipts.from_file:
+            return
         with contextlib.suppress(CloisterError):  # without a contract nothing says what may be saved
             found = unsaved(self._agreement.get().contract, None)
             if found is not None:

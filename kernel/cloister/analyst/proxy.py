@@ -17,7 +17,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cloister.analyst import guard, limits, widgets
+from cloister.analyst import guard, limits, storing, widgets
 from cloister.analyst.agreed import Agreement, LoadAgreed
 from cloister.analyst.asks import Asks
 from cloister.analyst.chips import OpenBook
@@ -94,7 +94,7 @@ class Proxy:
         self._live = LiveViews(self._front, self._picture)
         self._own = OwnReplies(connection)
         self._errands = Errands(self._uplink.send)
-        self._marks = Marks(self._front, lambda: self._events.unsaved)
+        self._marks = Marks(self._front, lambda: self._events.unsaved, stripped=storing.promised())
         self._relay = Relay(
             self._front,
             self._pending,

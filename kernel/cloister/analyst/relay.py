@@ -107,7 +107,7 @@ class Relay:
                 self._iopub(header, message, parent, reserved)
             elif frame.kind == Kind.STDIN:
                 # A front end writes the prompt and what was typed into the cell's outputs.
-                self._front.relay(Kind.STDIN, self._marks.put(header.msg_type, message), header.msg_type)
+                self._show(Kind.STDIN, header, message)
             else:
                 self._reply(header, message, parent, reserved)
         except MalformedError as error:
@@ -132,7 +132,7 @@ class Relay:
         if header.msg_type in ("comm_open", "comm_close"):
             self._live.note(header.msg_type, decode_object(message.content))
         if header.msg_type != "status":
-            self._front.relay(Kind.IOPUB, self._marks.put(header.msg_type, message), header.msg_type)
+            self._show(Kind.IOPUB, header, message)
             return
         state = _decode(_status_decoder, message.content).execution_state
         if state == "idle":
@@ -141,6 +141,10 @@ class Relay:
         self._pending.status(parent, state)
         if state == "idle":
             self.resume_busy()
+
+    def _show(self, kind: Kind, header: Header, message: Message) -> None:
+        if (marked := self._marks.put(header.msg_type, message)) is not None:
+            self._front.relay(kind, marked, header.msg_type)
 
     def _control(self, message: Message, content: dict[str, Any], reserved: str | None) -> None:
         """Answer a page that asks for the states of all widgets: the sandbox's and ours.
@@ -161,7 +165,7 @@ class Relay:
 
     def _end_of_cell(self, msg_id: str, parent: bytes) -> None:
         self._front.report_dropped(parent)
-        if facts := self._events.take_releases(msg_id):
+        if facts := self._marks.shown(self._events.take_releases(msg_id)):
             self._front.publish("display_data", chips.display_data(facts), parent)
         if rehearsed := self._events.take_rehearsals(msg_id):
             self._front.publish("display_data", chips.rehearsed_data(rehearsed), parent)

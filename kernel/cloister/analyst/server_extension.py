@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloister.analyst.storing import strip
+from cloister.analyst import storing
 from cloister.receipt import saving
 
 
@@ -20,8 +20,9 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
-    """Register the hook with the server's contents manager."""
+    """Register the hook with the server's contents manager, and let the kernels know."""
     server.contents_manager.register_pre_save_hook(before_save)
+    storing.promise()
 
 
 def before_save(model: Mapping[str, Any], **_about: Any) -> None:
@@ -36,7 +37,7 @@ def before_save(model: Mapping[str, Any], **_about: Any) -> None:
     if model.get("type") != "notebook" or not isinstance(content, dict):
         return
     try:
-        strip(content)
+        storing.strip(content)
         left = saving.has_marks(content)
     except Exception as error:
         # Jupyter would log it and save all the same.

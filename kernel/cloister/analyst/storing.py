@@ -6,6 +6,7 @@ works under a contract that keeps anything out of files they are not saved at al
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from cloister.analyst.trust import TrustStore
@@ -14,6 +15,20 @@ from cloister.errors import CloisterError
 from cloister.receipt import saving
 
 _PREFIX = "cloister-"
+_STRIPS = "CLOISTER_STRIPS_SAVED"
+
+
+def promise() -> None:
+    """Tell the kernels that this process starts that it strips what it saves; they inherit its environment."""
+    os.environ[_STRIPS] = "1"
+
+
+def promised() -> bool:
+    """Whether what started this kernel strips what it saves.
+
+    Other programs (VS Code, a server of another environment, papermill) write outputs as they got them.
+    """
+    return os.environ.get(_STRIPS) == "1"
 
 
 def strip(notebook: dict[str, Any], store: TrustStore | None = None) -> int:

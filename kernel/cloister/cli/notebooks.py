@@ -34,10 +34,11 @@ def run(
     notebook_libraries.load()
     import nbformat
 
+    from cloister.analyst import storing
     from cloister.analyst.bundling import bundle_notebook
     from cloister.analyst.run import release_lines, run_notebook
-    from cloister.analyst.storing import strip
 
+    storing.promise()
     target = output or notebook.with_stem(notebook.stem + "-executed")
     kernel = f"{kernel}-mock" if mock and not kernel.endswith("-mock") else kernel
     with err.status("starting the kernel") as status:
@@ -60,7 +61,7 @@ def run(
     if info["mode"] == "confidential":
         executed = nbformat.from_dict(bundle_notebook(dict(executed), _receipts()))
     # As a Jupyter server does when it saves: what the contract's tier rules keep out of files is not written.
-    lines, left_out = list(release_lines(executed)), strip(executed)
+    lines, left_out = list(release_lines(executed)), storing.strip(executed)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.from_dict(executed), target)
     for line in lines:

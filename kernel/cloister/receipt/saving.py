@@ -22,6 +22,7 @@ from cloister.receipt.bundle import METADATA_KEY
 
 MARK_KEY = "unsaved"
 PLACE_KEY = "left_out"
+WITHHELD_KEY = "withheld"
 WIDGETS_KEY = "widgets"
 
 
@@ -47,10 +48,20 @@ def placeholder(why: Unsaved) -> dict[str, Any]:
     return _output(text, PLACE_KEY, why)
 
 
+def withheld(why: Unsaved) -> dict[str, Any]:
+    """Return the output that is shown in the place of others where nothing would take these out of files."""
+    text = (
+        f"Not shown: the outputs of this cell come after a result of tier {why.tier}, and no file holds what rests on "
+        f"one above tier {why.highest} ({why.rule}). Whatever started this kernel would save them. They are shown in a "
+        "JupyterLab or Notebook whose server has Cloister's extension (`cloister doctor` says whether yours has)."
+    )
+    return _output(text, WITHHELD_KEY, why)
+
+
 def is_own(output: dict[str, Any]) -> bool:
-    """Tell whether an output is a placeholder or a mark, and says nothing else."""
+    """Tell whether an output is a placeholder, a mark or what stands for withheld ones, and says nothing else."""
     place = _dict(_dict(output.get("metadata")).get(METADATA_KEY))
-    for key, make in ((PLACE_KEY, placeholder), (MARK_KEY, mark)):
+    for key, make in ((PLACE_KEY, placeholder), (MARK_KEY, mark), (WITHHELD_KEY, withheld)):
         try:
             if key in place and _joined(output) == make(msgspec.convert(place[key], type=Unsaved)):
                 return True
