@@ -13,6 +13,7 @@ from cloister.provider import folder, shredding
 from cloister.provider.commands import BrokerDir
 from cloister.provider.contract_commands import say, utc_now
 from cloister.provider.home import BrokerHome
+from cloister.wire.text import spelt_out
 
 app = typer.Typer(no_args_is_help=True, help="Capsules whose keys your broker holds, and destroying these keys.")
 Reason = Annotated[str, typer.Option(help="Shown to analysts and written into the event log.")]
@@ -56,13 +57,18 @@ def show(
     say(f"manifest {held.digest}\nprovider {held.manifest.provider}")
     for card in held.cards:
         tiers = ", ".join(f"{name} {tier}" for name, tier in ((one.name, one.tier) for one in card.columns))
-        say(f"{card.name}: {card.title}\n  columns and tiers: {tiers}; size class {card.row_limit:,} rows")
+        say(spelt_out(f"{card.name}: {card.title}"))
+        say(spelt_out(f"  columns and tiers: {tiers}; size class {card.row_limit:,} rows"))
         for step in told.treatments(held.manifest, card.name):
             said = ", ".join(f"{name} {value}" for name, value in step.parameters.items())
-            say(f"  de-identified: {step.operator} {', '.join(step.columns)}" + (f" ({said})" if said else ""))
+            say(
+                spelt_out(
+                    f"  de-identified: {step.operator} {', '.join(step.columns)}" + (f" ({said})" if said else "")
+                )
+            )
         if (quality := told.quality(held.manifest, card.name)) is not None:
             figures = ", ".join(f"{name} {share}" for name, share in quality.figures.items())
-            say(f"  quality, at least: {figures} (as of {quality.as_of}; report {quality.report})")
+            say(spelt_out(f"  quality, at least: {figures} (as of {quality.as_of}; report {quality.report})"))
 
 
 @app.command("keep")

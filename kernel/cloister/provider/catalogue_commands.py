@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from cloister.errors import RefusedError
 from cloister.provider import catalogue, event_log, folder
@@ -18,11 +17,9 @@ from cloister.provider.commands import BrokerDir
 from cloister.provider.contract_commands import say, utc_now
 from cloister.provider.home import BrokerHome
 from cloister.receipt.events import Event
-from cloister.terminal import Terminal
 from cloister.wire.text import spelt_out
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of a broker: which capsules it offers, and to whom.")
-out = Terminal(emoji=False)
 Manifest = Annotated[str, typer.Argument(help="Digest of the capsule's manifest.")]
 
 
@@ -79,14 +76,14 @@ def search(
     """List the tables whose cards hold all words, capsule by capsule."""
     with _catalogue(BrokerHome(directory)) as db:
         found = catalogue.search(db, " ".join(words or ()), as_did, all_states=not as_did)
-    table = Table("table", "title", "unit", "tier", "quality", "state", "capsule", box=None)
-    for one in found:
-        cells = (one.name, one.title, one.unit, str(one.tier), _figures(one), one.state, one.manifest[:19])
-        table.add_row(*(Text(spelt_out(cell)) for cell in cells))
-    if found:
-        out.print(table)
-    else:
-        say("nothing is offered that has these words")
+    # Lines, not a table: a digest has to be copied whole.
+    for manifest, tables in itertools.groupby(found, lambda one: f"{one.manifest}  {one.state}"):
+        say(manifest)
+        for one in tables:
+            quality = f"; quality, at least: {_figures(one)}" if one.figures else ""
+            say(spelt_out(f"  {one.name}: {one.title} (by {one.unit}; highest tier {one.tier}{quality})"))
+    if not found:
+        say("nothing is offered" + (" that has these words" if words else ""))
 
 
 @app.command("show")
@@ -96,8 +93,8 @@ def show(directory: BrokerDir, manifest: Manifest) -> None:
         found, _ = catalogue.show(db, manifest, "", all_states=True)
     say(f"{manifest}  {found[0].state}")
     for one in found:
-        say(f"{one.name}: {one.title}, of {one.population} by {one.unit}; highest tier {one.tier}\n  {one.description}")
-        say(f"  purposes: {', '.join(one.purposes)}")
+        said = f"{one.name}: {one.title}, of {one.population} by {one.unit}; highest tier {one.tier}"
+        say("\n  ".join(map(spelt_out, (said, one.description, f"purposes: {', '.join(one.purposes)}"))))
         if one.steps:
             say(f"  de-identified: {', '.join(one.steps)}")
         if one.figures:
