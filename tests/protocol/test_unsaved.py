@@ -56,7 +56,15 @@ def promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROMISE, "1")
 
 
-def play(tmp_path: Path, story: Story, *outputs: Any, receipt: bool = True, reply: Any = None, **options: Any) -> Any:
+def play(
+    tmp_path: Path,
+    story: Story,
+    *outputs: Any,
+    receipt: bool = True,
+    reply: Any = None,
+    book: Any = None,
+    **options: Any,
+) -> Any:
     """Run a story against an enclave: a cell ``release`` has a receipt first, and every cell but ``before`` outputs."""
 
     def serve(enclave: ScriptedEnclave, kind: Kind, request: Message) -> None:
@@ -76,7 +84,7 @@ def play(tmp_path: Path, story: Story, *outputs: Any, receipt: bool = True, repl
 
     async def run() -> Any:
         enclave = ScriptedEnclave(serve)
-        async with talking_to(enclave, tmp_path, lambda session, cards: Book(), **options) as talk:
+        async with talking_to(enclave, tmp_path, lambda session, cards: book or Book(), **options) as talk:
             return await story(talk, enclave)
 
     return asyncio.run(run())
@@ -135,6 +143,11 @@ def check_unknown(tmp_path: Path) -> None:
     _, _, later = cells(tmp_path, STREAM, receipt=False, load_agreed=lambda: agreed)
     assert later == [("display_data", True), ("stream", False)]
     assert cells(tmp_path, STREAM, receipt=False)[2] == [("stream", False)]
+    # In a replay everything came out of a file.
+    replayed = Book()
+    replayed.from_file = True
+    again = cells(tmp_path, STREAM, receipt=False, load_agreed=lambda: agreed, book=replayed)
+    assert again[2] == [("stream", False)]
 
 
 def check_files(tmp_path: Path) -> None:
@@ -191,6 +204,7 @@ MUTANTS = [
     ("marks", unsaved, '"stream", "error", "comm_open", "comm_msg", "input_request")', '"stream", "error")'),
     ("prompts", relay, "self._show(Kind.STDIN, header, message)",
      "self._front.relay(Kind.STDIN, message, header.msg_type)"),
+    ("unknown", events, "self._receipts.from_file", "False"),
     ("unknown", events, "found = unsaved(self._agreement.get().contract, None)", "found = None"),
     ("files", lines, "self._check_file()\n        self._check", "self._check"),
     ("sources", relay, "return self._marks.without_texts(message), status", "return message, status"),
