@@ -196,6 +196,12 @@ def test_a_notebook_is_bundled_and_verified_without_what_was_left_out(tmp_path: 
     assert [(one.cell, one.level) for one in told] == [(1, "note")]
     # The tiers in the placeholder are no numbers that need a receipt; with another text they would be.
     assert not [one for one in report.findings if one.cell == 1 and one.code != "output.left-out"]
+    # Names of packs and articles are no numbers that need a receipt.
+    named = Unsaved(3, 2, "pboc-draft-2023", "art. 18.5")
+    saved["cells"][1]["outputs"] = [saving.placeholder(named), saving.mark(named), saving.withheld(named)]
+    report = verify(saved, now=datetime(2026, 2, 1, tzinfo=UTC), allow_simulated=True, allow_unknown_origin=True)
+    assert [one.code for one in report.findings if one.cell == 1] == ["output.left-out"]
+    del saved["cells"][1]["outputs"][1:]
     saved["cells"][1]["outputs"][0]["data"]["text/plain"] += " 77.25"
     forged = verify(saved, now=datetime(2026, 2, 1, tzinfo=UTC), allow_simulated=True, allow_unknown_origin=True)
     assert not [one for one in forged.findings if one.code == "output.left-out"]

@@ -143,8 +143,12 @@ def test_a_recipe_of_several_tables_names_its_table_once(files, options):
     assert not (files / "capsule").exists()
 
 
-@pytest.mark.parametrize("stays", [CLASSES.format("days", 2), HIDE.format("others"), None])
-def test_one_population_has_one_pseudonym_for_a_person(files, stays):
+WAYS = {"plain": CLASSES.format("days", 2), "another domain": HIDE.format("others"), "no recipe": None}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_population_has_one_pseudonym_for_a_person(files, way):
+    stays = WAYS[way]
     options = RECIPES
     if stays is None:
         options = (*RECIPES[:2], *RECIPES[4:])
@@ -312,6 +316,21 @@ def test_the_catalogue_lists_every_table_of_a_capsule(files, sealed):
     assert run(files, "catalogue", "deprecate", "@broker", digest).exit_code == 0
     assert run(files, "catalogue", "withdraw", "@broker", digest).exit_code == 0
     assert "nothing is offered" in run(files, "catalogue", "search", "@broker", "--as", "did:key:friend").output
+
+
+@pytest.mark.parametrize("change", ["one card", "other order", "no manifest", "another manifest", "not signed"])
+def test_an_entry_is_a_manifest_and_every_card_of_it(files, sealed, change):
+    held = folder.read(files / "capsule")
+    cards, document, digest, provider = held.card_documents, held.document, held.digest, held.manifest.provider
+    wanted = {"one card": "catalogue.cards", "other order": "catalogue.cards", "no manifest": "catalogue.cards"}
+    wanted |= {"another manifest": "capsule.manifest", "not signed": "signature.missing"}
+    cards = {"one card": cards[:1], "other order": cards[::-1]}.get(change, cards)
+    document = None if change == "no manifest" else document
+    digest = "sha256:" + "0" * 64 if change == "another manifest" else digest
+    provider = create_identity(files / "other.key").did if change == "not signed" else provider
+    with pytest.raises(CloisterError) as refused:
+        catalogue.submit(None, digest, catalogue.Offered(cards, document), provider, visible=["*"])
+    assert refused.value.code == wanted[change]
 
 
 def test_a_broker_without_the_key_offers_nothing(files, sealed):
