@@ -5,11 +5,13 @@ A test may add figures of its own with pytest's ``record_property``: they are ad
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from pathlib import Path
 
 import pytest
+import typer.testing
 
 sys.path.insert(0, str(Path(__file__).parent / "proof"))
 
@@ -27,6 +29,19 @@ _FIRST = ("repository/test_binder", "ui/", "notebooks/test_nbval", "notebooks/",
 _SHARED = {"tests/ui/": "ui", "tests/replay/": "executed", "tests/notebooks/test_nbval": "executed",
            "tests/notebooks/test_tampered": "executed"}  # fmt: skip
 _counts = Counts()
+
+
+@functools.cache
+def _built(app: typer.Typer, _parts: int) -> object:
+    return typer.main.get_command(app)
+
+
+def _command(app: typer.Typer) -> object:
+    return _built(app, len(app.registered_commands) + len(app.registered_groups))
+
+
+# Every call of a test would build all commands of all zones again: half of what such a test costs.
+typer.testing._get_command = _command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_core.paths import jupyter_path
+from jupyter_core.paths import jupyter_config_path, jupyter_path
 
 from cloister.home import cloister_home
 
@@ -46,6 +46,10 @@ def findings() -> Iterator[Finding]:
     shown = any(place.is_file() for place in places)
     step = "install from a released wheel, or with Node 20.19 or later from source"
     yield Finding("JupyterLab extension", shown, "installed" if shown else "not installed; kernels work without", step)
+    configured = (Path(place) / "jupyter_server_config.d" / "cloister.json" for place in jupyter_config_path())
+    strips = any(place.is_file() for place in configured)
+    detail = "strips what it saves" if strips else "not enabled: results that contracts keep out of files are not shown"
+    yield Finding("Jupyter server extension", strips, detail, "install cloister in the environment of the server")
     yield _isolation()
     yield Finding("state", True, str(cloister_home()))
 

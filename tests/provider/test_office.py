@@ -16,11 +16,11 @@ from cloister.attest import releases
 from cloister.attest.releases import References, SoftwareRelease
 from cloister.contract.states import Decision
 from cloister.errors import MalformedError, RefusedError, SignatureError
-from cloister.provider import catalogue, clock, files, revoked, roles, schema, software
+from cloister.provider import catalogue, clock, files, folder, revoked, roles, schema, software
 from cloister.provider.office import Office
 from cloister.receipt.office import ANSWER_TYPE, ASK_TYPE, Answer, Ask
 from cloister.wire import canonical
-from cloister.wire.envelope import Envelope, Signature, open_envelope, seal
+from cloister.wire.envelope import Envelope, open_envelope, seal
 from cloister.wire.identity import SigningKey
 
 START = "2026-06-01T00:00:00Z"
@@ -80,7 +80,7 @@ def arguments(world: World, action: str) -> dict:
     manifest, stranger = world.sealed.manifest_digest, SigningKey.generate().did
     return {
         "catalogue.show": {"manifest": manifest},
-        "catalogue.submit": {"manifest": manifest, "card": card(world), "provider": world.provider.did},
+        "catalogue.submit": {"manifest": manifest, **offered(world)},
         "catalogue.publish": {"manifest": manifest},
         "catalogue.deprecate": {"manifest": manifest},
         "catalogue.withdraw": {"manifest": manifest},
@@ -98,8 +98,11 @@ def arguments(world: World, action: str) -> dict:
     }.get(action, {})
 
 
-def card(world: World) -> dict:
-    return json.loads((world.sealed.directory / "card.json").read_bytes())
+def offered(world: World) -> dict:
+    """What is submitted of a capsule beside its digest."""
+    held = folder.read(world.sealed.directory)
+    said = catalogue.Offered(held.card_documents, held.document)
+    return {**msgspec.to_builtins(said), "provider": world.provider.did}
 
 
 def as_before(staff: Staff, action: str) -> None:
@@ -109,7 +112,8 @@ def as_before(staff: Staff, action: str) -> None:
         db.execute(sa.delete(schema.catalogue))
         db.execute(sa.delete(schema.requests))
         if action.startswith("catalogue.") and action not in {"catalogue.search", "catalogue.submit"}:
-            listed = Envelope(**{**card(world), "signatures": tuple(Signature(**s) for s in card(world)["signatures"])})
+            held = folder.read(world.sealed.directory)
+            listed = catalogue.Offered(held.card_documents, held.document)
             catalogue.submit(db, world.sealed.manifest_digest, listed, world.provider.did, visible=["*"])
             if action != "catalogue.publish":
                 catalogue.move(db, world.sealed.manifest_digest, "published")
@@ -339,7 +343,7 @@ def test_decisions_and_approvals_are_in_the_log(staff):
 
 def test_what_somebody_may_not_see_does_not_exist_for_him(staff):
     world, manifest = staff.world, staff.world.sealed.manifest_digest
-    hidden = {"manifest": manifest, "card": card(world), "provider": world.provider.did, "visible": ["did:key:friend"]}
+    hidden = {"manifest": manifest, **offered(world), "visible": ["did:key:friend"]}
     nothing = staff.ask("analyst", "catalogue.show", manifest="sha256:" + "0" * 64)
     assert staff.ask("node_admin", "catalogue.submit", **hidden).status == "done"
     asked = staff.ask("node_admin", "catalogue.publish", manifest=manifest)
@@ -352,8 +356,8 @@ def test_what_somebody_may_not_see_does_not_exist_for_him(staff):
 
 def test_search_finds_by_words_what_is_published(staff):
     world, manifest = staff.world, staff.world.sealed.manifest_digest
-    offered = {"manifest": manifest, "card": card(world), "provider": world.provider.did}
-    staff.ask("node_admin", "catalogue.submit", **offered)
+    asked = {"manifest": manifest, **offered(world)}
+    staff.ask("node_admin", "catalogue.submit", **asked)
     assert staff.ask("analyst", "catalogue.search", text="visits").result == []
     name = staff.ask("node_admin", "catalogue.publish", manifest=manifest).result
     staff.ask("space_admin", "request.approve", **name)
@@ -366,18 +370,18 @@ def test_search_finds_by_words_what_is_published(staff):
 
 def test_illegal_moves_of_the_catalogue(staff):
     world, manifest = staff.world, staff.world.sealed.manifest_digest
-    offered = {"manifest": manifest, "card": card(world), "provider": world.provider.did}
+    asked = {"manifest": manifest, **offered(world)}
     assert staff.ask("node_admin", "catalogue.deprecate", manifest=manifest).code == "catalogue.unknown"
-    assert staff.ask("node_admin", "catalogue.submit", **{**offered, "provider": "did:key:other"}).status == "refused"
+    assert staff.ask("node_admin", "catalogue.submit", **{**asked, "provider": "did:key:other"}).status == "refused"
     assert (
-        staff.ask("node_admin", "catalogue.submit", **{**offered, "manifest": "sha256:" + "1" * 64}).status == "refused"
+        staff.ask("node_admin", "catalogue.submit", **{**asked, "manifest": "sha256:" + "1" * 64}).status == "refused"
     )
-    assert staff.ask("node_admin", "catalogue.submit", **offered).status == "done"
+    assert staff.ask("node_admin", "catalogue.submit", **asked).status == "done"
     for action in ("catalogue.submit", "catalogue.deprecate"):
-        assert staff.ask("node_admin", action, **offered).code == "catalogue.state"
+        assert staff.ask("node_admin", action, **asked).code == "catalogue.state"
     assert staff.ask("node_admin", "catalogue.withdraw", manifest=manifest).status == "done"
     for action in ("catalogue.submit", "catalogue.withdraw", "catalogue.deprecate"):
-        assert staff.ask("node_admin", action, **offered).code == "catalogue.state"
+        assert staff.ask("node_admin", action, **asked).code == "catalogue.state"
 
 
 # Keys and software -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloister import cli
-from cloister.contract import capsule
+from cloister.contract import capsule, told
 from cloister.contract.card import Card, Column
 from cloister.errors import CloisterError, MalformedError, RefusedError
 from cloister.provider.quality import published
@@ -146,8 +146,8 @@ def test_values_are_shown_only_when_asked_for(report):
     assert examples["one unit per value", "phone"] == ("1",)
     assert examples["found in id of patients.csv", "patient"] == ("P4", "p1 ")
     assert "canary" in page(shown)
-    for told in (page(report), published.encode(report).decode()):
-        assert not any(value in told for value in ("canary", "no day", "perhaps", "2025-12-02"))
+    for shown_to in (page(report), published.encode(report).decode()):
+        assert not any(value in shown_to for value in ("canary", "no day", "perhaps", "2025-12-02"))
 
 
 def test_thresholds_and_what_was_not_measured():
@@ -267,16 +267,15 @@ def test_nothing_is_published_unless_it_is_named(files):
         assert refused.exception.code == "quality.publish"
     chosen = ("--publish", "validity", "--published", names["public.json"], "--report", names["report.json"])
     assert command(files, *chosen).exit_code == 0
-    told = published.read(files / "public.json")
-    assert told.figures == {"validity": "0.66"}
-    assert canonical.digest_bytes((files / "report.json").read_bytes()) == told.report
-    done = seal(
-        msgspec.json.decode((files / "card.json").read_bytes(), type=Card), files / "data.csv", files / "capsule", key,
-        quality=told,
-    )  # fmt: skip
+    card = msgspec.json.decode((files / "card.json").read_bytes(), type=Card)
+    chosen = published.read([files / "public.json"])[card.name]
+    assert chosen.quality.figures == {"validity": "0.66"}
+    assert canonical.digest_bytes((files / "report.json").read_bytes()) == chosen.quality.report
+    done = seal(card, files / "data.csv", files / "capsule", key, quality=chosen)
     document = msgspec.json.decode((done.directory / "manifest.json").read_bytes(), type=envelope.Envelope)
-    assert capsule.open_manifest(document, key.did).quality == told
-    assert json.loads(base64.b64decode(document.payload))["quality"]["figures"] == {"validity": "0.66"}
+    manifest = capsule.open_manifest(document, key.did)
+    assert told.quality(manifest, card.name) == told.bound(chosen.quality, manifest, card.name)
+    assert json.loads(base64.b64decode(document.payload))["tables"][0]["quality"]["figures"] == {"validity": "0.66"}
 
 
 def test_the_command_shows_figures_and_fails_below_a_threshold(files):
@@ -301,4 +300,4 @@ def test_files_that_are_none_of_ours(files):
     for options in (("--rules", str(bad)), ("--card", str(bad)), ("--as-of", "yesterday")):
         assert isinstance(command(files, *options).exception, MalformedError)
     with pytest.raises(MalformedError, match=r"quality\.file"):
-        published.read(bad)
+        published.read([bad])

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = "share/jupyter/labextensions/@cloister/lab"
+SERVER = "etc/jupyter/jupyter_server_config.d/cloister.json"
 KERNELS = ("share/jupyter/kernels/cloister/kernel.json", "share/jupyter/kernels/cloister-mock/kernel.json")
 NO_NODE = "Node 20.19 or later is not installed"
 LEFT_OUT = "cloister: installed without the JupyterLab extension"
@@ -93,7 +94,8 @@ def test_without_node_the_source_installs_and_says_so_in_one_line(tree: Path) ->
     said = [line for line in (done.stdout + done.stderr).splitlines() if "cloister:" in line.lower()]
     assert said == [f"{LEFT_OUT} ({NO_NODE}); everything else works"]
     found = names(tree)
-    assert set(KERNELS) <= found
+    # Kernels, and the configuration by which servers strip what they save.
+    assert {*KERNELS, SERVER} <= found
     assert not any(name.startswith(EXTENSION) for name in found)
 
 

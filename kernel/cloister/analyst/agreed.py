@@ -25,7 +25,8 @@ from cloister.wire.envelope import Envelope
 class Agreed(msgspec.Struct, frozen=True):
     """A contract that every party signed, and its digest.
 
-    ``receipts`` (by digest) and the ``cards`` they are read with are verified ones that are in no store: a replay's.
+    ``receipts`` (by digest) and the ``cards`` they are read with are verified ones that are in no store: a replay's,
+    and those that may not be in files.
     """
 
     contract: Contract
@@ -85,6 +86,14 @@ class Agreement:
             except msgspec.ValidationError as error:
                 raise MalformedError("event.cards", "a card is not a signed document") from error
             self.cards = chain.open_cards(signed, self.get().contract)
+
+    def keep(self, receipts: Mapping[str, Receipt]) -> None:
+        """Know verified receipts that are in no file, so that a page can be told that their chips are true."""
+        if self.cards is not None:
+            agreed = self.get()
+            self._agreed = msgspec.structs.replace(
+                agreed, receipts={**agreed.receipts, **receipts}, cards={**agreed.cards, **self.cards}
+            )
 
     def message(self) -> page.ContractMessage | None:
         """Return contract and tables for the page, once the cards are known."""

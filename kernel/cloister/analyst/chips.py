@@ -6,18 +6,27 @@ renders it again. The receipts themselves are checked and kept by a ``ReceiptBoo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cloister.analyst.session import Session
 from cloister.receipt import chip, rehearsal
 from cloister.receipt.bundle import Exchange
 from cloister.receipt.facts import ReleaseFacts
+from cloister.receipt.receipt import Receipt
 from cloister.receipt.rehearsal import RehearsalFacts
 
 
 class ReceiptBook(Protocol):
     """Verifies and keeps the receipts and admissions of one session."""
+
+    @property
+    def from_file(self) -> bool:
+        """Whether all there is to release was saved before: in a replay."""
+
+    @property
+    def in_memory(self) -> Mapping[str, Receipt]:
+        """Receipts that verify and are in no file, by digest."""
 
     def accept(self, envelope: dict[str, Any], parent: str) -> ReleaseFacts:
         """Verify and store one receipt.

@@ -6,6 +6,7 @@ can say more; an event that is not a JSON object ends the session, because the a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import OrderedDict, deque
@@ -19,6 +20,7 @@ from cloister.analyst.chips import OpenBook, ReceiptBook
 from cloister.analyst.messages import decode_object
 from cloister.analyst.rehearsals import Rehearsals
 from cloister.analyst.uplink import State, Uplink
+from cloister.contract.storage import Unsaved, unsaved
 from cloister.errors import CloisterError, ContractError, MalformedError, UnavailableError, from_dict
 from cloister.receipt.facts import ReleaseFacts
 from cloister.receipt.rehearsal import MAX_SHOWN, Rehearsal, RehearsalFacts, rehearsal_facts
@@ -54,6 +56,8 @@ class Events:
         self.vault: dict[str, Any] | None = None
         self.stopped: CloisterError | None = None
         """Why nothing is released any more, if every broker that was asked for the budget said so."""
+        self.unsaved: Unsaved | None = None
+        """Why what the session shows from now on may not be saved, if it has come to know such a result."""
         self.kernel_started = False
         self.released = 0
         self.verified: deque[ReleaseFacts] = deque(maxlen=_RELEASES_LISTED)
@@ -120,17 +124,34 @@ class Events:
         envelope = event.get("receipt")
         if self._receipts is None or not isinstance(envelope, dict):
             self._notice("a receipt arrived that this machine cannot check", parent)
+            self._of_unknown_tier()
             return
         try:
             facts = self._receipts.accept(envelope, parent)
         except CloisterError as error:
             self._notice(f"a receipt of this cell does not verify: {error}", parent)
+            self._of_unknown_tier()
             return
+        if isinstance(facts.unsaved, Unsaved):
+            self._came_to_know(facts.unsaved)
+            self._agreement.keep(self._receipts.in_memory)
         self.released += 1
         self.verified.append(facts)
         self._releases.setdefault(parent, []).append(facts)
         if len(self._releases) > _CELLS_KEPT:
             self._releases.popitem(last=False)
+
+    def _of_unknown_tier(self) -> None:
+        """The sandbox gets the value all the same: it counts as one of the highest tier."""
+        if self._receipts is not None and self._receipts.from_file:
+            return
+        with contextlib.suppress(CloisterError):  # without a contract nothing says what may be saved
+            found = unsaved(self._agreement.get().contract, None)
+            if found is not None:
+                self._came_to_know(found)
+
+    def _came_to_know(self, found: Unsaved) -> None:
+        self.unsaved = found if self.unsaved is None else max(self.unsaved, found)
 
     def _admission(self, event: dict[str, Any]) -> None:
         envelope = event.get("admission")

@@ -57,6 +57,7 @@ class Lines:
         again: Takes a request that was held back, as if it came now.
         done: Called after an answer of our own (the running cell's ``busy`` is told again).
         folder: The notebook's folder.
+        check_file: Raises if no file may be taken out of the sandbox now.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Lines:
         again: Callable[[Request], None],
         done: Callable[[], None],
         folder: Path,
+        check_file: Callable[[], None],
     ) -> None:
         self._front = front
         self._pending = pending
@@ -83,6 +85,7 @@ class Lines:
         self._again = again
         self._done = done
         self._folder = folder
+        self._check_file = check_file
         self._decided = asyncio.Event()
         self._waiting: list[Waiting] = []
         self._moving: Request | None = None
@@ -211,11 +214,13 @@ class Lines:
         target, force = target or name, commands.FORCE in flags
         check_name(name)
         files.check_inert(target)
+        self._check_file()
         self._check_reachable()
         if not force:
             files.check_free(self._folder, target)
         told = await self._errands.ask("get", timeout_s=_FILE_PATIENCE_S, name=name)
         sha256 = canonical.digest_bytes(told.data)
+        self._check_file()  # what was asked for meanwhile may be in it
         if told.event.get("sha256") != sha256 or told.event.get("name") != name:
             raise MalformedError("file.digest", "the file that arrived is not the file that was announced")
         await asyncio.to_thread(files.write, self._folder, target, told.data, force=force)

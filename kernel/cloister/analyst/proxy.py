@@ -17,7 +17,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cloister.analyst import guard, limits, widgets
+from cloister.analyst import guard, limits, storing, widgets
 from cloister.analyst.agreed import Agreement, LoadAgreed
 from cloister.analyst.asks import Asks
 from cloister.analyst.chips import OpenBook
@@ -38,6 +38,7 @@ from cloister.analyst.rehearsals import Rehearsals, rehearsals_path
 from cloister.analyst.relay import Outcome, Relay
 from cloister.analyst.session import OpenSession
 from cloister.analyst.standing import Standing
+from cloister.analyst.unsaved import Marks
 from cloister.analyst.uplink import State, Uplink
 from cloister.errors import CloisterError, UnavailableError
 from cloister.home import cloister_home
@@ -93,8 +94,16 @@ class Proxy:
         self._live = LiveViews(self._front, self._picture)
         self._own = OwnReplies(connection)
         self._errands = Errands(self._uplink.send)
+        self._marks = Marks(self._front, lambda: self._events.unsaved, stripped=storing.promised())
         self._relay = Relay(
-            self._front, self._pending, self._events, self._comms, self._live, info=self._info, on_reply=self._on_reply
+            self._front,
+            self._pending,
+            self._events,
+            self._comms,
+            self._live,
+            marks=self._marks,
+            info=self._info,
+            on_reply=self._on_reply,
         )
         self._lines = Lines(
             self._front,
@@ -107,6 +116,7 @@ class Proxy:
             again=self._on_request,
             done=self._relay.resume_busy,
             folder=self._folder,
+            check_file=self._marks.check_file,
         )
         self._kernel_alive = False
         self._said_goodbye = asyncio.Event()

@@ -22,7 +22,7 @@ from cloister.errors import MalformedError, RefusedError, TrustError, Unavailabl
 from cloister.receipt import chain
 from cloister.receipt.bundle import Exchange
 from cloister.receipt.facts import ReleaseFacts, facts
-from cloister.receipt.receipt import Admission
+from cloister.receipt.receipt import Admission, Receipt
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
 
@@ -66,6 +66,9 @@ class ReceiptBook:
         self._analyst = analyst
         self._admissions: dict[str, Admission] = {}
         self._seen: set[str] = set()
+        self.from_file = False
+        self.in_memory: dict[str, Receipt] = {}
+        """Receipts that verify and are in no file, by digest."""
         self._folder = session_folder(directory, session)
         self._append("contract.json", contract)
         for card in kept_cards:
@@ -127,11 +130,14 @@ class ReceiptBook:
         chain.check_charges(receipt, cards.values(), self._contract)
         recalled = recalled or receipt.release in self._seen
         found = facts(receipt, self._contract, cards, session=self._session, recalled=recalled)
-        # 4. Kept, then shown.
+        # 4. Kept, then shown. What a notebook may not be saved with is not kept in another file either.
         if receipt.release not in self._seen:
             if vault_id != self._vault_id:
                 self._copy_evidence(vault_id)
-            self._append("receipts.jsonl", Kept(parent, document))
+            if isinstance(found.unsaved, msgspec.UnsetType):
+                self._append("receipts.jsonl", Kept(parent, document))
+            else:
+                self.in_memory[found.receipt] = receipt
             self._seen.add(receipt.release)
         return found
 

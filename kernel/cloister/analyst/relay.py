@@ -21,6 +21,7 @@ from cloister.analyst.front import Front
 from cloister.analyst.live import LiveViews
 from cloister.analyst.messages import Header, Message, Request, decode_object, parse_header, split
 from cloister.analyst.pending import Pending
+from cloister.analyst.unsaved import Marks
 from cloister.errors import MalformedError, RefusedError
 from cloister.wire.frames import Frame, Kind
 
@@ -56,6 +57,7 @@ class Relay:
     """Passes frames of the sandbox to the front end.
 
     Args:
+        marks: Marks what may not be saved.
         info: Returns the proxy's block about the enclave.
         on_reply: Called with the type of a reply, the message id it answers and how that ended.
     """
@@ -68,6 +70,7 @@ class Relay:
         comms: OwnComms,
         live: LiveViews,
         *,
+        marks: Marks,
         info: Callable[[], dict[str, Any]],
         on_reply: Callable[[str, str, Outcome], None],
     ) -> None:
@@ -76,6 +79,7 @@ class Relay:
         self._events = events
         self._comms = comms
         self._live = live
+        self._marks = marks
         self._own = guard.Owned(comms, live)
         self._info = info
         self._on_reply = on_reply
@@ -102,7 +106,8 @@ class Relay:
             if frame.kind == Kind.IOPUB:
                 self._iopub(header, message, parent, reserved)
             elif frame.kind == Kind.STDIN:
-                self._front.relay(Kind.STDIN, message, header.msg_type)
+                # A front end writes the prompt and what was typed into the cell's outputs.
+                self._show(Kind.STDIN, header, message)
             else:
                 self._reply(header, message, parent, reserved)
         except MalformedError as error:
@@ -127,7 +132,7 @@ class Relay:
         if header.msg_type in ("comm_open", "comm_close"):
             self._live.note(header.msg_type, decode_object(message.content))
         if header.msg_type != "status":
-            self._front.relay(Kind.IOPUB, message, header.msg_type)
+            self._show(Kind.IOPUB, header, message)
             return
         state = _decode(_status_decoder, message.content).execution_state
         if state == "idle":
@@ -136,6 +141,10 @@ class Relay:
         self._pending.status(parent, state)
         if state == "idle":
             self.resume_busy()
+
+    def _show(self, kind: Kind, header: Header, message: Message) -> None:
+        if (marked := self._marks.put(header.msg_type, message)) is not None:
+            self._front.relay(kind, marked, header.msg_type)
 
     def _control(self, message: Message, content: dict[str, Any], reserved: str | None) -> None:
         """Answer a page that asks for the states of all widgets: the sandbox's and ours.
@@ -156,7 +165,7 @@ class Relay:
 
     def _end_of_cell(self, msg_id: str, parent: bytes) -> None:
         self._front.report_dropped(parent)
-        if facts := self._events.take_releases(msg_id):
+        if facts := self._marks.shown(self._events.take_releases(msg_id)):
             self._front.publish("display_data", chips.display_data(facts), parent)
         if rehearsed := self._events.take_rehearsals(msg_id):
             self._front.publish("display_data", chips.rehearsed_data(rehearsed), parent)
@@ -185,7 +194,8 @@ class Relay:
             ended = _decode(_ended_decoder, message.content)
             if ended.execution_count is not None:
                 self.execution_count = ended.execution_count
-            return message, "interrupted" if ended.ename == "KeyboardInterrupt" else ended.status
+            status = "interrupted" if ended.ename == "KeyboardInterrupt" else ended.status
+            return self._marks.without_texts(message), status
         if header.msg_type == "kernel_info_reply":
             content = own_replies.amend_kernel_info(decode_object(message.content), self._info())
             return message._replace(content=msgspec.json.encode(content)), ""

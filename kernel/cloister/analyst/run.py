@@ -83,6 +83,10 @@ def release_lines(notebook: dict[str, Any]) -> Iterator[str]:
             )
         )
         yield f"{item['question']}   [{cost}]"
+        if "unsaved" in item:
+            # What a program prints ends in a log, which is a file.
+            yield "    not printed, for the contract's tier rules keep it out of files"
+            continue
         for row in item["rows"]:
             label = ", ".join(row["cell"])
             for measure, value, error, doubt in zip(

@@ -122,9 +122,9 @@ def _mount_card() -> None:
 
 
 def _mount_seal() -> None:
-    from cloister.provider import commands, seal  # noqa: F401 (what is not installed is said before any usage)
+    from cloister.provider import seal_commands
 
-    app.command("seal")(commands.seal)
+    app.command("seal")(seal_commands.seal)
 
 
 @functools.cache
@@ -173,6 +173,12 @@ def _mount_capsule() -> None:
     app.add_typer(capsule_commands.app, name="capsule")
 
 
+def _mount_catalogue() -> None:
+    from cloister.provider import catalogue_commands
+
+    app.add_typer(catalogue_commands.app, name="catalogue")
+
+
 def _mount_quality() -> None:
     from cloister.provider.quality import commands
 
@@ -208,6 +214,7 @@ _PROVIDERS_PARTS: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
     (_mount_ledger, ("ledger",)),
     (_mount_alerts, ("alerts",)),
     (_mount_capsule, ("capsule",)),
+    (_mount_catalogue, ("catalogue",)),
 )
 
 

@@ -37,9 +37,11 @@ def run(
     notebook_libraries.load()
     import nbformat
 
+    from cloister.analyst import storing
     from cloister.analyst.bundling import bundle_notebook
     from cloister.analyst.run import release_lines, run_notebook
 
+    storing.promise()
     target = output or notebook.with_stem(notebook.stem + "-executed")
     kernel = f"{kernel}-mock" if mock and not kernel.endswith("-mock") else kernel
     with err.status("starting the kernel") as status:
@@ -61,10 +63,16 @@ def run(
         )
     if info["mode"] == "confidential":
         executed = nbformat.from_dict(bundle_notebook(dict(executed), _receipts()))
+    # As a Jupyter server does when it saves: what the contract's tier rules keep out of files is not written.
+    lines, left_out = list(release_lines(executed)), storing.strip(executed)
     target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(executed, target)
-    for line in release_lines(executed):
+    nbformat.write(nbformat.from_dict(executed), target)
+    for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if left_out:
+        cells = f"{left_out} cell{'' if left_out == 1 else 's'}"
+        said = f"outputs of {cells} left out of the file, by the tier rules of the contract"
+        out.print(said, markup=False, highlight=False)
     out.print(f"enclave: {info['word']}; written: {target}", markup=False, highlight=False)
 
 
@@ -75,8 +83,10 @@ def bundle_command(
 ) -> None:
     """Put the receipts a notebook rests on into it, so that anybody can verify it."""
     from cloister.analyst.bundling import bundle_notebook
+    from cloister.analyst.storing import strip
 
     bundled = bundle_notebook(_notebook(notebook), _receipts())
+    strip(bundled)
     (output or notebook).write_text(json.dumps(bundled, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     out.print(f"bundled: {output or notebook}", markup=False, highlight=False)
 

@@ -69,12 +69,16 @@ class SealedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of a capsule: its name, the digest of its card, and the padded size class that the card declares.
 
     ``check`` lets a vault see that a table's secret is the one it was sealed with (``capsule_keys.check_secret``).
+    ``deidentified`` are the steps done before sealing, ``quality`` the figures that the provider chose to publish (read
+    them with ``told``, which checks whose they are); these two are written only where there are any.
     """
 
     name: str
     card: str
     rows: int
     check: str = ""
+    deidentified: tuple[Treatment, ...] | msgspec.UnsetType = msgspec.UNSET
+    quality: PublishedQuality | msgspec.UnsetType = msgspec.UNSET
 
 
 class KeyBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,8 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a capsule is: its random id, tables, lineage, parts and the boxes of part keys.
 
     ``lineage`` lists the manifest digests its tables were derived from (empty for sources). Rows are size classes,
-    never the actual size. ``deidentified`` are the steps done before sealing, ``quality`` the figures that the provider
-    chose to publish; these two are written only where there are any.
+    never the actual size. ``deidentified`` and ``quality`` are what earlier versions said of the one table of a capsule
+    with a recipe or published figures; now each table says it of itself.
     """
 
     capsule: str

@@ -30,9 +30,12 @@ class PublishedQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``figures``: score by dimension, rounded down to hundredths (numerators and denominators would tell row counts).
     ``report``: ``sha256:`` digest of the report, which holds a random salt, so that no guess can be tested against it.
-    ``as_of``: the day the report speaks about.
+    ``as_of``: the day the report speaks about. ``card`` and ``parts`` bind the figures to the table they were computed
+    from (``told.bound``): the digests of its card, and of the sealed parts. Earlier versions did not write them.
     """
 
     figures: dict[Dimension, str]
     report: str
     as_of: str
+    card: str | msgspec.UnsetType = msgspec.UNSET
+    parts: str | msgspec.UnsetType = msgspec.UNSET

@@ -82,6 +82,8 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         level: The rules, tier by tier.
         scheme: Whether tiers are of an axis of its own, so that cards must name it.
         display_mark: Whether what a notebook displays carries a mark of who looks, under which contract, and when.
+        highest_stored: What is written when a notebook is saved rests on results of this tier at most (5: everything).
+        storage: Why, in a line that names the article.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     level: tuple[Level, ...]
     scheme: bool = False
     display_mark: bool = False
+    highest_stored: int = 5
+    storage: str = ""
 
     def rule(self, tier: int, operation: str) -> Rule:
         """Return the rule of a tier for an operation; what the pack does not know is refused."""

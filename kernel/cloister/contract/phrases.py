@@ -142,6 +142,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "  - no result above tier {tier} is handed to a notebook.",
         "  - 高于第 {tier} 层的结果不会交给笔记本。",
     ),
+    "tier.stored": (
+        "  - a saved notebook holds nothing that rests on a result above tier {tier}.",
+        "  - 基于高于第 {tier} 层结果的输出，在保存笔记本时不会写入文件。",
+    ),
     "pack.mark": (
         "  - what a notebook displays carries a mark of who looks, under which contract, and when.",
         "  - 笔记本所显示的内容带有标记：何人、依哪份合约、何时查看。",

@@ -229,6 +229,8 @@ class _Words:
                     yield self._say("tier.approval", tier=level.tier, operation=about, **self._approval(rule))
         if pack.highest_result < pack.tiers:
             yield self._say("tier.highest", tier=pack.highest_result)
+        if pack.highest_stored < pack.tiers:
+            yield self._say("tier.stored", tier=pack.highest_stored)
         if pack.display_mark:
             yield self._say("pack.mark")
 

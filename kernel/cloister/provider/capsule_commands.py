@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from cloister.contract import told
 from cloister.errors import CloisterError, RefusedError
-from cloister.provider import shredding
+from cloister.provider import folder, shredding
 from cloister.provider.commands import BrokerDir
 from cloister.provider.contract_commands import say, utc_now
 from cloister.provider.home import BrokerHome
+from cloister.wire.text import spelt_out
 
 app = typer.Typer(no_args_is_help=True, help="Capsules whose keys your broker holds, and destroying these keys.")
 Reason = Annotated[str, typer.Option(help="Shown to analysts and written into the event log.")]
@@ -41,6 +43,32 @@ def list_capsules(directory: BrokerDir) -> None:
         say(f"{manifest}  destroyed {gone.time} ({gone.cause}) {gone.reason}".rstrip())
     if not keys.manifests() and not keys.destroyed():
         say("this broker holds no key of a capsule")
+
+
+@app.command("show")
+def show(
+    directory: Annotated[Path, typer.Argument(help="The capsule: the directory that `cloister seal` wrote.")],
+) -> None:
+    """Show what a capsule says of itself to everybody: tables, how each was de-identified, published figures.
+
+    Checks the signatures of manifest and cards, and that figures were computed from the table they stand with.
+    """
+    held = folder.read(directory)
+    say(f"manifest {held.digest}\nprovider {held.manifest.provider}")
+    for card in held.cards:
+        tiers = ", ".join(f"{name} {tier}" for name, tier in ((one.name, one.tier) for one in card.columns))
+        say(spelt_out(f"{card.name}: {card.title}"))
+        say(spelt_out(f"  columns and tiers: {tiers}; size class {card.row_limit:,} rows"))
+        for step in told.treatments(held.manifest, card.name):
+            said = ", ".join(f"{name} {value}" for name, value in step.parameters.items())
+            say(
+                spelt_out(
+                    f"  de-identified: {step.operator} {', '.join(step.columns)}" + (f" ({said})" if said else "")
+                )
+            )
+        if (quality := told.quality(held.manifest, card.name)) is not None:
+            figures = ", ".join(f"{name} {share}" for name, share in quality.figures.items())
+            say(spelt_out(f"  quality, at least: {figures} (as of {quality.as_of}; report {quality.report})"))
 
 
 @app.command("keep")

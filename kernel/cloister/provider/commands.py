@@ -1,4 +1,4 @@
-"""The provider's commands: ``cloister identity|card|seal|contract|broker|account``; the work is done beside."""
+"""The provider's commands: ``cloister identity|card|contract|broker|account``; the work is done beside."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 
 from cloister.contract import capsule, lint, signing, words
 from cloister.contract.card import Card
-from cloister.contract.findings import Finding, parse_time
+from cloister.contract.findings import Finding
 from cloister.contract.states import Decision
 from cloister.contract.terms import Broker, Party
 from cloister.errors import ContractError, MalformedError, RefusedError
 from cloister.provider import contracts
 from cloister.provider.home import BrokerHome, existing
 from cloister.provider.keys import create_identity, load_identity
-from cloister.provider.parents import MANIFEST_FILE, card_file, read_parent
+from cloister.provider.parents import MANIFEST_FILE, card_file
 from cloister.receipt.events import Event
 from cloister.terminal import Terminal
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope
-
-if TYPE_CHECKING:
-    from cloister.provider.readers import Database
 
 card_app = typer.Typer(no_args_is_help=True, help="Data cards: what you declare about a table.")
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: draft, lint, sign, show, compare.")
@@ -41,86 +38,6 @@ BrokerDir = Annotated[Path, typer.Argument(help="The broker's directory.", callb
 def identity(path: Annotated[Path, typer.Argument(help="Key file; made if it does not exist (mode 0600).")]) -> None:
     """Print the did of a key, making the key first if needed."""
     _say(create_identity(path).did)
-
-
-def seal(  # noqa: PLR0917 (a command line)
-    card: Annotated[Path, typer.Argument(help="The card (JSON).")],
-    data: Annotated[
-        str, typer.Argument(help="CSV or Parquet, sqlite:///FILE or postgresql://USER@HOST/NAME.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option("--out", help="The capsule's directory; must not exist.")],
-    key: KeyFile,
-    broker: Annotated[Path, typer.Option("--broker", help="The broker's directory that shall keep the data key.")],
-    parents: Annotated[
-        list[str] | None,
-        typer.Option("--from", help="A capsule it was made from: DIR, or DIR=column,column if only these were used."),
-    ] = None,
-    salt: Annotated[
-        Path | None, typer.Option("--hash-keys", help="Seal unit keys as hashes under the salt in this file.")
-    ] = None,
-    table: Annotated[str, typer.Option(help="The table of a database to read.")] = "",
-    query: Annotated[str, typer.Option(help="A SELECT to read from a database, instead of a table.")] = "",
-    also: Annotated[
-        list[str] | None, typer.Option("--also", help="CARD=DATA: another table for the same capsule.")
-    ] = None,
-    apart: Annotated[
-        list[str] | None,
-        typer.Option("--apart", help="Columns (a,b) with a key of their own: who may not use them never gets it."),
-    ] = None,
-    retain_until: Annotated[
-        str, typer.Option(help="When the broker destroys the key (2027-12-31T00:00:00Z); default: no time.")
-    ] = "",
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="De-identify first, by this recipe (TOML); the manifest says how.")
-    ] = None,
-    secret: Annotated[
-        Path | None, typer.Option("--secret", help="The secret file of the recipe's pseudonyms; it stays with you.")
-    ] = None,
-    quality: Annotated[
-        Path | None,
-        typer.Option(
-            "--quality", help="Publish the figures that `cloister quality --published` wrote, in the manifest."
-        ),
-    ] = None,
-) -> None:
-    """Encrypt tables under their cards, on this machine; the data key goes to your broker only."""
-    from cloister.provider import hashed_keys, readers
-    from cloister.provider import seal as sealing
-    from cloister.provider.deidentify import commands as deidentify_commands
-    from cloister.provider.quality import published
-
-    home = BrokerHome(broker)
-    home.identity()
-    until = _time(retain_until)
-    sources = [(_card(card), readers.source(data, table, query)), *map(_also, also or ())]
-    made_from = [read_parent(text) for text in parents or ()]
-    shared = None if salt is None else hashed_keys.read_salt(salt)
-    groups = [[name.strip() for name in text.split(",")] for text in apart or ()]
-    done = sealing.seal_tables(
-        sources, output, load_identity(key), parents=made_from, salt=shared, apart=groups,
-        recipe=deidentify_commands.load(recipe, secret), quality=published.read(quality),
-    )  # fmt: skip
-    home.add_capsule(done, retain_until=until)
-    _say(f"capsule {done.directory}\nmanifest {done.manifest_digest}")
-    for one in done.tables:
-        _say(f"card {one.digest}" + (f" {one.card.name}" if len(done.tables) > 1 else ""))
-    _say("For your eyes only (nothing of this leaves your machine):")
-    for one in done.tables:
-        out.print_json(msgspec.json.encode(one.report).decode())
-    deidentify_commands.show(done.anonymity)
-
-
-def _time(text: str) -> str:
-    if text:
-        parse_time(text)
-    return text
-
-
-def _also(text: str) -> tuple[Card, str | Database]:
-    from cloister.provider import readers
-
-    card, _, data = text.partition("=")
-    return _card(Path(card)), readers.source(data)
 
 
 @card_app.command("suggest")
@@ -161,7 +78,7 @@ def card_suggest(
 @card_app.command("lint")
 def card_lint(card: Annotated[Path, typer.Argument(help="The card (JSON).")]) -> None:
     """Check a card; exit code 1 if it has errors."""
-    _report(lint.card_findings(_card(card)))
+    _report(lint.card_findings(read_card(card)))
 
 
 @contract_app.command("draft")
@@ -312,7 +229,12 @@ def _offers(folder: Path, item: dict[str, str], parties: list[Party]) -> list[co
     return found
 
 
-def _card(path: Path) -> Card:
+def read_card(path: Path) -> Card:
+    """Return the card in a file.
+
+    Raises:
+        MalformedError: ``card.file``.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Card)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

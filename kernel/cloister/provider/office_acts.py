@@ -108,20 +108,23 @@ class Acts:
 
     def _show(self, ask: Ask, held: frozenset[str]) -> Any:
         with self._broker.accounts.database.transaction() as db:
-            one, card = catalogue.show(db, _text(ask, "manifest"), ask.actor, all_states=bool(held & _ADMINS))
-        return {"entry": msgspec.to_builtins(one), "card": msgspec.to_builtins(card)}
+            found, offered = catalogue.show(db, _text(ask, "manifest"), ask.actor, all_states=bool(held & _ADMINS))
+        return {"tables": msgspec.to_builtins(found), **msgspec.to_builtins(offered)}
 
     def _submit(self, ask: Ask, _held: frozenset[str]) -> Any:
         try:
-            card = msgspec.convert(ask.arguments.get("card"), Envelope)
+            named = {name: ask.arguments.get(name) for name in catalogue.Offered.__struct_fields__}
+            offered = msgspec.convert(named, catalogue.Offered)
             visible = msgspec.convert(ask.arguments.get("visible", [catalogue.ANYBODY]), list[str])
         except msgspec.ValidationError as error:
-            raise MalformedError("office.argument", "card is a signed card, visible a list of dids") from error
+            raise MalformedError(
+                "office.argument", "cards are signed cards, capsule is a signed manifest, visible a list of dids"
+            ) from error
         manifest = _text(ask, "manifest")
         if self._home.data_keys.get(manifest) is None:
             raise RefusedError("catalogue.key", "this broker holds no key of that capsule", next_step="seal it here")
         with self._broker.accounts.database.transaction() as db:
-            catalogue.submit(db, manifest, card, _text(ask, "provider"), visible=visible)
+            catalogue.submit(db, manifest, offered, _text(ask, "provider"), visible=visible)
 
     def _move(self, ask: Ask, to: str) -> None:
         with self._broker.accounts.database.transaction() as db:

@@ -48,7 +48,7 @@ ACTIONS: dict[str, Action] = {
         _action("broker.status", "size of the event log, number of contracts, read-only or not", _ALL),
         _action("catalogue.search", "search entries that are published and visible to the asker", _ALL),
         _action("catalogue.show", "show one of them", _ALL),
-        _action("catalogue.submit", "submit the signed card of a capsule", "node_admin"),
+        _action("catalogue.submit", "submit a capsule: its signed manifest and every card", "node_admin"),
         _action("catalogue.publish", "publish a submitted entry", "node_admin", "space_admin"),
         _action("catalogue.deprecate", "mark a published entry as not to be used for new contracts", "node_admin"),
         _action("catalogue.withdraw", "take an entry back", "node_admin space_admin"),

@@ -1,7 +1,7 @@
 """Sealing: from tables in the clear to a capsule, on the provider's machine.
 
 1. The data are brought into the column types of the card; what the card does not declare is left out.
-   A recipe, if there is one, de-identifies them first (:mod:`cloister.provider.deidentify.run`).
+   A table's recipe, if it has one, de-identifies it first (:mod:`cloister.provider.deidentify.run`).
 2. They are checked against the card; the findings are for the provider only (:class:`Report`).
 3. Rows are filled up to the declared size class and cut into ranges; columns of equal rights are grouped.
 4. Each (table, group, range) becomes one Parquet file under its own random key (docs/protocol.md section 7).
@@ -19,8 +19,9 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,13 +29,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet.encryption import create_encryption_properties
 
-from cloister.contract import capsule, capsule_keys, lint, signing
+from cloister.contract import capsule, capsule_keys, lint, signing, told
 from cloister.contract.card import Card, Column
 from cloister.contract.lineage import PublishedQuality
 from cloister.errors import ContractError, RefusedError
 from cloister.provider import hashed_keys, readers, tables
 from cloister.provider.deidentify import run as deidentify
+from cloister.provider.deidentify import together
 from cloister.provider.parents import MANIFEST_FILE, Parent, card_file, check_rights
+from cloister.provider.quality import published
 from cloister.provider.tables import Report
 from cloister.wire import canonical, identity
 
@@ -42,22 +45,25 @@ RANGE_ROWS = 1 << 18
 
 
 class SealedCard(NamedTuple):
-    """A table of a capsule: its card and the digest of it as signed, what the check found, and the column groups."""
+    """A table of a capsule: its card and the digest of it as signed, what the check found, and the column groups.
+
+    ``anonymity`` is what its recipe found of classes, if the recipe looked.
+    """
 
     card: Card
     digest: str
     report: Report
     groups: tuple[tuple[str, ...], ...]
+    anonymity: deidentify.AnonymityReport | None = None
 
 
 class Sealed(NamedTuple):
-    """A capsule on disk: its digest, the data key that opens it, its tables, and what the recipe's check found."""
+    """A capsule on disk: its digest, the data key that opens it, and its tables."""
 
     directory: Path
     manifest_digest: str
     data_key: bytes
     tables: tuple[SealedCard, ...]
-    anonymity: deidentify.AnonymityReport | None = None
 
     @property
     def card_digest(self) -> str:
@@ -68,6 +74,11 @@ class Sealed(NamedTuple):
     def report(self) -> Report:
         """What the check of the (first) table found."""
         return self.tables[0].report
+
+    @property
+    def anonymity(self) -> deidentify.AnonymityReport | None:
+        """What the recipe of the (first) table found of classes."""
+        return self.tables[0].anonymity
 
 
 def seal(
@@ -80,12 +91,13 @@ def seal(
     salt: hashed_keys.Salt | None = None,
     apart: Sequence[Sequence[str]] = (),
     recipe: deidentify.Recipe | None = None,
-    quality: PublishedQuality | None = None,
+    quality: published.Measured | None = None,
 ) -> Sealed:
     """Seal a table under its card; see ``seal_tables``."""
     return seal_tables(
-        [(card, data)], out_dir, provider_key, parents=parents, salt=salt, apart=apart, recipe=recipe, quality=quality
-    )
+        [(card, data)], out_dir, provider_key, parents=parents, salt=salt, apart=apart,
+        recipes={} if recipe is None else {card.name: recipe}, quality={} if quality is None else {card.name: quality},
+    )  # fmt: skip
 
 
 def seal_tables(
@@ -96,8 +108,8 @@ def seal_tables(
     parents: Sequence[Parent] = (),
     salt: hashed_keys.Salt | None = None,
     apart: Sequence[Sequence[str]] = (),
-    recipe: deidentify.Recipe | None = None,
-    quality: PublishedQuality | None = None,
+    recipes: Mapping[str, deidentify.Recipe] = MappingProxyType({}),
+    quality: Mapping[str, published.Measured] = MappingProxyType({}),
 ) -> Sealed:
     """Seal tables of one provider into one capsule, each under its card.
 
@@ -109,40 +121,36 @@ def seal_tables(
         parents: The capsules these tables were derived from; the manifest names them.
         salt: The salt of hashed keys, if the cards say that keys are hashed.
         apart: Sets of columns that get groups, and so keys, of their own, whatever their tier.
-        recipe: How to de-identify a single table first; the manifest says how, without the secret.
-        quality: Figures of a single table's quality that the provider publishes, in the manifest.
+        recipes: How to de-identify tables first, by their names; the manifest says how, without the secrets.
+        quality: Figures of tables' quality that the provider publishes, in the manifest, by their names.
 
     Raises:
         ContractError: A card has errors, or allows more than the parents' cards together (``seal.rights``).
         RefusedError: ``seal.exists``, ``seal.column``, ``seal.rows`` (more rows than the size class), ``seal.salt``
             (keys are to be hashed and there is no salt, or the other way round, or another one), ``seal.table`` (no
-            table, two of one name, or a recipe or figures for several); ``recipe.*``.
+            table, two of one name, or a recipe or figures of none of them); ``recipe.*``; ``quality.card``,
+            ``quality.data`` (figures of another card, or measured on other data).
         MalformedError: ``seal.format``, ``seal.source``, ``seal.type``: the data cannot be read as the card says.
     """
-    names = [card.name for card, _ in tables_in]
-    if not names or len(names) != len(set(names)):
-        raise RefusedError("seal.table", "a capsule holds tables of different names", next_step="name each card once")
-    if len(names) > 1 and (recipe is not None or quality is not None):
-        raise RefusedError(
-            "seal.table", "a recipe and published figures are of one table", next_step="seal it into its own capsule"
-        )
+    _check_names([card.name for card, _ in tables_in], {*recipes, *quality})
     for card, _ in tables_in:
         for finding in lint.errors_of(lint.card_findings(card)):
             raise ContractError(finding.code, finding.text, clause=finding.clause, next_step=finding.advice)
         check_rights(card, parents)
         hashed_keys.check_salt(card, salt)
+        if card.name in quality:
+            published.check_card(quality[card.name], card)
     _check_apart([card for card, _ in tables_in], apart)
     out = Path(out_dir)
     if out.exists():
         raise RefusedError("seal.exists", f"{out} exists already", next_step="seal into a new directory")
+    together.check_all([card for card, _ in tables_in], recipes)
     groups = [column_groups(card, apart) for card, _ in tables_in]
-    steps: Any = msgspec.UNSET
-    anonymity = None
-    if recipe is not None:
-        [(card, data)] = tables_in
-        deidentify.check(card, recipe)
-        treated = deidentify.run(card, readers.read(data, card), recipe)
-        tables_in, steps, anonymity = [(card, treated.table)], treated.steps or msgspec.UNSET, treated.report
+    treated = {
+        card.name: deidentify.run(card, readers.read(data, card), recipes[card.name])
+        for card, data in tables_in
+        if card.name in recipes
+    }
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     work.mkdir(parents=True, mode=0o700)
     try:
@@ -159,22 +167,24 @@ def seal_tables(
             ),
             parts=(),
             sealed=(),
-            deidentified=steps,
-            quality=quality or msgspec.UNSET,
         )
+        figures: dict[str, PublishedQuality] = {}
         reports: list[Report] = []
         parts: list[capsule.Part] = []
         keys: dict[tuple[str, int], capsule.PartKeys] = {}
         for at, (card, data) in enumerate(tables_in):
-            table, report = tables.prepare(card, readers.read(data, card))
+            found = treated.get(card.name)
+            table, report = tables.prepare(card, readers.read(data, card) if found is None else found.table)
+            if card.name in quality:
+                figures[card.name] = published.of_table(quality[card.name], card, table)
             if salt is not None:
                 table = hashed_keys.hash_keys(card, table, salt)
             reports.append(report)
             for box, part, key, group_salt in _write_parts(manifest, at, card, groups[at], table, work=work):
                 parts.append(part)
-                found = keys.setdefault(box, capsule.PartKeys({}, _b64(group_salt)))
-                found.keys[part.path] = _b64(key)
-        whole = msgspec.structs.replace(manifest, parts=tuple(parts))
+                box_keys = keys.setdefault(box, capsule.PartKeys({}, _b64(group_salt)))
+                box_keys.keys[part.path] = _b64(key)
+        whole = _with_told(msgspec.structs.replace(manifest, parts=tuple(parts)), treated, figures)
         document = capsule.seal_manifest(capsule_keys.seal_keys(data_key, whole, keys), provider_key)
         for at, card_document in enumerate(signed):
             _write(work / card_file(at), canonical.encode(card_document))
@@ -185,8 +195,9 @@ def seal_tables(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     cards = [card for card, _ in tables_in]
-    sealed = tuple(map(SealedCard, cards, digests, reports, groups))
-    return Sealed(out, signing.payload_digest(document), data_key, sealed, anonymity)
+    anonymity = [treated[card.name].report if card.name in treated else None for card in cards]
+    sealed = tuple(map(SealedCard, cards, digests, reports, groups, anonymity))
+    return Sealed(out, signing.payload_digest(document), data_key, sealed)
 
 
 def column_groups(card: Card, apart: Sequence[Sequence[str]] = ()) -> tuple[tuple[str, ...], ...]:
@@ -205,6 +216,31 @@ def column_groups(card: Card, apart: Sequence[Sequence[str]] = ()) -> tuple[tupl
     for column in card.columns:
         found.setdefault(rights(column), []).append(column.name)
     return tuple(tuple(found[key]) for key in sorted(found))
+
+
+def _check_names(names: Sequence[str], told: Set[str]) -> None:
+    if not names or len(names) != len(set(names)):
+        raise RefusedError("seal.table", "a capsule holds tables of different names", next_step="name each card once")
+    if unknown := sorted(told - set(names)):
+        raise RefusedError(
+            "seal.table", f"a recipe or figures for {unknown[0]}, which is not sealed here", nearest=tuple(names),
+            next_step="name a table of this capsule, or leave it out",
+        )  # fmt: skip
+
+
+def _with_told(
+    manifest: capsule.Manifest,
+    treated: Mapping[str, deidentify.Deidentified],
+    figures: Mapping[str, PublishedQuality],
+) -> capsule.Manifest:
+    """Return the manifest with what each table says of itself: how it was de-identified, and published figures."""
+    said = []
+    for table in manifest.tables:
+        steps = treated[table.name].steps if table.name in treated else ()
+        found = figures.get(table.name)
+        quality = msgspec.UNSET if found is None else told.bound(found, manifest, table.name)
+        said.append(msgspec.structs.replace(table, deidentified=steps or msgspec.UNSET, quality=quality))
+    return msgspec.structs.replace(manifest, tables=tuple(said))
 
 
 def _check_apart(cards: Sequence[Card], apart: Sequence[Sequence[str]]) -> None:
@@ -229,7 +265,7 @@ def _write_parts(
         key = secrets.token_bytes(capsule.KEY_BYTES)
         data = _encrypt(plain, key, capsule.part_aad(manifest, part))
         _write(work / part.path, data)
-        commitment = hmac.new(salts[part.group], _plain_bytes(plain), hashlib.sha256).hexdigest()
+        commitment = hmac.new(salts[part.group], tables.plain_bytes(plain), hashlib.sha256).hexdigest()
         yield (card.name, part.group), capsule.sized(part, data, commitment=commitment), key, salts[part.group]
 
 
@@ -266,13 +302,6 @@ def _encrypt(table: pa.Table, key: bytes, aad: bytes) -> bytes:
 
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _plain_bytes(table: pa.Table) -> bytes:
-    out = io.BytesIO()
-    with pa.ipc.new_stream(out, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return out.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ provider how much of the data the card would clip, map to ``(other)`` or drop.
 from __future__ import annotations
 
 import datetime
+import io
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -113,6 +114,14 @@ def fixed_width(table: pa.Table, rows: int) -> pa.Table:
         arrays += [values, pc.is_valid(padded)]
         fields += [pa.field(name, values.type, nullable=False), pa.field(name + PRESENT, pa.bool_(), nullable=False)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def plain_bytes(table: pa.Table) -> bytes:
+    """Return the bytes of a table of fixed width, for commitments to it."""
+    out = io.BytesIO()
+    with pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return out.getvalue()
 
 
 def _chunks(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cloister.contract import storage
 from cloister.contract.card import Card
 from cloister.contract.terms import Budget, Contract
 from cloister.errors import CloisterError, MalformedError, TrustError
@@ -57,6 +58,7 @@ class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a chip shows of one release.
 
     ``notes`` say what storage limited or left out (absent where nothing is to be said): values may be biased.
+    ``unsaved`` says why a notebook is saved without it, where the contract's pack demands that.
     ``session`` is the one it was shown in; ``rho`` is the price as an exact fraction; ``recalled`` says that it was
     paid earlier and this showing was free; ``rows`` holds at most ``MAX_ROWS`` of the ``cells`` released. An exit has
     no ``costs``.
@@ -78,6 +80,7 @@ class ReleaseFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recalled: bool = False
     seeded: bool = False
     notes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    unsaved: storage.Unsaved | msgspec.UnsetType = msgspec.UNSET
 
 
 def shaped(receipt: Receipt, cards: Mapping[str, Card]) -> Shaped:
@@ -165,6 +168,7 @@ def facts(
     """
     if receipt.exits is not None:
         left = _facts(receipt, contract, exits.question(receipt.exits), session=session, recalled=recalled)
+        left = msgspec.structs.replace(left, notes=_said(left, ()))
         return msgspec.structs.replace(left, costs=())  # "epsilon 0" would promise what no guarantee covers
     result, plan = shaped(receipt, cards), codec.decode(receipt.plan)
     cells = result.cells()
@@ -178,7 +182,7 @@ def facts(
         measures=tuple(measure.name for measure in measures),
         rows=rows,
         cells=len(cells),
-        notes=_notes(receipt, plan, cards, result) or msgspec.UNSET,
+        notes=_said(found, _notes(receipt, plan, cards, result)),
     )
 
 
@@ -200,7 +204,21 @@ def _facts(receipt: Receipt, contract: Contract, asked: str, *, session: str, re
         time=receipt.time,
         recalled=recalled,
         seeded=receipt.seeded,
+        unsaved=_unsaved(receipt, contract),
     )
+
+
+def _said(found: ReleaseFacts, notes: tuple[str, ...]) -> tuple[str, ...] | msgspec.UnsetType:
+    if not isinstance(found.unsaved, msgspec.UnsetType):
+        notes = (*notes, storage.words(found.unsaved))
+    return notes or msgspec.UNSET
+
+
+def _unsaved(receipt: Receipt, contract: Contract) -> storage.Unsaved | msgspec.UnsetType:
+    if receipt.exits is not None and receipt.exits.name == "deliver":
+        return msgspec.UNSET  # what a notebook gets of a delivery is a file sealed to its receiver
+    tier = None if isinstance(receipt.tier, msgspec.UnsetType) else receipt.tier
+    return storage.unsaved(contract, tier) or msgspec.UNSET
 
 
 def _notes(receipt: Receipt, plan: algebra.Plan, cards: Mapping[str, Card], result: Shaped) -> tuple[str, ...]:

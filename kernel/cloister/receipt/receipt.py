@@ -71,6 +71,8 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``labels`` (values of the keys as text, sorted) and ``delta`` (an exact fraction) are there if the keys themselves
     were released, and only then. ``exit`` is there for an exit, and only then: the plan is left out (empty), its digest
     is a salted commitment (``naming.commitment``), and there is neither noise nor price nor value.
+    ``tier``: of the most sensitive column that the result depends on, or what approvals lowered it to; earlier versions
+    did not write it.
     """
 
     release: str
@@ -99,6 +101,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delta: str | msgspec.UnsetType = msgspec.UNSET
     labels: tuple[tuple[str, ...], ...] | msgspec.UnsetType = msgspec.UNSET
     exit: ExitStatement | msgspec.UnsetType = msgspec.UNSET
+    tier: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def exits(self) -> ExitStatement | None:

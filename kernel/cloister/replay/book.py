@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cloister.errors import TrustError
 from cloister.receipt import chain
 from cloister.receipt.bundle import Exchange
 from cloister.receipt.facts import ReleaseFacts, facts
+from cloister.receipt.receipt import Receipt
 from cloister.replay.oracle import Oracle
 from cloister.wire import canonical
 
 
 class ReplayBook:
     """Has the members of ``analyst.receipts.ReceiptBook``; keeps nothing, because nothing new is released."""
+
+    in_memory: Mapping[str, Receipt] = MappingProxyType({})
+    from_file = True
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cloister.receipt import rehearsal
+from cloister.receipt import rehearsal, saving
 from cloister.receipt.chip import METADATA_KEY
 from cloister.receipt.rehearsal import REHEARSAL_MIME, RehearsalFacts
 from cloister.reviewer.findings import Findings
@@ -32,6 +32,9 @@ def check_imitations(cells: tuple[CodeCell, ...], findings: Findings) -> None:
         elif any(map(_has_rehearsal, cell.outputs)):
             text = "the cell was rehearsed on mock data: what it shows is invented"
             findings.add(9, "note", "chip.rehearsal", text, cell=cell.place)
+        elif any(map(saving.is_own, cell.outputs)):
+            text = "the file has no outputs of this cell: the contract's tier rules keep them out of files"
+            findings.add(9, "note", "output.left-out", text, cell=cell.place)
     lines = [str(cell.place) for cell in cells if cell.is_line and cell.outputs]
     if lines:
         some = ", ".join(lines[:_LISTED]) + (", ..." if len(lines) > _LISTED else "")

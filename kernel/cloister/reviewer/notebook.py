@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cloister.receipt import saving
 from cloister.receipt.chip import METADATA_KEY, RELEASE_MIME
 from cloister.receipt.facts import ReleaseFacts
 
@@ -103,7 +104,7 @@ def printed(cell: CodeCell) -> Iterator[Printed]:
     Every place is read that any kind of output shows text from, whatever kind it claims to be.
     """
     for output in cell.outputs:
-        if is_chip(output):
+        if is_chip(output) or saving.is_own(output):
             continue
         data = _dict(output.get("data"))
         traceback = output.get("traceback")

@@ -29,7 +29,7 @@ class Grant(NamedTuple):
     ``keyed_by``: the tables whose keys hide what is asked and seal what is deposited, where they are not those read.
     ``choices``: for every approval that is needed, those that meet the need, the newest first: which of them holds is
     known once the brokers' time is (``check_times``). ``asker``: the analyst whose times count. ``delivery``: of a
-    delivery, the digest of its plan.
+    delivery, the digest of its plan. ``reads``: the (table, column) that what leaves depends on.
     """
 
     tables: tuple[str, ...]
@@ -40,6 +40,7 @@ class Grant(NamedTuple):
     choices: tuple[tuple[Approved, ...], ...] = ()
     asker: str = ""
     delivery: str = ""
+    reads: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def approvals(self) -> tuple[Approved, ...]:
@@ -83,7 +84,7 @@ def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, t
     Raises:
         ContractError: See ``check_reads``.
     """
-    found = dict.fromkeys(grant.choices)
+    found, used = dict.fromkeys(grant.choices), frozenset(used)
     for table, name in sorted(used):
         card = terms.cards[table]
         column = card.column(name)
@@ -93,7 +94,29 @@ def permitted(used: Iterable[tuple[str, str]], grant: Grant, context: Context, t
             access.check_columns(terms.contract, context.analyst, table, [name])
         if choice := _check_tier(card, column, grant, context, terms):
             found[choice] = None
-    return grant._replace(choices=tuple(found))
+    return grant._replace(choices=tuple(found), reads=grant.reads | used)
+
+
+def result_tier(grant: Grant, terms: Terms) -> int:
+    """Return the tier that what leaves is handled by: of the most sensitive column it depends on, as it was lowered.
+
+    Lowering takes two persons, whatever else a tier's rule asks for (PBoC draft, article 21).
+    """
+    found = [1]
+    for table, name in grant.reads:
+        column = terms.cards[table].column(name)
+        if column is not None:
+            lowered = [
+                one.approval.lowers_to
+                for one in grant.approvals
+                if one.approval.lowers_to and _covers(one, table, name) and len(set(one.approvers)) >= 2
+            ]
+            found.append(min([column.tier, *lowered]))
+    return max(found)
+
+
+def _covers(approved: Approved, table: str, column: str) -> bool:
+    return approved.approval.table == table and column in approved.approval.columns
 
 
 def check_export(uses: Uses, grant: Grant, context: Context, terms: Terms) -> Grant:

@@ -8,6 +8,7 @@ from cloister.plan.link import Context
 from cloister.receipt.receipt import RECEIPT_TYPE, ExitStatement, Receipt
 from cloister.vault.charge import Booked
 from cloister.vault.config import Terms
+from cloister.vault.permits import result_tier
 from cloister.vault.question import Asked, Question
 from cloister.vault.session import BrokerSession
 from cloister.vault.thresholds import Drawn
@@ -76,6 +77,7 @@ def _stated(
         transcript=context.transcript,
         cause=context.cause,
         assurance=terms.assurance,
+        tier=result_tier(asked.grant, terms),
     )
 
 

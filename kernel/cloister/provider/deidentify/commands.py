@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,10 @@ from rich.text import Text
 from cloister.contract import lint
 from cloister.contract.card import Card
 from cloister.errors import ContractError, MalformedError, RefusedError
-from cloister.provider import files, hashed_keys, tables
+from cloister.provider import files, hashed_keys, per_table, tables
 from cloister.provider.deidentify import run as running
 from cloister.provider.deidentify.anonymity import Classes
-from cloister.provider.deidentify.recipe import read_recipe
+from cloister.provider.deidentify.recipe import Pseudonymise, read_recipe
 from cloister.terminal import Terminal
 from cloister.wire.text import spelt_out
 
@@ -77,6 +78,23 @@ def load(recipe: Path | None, secret: Path | None) -> running.Recipe | None:
             raise RefusedError("recipe.secret", "a secret is for a recipe's pseudonyms", next_step="--recipe FILE")
         return None
     return running.Recipe(read_recipe(recipe), None if secret is None else hashed_keys.read_salt(secret))
+
+
+def load_all(recipes: Mapping[str, Path], secrets: Sequence[str], tables: Sequence[str]) -> dict[str, running.Recipe]:
+    """Return the recipes of tables; a secret named without a table is that of every recipe with pseudonyms.
+
+    Raises:
+        RefusedError: ``recipe.secret``: no recipe uses it; ``option.table``.
+        CloisterError: See ``read_recipe`` and ``hashed_keys.read_salt``.
+    """
+    read = {table: read_recipe(path) for table, path in recipes.items()}
+    users = [table for table, one in read.items() if any(isinstance(step, Pseudonymise) for step in one.step)]
+    shared = len(secrets) == 1 and secrets[0].partition("=")[0] not in tables
+    named = dict.fromkeys(users, Path(secrets[0])) if shared else per_table.files("--secret", secrets, tables)
+    if (secrets and not users) or not set(named) <= set(users):
+        raise RefusedError("recipe.secret", "a secret is for a recipe's pseudonyms", next_step="--recipe FILE")
+    salts = {path: hashed_keys.read_salt(path) for path in set(named.values())}
+    return {table: running.Recipe(one, salts[named[table]] if table in named else None) for table, one in read.items()}
 
 
 def show(report: running.AnonymityReport | None) -> None:

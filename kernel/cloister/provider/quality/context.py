@@ -59,6 +59,11 @@ class Context(NamedTuple):
         whole = " AND ".join(self.filled(name) for name in self.card.key)
         return f"CASE WHEN {whole} THEN row({', '.join(parts)}) END"
 
+    def unit(self) -> str | None:
+        """SQL of a row's unit as one text, the same for the same unit in every table; None without a key."""
+        key = self.key()
+        return None if key is None else f"CAST({key} AS VARCHAR)"
+
     def spelling(self) -> str:
         """SQL of a row's key as it is written."""
         texts = [self.rows.text(name) for name in (self.card.key if self.card else ())]

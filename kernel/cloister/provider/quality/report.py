@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from cloister.contract.card import Card
 from cloister.contract.findings import exact
 from cloister.contract.lineage import DIMENSIONS, Dimension
 from cloister.provider import tables
-from cloister.provider.quality import completeness, consistency, timeliness, validity
+from cloister.provider.quality import across, completeness, consistency, timeliness, validity
 from cloister.provider.quality.context import Context, context
 from cloister.provider.quality.measures import Measure, Plots, QualityReport, Score, grade
 from cloister.provider.quality.rules import Rules, thresholds
@@ -30,6 +30,7 @@ def measure(
     show_examples: bool = False,
     name: str = "",
     other: Callable[[str], pa.Table] = tables.read,
+    beside: Sequence[tuple[Card, pa.Table]] = (),
 ) -> QualityReport:
     """Return the quality report of a table.
 
@@ -41,6 +42,7 @@ def measure(
         show_examples: Also collect values that are not as they should be.
         name: The table's name where there is no card.
         other: Reads the tables that the rules refer to.
+        beside: The other tables of the capsule: units of this one that they do not have are counted.
 
     Raises:
         MalformedError: ``seal.format``, ``quality.column``, ``quality.rules``, ``quality.threshold``.
@@ -54,6 +56,7 @@ def measure(
             *completeness.measures(it),
             *validity.measures(it),
             *consistency.measures(it, other),
+            *across.measures(it, beside),
             *timeliness.measures(it),
         )
         scores = tuple(_score(dimension, found, wanted.get(dimension, "")) for dimension in DIMENSIONS)  # type: ignore[arg-type]

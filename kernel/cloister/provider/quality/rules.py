@@ -28,7 +28,8 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``patterns``: a regular expression (RE2) that the whole text matches, by column. ``constant``: columns with one
     value per unit. ``one_unit``: columns whose value belongs to one unit (a phone number, an account). ``order``: pairs
-    of date columns, the first not later. ``references``: keys across tables. ``frequency``: how often there should be
+    of date columns, the first not later. ``references``: keys across tables. ``units_in``: tables measured together
+    with this one, by name, in each of which every unit of it should occur. ``frequency``: how often there should be
     rows, by date column. ``newest_within_days``: how old the newest date may be. ``at_least``: thresholds by dimension.
     """
 
@@ -37,6 +38,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     one_unit: tuple[str, ...] = ()
     order: tuple[tuple[str, str], ...] = ()
     references: tuple[Reference, ...] = ()
+    units_in: tuple[str, ...] = ()
     frequency: dict[str, Frequency] = msgspec.field(default_factory=dict)
     newest_within_days: dict[str, int] = msgspec.field(default_factory=dict)
     at_least: dict[str, str] = msgspec.field(default_factory=dict)
