@@ -128,7 +128,7 @@ def test_a_price_that_buys_noise_alone_is_warned_of_before_it_is_paid(
 ) -> None:
     frame, vault = noisy
     asked = len(vault.asked)
-    with pytest.warns(UserWarning, match="noise like") as found:
+    with pytest.warns(UserWarning, match=r"a weight.* to about ± [\d.]+ log odds") as found:
         LogisticRegression(epsilon=0.01).fit(frame[["age"]], frame.smoker)
     assert found[0].filename == __file__
     assert [op for op, _ in vault.asked[asked:]] == ["price", "release"]
