@@ -207,3 +207,13 @@ def test_what_cannot_be_learned_is_refused_and_costs_nothing(noisy: tuple[cl.Fra
     with pytest.raises(PlanError, match=r"api\.learn\.unfitted"):
         _ = LogisticRegression().coef_
     assert len(vault.releases()) == before
+
+
+def test_features_that_are_strongly_related_are_named(exact: cl.Frame) -> None:
+    twins = exact.assign(again=lambda d: d.age * 2 + d.smoker)
+    found = LogisticRegression().fit(twins[["age", "again", "cost"]], exact.smoker)
+    (note,) = [note for note in found.notes_ if "strongly related" in note]
+    assert note.startswith("age and again: ")
+    assert "not one by one" in str(found.model_card())
+    alone = LogisticRegression().fit(exact[["age", "cost"]], exact.smoker)
+    assert not any("strongly related" in note for note in alone.notes_)
