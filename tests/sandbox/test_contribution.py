@@ -240,7 +240,8 @@ def test_revenue_is_divided_to_the_last_cent(amount: float, hospitals: list[cl.F
 
 
 def test_where_nothing_is_explained_nothing_is_divided_and_it_says_so(hospitals: list[cl.Frame]) -> None:
-    found = contribution(hospitals, target="odd", features=["ward"], epsilon=0.1)
+    with pytest.warns(UserWarning, match="R2 of all together"):
+        found = contribution(hospitals, target="odd", features=["ward"], epsilon=0.1)
     assert not found.divisible
     assert "NOTHING CAN BE DIVIDED" in repr(found)
     assert found.table.share.isna().all()

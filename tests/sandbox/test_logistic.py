@@ -128,7 +128,7 @@ def test_a_price_that_buys_noise_alone_is_warned_of_before_it_is_paid(
 ) -> None:
     frame, vault = noisy
     asked = len(vault.asked)
-    with pytest.warns(UserWarning, match="noise like") as found:
+    with pytest.warns(UserWarning, match=r"a weight.* to about ± [\d.]+ log odds") as found:
         LogisticRegression(epsilon=0.01).fit(frame[["age"]], frame.smoker)
     assert found[0].filename == __file__
     assert [op for op, _ in vault.asked[asked:]] == ["price", "release"]
@@ -207,3 +207,13 @@ def test_what_cannot_be_learned_is_refused_and_costs_nothing(noisy: tuple[cl.Fra
     with pytest.raises(PlanError, match=r"api\.learn\.unfitted"):
         _ = LogisticRegression().coef_
     assert len(vault.releases()) == before
+
+
+def test_features_that_are_strongly_related_are_named(exact: cl.Frame) -> None:
+    twins = exact.assign(again=lambda d: d.age * 2 + d.smoker)
+    found = LogisticRegression().fit(twins[["age", "again", "cost"]], exact.smoker)
+    (note,) = [note for note in found.notes_ if "strongly related" in note]
+    assert note.startswith("age and again: ")
+    assert "not one by one" in str(found.model_card())
+    alone = LogisticRegression().fit(exact[["age", "cost"]], exact.smoker)
+    assert not any("strongly related" in note for note in alone.notes_)

@@ -280,7 +280,7 @@ def test_the_expected_error_is_told_before_and_is_about_right(noisy: tuple[cl.Fr
 def test_too_little_epsilon_is_warned_of_with_the_expected_error_before_anything_is_paid(
     vault: Any, visits: cl.Frame
 ) -> None:
-    with pytest.warns(UserWarning, match=r"too little for .*expected standard error is 0\.\d+ even at"):
+    with pytest.warns(UserWarning, match=r"too little for roc_auc: .* to about ± 0\.\d+, even if all"):
         metrics.roc_auc(visits.smoker, visits.age, epsilon=0.05)
     asked = vault.asked[: [op for op, _ in vault.asked].index("release")]
     assert [op for op, _ in asked if op == "price"]

@@ -160,7 +160,7 @@ def test_a_target_by_name_is_refused_in_the_words_of_what_was_called(exact: cl.F
 
 def test_where_noise_is_all_there_is_no_weight_has_an_interval(exact: cl.Frame) -> None:
     visits, _ = learn_world.visits(noise=True, mode="confidential", epsilon="100")
-    with pytest.warns(UserWarning, match="say little"):
+    with pytest.warns(UserWarning, match="log odds"):
         lost = LogisticRegression(epsilon=1e-9).fit(visits[["age", "smoker"]], visits.cost > 600)
     assert not lost.reliable_
     assert "NOT RELIABLE" in repr(lost)

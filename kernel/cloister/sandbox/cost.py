@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
@@ -14,6 +14,9 @@ from cloister.plan.layout import Component, Layout
 from cloister.plan.shape import LIMITED
 from cloister.sandbox.answer import Shown
 from cloister.sandbox.precision import Charged, Reach
+
+if TYPE_CHECKING:
+    from cloister.sandbox.doubts import Doubt
 
 WITHOUT_N = 1_000
 OF_A_STEP = "every sum of a step, in rows"
@@ -41,6 +44,10 @@ class Cost:
         accounts: What each account pays.
         delta: Delta charged beside rho, for values of keys that are released themselves.
         threshold: Values that not noisily more units than this have are left out; 0 where every value is public.
+        doubts: What would not be known well enough to be of use at this price (``doubts.py``).
+        layout: What one question releases; None of several together.
+        stderrs: Standard error of each of its components, in the unit of its measure.
+        sigmas: Noise scale of each of its components.
     """
 
     rho: Fraction
@@ -55,6 +62,10 @@ class Cost:
     accounts: tuple[Charged, ...] = ()
     delta: Fraction = Fraction(0)
     threshold: int = 0
+    doubts: tuple[Doubt, ...] = ()
+    layout: Layout | None = None
+    stderrs: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
     @property
     def stderr(self) -> float | dict[str, float]:

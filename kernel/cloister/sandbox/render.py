@@ -108,10 +108,12 @@ def cost_text(cost: Cost) -> str:
         least = f"{cost.threshold + 1:,}"
         cells = f"; values that fewer than about {least} units have are left out (delta {float(cost.delta):.2g})"
     mock = _COST_WORDS.get(cost.mode, "")
+    doubts = "".join(f"\nTOO LITTLE: {doubt}" for doubt in cost.doubts)
     return (
         f"epsilon {cost.epsilon:.3g} = {percent(cost.share)} of your total (rho {float(cost.rho):.3g}); not spent yet"
         f"{each_account(cost.accounts)}"
         f"\nexpected standard error: {errors}{assumed}{cells}"
+        f"{doubts}"
         f"\nalso uses {cost.uses}{mock}"
     )
 

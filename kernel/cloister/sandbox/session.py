@@ -219,6 +219,9 @@ class Session:
             mode=self.about.mode,
             delta=Fraction(priced.delta),
             threshold=priced.threshold,
+            layout=shape_of,
+            stderrs=tuple(_floats(priced, "stderr")),
+            sigmas=tuple(_floats(priced, "sigma")),
         )
 
     def release(self, ask: Ask[Any], wish: Precision) -> Answer:

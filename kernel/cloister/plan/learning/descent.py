@@ -152,13 +152,14 @@ class Descent:
         """Return the model: the mean of the later iterates."""
         return [value / (self._taken - self._skipped) for value in self._total]
 
-    def errors(self, level: float) -> tuple[float, ...]:
-        """Return the standard errors of the weights that are fitted, of a large system none.
+    def errors(self, level: float, sums: Sequence[Sequence[float]]) -> tuple[float, ...]:
+        """Return the standard errors of sums of the weights that are fitted, of a large system none.
 
         Args:
             level: The noise of an entry of all gradients taken together.
+            sums: The factors of each sum.
         """
-        return self.metric.solver.errors(level * math.sqrt(self._steps / (self._steps - self._skipped)))
+        return self.metric.solver.errors(level * math.sqrt(self._steps / (self._steps - self._skipped)), sums)
 
 
 def times(matrix: Rows, vector: Sequence[float]) -> list[float]:

@@ -118,7 +118,11 @@ class LogisticProgram(msgspec.Struct, frozen=True):
         means = [descent.mean() for descent in descents]
         for row in means:
             centre(row, sizes, self.coded)
-        errors = tuple((0.0,) * first + descent.errors(level) for descent in descents)
+        shown = self._shown(sizes)
+        errors = tuple(
+            (0.0,) * first + descent.errors(level * self._steep(rate), shown)
+            for descent, rate in zip(descents, rates, strict=True)
+        )
         return Linear(wholes(means), WEIGHT_SCALE, errors if len(errors[0]) == size else ())
 
     def _curvature(self, rate: float) -> float:
@@ -129,6 +133,31 @@ class LogisticProgram(msgspec.Struct, frozen=True):
         """
         least = min(rate, 1.0 - rate)
         return least * self.clip / RESIDUAL if self.outputs == 1 else min(rate, 2.0 * rate * (1.0 - rate))
+
+    def _shown(self, sizes: Sequence[float]) -> list[list[float]]:
+        """Return the weights that are shown as sums of those that are fitted: of labels less the mean of their block.
+
+        What moves all labels of two blocks in opposite ways changes no score, and is no error.
+        """
+        size, first = self.coded.width, self._first
+        found = [[float(row == column) for column in range(size)] for row in range(size)]
+        for block in self.coded.blocks:
+            if block.labels:
+                columns = range(block.start, block.start + block.width)
+                total = math.fsum(sizes[at] for at in columns)
+                for row in columns:
+                    for at in columns:
+                        found[row][at] -= sizes[at] / total
+        return [line[first:] for line in found[first:]]
+
+    def _steep(self, rate: float) -> float:
+        """Return how many times too curved the metric takes the loss to be, of rows whose chance is all ``rate``.
+
+        Of one output a residual counts only where it is less than the clip, one half: that of the likelier class. Of a
+        rare class the rows differ, and those that count most are not of its share: never less than the metric says.
+        """
+        least, most = min(rate, 1.0 - rate), max(rate, 1.0 - rate)
+        return max(1.0, self._curvature(rate) / (least * most * (most if self.outputs == 1 else 1.0)))
 
     def _roots(self, rate: float, sizes: Sequence[float], slope: Sequence[float], noise: float) -> list[float]:
         """Return the roots of the curvatures of an output's columns, from its first gradient.

@@ -9,6 +9,8 @@ from operator import mul
 
 Rows = list[list[float]]
 LOAD = 0.1
+# The same for errors: what the load keeps a step from, later steps do.
+ERROR_LOAD, HALVINGS = 0.02, 5
 STEP, GROWTH = 0.1, 1.5
 # Errors need the inverse, which takes cubic time.
 MAX_ERRORS = 160
@@ -108,10 +110,14 @@ class Solver:
         load = 0.0
         while factor(_loaded(scaled, load), _PIVOT) is None:
             load = max(GROWTH * load, STEP)
-        lower = factor(_loaded(scaled, load + LOAD), _PIVOT)
+        self._scaled, self._load = scaled, load
+        self._lower, self._upper = self._factors(load + LOAD)
+
+    def _factors(self, load: float) -> tuple[Rows, Rows]:
+        lower = factor(_loaded(self._scaled, load), _PIVOT)
         if lower is None:
             raise ValueError("a matrix with more on its diagonal than a definite one is definite")
-        self._lower, self._upper = lower, columns(lower)
+        return lower, columns(lower)
 
     def solve(self, right: Sequence[float]) -> list[float]:
         """Return ``x`` with ``A x = right``."""
@@ -124,13 +130,26 @@ class Solver:
         parts = (math.fsum(map(mul, column, scaled[index:])) for index, column in enumerate(self._upper))
         return math.fsum(part * part for part in parts)
 
-    def errors(self, noise: float) -> tuple[float, ...]:
-        """Return the standard errors of ``x`` if every entry of ``right`` has ``noise``; none of a large system."""
+    def errors(self, noise: float, sums: Sequence[Sequence[float]]) -> tuple[float, ...]:
+        """Return the standard errors of ``sums`` of ``x`` if entries of ``right`` have ``noise``; none if it is large.
+
+        With ``ERROR_LOAD`` beyond what makes the matrix definite: ``x`` is what many steps with it come to, and where
+        columns are strongly related they go farther than one of them does.
+        """
         size = len(self._roots)
         if size > MAX_ERRORS:
             return ()
-        columns = [self.solve([float(i == j) for j in range(size)]) for i in range(size)]
-        return tuple(noise * math.sqrt(math.fsum(value * value for value in column)) for column in columns)
+        low, high = 0.0, self._load
+        for _ in range(HALVINGS if high else 0):
+            middle = (low + high) / 2
+            low, high = (middle, high) if factor(_loaded(self._scaled, middle), _PIVOT) is None else (low, middle)
+        lower, upper = self._factors(high + ERROR_LOAD)
+        found = []
+        for factors in sums:
+            column = solve(lower, upper, [value / root for value, root in zip(factors, self._roots, strict=True)])
+            moved = (value / other for value, other in zip(column, self._roots, strict=True))
+            found.append(noise * math.sqrt(math.fsum(value * value for value in moved)))
+        return tuple(found)
 
 
 def _loaded(scaled: Rows, load: float) -> Rows:

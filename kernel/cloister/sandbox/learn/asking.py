@@ -11,6 +11,7 @@ import pandas as pd
 from cloister.errors import PlanError
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
+from cloister.sandbox.doubts import Checked, Expects, checked
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import Gram
 from cloister.sandbox.gram import ask as gram_of
@@ -21,11 +22,19 @@ FORM = 'LinearRegression(epsilon=1).fit(visits[["age", "region"]], visits.cost)'
 T = TypeVar("T")
 
 
-def ask(rows: Rows, columns: Sequence[Term], present: Callable[[Gram], T]) -> Ask[T]:
-    """Return the question for the Gram of columns, in this order; ``present`` makes of it what is wanted."""
+def ask(what: str, expects: Expects, rows: Rows, columns: Sequence[Term], present: Callable[[Gram], T]) -> Checked[T]:
+    """Return the question for the Gram of columns, in this order; ``present`` makes of it what is wanted.
+
+    Args:
+        what: What is asked for.
+        expects: What the noise of the Gram comes to.
+        rows: The rows.
+        columns: The columns.
+        present: Makes of the Gram what is wanted.
+    """
     # Names do not enter a Gram's plan; numbers cannot collide.
     found = gram_of(Frame(rows, {str(position): term for position, term in enumerate(columns)}))
-    return Ask(found.rows, found.measures, lambda answer: present(found.present(answer)))
+    return checked(Ask(found.rows, found.measures, lambda answer: present(found.present(answer))), what, expects)
 
 
 def check_handles(X: Any, y: Any, form: str = FORM, *, what: str = "fit") -> None:  # noqa: N803 (scikit-learn's names)

@@ -25,10 +25,11 @@ from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import checked
 from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import expected, numbers, origin, remarks, targets
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn import numbers, origin, remarks, targets
 from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.columns import sums
 from cloister.sandbox.learn.document import number
@@ -171,7 +172,11 @@ class CategoricalNB(Classifier[k.CategoricalNB]):
             )
             return _model(answer, classes, levels, alpha, head), answer.fact
 
-        return Ask(stacked, (a.Count("rows"),), present, keys)
+        # Every row counts once per feature, in one of its levels.
+        cells = len(classes.labels) * sum(map(len, levels)) / len(features)
+        expects = expected.counts(cells, "fewer levels or features")
+        asked = Ask(stacked, (a.Count("rows"),), present, keys)
+        return checked(asked, "a CategoricalNB", expects, most=rows.schema.limit)
 
 
 def _stacked(

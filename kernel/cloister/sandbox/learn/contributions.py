@@ -22,8 +22,9 @@ from cloister.sandbox import html, release, terms
 from cloister.sandbox.align import short_names
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask, Terminal
+from cloister.sandbox.doubts import checked
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import asking
+from cloister.sandbox.learn import asking, expected
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn.coalitions import MOST_PLAYERS, Game, divide
 from cloister.sandbox.learn.encoding import on_handle
@@ -208,7 +209,8 @@ def _of_rows(
         game = Game(np.array(found.matrices), float(found.stderr[0]))
         return _made(game, called, value, answer.fact)
 
-    return Ask(rows, (_gram(columns),), present, {_PROVIDER: key})
+    expects = expected.explained("R2 of all together", grams=len(frames), helps="fewer features")
+    return checked(Ask(rows, (_gram(columns),), present, {_PROVIDER: key}), "contributions", expects)
 
 
 def _of_blocks(
@@ -238,7 +240,8 @@ def _of_blocks(
         game = Game(np.array(found.matrices), float(found.stderr[0]), tuple(map(tuple, places.values())))
         return _made(game, list(held), value, answer.fact)
 
-    return Ask(rows, (_gram(columns),), present)
+    expects = expected.explained("R2 of all together", helps="fewer features")
+    return checked(Ask(rows, (_gram(columns),), present), "contributions", expects)
 
 
 def _check_players(names: Sequence[str], providers: int) -> None:

@@ -6,7 +6,6 @@ The model is computed here from the released integers, by the same program the v
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar, cast
@@ -21,20 +20,18 @@ from cloister.plan.typing import infer
 from cloister.sandbox import literals
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
-from cloister.sandbox.cost import OF_A_STEP
+from cloister.sandbox.doubts import Checked
+from cloister.sandbox.learn import expected
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.rounding import near
-from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import Rows
 from cloister.sandbox.terms import Term
 
 T = TypeVar("T")
-USEFUL = 10
-"""How many times the noise of a step there should be rows: then a weight is known to about a third of a log odds."""
 
 
 @dataclasses.dataclass(frozen=True)
-class FitAsk(Ask[T]):
+class FitAsk(Checked[T]):
     """A question for a model; it has neither measures nor keys."""
 
     features: tuple[Term, ...] = ()
@@ -51,18 +48,6 @@ class FitAsk(Ask[T]):
     def as_asked(self, plan: Any) -> Any:
         """Return the plan: nothing in it has a name."""
         return plan
-
-    def release(self, precision: Precision) -> T:
-        """Ask the vault; before that, and before anything is paid, warn of a price at which noise is all there is."""
-        noise, most = self.cost(precision).errors[OF_A_STEP], self.rows.schema.limit
-        if noise * USEFUL > most:
-            warnings.warn(
-                f"at this price every step has noise like {noise:,.0f} rows, and there are at most {most:,}: the model "
-                "will say little; ask with more epsilon, or for fewer features",
-                UserWarning,
-                stacklevel=3,
-            )
-        return super().release(precision)
 
 
 _COUNTED: dict[Form, int] = {GramForm(): SCALE * SCALE, NearestForm(1): SCALE}
@@ -101,7 +86,17 @@ def ask(
         found = model(planned.program, planned.steps, answer.sigmas, answer.raw)
         return present(Fitted(planned, found, answer.fact, answer.raw, answer.sigmas))
 
-    return FitAsk(rows, (), presented, features=tuple(features), target=target, learner=learner)
+    what, expects = expected.fit(learner)
+    return FitAsk(
+        rows,
+        (),
+        presented,
+        features=tuple(features),
+        target=target,
+        learner=learner,
+        what=what,
+        expects=expects,
+    )
 
 
 def weights(names: Sequence[str], values: Sequence[Fraction], errors: Sequence[float]) -> tuple[k.Weight, ...]:

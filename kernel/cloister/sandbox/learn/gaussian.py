@@ -24,10 +24,11 @@ from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import checked
 from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import expected, numbers, origin, remarks, targets
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
-from cloister.sandbox.learn import numbers, origin, remarks, targets
 from cloister.sandbox.learn.classifier import Classifier
 from cloister.sandbox.learn.columns import sums
 from cloister.sandbox.learn.document import number
@@ -165,7 +166,8 @@ class GaussianNB(Classifier[k.GaussianNB]):
             )
             return _model(answer, list(encoded.values()), classes, priors, head), answer.fact
 
-        return Ask(rows, measures, present, {"class": y._term})
+        expects = expected.means(len(classes.labels))
+        return checked(Ask(rows, measures, present, {"class": y._term}), "a GaussianNB", expects)
 
 
 def _model(

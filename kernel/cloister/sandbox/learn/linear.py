@@ -21,7 +21,7 @@ from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import asking, fitting, origin
+from cloister.sandbox.learn import asking, expected, fitting, origin
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.encoding import on_handle
@@ -101,7 +101,11 @@ class LinearRegression(FittedModel):
         encoded = on_handle(Frame(rows, X._columns), features)
         target = (y.name or "target", y._term)
         made = fitting.Made(rows, features, target, alpha, missing)
-        return asking.ask(rows, [*encoded.values(), y._term], lambda gram: (fitting.fit(gram, made), gram.fact))
+        expects = expected.linear(features, target[0], alpha)
+        columns = [*encoded.values(), y._term]
+        return asking.ask(
+            "a LinearRegression", expects, rows, columns, lambda gram: (fitting.fit(gram, made), gram.fact)
+        )
 
 
 def _alpha(value: Any) -> float | None:

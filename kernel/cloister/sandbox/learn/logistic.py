@@ -6,6 +6,10 @@
 Fitting is one release with one charge, whose steps are planned before it runs (``plan/learning/logistic.py``); the same
 question asked again is recalled and free. A category has one column per label; the weights of two labels mean something
 by their difference.
+
+Predictions need fewer steps than weights: where features are strongly related, the steps end before their weights are
+told apart. Without noise they were then 4 % (correlation .95), 9 % (.98) and 16 % (.99) off those of scikit-learn, at
+the same AUC; below .9 it was 2 %. The model names such features; read their weights together, not one by one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cloister.sandbox.ask import Ask
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import Gram
-from cloister.sandbox.learn import asking, numbers, origin, predicting, remarks
+from cloister.sandbox.learn import asking, expected, numbers, origin, predicting, remarks
 from cloister.sandbox.learn import features as enc
 from cloister.sandbox.learn import kinds as k
 from cloister.sandbox.learn.base import Model
@@ -193,7 +193,7 @@ class PCA(Model[k.PCA]):
             )
             return _model(gram, kept, scaled=self.scaled, head=head), gram.fact
 
-        return asking.ask(rows, list(encoded.values()), present)
+        return asking.ask("a PCA", expected.components(features), rows, list(encoded.values()), present)
 
 
 def _model(gram: Gram, kept: int, *, scaled: bool, head: dict[str, Any]) -> k.PCA:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cloister.contract.usage import Usage
 from cloister.errors import PlanError
+from cloister.sandbox import doubts
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.cost import Cost
 from cloister.sandbox.precision import Charged, Precision, Reach
@@ -16,8 +17,10 @@ from cloister.sandbox.rows import Rows
 from cloister.sandbox.session import Due, Session
 
 
-def together(session: Session, costs: Sequence[Cost]) -> Cost:
+def together(session: Session, costs: Sequence[Cost], *, whole: bool = True) -> Cost:
     """Return what several releases cost together: each account pays the sum of its parts (zCDP adds up).
+
+    ``whole``: one price is said for all of them, which would have to be more where it is too little for one.
 
     Disjoint parts of a ``Split`` share no unit, so a tighter account would charge the dearest of them only; the account
     books the sum, and so does this.
@@ -44,6 +47,10 @@ def together(session: Session, costs: Sequence[Cost]) -> Cost:
             models=sum(cost.usage.models for cost in costs),
         ),
         delta=sum((cost.delta for cost in costs), Fraction(0)),
+        doubts=doubts.together(costs, whole=whole),
+        layout=None,
+        stderrs=(),
+        sigmas=(),
     )
 
 

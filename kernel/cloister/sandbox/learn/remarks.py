@@ -21,6 +21,8 @@ from cloister.sandbox.learn.fits import Fitted
 
 SURE = 3.0
 """Standard errors of noise that say nothing of data."""
+RELATED = 0.9
+"""The correlation from which a descent leaves weights of two columns several per cent from where they belong."""
 NO_ROWS = "no more rows than noise would show: the numbers of this model are noise"
 _SHOWN = 6
 
@@ -47,6 +49,28 @@ def of_matrix(names: Sequence[str], matrix: np.ndarray, noise: float, target: st
     return found
 
 
+def of_pairs(names: Sequence[str], matrix: np.ndarray, noise: float) -> tuple[str, ...]:
+    """Return which columns of a Gram are so strongly related that a descent does not tell their weights apart.
+
+    Args:
+        names: Its columns but the constant, which is the first.
+        matrix: Sums of products, of columns in [-1, 1].
+        noise: Standard error of every entry.
+    """
+    rows = max(float(matrix[0, 0]), 1.0)
+    mean = np.clip(matrix[0, 1:] / rows, -1.0, 1.0)
+    moved = matrix[1:, 1:] - np.outer(mean, mean) * rows
+    spread = np.sqrt(np.maximum(np.diag(moved), SURE * noise))
+    both = np.outer(spread, spread)
+    # A correlation that is not known to a tenth may be a larger one, and of columns without a spread there is none.
+    related = (np.abs(moved) > RELATED * both) & (noise < both / 10)
+    pairs = [(one, other) for one in range(len(names)) for other in range(one) if related[one, other]]
+    if not pairs:
+        return ()
+    told = _listed([f"{names[other]} and {names[one]}" for one, other in pairs])
+    return (f"{told}: strongly related; their weights say something together, not one by one",)
+
+
 def of_fit(found: Fitted, names: Sequence[str]) -> tuple[str, ...]:
     """Return what the first sums of a fit say of its columns: a Gram, or the counts of labels."""
     planned, coded = found.planned, found.planned.coded
@@ -57,7 +81,10 @@ def of_fit(found: Fitted, names: Sequence[str]) -> tuple[str, ...]:
         matrix = np.array(symmetric(raw, coded.width, 1.0 / (SCALE * SCALE)))
         numbers = [block.start for block in coded.blocks if not block.labels]
         kept = np.ix_([0, *numbers], [0, *numbers])
-        told = of_matrix([names[column - 1] for column in numbers], matrix[kept], noise)
+        called = [names[column - 1] for column in numbers]
+        told = of_matrix(called, matrix[kept], noise)
+        if told != (NO_ROWS,):
+            told = (*told, *of_pairs(called, matrix[kept], noise))
         # Of a label the sum and the sum of squares are two counts of the same rows.
         rows, *counts = (np.diag(matrix) + matrix[0]) / 2
         noise /= math.sqrt(2.0)

@@ -11,7 +11,7 @@ from cloister.sandbox import render
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import asking, views
+from cloister.sandbox.learn import asking, expected, views
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.rows import same
 
@@ -57,7 +57,9 @@ class Score:
     def _ask(self, X: Any, y: Any) -> Ask[float]:  # noqa: N803
         asking.check_handles(X, y, "model.score(visits, visits.cost, share=0.02)", what="score")
         rows = same(X._rows, y._rows)
-        return asking.ask(rows, [(y - self._model.predict(X))._term, y._term], views.score)
+        rest = (y - self._model.predict(X))._term
+        expects = expected.explained("R2", expected.spans(rest, y._term))
+        return asking.ask("a score", expects, rows, [rest, y._term], views.score)
 
     def __repr__(self) -> str:
         return "<score: call it to release, or .cost() for its price>"

@@ -10,6 +10,10 @@ from cloister.sandbox.render import number
 _EDGES = "Values outside the bounds of the data card were clipped before fitting; a prediction beyond them is "
 _ASSOCIATIONS = "A model of associations in these rows: not causes, and not a statement about one person."
 _CALIBRATED = "Its probabilities are as good as its assumptions; compare them with released rates before using them."
+_TOGETHER = (
+    "Weights of features that are strongly related (correlation above .9) say something together, not one by one: the "
+    "steps of the fit end before they are told apart."
+)
 _LIMITS: dict[type[k.Head], tuple[str, ...]] = {
     k.LinearRegression: (
         "The intervals are those of the privacy noise, to first order, around the coefficients the same penalty gives "
@@ -17,8 +21,8 @@ _LIMITS: dict[type[k.Head], tuple[str, ...]] = {
         _EDGES + "extrapolation.",
         "A linear model of associations in these rows: not causes, and not a statement about one person.",
     ),
-    k.LogisticRegression: (_EDGES + "extrapolation.", _CALIBRATED, _ASSOCIATIONS),
-    k.MultinomialLogistic: (_EDGES + "extrapolation.", _CALIBRATED, _ASSOCIATIONS),
+    k.LogisticRegression: (_EDGES + "extrapolation.", _CALIBRATED, _TOGETHER, _ASSOCIATIONS),
+    k.MultinomialLogistic: (_EDGES + "extrapolation.", _CALIBRATED, _TOGETHER, _ASSOCIATIONS),
     k.Additive: ("A step function says nothing about where within a bin a value lies.", _CALIBRATED, _ASSOCIATIONS),
     k.GaussianNB: (
         "Features are taken as independent and normal within each class; where they are not, probabilities are too "

@@ -7,7 +7,6 @@ the first of them is charged and the rest are recalled.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,10 +18,11 @@ from cloister.plan import algebra as a
 from cloister.plan.typing import scalar
 from cloister.sandbox import terms, widen
 from cloister.sandbox.answer import Answer, Fact
-from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import WITHOUT_N, Cost
+from cloister.sandbox.doubts import Checked, Expected, Expects, Noise
 from cloister.sandbox.group import keys_of
+from cloister.sandbox.learn import expected
 from cloister.sandbox.learn.metrics import noise
 from cloister.sandbox.learn.metrics.edges import BINS, Edges, edges_of
 from cloister.sandbox.precision import Precision
@@ -30,8 +30,8 @@ from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
 T = TypeVar("T")
-USEFUL = 0.1
-"""The largest expected standard error, of a figure between 0 and 1, that is asked for without a warning."""
+Figures = tuple[tuple[str, noise.Statistic], ...]
+_DRAWS = 200
 _FORMS = (
     "metrics.roc_auc(visits.smoker, model.predict(visits))",
     'metrics.roc_auc(visits.region == "north", model.predict(visits))',
@@ -81,35 +81,18 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
-class CountsAsk(Ask[T]):
-    """The question for counts; tells what the noise does to a figure, and warns before a useless answer is paid."""
+class CountsAsk(Checked[T]):
+    """The question for counts; its price tells what the noise does to each figure."""
 
-    figures: tuple[tuple[str, noise.Statistic], ...] = ()
+    figures: Figures = ()
     bins: int = 1
 
-    def release(self, precision: Precision) -> T:
-        """Ask the vault; see ``Ask``.
+    def cost(self, precision: Precision) -> Cost:
+        """Return the price, and the expected error of each figure at ``n`` rows, half of each class.
 
         Raises:
             PlanError: ``within=``: half-widths of these figures are not proportional to the noise.
         """
-        found = self._expected(precision, precision.n or float(self.rows.schema.limit))
-        worst = max(found.errors, key=found.errors.__getitem__) if found.errors else ""
-        if worst and found.errors[worst] > USEFUL:
-            many = f"{found.n:,.0f} rows" if precision.n else f"the most rows declared ({found.n:,.0f})"
-            warnings.warn(
-                f"epsilon {found.epsilon:.2g} is too little for {worst}: the expected standard error is "
-                f"{found.errors[worst]:.2g} even at {many}; fewer bins (bins=16), fewer groups or more epsilon help",
-                UserWarning,
-                stacklevel=3,
-            )
-        return self.present(self.rows.session.release(self, dataclasses.replace(precision, n=None)))
-
-    def cost(self, precision: Precision) -> Cost:
-        """Return the price, and the expected error of each figure at ``n`` rows, half of each class."""
-        return self._expected(precision, float(precision.n or WITHOUT_N))
-
-    def _expected(self, precision: Precision, rows: float) -> Cost:
         if precision.within is not None:
             raise PlanError(
                 "api.within",
@@ -117,12 +100,47 @@ class CountsAsk(Ask[T]):
                 nearest=("metrics.roc_auc.cost(y, score, epsilon=1, n=20_000)  # the expected standard error",),
             )
         found = self.rows.session.price(self, precision)
-        (error,) = set(found.errors.values())
-        sizes = np.linspace(1.0, 3.0, self.bins)
-        model = rows / 2 * np.stack([sizes[::-1], sizes], axis=-1) / sizes.sum()
-        tables = noise.drawn(model, max(error, 1e-3), draws=200)
-        errors = {name: float(np.max(figure(tables).std(axis=0))) for name, figure in self.figures}
-        return dataclasses.replace(found, errors=errors, n=rows)
+        rows = float(precision.n or WITHOUT_N)
+        errors = _errors(self.figures, self.bins, rows, max(found.errors.values()))
+        return self.doubted(dataclasses.replace(found, errors=errors, n=rows), precision)
+
+    def release(self, precision: Precision) -> T:
+        """Ask the vault; see ``Checked``."""
+        if precision.within is not None:
+            self.cost(precision)
+        return super().release(precision)
+
+
+def _errors(figures: Figures, bins: int, rows: float, error: float) -> dict[str, float]:
+    """Return the standard errors of figures."""
+    tables = noise.drawn(_model(bins, rows), max(error, 1e-3), draws=_DRAWS)
+    return {name: float(np.max(figure(tables).std(axis=0))) for name, figure in figures}
+
+
+def _model(bins: int, rows: float) -> np.ndarray:
+    """Return the counts of a score that tells two classes of one size apart, somewhat."""
+    sizes = np.linspace(1.0, 3.0, bins)
+    return np.asarray(rows / 2 * np.stack([sizes[::-1], sizes], axis=-1) / sizes.sum())
+
+
+def _expects(figure: tuple[str, noise.Statistic], bins: int, *, apart: bool) -> Expects:
+    """Return what noise comes to: how far a figure of all rows is off, or ``apart`` that of every group.
+
+    Root mean square, not the standard error: noise alone makes a maximum that hardly varies.
+    """
+    name, statistic = figure
+    # The same draws at every noise: what is said to be needed is enough.
+    drawn = np.random.default_rng(0).normal(size=(_DRAWS, bins, 2))
+
+    def expects(held: Noise) -> Expected:
+        groups, error = held.layout.cells / (2 * bins), max(held.stderr)
+        rows, error = (held.rows / groups, error) if apart else (held.rows, error * groups**0.5)
+        model = _model(bins, rows)
+        off = float(np.sqrt(((statistic(model + error * drawn) - statistic(model)) ** 2).mean(axis=0)).max())
+        helps = "fewer groups or bins" if groups > 1 else "fewer bins (bins=16)"
+        return Expected(off, expected.FIGURE, expected.figure(name, off), helps)
+
+    return expects
 
 
 def ask(
@@ -130,12 +148,15 @@ def ask(
     score: Any,
     present: Callable[[Counts], T],
     *,
-    figures: tuple[tuple[str, noise.Statistic], ...],
+    figures: Figures,
     bins: Any = BINS,
     by: Any = None,
     pos_label: Any = None,
+    what: str = "",
 ) -> CountsAsk[T]:
     """Return the question for the counts of a score; ``present`` makes of them what is wanted.
+
+    ``what`` is asked for: by default the first of the ``figures``, in every group if there are some.
 
     Raises:
         PlanError: Not columns of the same rows, no binary target, no number for a score, or groups that are not closed.
@@ -156,7 +177,17 @@ def ask(
     def shown(answer: Answer) -> T:
         return present(_counts(answer, edges, len(groups), rows.schema.rows))
 
-    return CountsAsk(rows, (a.Count("rows"),), shown, keys, figures=figures, bins=edges.bins)
+    expects = _expects(figures[0], edges.bins, apart=not what)
+    return CountsAsk(
+        rows,
+        (a.Count("rows"),),
+        shown,
+        keys,
+        figures=figures,
+        bins=edges.bins,
+        what=what or figures[0][0],
+        expects=expects,
+    )
 
 
 def _complete(rows: Rows, term: Term) -> tuple[Rows, Term]:
@@ -210,20 +241,6 @@ def positive(y: Column, pos_label: Any = None) -> Term:
     if term.grid.kind == "number" and term.grid.step == 1 and (term.grid.lo, term.grid.hi) == (0, 1):
         return terms.compare("eq", term, terms.literal(1, term.grid))
     raise _no_target(y, "is no condition")
-
-
-def warn_of_noise(ask: Ask[Any], precision: Precision, cells: int, what: str) -> None:
-    """Warn before counts are paid that noise would drown, were all rows that are declared spread evenly over them."""
-    found = ask.cost(precision)
-    (error,) = set(found.errors.values())
-    most = ask.rows.schema.limit
-    if 3 * error * cells > most:
-        warnings.warn(
-            f"epsilon {found.epsilon:.2g} is too little for {what}: the expected standard error of each of {cells} "
-            f"counts is {error:,.0f} rows, of at most {most:,} in all; fewer columns or bins, or more epsilon help",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def raw_counts(answer: Answer) -> tuple[np.ndarray, float]:

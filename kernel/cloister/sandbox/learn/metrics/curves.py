@@ -213,7 +213,9 @@ def _banded(name: str, values: np.ndarray, tables: np.ndarray, *, rises: bool = 
 def _asked(
     y: Any, score: Any, made: Any, figure: tuple[str, noise.Statistic], *, bins: Any, pos_label: Any
 ) -> Ask[Curve]:
-    return asking.ask(y, score, made, figures=(figure,), bins=bins, pos_label=pos_label)
+    name, values = figure
+    held = (name, lambda counts: np.clip(values(counts), 0.0, 1.0))
+    return asking.ask(y, score, made, figures=(held,), bins=bins, pos_label=pos_label)
 
 
 def _roc_curve(y: Any, score: Any, *, bins: Any = BINS, pos_label: Any = None) -> Ask[Curve]:

@@ -10,7 +10,9 @@ from cloister.errors import PlanError
 from cloister.sandbox import crosstabs, measures, terms
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
+from cloister.sandbox.doubts import checked
 from cloister.sandbox.group import keys_of
+from cloister.sandbox.learn import expected
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
 
@@ -39,7 +41,10 @@ def _confusion_matrix(
     if normalize not in _WAYS:
         raise PlanError("api.option", "normalize= is 'true', 'pred', 'all' or None", nearest=_FORMS)
     true, found = labels(y, prediction, threshold)
-    return crosstabs._crosstab(true.rename("true"), found.rename("predicted"), normalize=_WAYS[normalize])
+    asked = crosstabs._crosstab(true.rename("true"), found.rename("predicted"), normalize=_WAYS[normalize])
+    # Most rows are on the diagonal, if the predictions are of use.
+    cells = max(term.grid.points for term in asked.keys.values())
+    return checked(asked, "confusion_matrix", expected.counts(cells, helps="fewer labels"))
 
 
 def _accuracy(y: Any, prediction: Any, *, threshold: float | None = None, by: Any = None) -> Ask[Any]:
@@ -56,7 +61,8 @@ def _accuracy(y: Any, prediction: Any, *, threshold: float | None = None, by: An
     """
     true, found = labels(y, prediction, threshold)
     rows = same(true._rows, found._rows)
-    return mean(rows, known(terms.compare("eq", _plain(true), _plain(found)), true._term, found._term), "accuracy", by)
+    right = known(terms.compare("eq", _plain(true), _plain(found)), true._term, found._term)
+    return mean(rows, right, "accuracy", by, expected.FIGURE)
 
 
 def labels(y: Any, prediction: Any, threshold: float | None = None) -> tuple[Column, Column]:
@@ -79,12 +85,21 @@ def labels(y: Any, prediction: Any, threshold: float | None = None) -> tuple[Col
     return y, found
 
 
-def mean(rows: Rows, term: Term, name: str, by: Any) -> Ask[Any]:
-    """Ask for the mean of a term, over all rows or in each group."""
+def mean(rows: Rows, term: Term, name: str, by: Any, most: float) -> Ask[Any]:
+    """Ask for the mean of a term, over all rows or in each group.
+
+    Args:
+        rows: The rows.
+        term: What is averaged.
+        name: What the mean is called.
+        by: Closed columns.
+        most: The largest error that is of use, as a part of what the mean can be.
+    """
+    expects = expected.mean(name, float((term.grid.hi - term.grid.lo) * term.grid.step), most)
     if by is None:
-        return measures.scalar(rows, name, "mean", term)
+        return checked(measures.scalar(rows, name, "mean", term), name, expects)
     rows, keys = keys_of(rows, {}, by)
-    return measures.series(rows, keys, "mean", term, name)
+    return checked(measures.series(rows, keys, "mean", term, name), name, expects)
 
 
 def known(term: Term, *parts: Term) -> Term:

@@ -8,7 +8,7 @@ from cloister.errors import PlanError
 from cloister.sandbox import terms
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
-from cloister.sandbox.learn import asking, views
+from cloister.sandbox.learn import asking, expected, views
 from cloister.sandbox.learn.metrics.labels import mean
 from cloister.sandbox.rows import Rows, same
 from cloister.sandbox.terms import Term
@@ -26,7 +26,7 @@ def _r2(y: Any, prediction: Any) -> Ask[float]:
         PlanError: Not number columns of the same rows.
     """
     rows, rest = residual(y, prediction, None)
-    return asking.ask(rows, [rest, y._term], views.score)
+    return asking.ask("r2", expected.explained("R2", expected.spans(rest, y._term)), rows, [rest, y._term], views.score)
 
 
 def _mean_absolute_error(y: Any, prediction: Any, *, limit: Any = None, by: Any = None) -> Ask[Any]:
@@ -42,7 +42,7 @@ def _mean_absolute_error(y: Any, prediction: Any, *, limit: Any = None, by: Any 
         PlanError: Not number columns of the same rows.
     """
     rows, rest = residual(y, prediction, limit)
-    return mean(rows, terms.absolute(rest), "mean_absolute_error", by)
+    return mean(rows, terms.absolute(rest), "mean_absolute_error", by, expected.ERROR)
 
 
 def _mean_squared_error(y: Any, prediction: Any, *, limit: Any = None, by: Any = None) -> Ask[Any]:
@@ -52,7 +52,7 @@ def _mean_squared_error(y: Any, prediction: Any, *, limit: Any = None, by: Any =
         PlanError: Not number columns of the same rows, or squares that need more than 62 bits.
     """
     rows, rest = residual(y, prediction, limit)
-    return mean(rows, terms.arithmetic("mul", rest, rest), "mean_squared_error", by)
+    return mean(rows, terms.arithmetic("mul", rest, rest), "mean_squared_error", by, expected.SQUARE)
 
 
 def residual(y: Any, prediction: Any, limit: Any) -> tuple[Rows, Term]:

@@ -20,10 +20,11 @@ from cloister.sandbox import html, plot, release, render, terms
 from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
+from cloister.sandbox.doubts import Expected, Noise, checked, worst
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.gram import MEASURE
 from cloister.sandbox.gram import ask as gram_of
-from cloister.sandbox.learn import asking, views
+from cloister.sandbox.learn import asking, expected, views
 from cloister.sandbox.learn.metrics import counts as counting
 from cloister.sandbox.learn.metrics import curves, figures, noise, spec
 from cloister.sandbox.learn.metrics.counts import Counts
@@ -35,6 +36,8 @@ from cloister.sandbox.learn.metrics.scores import shown as shown_figure
 from cloister.sandbox.learn.tables import PARTS, line, population, release_of, table
 from cloister.sandbox.release import Release
 from cloister.sandbox.rows import same
+
+WHAT = "an evaluation"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -237,8 +240,8 @@ def evaluation(
     def present(found: Counts) -> Report:
         return of_counts(found, made, y.name or "the target")
 
-    asked = tuple((figure.name, figure.value) for figure in made if figure.name in {"roc_auc", "ks"})
-    return counting.ask(y, score, present, figures=asked, bins=bins, by=by, pos_label=pos_label)
+    asked = tuple((figure.name, figure.held) for figure in made if figure.name in {"roc_auc", "ks"})
+    return counting.ask(y, score, present, figures=asked, bins=bins, by=by, pos_label=pos_label, what=WHAT)
 
 
 def specs(edges: Edges, threshold: float) -> list[spec.Figure]:
@@ -291,7 +294,14 @@ def _of_numbers(prediction: Column, y: Column) -> Ask[Report]:
         found = {"r2": views.score(gram.present(answer)), error.name: answer.scalar(error.name)}
         return Report(y.name or "the target", found, {}, answer.fact)
 
-    return Ask(rows, (*gram.measures, error), present, shown=(error.name, MEASURE))
+    share = expected.explained("r2", expected.spans(rest, y._term))
+    width = float((rest.grid.hi - rest.grid.lo) * rest.grid.step) / 2
+    middle = expected.mean(error.name, width, expected.ERROR)
+
+    def expects(held: Noise) -> Expected:
+        return worst([share(held.of(MEASURE)), middle(held.of(error.name))])
+
+    return checked(Ask(rows, (*gram.measures, error), present, shown=(error.name, MEASURE)), WHAT, expects)
 
 
 def _of_labels(prediction: Column, y: Column) -> Ask[Report]:
@@ -323,7 +333,8 @@ def _of_labels(prediction: Column, y: Column) -> Ask[Report]:
         table = answer.series("rows", None).unstack()
         return Report(y.name or "the target", {"accuracy": accuracy}, {}, answer.fact, matrix=table)
 
-    return Ask(rows_of, (a.Count("rows"),), present, keys)
+    cells = keys["true"].grid.points * keys["predicted"].grid.points
+    return checked(Ask(rows_of, (a.Count("rows"),), present, keys), WHAT, expected.share("accuracy", cells))
 
 
 evaluate: Terminal[Report] = Terminal(_evaluate)

@@ -45,7 +45,7 @@ def _figure(made: Made, y: Any, score: Any, *, bins: Any, by: Any, pos_label: An
         y,
         score,
         lambda found: shown(figure, found),
-        figures=((figure.name, figure.value),),
+        figures=((figure.name, figure.held),),
         bins=bins,
         by=by,
         pos_label=pos_label,

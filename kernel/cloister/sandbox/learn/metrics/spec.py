@@ -37,6 +37,10 @@ class Figure:
         found = self.statistic(counts)
         return found.max(axis=-1) if self.largest else found
 
+    def held(self, counts: np.ndarray) -> np.ndarray:
+        """Return the figure itself, within what it can be."""
+        return np.asarray(np.clip(self.value(counts), *self.limits))
+
     def parts(self, found: Counts, *, population: bool = True) -> dict[str, np.ndarray]:
         """Return value, error and intervals in every group; nothing is known of a group that is noise.
 

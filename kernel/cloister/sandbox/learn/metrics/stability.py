@@ -14,9 +14,10 @@ from cloister.sandbox.answer import Answer
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
-from cloister.sandbox.learn import prices
+from cloister.sandbox.doubts import checked, said
+from cloister.sandbox.learn import expected, prices
 from cloister.sandbox.learn.metrics import figures, noise
-from cloister.sandbox.learn.metrics.counts import raw_counts, warn_of_noise
+from cloister.sandbox.learn.metrics.counts import raw_counts
 from cloister.sandbox.learn.metrics.edges import Edges, edges_of
 from cloister.sandbox.precision import Precision
 
@@ -46,19 +47,22 @@ class Psi:
             PlanError: Not columns of one kind.
         """
         edges, asks, shares = _questions(first, second, bins, epsilon, share)
-        for ask, part in zip(asks, shares, strict=True):
-            warn_of_noise(ask, Precision(share=part), _cells(first, edges), "psi")
-        answers = [ask.release(Precision(share=part)) for ask, part in zip(asks, shares, strict=True)]
+        with said(_cost(first, asks, shares)):
+            answers = [ask.release(Precision(share=part)) for ask, part in zip(asks, shares, strict=True)]
         return _index(answers, edges)
 
     def cost(self, first: Any, second: Any, *, bins: Any = BINS, epsilon: Any = None, share: Any = None) -> Cost:
         """Return what both releases cost together; nothing is spent."""
         _, asks, shares = _questions(first, second, bins, epsilon, share)
-        costs = [ask.cost(Precision(share=part)) for ask, part in zip(asks, shares, strict=True)]
-        return prices.together(first._rows.session, costs)
+        return _cost(first, asks, shares)
 
     def __repr__(self) -> str:
         return "<psi: call it to release, or .cost() for its price>"
+
+
+def _cost(first: Column, asks: list[Ask[Answer]], shares: list[float]) -> Cost:
+    costs = [ask.cost(Precision(share=part)) for ask, part in zip(asks, shares, strict=True)]
+    return prices.together(first._rows.session, costs)
 
 
 def _questions(
@@ -73,21 +77,14 @@ def _questions(
     if one.grid.kind != two.grid.kind or one.domain != two.domain:
         raise PlanError("api.metrics.psi", "the two columns have other kinds or values", nearest=(_FORM,))
     edges = None if one.grid.kind == "category" else edges_of(one, two, bins=bins)
-    asks = [
-        Ask(
-            column._rows,
-            (a.Count("rows"),),
-            lambda answer: answer,
-            {"bin": column._term if edges is None else edges.bin_of(column._term)},
-        )
-        for column in (first, second)
-    ]
+    expects = expected.counts(len(first.domain) if edges is None else edges.bins, helps="fewer bins")
+    asks: list[Ask[Answer]] = []
+    for column in (first, second):
+        bins = column._term if edges is None else edges.bin_of(column._term)
+        asked = Ask(column._rows, (a.Count("rows"),), lambda answer: answer, {"bin": bins})
+        asks.append(checked(asked, "psi", expects))
     shares = prices.divided(first._rows, epsilon, share, [Fraction(1, 2)] * 2)
     return edges, asks, shares
-
-
-def _cells(column: Column, edges: Edges | None) -> int:
-    return len(column.domain) if edges is None else edges.bins
 
 
 def _index(answers: list[Answer], edges: Edges | None) -> Any:

@@ -293,7 +293,8 @@ def _chosen(tried: list[Tried], metric: str) -> Search:
     order = np.argsort(-values, kind="stable")
     first, second = order[0], order[1]
     error = float(np.hypot(table["stderr"].iloc[first], table["stderr"].iloc[second]))
-    clear = bool(values[first] - values[second] > NORMAL_95 * error)
+    # Of two that are not known neither is ahead.
+    clear = bool(np.isfinite(values[first]) and values[first] - values[second] > NORMAL_95 * error)
     name = str(table.index[first])
     ahead = "clearly ahead of the next" if clear else "not clearly ahead of the next: the noise may have chosen"
     text = f"best {metric}: {name}, {ahead}; {len(table)} trainings and {len(table)} evaluations, the choice is free"

@@ -11,6 +11,7 @@ from cloister.errors import PlanError
 from cloister.sandbox.answer import Fact
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import said
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import prices
 from cloister.sandbox.learn.base import Model
@@ -78,11 +79,11 @@ def run(trials: Sequence[Trial], bins: Any = BINS) -> list[Tried]:
     Raises:
         CloisterError: Any refusal. What was released before it was charged; asked again, it is recalled.
     """
-    cost(trials)
     found = []
-    for trial in trials:
-        model = repriced(trial.model, trial.fit).fit(*trial.train)
-        found.append(Tried(trial.name, model, report(model, *trial.test, share=trial.evaluation, bins=bins)))
+    with said(cost(trials)):
+        for trial in trials:
+            model = repriced(trial.model, trial.fit).fit(*trial.train)
+            found.append(Tried(trial.name, model, report(model, *trial.test, share=trial.evaluation, bins=bins)))
     return found
 
 

@@ -16,6 +16,7 @@ import msgspec
 from cloister.errors import MalformedError, PlanError
 from cloister.plan.numbers import rational
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import said
 from cloister.sandbox.frame import Frame
 from cloister.sandbox.learn import document as docs
 from cloister.sandbox.learn import prices
@@ -93,7 +94,12 @@ class Pipeline:
             PlanError: A step or the model cannot be fitted on these columns.
         """
         if self.charged:
-            self.cost(X, y)
+            # Typed and priced as a whole, and what is too little is said of every part before the first is paid.
+            with said(self._priced(X, y)):
+                return self._fit(X, y)
+        return self._fit(X, y)
+
+    def _fit(self, X: Frame, y: Any) -> Self:  # noqa: N803
         parts = [*self._before, *([] if self.model is None else [self.model])]
         before = [dict(vars(part)) for part in parts]
         try:
@@ -113,6 +119,9 @@ class Pipeline:
 
     def cost(self, X: Frame, y: Any = None) -> Cost | None:  # noqa: N803
         """Return what ``fit`` costs: the charged steps and the model together. None: nothing is charged."""
+        return self._priced(X, y) if self.charged or self.model is not None else None
+
+    def _priced(self, X: Frame, y: Any) -> Cost:  # noqa: N803
         shown, costs = X, []
         for step in self._before:
             price = step.cost(shown, y)
@@ -120,7 +129,7 @@ class Pipeline:
             shown = apply(step.preview(shown), shown)
         if self.model is not None:
             costs.append(self.model.cost(shown, y))
-        return prices.together(X._rows.session, costs) if costs else None
+        return prices.together(X._rows.session, costs, whole=False)
 
     def previewed(self, X: Frame) -> Frame:  # noqa: N803
         """Return columns of the shape the fitted steps will make, with numbers that are made up where a fit decides."""

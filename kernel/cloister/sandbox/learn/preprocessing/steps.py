@@ -21,7 +21,9 @@ from cloister.errors import PlanError
 from cloister.sandbox import literals, quantiles
 from cloister.sandbox.ask import Ask
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import checked
 from cloister.sandbox.frame import Frame
+from cloister.sandbox.learn import expected
 from cloister.sandbox.learn.preprocessing import operations as ops
 from cloister.sandbox.precision import Precision
 from cloister.sandbox.terms import Term
@@ -293,7 +295,8 @@ class Binner(Step):
             raise self._wrong()
         levels = [Fraction(place, int(self.bins)) for place in range(1, int(self.bins))]
         wanted = {name: frame._columns[name] for name in names}
-        return quantiles.quantile(frame._rows, wanted, levels, "lower", alone=False)
+        asked: Ask[pd.DataFrame] = quantiles.quantile(frame._rows, wanted, levels, "lower", alone=False)
+        return checked(asked, "the bins of a Binner", expected.ranks(int(self.bins)))
 
     def _wrong(self) -> PlanError:
         return PlanError(

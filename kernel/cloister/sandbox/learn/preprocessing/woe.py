@@ -17,10 +17,11 @@ from cloister.sandbox.answer import Answer, Fact
 from cloister.sandbox.ask import Ask, Terminal
 from cloister.sandbox.column import Column
 from cloister.sandbox.cost import Cost
+from cloister.sandbox.doubts import checked, said
 from cloister.sandbox.frame import Frame
-from cloister.sandbox.learn import prices
+from cloister.sandbox.learn import expected, prices
 from cloister.sandbox.learn.metrics import figures, noise
-from cloister.sandbox.learn.metrics.counts import positive, raw_counts, warn_of_noise
+from cloister.sandbox.learn.metrics.counts import positive, raw_counts
 from cloister.sandbox.learn.preprocessing import operations as ops
 from cloister.sandbox.learn.preprocessing.steps import Step, check_handle
 from cloister.sandbox.precision import Precision
@@ -84,9 +85,8 @@ class WoE(Step):
             PlanError: Not handles of the same rows, no condition as a target, no categories. Nothing was charged.
         """
         asks, shares = self._asks(X, y)
-        for (name, ask), part in zip(asks.items(), shares, strict=True):
-            warn_of_noise(ask, Precision(share=part), 2 * len(_levels(X._columns[name])), f"the weights of {name}")
-        answers = [ask.release(Precision(share=part)) for ask, part in zip(asks.values(), shares, strict=True)]
+        with said(_cost(X, asks, shares)):
+            answers = [ask.release(Precision(share=part)) for ask, part in zip(asks.values(), shares, strict=True)]
         found = [_weighed(name, X._columns[name], answer) for name, answer in zip(asks, answers, strict=True)]
         self._facts = [answer.fact for answer in answers]
         self._operations = tuple(operation for operation, _, _ in found)
@@ -98,8 +98,7 @@ class WoE(Step):
     def cost(self, X: Frame, y: Any = None) -> Cost | None:  # noqa: N803
         """Return what the counts of all columns cost together; nothing is spent."""
         asks, shares = self._asks(X, y)
-        costs = [ask.cost(Precision(share=part)) for ask, part in zip(asks.values(), shares, strict=True)]
-        return prices.together(X._rows.session, costs)
+        return _cost(X, asks, shares)
 
     def _asks(self, X: Any, y: Any) -> tuple[dict[str, Ask[Answer]], list[float]]:  # noqa: N803
         check_handle(X)
@@ -114,10 +113,12 @@ class WoE(Step):
                 "there is no category to weigh",
                 nearest=("make_pipeline(Binner(8), WoE(share=0.02), model)",),
             )
-        asks = {
-            name: Ask(rows, (a.Count("rows"),), lambda answer: answer, {"level": X._columns[name], "class": target})
-            for name in names
-        }
+        asks: dict[str, Ask[Answer]] = {}
+        for name in names:
+            keys = {"level": X._columns[name], "class": target}
+            counts = Ask(rows, (a.Count("rows"),), lambda answer: answer, keys)
+            cells = 2 * len(_levels(X._columns[name]))
+            asks[name] = checked(counts, "a WoE", expected.counts(cells, of=f" of {name}"))
         return asks, prices.divided(rows, self.epsilon, self.share, [Fraction(1, len(names))] * len(names))
 
     def _made(self, _frame: Frame, name: str, term: Term) -> Sequence[ops.Any_]:
@@ -125,6 +126,11 @@ class WoE(Step):
         # Only the form is public before the counts are paid: as many numbers, within the same limits.
         stand_in = [literals.text_of(Fraction(place + 1, _DIGITS)) for place in range(len(levels))]
         return [ops.Weigh(name, levels, tuple(stand_in))]
+
+
+def _cost(frame: Frame, asks: dict[str, Ask[Answer]], shares: Sequence[float]) -> Cost:
+    costs = [ask.cost(Precision(share=part)) for ask, part in zip(asks.values(), shares, strict=True)]
+    return prices.together(frame._rows.session, costs)
 
 
 def _levels(term: Term) -> tuple[str, ...]:
@@ -219,7 +225,8 @@ def _class_weights(y: Any) -> Ask[pd.Series]:
         found: pd.Series = release.bind(parts, answer.fact, text)
         return found
 
-    return Ask(ask.rows, ask.measures, present, ask.keys)
+    expects = expected.counts(y._term.grid.points, "fewer classes")
+    return checked(Ask(ask.rows, ask.measures, present, ask.keys), "class weights", expects)
 
 
 class_weights: Terminal[pd.Series] = Terminal(_class_weights)
