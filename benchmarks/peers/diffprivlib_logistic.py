@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import numpy as np
 from diffprivlib.models import LogisticRegression
-from learning_task import answer, choose, one_hot
+from learning_task import one_hot, run
 
 warnings.filterwarnings("ignore")
 # The inverse of the penalty; its default is 1.
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-SETTINGS = {0.5: 1.0, 1.0: 1.0, 4.0: 1.0}
+SETTINGS = {"adult": {0.5: 1.0, 1.0: 1.0, 4.0: 1.0}, "credit": {0.5: 1.0, 1.0: 1.0, 4.0: 1.0}}
 
 
-def score(fit, y, test, widths, epsilon, seed, setting=None):  # noqa: PLR0917 (as ``answer`` calls it)
+def score(fit, y, test, widths, epsilon, seed, setting):  # noqa: PLR0917 (as ``answer`` calls it)
     model = LogisticRegression(
         epsilon=epsilon,
         data_norm=float(np.sqrt(len(widths))),
-        C=setting or SETTINGS[epsilon],
+        C=setting,
         random_state=seed,
         max_iter=300,
     )
@@ -27,7 +26,4 @@ def score(fit, y, test, widths, epsilon, seed, setting=None):  # noqa: PLR0917 (
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--choose":
-        choose(score, SETTINGS, GRID)
-    else:
-        answer(score)
+    run(score, SETTINGS, GRID)

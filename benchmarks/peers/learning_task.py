@@ -1,11 +1,10 @@
 """What every learner is given: the same encoded rows, splits and epsilons. NumPy only.
 
-A runner is called as ``python RUNNER.py ROWS.npz SEED:EPSILON ...`` and prints one JSON object per model: ``{"seed",
-"epsilon", "auc", "loss"}``. ``ROWS.npz`` holds ``codes`` (rows by features), ``widths`` (labels per feature) and ``y``.
-
-Runners with settings to choose have one per epsilon for all tables, chosen in the peer's favour and at no charge: the
-best mean AUC of ``python RUNNER.py --choose SEEDS ROWS.npz ...``, which fits on 80 % of the rows to fit of the first
-pinned splits and looks at the rest of them, never at the rows to test. Nobody could choose so without paying.
+A runner is called as ``python RUNNER.py learning-TABLE.npz SEED:EPSILON ...`` and prints one JSON object per model:
+``{"seed", "epsilon", "auc", "loss"}``. The file holds ``codes`` (rows by features), ``widths`` (labels per feature) and
+``y``. Settings are chosen in the peer's favour, per table and epsilon, at no charge: the best AUC of ``python RUNNER.py
+learning-TABLE.npz --choose``, which fits on 80 % of the rows to fit of the first pinned split and looks at the rest of
+them, never at its rows to test. Nobody could choose so without paying.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,38 +52,43 @@ def measured(y: np.ndarray, score: np.ndarray) -> dict[str, float]:
     return {"auc": auc(y, score), "loss": loss(y, score)}
 
 
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int], np.ndarray]
-Settings = dict[float, Any]
+# ``score(codes to fit, y, codes to test, widths, epsilon, seed)``, and a setting if there are any.
+Score = Callable[..., np.ndarray]
+Settings = dict[str, dict[float, Any]]
 
 
-def answer(score: Score) -> None:
-    """Print what is measured of ``score(codes to fit, y, codes to test, widths, epsilon, seed)`` in every case."""
-    with np.load(sys.argv[1]) as rows:
-        codes, widths, y = rows["codes"], rows["widths"], rows["y"]
+def answer(score: Score, settings: Settings | None = None) -> None:
+    """Print what is measured in every case."""
+    codes, widths, y = _rows()
     for case in sys.argv[2:]:
         seed, text = case.split(":")
         fit, test = split(len(y), int(seed))
-        found = score(codes[fit], y[fit], codes[test], widths, float(text), int(seed))
+        more = (settings[_table()][float(text)],) if settings else ()
+        found = score(codes[fit], y[fit], codes[test], widths, float(text), int(seed), *more)
         print(json.dumps({"seed": int(seed), "epsilon": text, **measured(y[test], found)}), flush=True)
 
 
-def choose(score: Callable[..., np.ndarray], settings: Settings, grid: Iterable[Any]) -> None:
-    """Print the mean AUC, over the tables and seeds asked for, of every setting at every epsilon, and the best one."""
-    tables = []
-    for path in sys.argv[3:]:
-        with np.load(path) as rows:
-            tables.append((rows["codes"], rows["widths"], rows["y"]))
-    for epsilon in settings:
+def run(score: Score, settings: Settings, grid: Iterable[Any]) -> None:
+    """Answer with the settings; or print what is measured of every other one, the best of an epsilon last."""
+    if sys.argv[2] != "--choose":
+        answer(score, settings)
+        return
+    codes, widths, y = _rows()
+    outer, _ = split(len(y), 0)
+    fit, look = (outer[part] for part in split(len(outer), 0))
+    for epsilon in settings[_table()]:
         found = []
         for setting in grid:
-            means = []
-            for codes, widths, y in tables:
-                values = []
-                for seed in range(int(sys.argv[2])):
-                    outer, _ = split(len(y), seed)
-                    fit, look = (outer[part] for part in split(len(outer), seed))
-                    values.append(auc(y[look], score(codes[fit], y[fit], codes[look], widths, epsilon, seed, setting)))
-                means.append(round(float(np.mean(values)), 4))
-            found.append((float(np.mean(means)), setting, means))
+            scores = score(codes[fit], y[fit], codes[look], widths, epsilon, 0, setting)
+            found.append((auc(y[look], scores), setting))
             print(json.dumps([epsilon, *found[-1]]), flush=True)
-        print("best", json.dumps([epsilon, *max(found)]), flush=True)
+        print("best:", json.dumps([epsilon, *max(found)]), flush=True)
+
+
+def _table() -> str:
+    return Path(sys.argv[1]).stem.removeprefix("learning-")
+
+
+def _rows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    with np.load(sys.argv[1]) as rows:
+        return rows["codes"], rows["widths"], rows["y"]
