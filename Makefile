@@ -16,7 +16,7 @@ help:
 	@echo "make lab     JupyterLab on the tour"
 	@echo "make test    everything CI runs: linters, types, import contracts, tests"
 	@echo "make check   linters, types and import contracts only"
-	@echo "make bench   latency, start-up, engine, speed targets, ledger, memory; writes build/bench.json"
+	@echo "make bench   latency, start-up, engine, speed targets, logs, memory, evidence, learners, matches, providers; writes build/bench.json"
 	@echo "make bench-peers  accuracy and speed beside peers, each installed in build/peers/ (ADULT=adult.csv)"
 	@echo "make hardware-check  inside a TEE: its evidence, verified, appraised, kept in build/hardware, and a table row (COLLATERAL=file for TDX)"
 	@echo "make screenshots  take docs/images/*.png again (needs Chromium)"

@@ -14,7 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("latency", "startup", "grouped_mean", "speed", "ledger", "eventlog", "memory", "attest")
+NAMES = (
+    "latency", "startup", "grouped_mean", "speed", "ledger", "eventlog", "memory", "attest", "learning", "matching",
+    "providers",
+)  # fmt: skip
 ROOT = Path(__file__).parents[1]
 
 

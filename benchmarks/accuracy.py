@@ -116,8 +116,8 @@ def _composed_delta(each: float, count: int, epsilon: float) -> float:
     return found
 
 
-def interpreter(environment: str, requirements: tuple[str, ...], base: str | None = None) -> Path:
-    """Return the peer's own Python, with its requirements installed; made by ``base``, it sees the packages there.
+def interpreter(environment: str, requirements: tuple[str, ...]) -> Path:
+    """Return the peer's own Python, with its requirements installed.
 
     Raises:
         subprocess.CalledProcessError: It could not be installed.
@@ -126,8 +126,7 @@ def interpreter(environment: str, requirements: tuple[str, ...], base: str | Non
     python, stamp = folder / "bin" / "python", folder / ".installed"
     wanted = "\n".join(requirements)
     if not stamp.exists() or stamp.read_text() != wanted:
-        seeing = ["--system-site-packages"] if base else []
-        subprocess.run([base or sys.executable, "-m", "venv", *seeing, folder], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
         subprocess.run(command, check=True, capture_output=True, text=True)
         stamp.write_text(wanted)

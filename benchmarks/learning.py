@@ -6,7 +6,7 @@ reading of tables is left out. Peers run in environments of their own under ``bu
 row. The price of Cloister is the zCDP rho that converts to (epsilon, delta).
 
     python -m benchmarks.learning --adult adult.csv --credit credit_default.csv [--seeds 20] [--only NAME]
-    python -m benchmarks.learning --speed
+    python -m benchmarks.learning                       seconds of a fit on 400,000 rows; no peers
 
 What is measured is kept line by line under ``build/peers/`` with a digest of what it was measured with, and is not
 measured again. Table: ``python -m benchmarks.learning_report``.
@@ -70,22 +70,15 @@ LEARNERS: dict[str, a.Learner] = {"additive": a.Additive(), "logistic": a.Logist
 # What a learner's figures depend on, beside modules of its own.
 SHARED = ("classes", "encoding", "link", "program", "queries", "solving", "weights")
 OWN = {"additive": ("additive",), "logistic": ("logistic", "descent")}
-# Environment, requirements, runner; and the Python it is made with, whose packages it sees (None: ours, none of its).
-CONTENDERS: dict[str, tuple[str, tuple[str, ...], str, str | None]] = {
-    "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py", None),
+# Environment, requirements, runner.
+CONTENDERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "interpret DP-EBM": ("interpret", ("interpret-core==0.7.8", "scikit-learn<1.9"), "interpret_ebm.py"),
     "diffprivlib logistic": (
         "diffprivlib-learn",
         ("diffprivlib==0.6.6", "scikit-learn<1.7"),
         "diffprivlib_logistic.py",
-        None,
     ),
-    # PyPI's torch comes with several gigabytes of CUDA; Debian's package python3-torch is for processors alone.
-    "Opacus logistic": (
-        "opacus",
-        ("--no-deps", "opacus==1.3.0", "opt-einsum==3.4.0", "scipy==1.10.1"),
-        "opacus_logistic.py",
-        "/usr/bin/python3",
-    ),
+    "Opacus logistic": ("opacus", ("opacus==1.6.0", "torch==2.13.0"), "opacus_logistic.py"),
 }
 Case = tuple[int, str]
 
@@ -166,8 +159,8 @@ def plain(rows: Rows, todo: Iterable[Case]) -> Iterator[dict[str, Any]]:
 
 def peer(name: str, rows: Rows, todo: Iterable[Case]) -> Iterator[dict[str, Any]]:
     """Yield the AUC of a peer, as it prints them."""
-    environment, requirements, runner, base = CONTENDERS[name]
-    python = interpreter(environment, requirements, base)
+    environment, requirements, runner = CONTENDERS[name]
+    python = interpreter(environment, requirements)
     stored = PEERS / f"learning-{rows.name}.npz"
     np.savez(stored, codes=rows.codes, widths=rows.widths, y=rows.y)
     cases = [f"{seed}:{text}" for seed, text in todo]
@@ -193,7 +186,7 @@ def digest(name: str) -> str:
         sources = [*(folder / f"{part}.py" for part in (*OWN[name], *SHARED)), Path(fit_sums.__file__)]
         read = b"".join(source.read_bytes() for source in sources)
         return f"{LEARNERS[name]!r} {hashlib.sha256(read).hexdigest()[:16]}"
-    _, requirements, runner, _ = CONTENDERS[name]
+    _, requirements, runner = CONTENDERS[name]
     source = (ROOT / "benchmarks" / "peers" / runner).read_bytes()
     return f"{' '.join(requirements)} {hashlib.sha256(source).hexdigest()[:16]}"
 
@@ -230,9 +223,8 @@ def main() -> int:
     asked.add_argument("--credit", type=Path)
     asked.add_argument("--seeds", type=int, default=20)
     asked.add_argument("--only", choices=["non-private", *LEARNERS, *CONTENDERS])
-    asked.add_argument("--speed", action="store_true")
     options = asked.parse_args()
-    if options.speed:
+    if not (options.adult or options.credit):
         print(json.dumps(speed()))
         return 0
     PEERS.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from cloister.sandbox.frame import Frame
 from cloister.sandbox.match_report import match_report
 
 NUMBERS = (1, 2, 5, 20)
-ROWS = 20_000
+ROWS = 4_096
 REPEAT = 5
 
 

@@ -42,7 +42,7 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("learner", "within"), [(a.Additive(), 0.25), (a.Logistic(), 0.35)], ids=["additive", "logistic"]
+    ("learner", "within"), [(a.Additive(), 0.25), (a.Logistic(), 0.22)], ids=["additive", "logistic"]
 )
 def test_planted_effects_come_back_without_noise(learner, within: float) -> None:
     columns, labels = planted()
@@ -54,7 +54,7 @@ def test_planted_effects_come_back_without_noise(learner, within: float) -> None
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_logistic_regression_converges_where_there_is_no_noise(classes: int) -> None:
-    """What is left of the gradient is far below what it was: short steps alone leave six times as much."""
+    """Little is left of the gradient; short steps leave twice as much, and no momentum leaves four times."""
     source = np.random.default_rng(5)
     # Related features with strong effects: curvatures far below that of the overall share, and far apart.
     common = source.normal(size=4_000)
@@ -70,7 +70,7 @@ def test_logistic_regression_converges_where_there_is_no_noise(classes: int) -> 
     outputs = len(model.weights)
     before = fit_sums.sums(data, Gradient(form, ((0,) * coded.width,) * outputs), coded, lambda: None)
     after = fit_sums.sums(data, Gradient(form, model.weights), coded, lambda: None)
-    assert np.abs(after).max() < 0.02 * np.abs(before).max()
+    assert np.abs(after).max() < 0.0026 * np.abs(before).max()
 
 
 def related(spread: float, features: int = 8, labels: int = 8, count: int = 4_000):

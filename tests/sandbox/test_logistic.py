@@ -55,18 +55,18 @@ def test_without_noise_probabilities_are_those_of_scikit_learn(exact: cl.Frame) 
     ours = LogisticRegression().fit(exact[FEATURES], exact.cost > 600)
     theirs = Theirs(C=1e6, max_iter=2_000).fit(encoded(rows), rows.cost > 600)
     wanted, found = theirs.predict_proba(encoded(rows))[:, 1], ours.predict_proba(rows)[:, 1]
-    # A small prior stays, however little noise there is.
-    assert np.abs(wanted - found).max() < 0.03
-    assert np.abs(wanted - found).mean() < 0.015
-    assert np.corrcoef(wanted, found)[0, 1] > 0.999
+    # A small prior stays, however little noise there is. Limits here are about twice what is measured.
+    assert np.abs(wanted - found).max() < 0.02
+    assert np.abs(wanted - found).mean() < 0.007
+    assert np.corrcoef(wanted, found)[0, 1] > 0.9998
     assert ours.classes_.tolist() == [False, True]
     assert list(ours.get_feature_names_out()) == [
         "age", "smoker", "region=north", "region=south", "region=east", "region=west", "region=(other)",
     ]  # fmt: skip
     assert ours.coef_.shape == (1, 7)
-    assert ours.coef_[0, 0] * 55 == pytest.approx(theirs.coef_[0, 0], rel=0.1)
-    assert ours.coef_[0, 1] == pytest.approx(theirs.coef_[0, 1], rel=0.1)
-    assert ours.coef_[0, 5] - ours.coef_[0, 2] == pytest.approx(theirs.coef_[0, 4], rel=0.1)
+    assert ours.coef_[0, 0] * 55 == pytest.approx(theirs.coef_[0, 0], rel=0.04)
+    assert ours.coef_[0, 1] == pytest.approx(theirs.coef_[0, 1], rel=0.05)
+    assert ours.coef_[0, 5] - ours.coef_[0, 2] == pytest.approx(theirs.coef_[0, 4], rel=0.01)
     assert ours.n_ == pytest.approx(len(rows))
 
 
@@ -79,11 +79,11 @@ def test_several_classes_have_a_score_each(exact: cl.Frame) -> None:
     theirs = Theirs(C=1e6, max_iter=5_000).fit(plain, rows.region.astype(str))
     assert ours.classes_.tolist() == ["north", "south", "east", "west", "(other)"]
     found = pd.DataFrame(ours.predict_proba(rows), columns=ours.classes_)
-    assert found["(other)"].max() < 0.05
+    assert found["(other)"].max() < 0.0005
     wanted = pd.DataFrame(theirs.predict_proba(plain), columns=theirs.classes_)
     for label in theirs.classes_:
-        assert np.abs(found[label] - wanted[label]).max() < 0.12, label
-        assert np.abs(found[label] - wanted[label]).mean() < 0.05, label
+        assert np.abs(found[label] - wanted[label]).max() < 0.027, label
+        assert np.abs(found[label] - wanted[label]).mean() < 0.0085, label
     assert ours.coef_.shape == (5, 3)
 
 
@@ -92,8 +92,8 @@ def test_a_handle_and_a_dataframe_are_predicted_alike(exact: cl.Frame) -> None:
     ours = LogisticRegression().fit(exact[FEATURES], exact.cost > 600)
     on_rows = ours.predict_proba(rows)[:, 1]
     on_handle = ours.predict_proba(exact)["cost=true"]
-    assert float(on_handle.mean()) == pytest.approx(on_rows.mean(), abs=2e-3)
-    assert float(ours.predict(exact).mean()) == pytest.approx(ours.predict(rows).mean(), abs=2e-3)
+    assert float(on_handle.mean()) == pytest.approx(on_rows.mean(), abs=1e-6)
+    assert float(ours.predict(exact).mean()) == pytest.approx(ours.predict(rows).mean(), abs=1e-6)
 
 
 def test_a_fit_is_one_charge_and_free_the_second_time(
@@ -164,7 +164,7 @@ def test_missing_values_are_refused_dropped_or_marked(exact: cl.Frame) -> None:
     assert list(marked.get_feature_names_out()) == ["bmi", "bmi missing"]
     assert marked.n_ == pytest.approx(len(rows))
     shares = marked.predict_proba(rows)[:, 1]
-    assert shares[rows.bmi.isna()].mean() == pytest.approx(rows.smoker[rows.bmi.isna()].mean(), abs=0.02)
+    assert shares[rows.bmi.isna()].mean() == pytest.approx(rows.smoker[rows.bmi.isna()].mean(), abs=7e-4)
     bands = exact.assign(band=cl.cut(exact.bmi, [10, 25, 40, 61]))
     both = LogisticRegression(missing="indicator").fit(bands[["band"]], bands.smoker)
     assert [name for name in both.get_feature_names_out() if "missing" in name] == ["band missing"]
