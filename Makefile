@@ -67,7 +67,7 @@ imports: $(STAMP)
 # whatever this environment says of that: a test run starts hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test: check
-	$(BIN)/pytest -p no:nbval -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -p no:nbval -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 hardware-check: $(STAMP)
 	$(BIN)/cloister attest here --row --save build/hardware/$$(date -u +%Y%m%dT%H%M%SZ) $(if $(COLLATERAL),--collateral $(COLLATERAL))
