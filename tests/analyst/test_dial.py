@@ -249,6 +249,23 @@ def test_a_flood_instead_of_an_offer_is_cut_off(dial_world: DialWorld) -> None:
     assert left == [1009]  # message too big
 
 
+def test_answers_that_the_other_side_does_not_read_are_not_kept(dial_world: DialWorld) -> None:
+    """Pings are answered by themselves; before the verdict nobody fills this machine's memory with the answers."""
+    sent: list[int] = []
+
+    async def enclave(socket: ServerConnection) -> None:
+        await socket.recv()
+        socket.transport.pause_reading()
+        for number in range(400):
+            if not socket.transport.is_closing():
+                socket.transport.write((b"\x89\x7d" + bytes(125)) * 1000)
+                sent.append(number)
+                await asyncio.sleep(0.005)
+
+    refuse(dial_world, "channel.lost", enclave=enclave)
+    assert len(sent) < 400
+
+
 def test_silence_and_hanging_up(dial_world: DialWorld) -> None:
     async def hangs_up(socket: ServerConnection) -> None:
         await socket.recv()

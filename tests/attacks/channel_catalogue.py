@@ -214,7 +214,7 @@ ATTACKS = (
     ),
     Attack(
         "Oversized messages and frames",
-        "limits before decryption; 64 KiB and 512 KiB before the peer has proved anything",
+        "limits before decryption; 16 KiB and 512 KiB before the peer has proved anything",
         ("attest/sealing.py", "analyst/dial.py", "enclave/agent.py"),
         (
             "attest/test_channel.py::test_oversized_frames_are_refused_before_decryption",
@@ -279,10 +279,47 @@ ATTACKS = (
     ),
     Attack(
         "Quotes forced by strangers",
-        "a bucket for strangers, another for each session; hellos of brokers by address",
-        ("enclave/limiter.py", "enclave/connection.py", "provider/rate.py"),
+        "a share for strangers, one for each analyst who is introduced, another for each session",
+        ("attest/introduction.py", "enclave/limiter.py", "enclave/connection.py", "enclave/agent.py"),
         (
             "enclave/test_agent.py::test_forced_quotes_are_limited",
+            "enclave/test_strangers.py"
+            "::test_the_evidence_of_an_analyst_is_out_of_reach_of_strangers_and_of_other_analysts",
+            "enclave/test_strangers.py::test_hardware_that_takes_its_time_keeps_neither_sessions_nor_analysts_waiting",
+        ),
+    ),
+    Attack(
+        "Introduction replayed, forged, of another hello, contract or party",
+        "signed over a challenge that one connection is greeted with, and the hello; anything else is a stranger's",
+        ("attest/introduction.py",),
+        (
+            "attest/test_introduction.py::test_an_introduction_counts_nowhere_else",
+            "attest/test_introduction.py::test_a_signature_made_for_something_else_introduces_nobody",
+            "enclave/test_agent.py::test_forced_quotes_are_limited",
+        ),
+    ),
+    Attack(
+        "Connections held open, half handshakes, floods of pings, answers nobody reads, lines in the log",
+        "so many unproven connections, of which the oldest of the busiest address goes; 64 KiB and 15 s for each; a "
+        "rate for the log",
+        ("enclave/doors.py", "enclave/connection.py", "enclave/agent.py", "analyst/carrier.py"),
+        (
+            "enclave/test_strangers.py::test_silent_connections_keep_no_analyst_out",
+            "enclave/test_strangers.py::test_an_introduced_analyst_gives_way_to_herself_only",
+            "enclave/test_strangers.py::test_before_a_session_nobody_says_much",
+            "enclave/test_strangers.py::test_who_reads_nothing_is_not_waited_for",
+            "enclave/test_strangers.py::test_strangers_do_not_fill_the_log",
+            "analyst/test_dial.py::test_answers_that_the_other_side_does_not_read_are_not_kept",
+        ),
+    ),
+    Attack(
+        "Hellos of a broker asked for by strangers: to push one out, or to void one",
+        "made from a secret, for a vault and a time; only their use is kept, of vaults that signed; a rate by address",
+        ("provider/hellos.py", "provider/rate.py"),
+        (
+            "provider/test_broker.py::test_a_flood_of_hellos_leaves_nothing_behind_and_pushes_nobody_out",
+            "provider/test_broker.py::test_strangers_do_not_void_a_hello_that_waits",
+            "provider/test_broker.py::test_only_a_vault_uses_its_hello_up",
             "provider/test_server.py::test_a_flood_of_hellos_pushes_nobody_out",
         ),
     ),

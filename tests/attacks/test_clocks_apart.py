@@ -200,7 +200,7 @@ class SkewedAgent(AgentWorld):
             subprocess.Popen = popen  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("apart", [-HOURS, HOURS, -DAYS, timedelta(days=40)], ids=named)
+@pytest.mark.parametrize("apart", [HOURS, -DAYS, timedelta(days=40)], ids=named)
 def test_an_agent_lets_nobody_in_outside_the_contract_by_its_own_clock_either(tmp_path: Path, apart: timedelta) -> None:
     """Its contract runs from yesterday for thirty days. Hours apart are no reason to refuse anybody."""
     made = SkewedAgent(tmp_path)

@@ -263,7 +263,7 @@ def test_without_a_pinned_machine_any_enclave_of_the_contract_will_do(running: A
             HostileRelay("ws://127.0.0.1:9", "divert", other=running.url).serving() as url,
             connect(url) as socket,
         ):
-            offer = await ask_offer(socket, channel)
+            offer = await ask_offer(socket, channel, running.analyst)
         policy = parse_policy(running.policy())
         return channel.receive_offer(offer, policy=policy, now=datetime.now(UTC), accept_simulated=True)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ from cloister.attest.policy import policy_digest, write_policy
 from cloister.contract import signing
 from cloister.contract.card import Card, Column
 from cloister.contract.terms import AnalystLimit, Broker, Budget, Contract, Limits, Party, TableTerms
+from cloister.enclave.agent import Agent
+from cloister.enclave.config import load_config
+from cloister.enclave.measure import Measurement
+from cloister.enclave.simulator import SimulatorAttester
 from cloister.wire.frames import Kind
 from cloister.wire.identity import SigningKey
 
@@ -120,9 +125,7 @@ class AgentWorld:
     def start(self, **config: object) -> None:
         ready = self.folder / "agent.ready"
         ready.unlink(missing_ok=True)
-        served = {"contract": "contract.json", "cards": ["card.json"], "capsules": {}}
-        document = {"contracts": [served], **self.config, **config}
-        (self.folder / "enclave.json").write_text(json.dumps(document))
+        self._configure(**config)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cloister.enclave", "--config", str(self.folder / "enclave.json")],
             env={**os.environ, "CLOISTER_HOME": str(self.home), **self.env},
@@ -135,6 +138,29 @@ class AgentWorld:
             time.sleep(0.02)
         self.ready = json.loads(ready.read_text())
         self.url = self.ready["url"]
+
+    @contextlib.contextmanager
+    def here(self, **config: object) -> Iterator[Agent]:
+        """Yield an agent in this process, which listens nowhere."""
+        self._configure(**config)
+        attester = SimulatorAttester.load(self.home)
+        measured = Measurement("sha384:0", {}, {})
+        agent = Agent(load_config(self.folder / "enclave.json"), self.folder, attester=attester, measurement=measured)
+        try:
+            yield agent
+        finally:
+            agent._folder.remove()
+
+    def _configure(self, **config: object) -> None:
+        served = {"contract": "contract.json", "cards": ["card.json"], "capsules": {}}
+        document = {"contracts": [served], **self.config, **config}
+        (self.folder / "enclave.json").write_text(json.dumps(document))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the agent."""
+        host, _, port = self.url.removeprefix("ws://").rpartition(":")
+        return host, int(port)
 
     def log(self) -> str:
         return (self.folder / "agent.log").read_text(errors="replace")

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from cloister.analyst.trust import TrustStore
 from cloister.attest.channel import RelyingParty
 from cloister.attest.hello import new_hello
+from cloister.attest.introduction import HEADER, introduce
 from cloister.attest.offer import refused
 from cloister.attest.renewal import Renewal
 from cloister.enclave.connection import RENEW
@@ -452,20 +453,44 @@ def test_expired_contract_gets_no_session(world: AgentWorld) -> None:
 
 
 def test_forced_quotes_are_limited(world: AgentWorld) -> None:
-    """Strangers who force evidence are turned away, and whoever is in already is not their victim."""
+    """Strangers who force evidence are turned away; whoever is in, or is introduced, is not their victim."""
     world.start(quotes_per_minute=8)
+    contract, known, stranger = world.entry().contract_digest, world.analyst, SigningKey.generate()
+    earlier: list[bytes] = []
 
-    async def knock() -> CloisterError | None:
+    async def knock(
+        signer: SigningKey | None = None, audience: str = known.did, said: bytes = b"", hello: bytes = b""
+    ) -> CloisterError | None:
+        hello = hello or RelyingParty(audience, contract).hello
         async with connect(world.url) as socket:
-            await socket.send(RelyingParty(world.analyst.did, world.entry().contract_digest).hello)
+            assert socket.response is not None
+            if signer is not None:
+                said = introduce(signer, socket.response.headers[HEADER], hello)
+            for message in (said, hello):
+                earlier.append(message)
+                if message:
+                    await socket.send(message)
             return refused(await socket.recv())
 
+    def busy(answer: CloisterError | None) -> bool:
+        return answer is not None and "enclave.busy" in answer.reason
+
     async def story() -> None:
+        # Who does not introduce himself is answered like anybody else, as long as there is room.
+        answers = [await knock() for _ in range(4)]
+        assert answers[0] is None
+        assert busy(answers[-1])
         async with Notebook(world) as notebook:
-            answers = [await knock() for _ in range(4)]
-            assert answers[0] is None
-            assert answers[-1] is not None
-            assert "enclave.busy" in answers[-1].reason
+            # Signed by somebody the contract does not name, or not by whom the hello names: still a stranger.
+            assert busy(await knock(stranger, stranger.did))
+            assert busy(await knock(stranger))
+            assert busy(await knock(said=b'{"introduction":""}'))
+            # The analyst has her share; what she said there is worth nothing on another connection.
+            earlier.clear()
+            assert await knock(known) is None
+            said, hello = earlier
+            assert busy(await knock(said=said, hello=hello))
+            assert busy(await knock(said=said))
             # Within a session evidence is counted apart, and limited too.
             for number in range(4):
                 hello = Renewal(world.analyst.did, world.entry().contract_digest, b"").hello

@@ -17,11 +17,7 @@ from websockets.exceptions import InvalidStatus
 from cloister.attest.opening import Opening
 from cloister.confine.libc import LINUX
 from cloister.enclave import folders
-from cloister.enclave.agent import Agent
-from cloister.enclave.config import load_config
-from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import MAX_IN_FLIGHT, Session
-from cloister.enclave.simulator import SimulatorAttester
 from cloister.errors import UnavailableError
 from cloister.plan.link import Context, Routing
 from cloister.wire import canonical
@@ -181,14 +177,6 @@ def test_a_flood_of_requests_waits_in_the_sandbox() -> None:
 @pytest.mark.parametrize("departures", [1, 2])
 def test_a_session_that_was_resumed_and_lost_again_waits_anew(world: AgentWorld, departures: int) -> None:
     """The wait of an earlier break does not end what a later one began."""
-    (world.folder / "enclave.json").write_text(
-        json.dumps(
-            {"contracts": [{"contract": "contract.json", "cards": ["card.json"], "capsules": {}}], "resume_s": 0}
-        )
-    )
-    config = load_config(world.folder / "enclave.json")
-    attester = SimulatorAttester.load(world.home)
-    agent = Agent(config, world.folder, attester=attester, measurement=Measurement("sha384:0", {}, {}))
     stopped: list[str] = []
 
     async def story() -> None:
@@ -200,12 +188,10 @@ def test_a_session_that_was_resumed_and_lost_again_waits_anew(world: AgentWorld,
         waiting.stop = stop  # type: ignore[method-assign]
         waiting.left.set()
         waiting.departures = departures
-        await agent._expire(waiting, 1)
+        with world.here(resume_s=0) as agent:
+            await agent._expire(waiting, 1)
 
-    try:
-        asyncio.run(story())
-    finally:
-        folders.WorkFolder.remove(agent._folder)
+    asyncio.run(story())
     assert len(stopped) == (1 if departures == 1 else 0)
 
 
@@ -342,14 +328,9 @@ def test_code_that_children_would_not_import_is_not_measured(world: AgentWorld, 
 
 def test_evidence_says_what_the_work_folder_allows(world: AgentWorld) -> None:
     world.start()
-    config = load_config(world.folder / "enclave.json")
-    attester = SimulatorAttester.load(world.home)
-    agent = Agent(config, world.folder, attester=attester, measurement=Measurement("sha384:0", {}, {}))
-    try:
+    with world.here() as agent:
         [digest] = agent.contracts
         told = agent.runtime(digest)["isolation"]["level"]
-    finally:
-        folders.WorkFolder.remove(agent._folder)
 
     async def story() -> None:
         async with Notebook(world) as notebook:

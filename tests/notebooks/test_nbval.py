@@ -24,6 +24,8 @@ _PYTEST = (
     "import sys; from cloister import notebook_libraries; notebook_libraries.load();"
     " import pytest; sys.exit(pytest.main())"
 )
+# The longest two by far: a provider's commands (provider/test_guide runs the same) and a reviewer's (as test_tampered).
+BY_NIGHT = ("02-first-capsule", "04-reviewers-check")
 _HIDING = {"nbval-ignore-output", "nbval-skip", "nbval-check-nothing", "ignore-output"}
 
 
@@ -33,7 +35,13 @@ def nbval(path: Path, *options: str, env: dict[str, str]) -> subprocess.Complete
     return subprocess.run(command, env=everything, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("path", executed.NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in BY_NIGHT else [], id=path.stem)
+        for path in executed.NOTEBOOKS
+    ],
+)
 def test_a_notebook_shows_exactly_what_it_shows(path: Path) -> None:
     if path.stem == "04-reviewers-check" and not execute.is_bundled(executed.TOUR):
         pytest.skip("it checks the tour as the repository carries it, and that carries no receipts yet")

@@ -19,7 +19,7 @@ from cloister.contract.terms import AnalystLimit, Budget, Limits
 from cloister.contract.usage import Usage, Used
 from cloister.errors import ContractError, MalformedError, SignatureError
 from cloister.plan.precision import rho_of_epsilon
-from cloister.provider import clock, hellos
+from cloister.provider import clock
 from cloister.provider.broker import MAX_QUESTION
 from cloister.receipt import log
 from cloister.receipt.ledger import REQUEST_TYPE
@@ -98,22 +98,42 @@ def test_a_hello_grows_old(world, monkeypatch):
     assert vault.ask("session", request).status == "evidence.rejected"
 
 
-def test_a_flood_of_hellos_stays_bounded(world):
-    for number in range(hellos.MAX_PENDING + 10):
+def test_a_flood_of_hellos_leaves_nothing_behind_and_pushes_nobody_out(world):
+    vault = Vault(world)
+    request = vault.session_request(vault.offer(vault.hello()))
+    before = dict(vars(world.broker._hellos))
+    for number in range(3000):
         world.broker.hello(canonical.encode({"contract": world.digest, "vault_id": f"did:key:{number}"}))
-    assert len(world.broker._hellos._pending) == hellos.MAX_PENDING
-    assert Vault(world).session().status == "ok"
+    assert vars(world.broker._hellos) == before
+    assert world.broker._hellos._used == {}
+    assert vault.ask("session", request).status == "ok"
 
 
 def test_strangers_do_not_void_a_hello_that_waits(world, monkeypatch):
-    vault = Vault(world)
-    request = vault.session_request(vault.offer(vault.hello()))
-    vault.hello()  # asked by anybody: nobody signs the question
-    assert vault.ask("session", request).status == "ok"
-    old = vault.hello()
+    clock_s = [1000.0]
+    monkeypatch.setattr(world.broker._hellos, "_monotonic", lambda: clock_s[0])
+    for asked_at in (1020.0, 1049.0):  # at the beginning and at the end of a half of its life
+        clock_s[0] = asked_at
+        vault = Vault(world)
+        told = vault.hello()
+        clock_s[0] += 30.0
+        assert vault.hello() != told, "who asks late has time enough all the same"
+        assert vault.ask("session", vault.session_request(vault.offer(told))).status == "ok"
+
+
+def test_only_a_vault_uses_its_hello_up(world, monkeypatch):
+    vault, other = Vault(world), Vault(world)
+    told = vault.hello()
+    assert other.session().status == "ok"
+    assert vault.hello() == told
+    refused = vault.session_request(vault.offer(other.hello()))
+    assert vault.ask("session", refused).status == "evidence.rejected"
+    assert vault.hello() != told  # an attempt is an attempt
+    assert vault.session().status == "ok"
     now = world.broker._hellos._monotonic()
-    monkeypatch.setattr(world.broker._hellos, "_monotonic", lambda: now + 31)
-    assert vault.hello() != old, "who asks late has time enough all the same"
+    monkeypatch.setattr(world.broker._hellos, "_monotonic", lambda: now + 61)
+    assert other.session().status == "ok"
+    assert {key[1] for key in world.broker._hellos._used} == {other.key.did}, "what is too old is forgotten"
 
 
 def test_a_question_for_a_hello_is_short(world):

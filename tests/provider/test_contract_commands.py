@@ -160,3 +160,7 @@ def test_an_amendment_is_compared_and_taken_up(tmp_path: Path) -> None:
     desk.run("broker", "add", broker, after)
     listed = desk.run("broker", "contracts", broker).output
     assert sorted(re.findall(r"  (active|revoked)  ", listed)) == ["active", "revoked"]
+    # A broker that is recovered without the amendment must not go on with what it took the place of.
+    desk.run("audit", "export", broker, "--out", desk.file("export"))
+    told = [line for line in Path(desk.file("export")).read_text().splitlines() if digest in line and "amended" in line]
+    assert [json.loads(line)["status"] for line in told] == ["revoked"]

@@ -20,6 +20,7 @@ from cloister.provider import backup, clock, data_keys, files, recovery, rotatio
 from cloister.provider.capsule_commands import app
 from cloister.provider.data_keys import Gone
 from cloister.provider.home import BrokerHome
+from cloister.provider.keys import load_identity
 from cloister.receipt.audit import Audit
 from cloister.receipt.events import Event
 
@@ -270,6 +271,32 @@ def test_a_replaced_key_does_not_stay_on_the_disk(world: World, tmp_path: Path) 
     assert world.home.identity().did != world.broker_key.did
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_rotation_that_is_cut_short_is_finished_or_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, told: bool
+) -> None:
+    """The new key is on disk before the log names it: no broker is left with a key that nobody has."""
+    old, accounts, replace = world.broker_key.did, world.broker.accounts, files.replace_secret
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cut = (files, "replace_secret") if told else (rotation, "seal")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*cut, dies)
+        rotation.rotate(world.home, accounts, now=NOW, stop_contracts=True)
+    assert files.replace_secret is replace
+    assert world.home.identity().did == old
+    assert rotation.is_cut_short(world.home)
+    left = next(world.home.directory.glob("broker.key.next"))
+    disk, named = linked(left, tmp_path), load_identity(left).did
+    world.broker.close()
+    assert serving.main(["--home", str(world.home.directory), "--idle-exit", "0.01"]) == 0
+    assert world.home.identity().did == (named if told else old)
+    assert not rotation.is_cut_short(world.home)
+    assert zeroed(disk)
+
+
 def test_leftovers_of_a_backup_go_and_are_in_none(world: World, tmp_path: Path) -> None:
     """A dot file in a folder made a backup that could not be read again."""
     left = crashed(tmp_path / "backup", b"every secret")
@@ -479,6 +506,7 @@ WORDS = {
     "audit export": ["--out", "file"],
     "checkpoint take": ["--out", "file"],
     "release veto": ["1.2"],
+    "release least": ["sha256:0", "1.2"],
 }
 
 

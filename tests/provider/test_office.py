@@ -13,7 +13,7 @@ from log_world import checked, exported, spend
 from provider_world import POPULATION, World
 
 from cloister.attest import releases
-from cloister.attest.releases import SoftwareRelease
+from cloister.attest.releases import References, SoftwareRelease
 from cloister.contract.states import Decision
 from cloister.errors import MalformedError, RefusedError, SignatureError
 from cloister.provider import catalogue, clock, files, revoked, roles, schema, software
@@ -26,7 +26,12 @@ from cloister.wire.identity import SigningKey
 START = "2026-06-01T00:00:00Z"
 SIGNER = SigningKey.generate()
 CODE = "sha384:" + "cd" * 48
-RELEASE = releases.sign_release(SoftwareRelease("1.2", SIGNER.did, CODE, "2026-01-01T00:00:00Z"), SIGNER)
+RELEASE = releases.sign_release(
+    SoftwareRelease(
+        "1.2", SIGNER.did, CODE, START, (References("snp", (f"measurement={'0' * 96}",), covers_code=True),)
+    ),
+    SIGNER,
+)
 DOCS = Path(__file__).parents[2] / "docs" / "roles.md"
 
 
@@ -263,6 +268,9 @@ def test_replayed_stale_and_misdirected_requests(shared):
     body = shared.sign("auditor", "log.checkpoint")
     assert shared.send(body).status == "done"
     assert shared.send(body).code == "request.twice"
+    with shared.world.broker.accounts.database.transaction() as db:
+        kept = db.scalars(sa.select(schema.requests.c.body).where(schema.requests.c.state != "pending")).all()
+    assert set(kept) == {b""}, "what does not wait is known by its name, and fills no disk"
     for seconds in (-301, 301):
         shared.world.later(seconds=seconds)
         old = shared.sign("auditor", "log.checkpoint")
@@ -411,6 +419,7 @@ def test_a_veto_takes_one_person_and_is_of_the_code(staff, tmp_path):
     assert software.read(world.home).vetoed[CODE].reason == "leaks"
     (told,) = [line for line in exported(world) if b'"op":"release.veto"' in line and b'"kind":"decision"' in line]
     assert CODE.encode() in told
+    assert any(b'"op":"release.veto-launch"' in line and b"measurement=00" in line for line in exported(world))
     assert staff.keys["space_admin"].did.encode() in told
 
 

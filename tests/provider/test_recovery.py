@@ -19,6 +19,7 @@ from cloister.contract.states import Decision
 from cloister.errors import CloisterError, MalformedError, RefusedError, TrustError, UnavailableError
 from cloister.provider import (
     backup,
+    catalogue,
     clock,
     decisions,
     event_log,
@@ -325,6 +326,30 @@ def test_requests_that_waited_in_the_old_copy_wait_no_more(world, tmp_path):
     recover(world, exports=[proof])
     with world.broker.accounts.database.transaction() as db:
         assert db.scalars(sa.select(schema.requests.c.state)).all() == ["done"]
+
+
+def test_requests_and_catalogue_of_the_lost_time_stay_what_they_were(world, tmp_path):
+    """A request is not acted on twice, and what was withdrawn from the catalogue is not shown again."""
+    spend(world, 1)
+    manifest, now = world.sealed.manifest_digest, clock.text(world.now)
+    with world.broker.accounts.database.transaction() as db:
+        entry = {"manifest": manifest, "state": "published", "card": b"{}", "visible": ""}
+        db.execute(sa.insert(schema.catalogue), entry)
+    old = snapshot(world, tmp_path / "old")
+    with world.broker.accounts.database.transaction() as db:
+        catalogue.move(db, manifest, "withdrawn")
+        event_log.record(
+            db,
+            Event("request", now, actor="did:key:a", op="catalogue.withdraw", subject="r"),
+            Event("catalogue", now, actor="did:key:a", op="catalogue.withdraw", subject=manifest),
+            Event("catalogue", now, actor="did:key:a", op="catalogue.withdraw", subject="sha256:gone"),
+        )
+    proof = written(world, tmp_path / "export")
+    put_back(world, old)
+    recover(world, exports=[proof])
+    with world.broker.accounts.database.transaction() as db:
+        assert db.scalars(sa.select(schema.catalogue.c.state)).all() == ["withdrawn"]
+        assert db.execute(sa.select(schema.requests.c.request, schema.requests.c.state)).all() == [("r", "done")]
 
 
 def test_a_backup_holds_approvals_and_their_withdrawals(world, tmp_path):

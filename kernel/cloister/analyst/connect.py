@@ -103,7 +103,7 @@ async def connect(
     # 2. The enclave's evidence, over a fresh nonce and for this contract.
     channel = RelyingParty(key.did, digest)
     async with connection(enclave_url) as socket:
-        answer = await ask_offer(socket, channel)
+        answer = await ask_offer(socket, channel, key)
     appraisal = channel.receive_offer(
         answer,
         policy=parse_policy(policy or _as_offered(terms.name, answer, accept_simulated=accept_simulated)),

@@ -12,22 +12,23 @@ import secrets
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
+from cloister.analyst.carrier import Carrier
 from cloister.analyst.renewing import HELLO, Judge, Renewing
 from cloister.analyst.trust import TrustEntry, TrustStore, check_analyst, check_purpose
 from cloister.analyst.verdict import Verdict
 from cloister.attest.channel import Counts, RelyingParty
 from cloister.attest.encoding import b64
 from cloister.attest.hello import MAX_OFFER
+from cloister.attest.introduction import HEADER, introduce
 from cloister.attest.offer import refused
 from cloister.attest.opening import Mode
-from cloister.attest.sealing import MAX_SEALED
 from cloister.contract import relying
 from cloister.errors import CloisterError, MalformedError, TrustError, UnavailableError, from_dict
 from cloister.home import cloister_home
@@ -113,9 +114,8 @@ class EnclaveSession:
             # 4. Hello, offer, verdict.
             channel = RelyingParty(key.did, entry.contract_digest)
             try:
-                appraisal = judge.first(channel, await ask_offer(socket, channel))
-                # Only now has the peer proved to be somebody who may send large frames.
-                socket.protocol.max_message_size = MAX_SEALED
+                appraisal = judge.first(channel, await ask_offer(socket, channel, key))
+                socket.trust()
             except TrustError as error:
                 if entry.endpoint.startswith(DEMO_ENDPOINT):
                     _demo_advice(error, entry.endpoint.removeprefix(DEMO_ENDPOINT))
@@ -212,14 +212,16 @@ async def connection(endpoint: str) -> AsyncIterator[ClientConnection]:
         await socket.close()
 
 
-async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
-    """Send the hello and return the answer.
+async def ask_offer(socket: ClientConnection, channel: RelyingParty, key: SigningKey) -> bytes:
+    """Send the hello, introduced by ``key`` where the other side wants to know, and return the answer.
 
     Raises:
         UnavailableError: No answer.
         TrustError: ``enclave.refused``: the other side says, without proof, that it refuses.
     """
     try:
+        if introduction := introduce(key, _challenge(socket), channel.hello):
+            await socket.send(introduction)
         await socket.send(channel.hello)
         answer = _bytes(await asyncio.wait_for(socket.recv(), OFFER_TIMEOUT_S))
     except (ConnectionClosed, TimeoutError) as error:
@@ -228,6 +230,11 @@ async def ask_offer(socket: ClientConnection, channel: RelyingParty) -> bytes:
     if refusal is not None:
         raise refusal
     return answer
+
+
+def _challenge(socket: ClientConnection) -> str:
+    found = [] if socket.response is None else socket.response.headers.get_all(HEADER)
+    return found[0] if len(found) == 1 else ""
 
 
 async def _enter(
@@ -279,7 +286,7 @@ async def _load(store: TrustStore, name: str) -> TrustEntry:
     return store.load(name)
 
 
-async def _connect(endpoint: str) -> ClientConnection:
+async def _connect(endpoint: str) -> Carrier:
     if not endpoint.startswith(DEMO_ENDPOINT):
         return await _connect_url(endpoint)
     case = endpoint.removeprefix(DEMO_ENDPOINT)
@@ -292,12 +299,13 @@ async def _connect(endpoint: str) -> ClientConnection:
     return await _connect_url(_demo_url(case))
 
 
-async def _connect_url(url: str) -> ClientConnection:
+async def _connect_url(url: str) -> Carrier:
     # Proxies of the environment serve remote enclaves; the loopback is never behind one.
     proxy: Literal[True] | None = None if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else True
     try:
-        return await connect(
+        socket = await connect(
             url,
+            create_connection=Carrier,
             open_timeout=CONNECT_TIMEOUT_S,
             ping_timeout=PING_TIMEOUT_S,
             # An offer and nothing larger, until a verdict; twice, so that what is a little too large gets its own code.
@@ -306,6 +314,7 @@ async def _connect_url(url: str) -> ClientConnection:
             proxy=proxy,
             max_queue=64,
         )
+        return cast(Carrier, socket)
     except (OSError, TimeoutError, InvalidURI, InvalidHandshake) as error:
         raise UnavailableError(
             "enclave.unreachable",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import typer
 
 from cloister.attest import releases
+from cloister.attest.references import CODE_REGISTERS, Launch
 from cloister.attest.releases import SoftwareRelease
 from cloister.cli.files import read_bytes
 from cloister.errors import MalformedError, missing_extra
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Releases of the software: signed measurements that contracts rely on.")
 out = Terminal(emoji=False)
+_MEASUREMENT = re.compile(r"(?P<tee>[a-z0-9-]+):(?P<name>[a-z0-9_]+)=(?P<value>[0-9A-Za-z:]+)")
 
 ReleaseFile = Annotated[Path, typer.Argument(help="The signed release.")]
 
@@ -91,16 +94,57 @@ def add(
 @app.command("veto")
 def veto(
     broker: Annotated[Path, typer.Argument(help="The broker's directory.")],
-    release: Annotated[str, typer.Argument(help="The release: a file, or a digest or version this broker was given.")],
+    release: Annotated[
+        str, typer.Argument(help="The release: a file, or a digest or version this broker was given.")
+    ] = "",
+    measurement: Annotated[
+        list[str] | None,
+        typer.Option(help="TEE:NAME=VALUE of a launch instead, such as snp:measurement=...; of several all must hold."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Shown to whoever is refused.")] = "",
 ) -> None:
-    """Refuse the code of a release at this broker for good: new sessions, and vaults that run."""
-    software, home = _software(), _home(broker)
-    document = software.find(home, release)
-    found = software.veto(home, document, now=_now(), reason=reason[:200])
+    """Refuse the code of a release and every launch it is measured in, for good: new sessions, and vaults that run."""
+    software, home, said = _software(), _home(broker), reason[:200]
+    if bool(release) == bool(measurement):
+        raise MalformedError(
+            "release.unknown",
+            "one of two has to be named: a release, or measurements",
+            next_step="cloister release veto BROKER RELEASE, or --measurement",
+        )
     # Stopped first, told afterwards: a log that cannot be written must not keep anybody from stopping.
-    _record(broker, "release.veto", document, found, reason)
-    _say(f"vetoed: version {found.version}, code {found.env_digest}")
+    if measurement:
+        launches, version = (_launch(measurement),), ""
+        software.veto_launch(home, launches[0], software.Veto(version, _now(), said))
+    else:
+        document = software.find(home, release)
+        found = software.veto(home, document, now=_now(), reason=said)
+        launches, version = software.launches_of(found), found.version
+        _record(broker, "release.veto", document, found, reason)
+        _say(f"vetoed: version {version}, code {found.env_digest}")
+    for launch in launches:
+        told = canonical.encode(launch).decode()
+        _tell(broker, op="release.veto-launch", subject=told, status=version, reason=said)
+        _say(f"vetoed: {launch.tee}, {' '.join(launch.measurements)}")
+
+
+@app.command("least")
+def least(
+    broker: Annotated[Path, typer.Argument(help="The broker's directory.")],
+    contract: Annotated[str, typer.Argument(help="The contract's digest.")],
+    version: Annotated[str, typer.Argument(help="Nothing below it is admitted from now on.")],
+) -> None:
+    """Say the least version for a contract at this broker, as a recovery asks for where it burnt a gap."""
+    home = _home(broker)
+    known = home.contracts.get(contract)
+    if known is None or known.contract.signed_software is None:
+        raise MalformedError(
+            "release.unknown",
+            f"no contract {contract} with a clause on software is on file here",
+            next_step="cloister broker contracts",
+        )
+    _software().least(home, contract, version)
+    _tell(broker, op="release.least", contract=contract, status=version)
+    _say(f"{contract}: nothing below {version}")
 
 
 def _show(document: Envelope, release: SoftwareRelease) -> None:
@@ -114,14 +158,30 @@ def _show(document: Envelope, release: SoftwareRelease) -> None:
 
 
 def _record(broker: Path, op: str, document: Envelope, release: SoftwareRelease, reason: str) -> None:
-    from cloister.receipt.events import Event
-
     # A veto is of the code, whatever document lists it: that is what a recovered broker must know.
     subject = release.env_digest if op == "release.veto" else releases.digest_of(document)
-    event = Event(
-        "decision", _now(), actor="owner", op=op, subject=subject, status=release.version, reason=reason[:200]
-    )
-    _home(broker).record(event)
+    _tell(broker, op=op, subject=subject, status=release.version, reason=reason[:200])
+
+
+def _tell(broker: Path, **fields: Any) -> None:
+    from cloister.receipt.events import Event
+
+    _home(broker).record(Event("decision", _now(), actor="owner", **fields))
+
+
+def _launch(texts: list[str]) -> Launch:
+    """Return the launch of these measurements; a veto of what no evidence reports would stop nothing."""
+    found = [_MEASUREMENT.fullmatch(text) for text in texts]
+    tees = {"" if one is None else one["tee"] for one in found}
+    tee = tees.pop() if len(tees) == 1 else ""
+    names = CODE_REGISTERS.get(tee, ())
+    if not all(one is not None and one["name"] in names for one in found):
+        raise MalformedError(
+            "release.measurement",
+            "not measurements of one TEE that cover its code",
+            next_step=f"{tee}: {', '.join(names)}" if names else f"TEE:NAME=VALUE, TEE: {', '.join(CODE_REGISTERS)}",
+        )
+    return Launch(tee, tuple(sorted(f"{one['name']}={one['value']}" for one in found if one is not None)))
 
 
 def _home(directory: Path) -> BrokerHome:

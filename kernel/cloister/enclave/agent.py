@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +21,24 @@ from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from cloister.attest.channel import EnclaveEnd
 from cloister.attest.evidence import Evidence
 from cloister.attest.opening import Mode, Opening
 from cloister.contract import signing
 from cloister.enclave import folders, isolation
 from cloister.enclave.attesters import Attester, assurance
 from cloister.enclave.config import EnclaveConfig, ServedContract, load_contract
-from cloister.enclave.connection import Connection
-from cloister.enclave.limiter import RateLimit
+from cloister.enclave.connection import Connection, greet
+from cloister.enclave.doors import Doors
+from cloister.enclave.limiter import Quotes, RateLimit
 from cloister.enclave.measure import Measurement
 from cloister.enclave.sessions import Session
 from cloister.enclave.vaults import Vault, Vaults
 from cloister.errors import CloisterError, ContractError, TrustError, UnavailableError
 
-MAX_HANDSHAKE = 64 * 1024
+# A hello has 4 KiB at most, an opening 8; messages that nobody has read yet wait in memory, several of each connection.
+MAX_HANDSHAKE = 16 * 1024
+REFUSALS_PER_MINUTE = 60
 GOODBYE_S = 2.0
 VAULT_WAIT_S = 10.0
 # Busy machines answer late; a session is too much to lose over it.
@@ -66,7 +71,12 @@ class Agent:
         self._attester = attester
         self._base = base
         self._coverage = measurement.coverage
-        self._quotes = RateLimit(config.quotes_per_minute)
+        named = [served.analysts for served in loaded]
+        self._quotes = Quotes(config.quotes_per_minute, analysts=frozenset[str]().union(*named))
+        self.doors = Doors()
+        self._turn, self._strangers_turn = asyncio.Lock(), asyncio.Lock()
+        self._attesting = threading.Lock()
+        self._lines, self._untold = RateLimit(REFUSALS_PER_MINUTE), 0
         self._stop = asyncio.Event()
         self._connections = 0
         self._idle_since = time.monotonic()
@@ -87,6 +97,8 @@ class Agent:
                 ping_timeout=PING_TIMEOUT_S,
                 # Relying parties are programs; a page that a browser has open elsewhere has no business here.
                 origins=[None],
+                process_response=greet,
+                create_connection=self.doors.connection(),
             ) as server:
                 self._write_ready(server)
                 for served in self.contracts.values():
@@ -100,9 +112,27 @@ class Agent:
 
     def attest(self, report_data: bytes, contract: str) -> Evidence:
         """Return evidence of this enclave over 64 bytes of report data, for one of its contracts."""
-        return self._attester.collect(
-            report_data, contract=contract, env_digest=self.env_digest, runtime=self.runtime(contract)
-        )
+        with self._attesting:
+            return self._attester.collect(
+                report_data, contract=contract, env_digest=self.env_digest, runtime=self.runtime(contract)
+            )
+
+    async def offer(self, end: EnclaveEnd, served: ServedContract, *, introduced: bool) -> bytes:
+        """Answer a hello, one after another: hardware takes its time, and sessions go on meanwhile.
+
+        Strangers wait for each other first, so that an analyst who is introduced waits for one of them at most.
+
+        Raises:
+            CloisterError: As ``EnclaveEnd.offer``.
+        """
+        vault_id = await self.vault_id(served)
+        async with contextlib.nullcontext() if introduced else self._strangers_turn, self._turn:
+            return await asyncio.to_thread(
+                end.offer,
+                lambda report_data: self.attest(report_data, served.digest),
+                vault_id=vault_id,
+                env_digest=self.env_digest,
+            )
 
     async def vault_id(self, served: ServedContract) -> str:
         """Return the did of the contract's confidential vault, for evidence; "" while it cannot be started.
@@ -115,13 +145,13 @@ class Agent:
             return ""
         return vault.identity.vault_id
 
-    def take_quote(self) -> None:
-        """Count evidence that an unauthenticated caller asks for.
+    def take_quote(self, *, address: str, analyst: str) -> None:
+        """Count evidence that is asked for before a session is open: from an address, or by an analyst who signed.
 
         Raises:
             UnavailableError: Too much in too short a time.
         """
-        self._quotes.take(time.monotonic())
+        self._quotes.take(time.monotonic(), address=address, analyst=analyst)
 
     def runtime(self, contract: str) -> dict[str, Any]:
         """Return what this enclave declares about how it runs."""
@@ -191,6 +221,16 @@ class Agent:
         self.spawn(self._forget_when_ended(session))
         session.left.clear()
         return session
+
+    def note(self, code: str) -> None:
+        """Log that a connection was refused; strangers do not fill a disk with it."""
+        now = time.monotonic()
+        if not self._lines.has_room(now):
+            self._untold += 1
+            return
+        self._lines.take(now)
+        more, self._untold = self._untold, 0
+        _log.info("refused a connection: %s%s", code, f" (and {more} before it)" if more else "")
 
     def refused(self, opening: Opening, served: ServedContract, error: ContractError) -> None:
         """Have the vault tell the brokers that a named analyst was refused a session on data."""

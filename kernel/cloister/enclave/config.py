@@ -31,11 +31,13 @@ class EnclaveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The agent's configuration. Relative paths are relative to the file.
 
     ``brokers`` overrides addresses by did (default: the contract's). ``ready`` receives ``{"url", "pid"}`` once the
-    agent listens. ``idle_exit_s`` after the last session the agent ends (0: never). ``resume_s`` is how long a kernel
-    waits for an analyst whose connection broke. ``quotes_per_minute`` caps evidence that callers can force before
-    they have proved anything. ``plain_kernel`` starts a bare ipykernel instead of the jail: for tests of the agent
-    alone, never a fall-back. ``attester`` is ``auto`` (the machine's TEE, and a simulator only where there is none),
-    ``tsm`` or ``simulator``; ``endorsements`` names files that travel with hardware evidence (``collateral`` for TDX).
+    agent listens. ``idle_exit_s`` after the last session the agent ends (0: never). ``resume_s`` is how long a
+    kernel waits for an analyst whose connection broke. ``quotes_per_minute`` caps evidence that callers can ask for
+    before a session: three quarters for analysts who signed their hello (a third of that in equal parts, one for each),
+    the rest for everybody else.
+    ``plain_kernel`` starts a bare ipykernel instead of the jail: for tests of the agent alone, never a fall-back.
+    ``attester`` is ``auto`` (the machine's TEE, and a simulator only where there is none), ``tsm`` or
+    ``simulator``; ``endorsements`` names files that travel with hardware evidence (``collateral`` for TDX).
     """
 
     contracts: tuple[ContractFiles, ...]

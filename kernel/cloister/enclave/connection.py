@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
+from cloister.attest import introduction
 from cloister.attest.channel import EnclaveEnd
+from cloister.attest.hello import Hello
 from cloister.attest.offer import refusal
 from cloister.attest.opening import Opening
 from cloister.attest.renewal import renew_offer
 from cloister.attest.sealing import MAX_SEALED
 from cloister.enclave.config import ServedContract
+from cloister.enclave.doors import address_of
 from cloister.enclave.limiter import RateLimit
 from cloister.enclave.sessions import Session
 from cloister.errors import CloisterError, ContractError, MalformedError
@@ -49,8 +53,8 @@ class Connection:
         except (ConnectionClosed, TimeoutError):
             return
         except CloisterError as error:
-            _log.info("refused a connection: %s", error.code)
-            with contextlib.suppress(ConnectionClosed, CloisterError):
+            self._agent.note(error.code)
+            with contextlib.suppress(ConnectionClosed, CloisterError, TimeoutError):
                 await self._refuse(error)
             return
         try:
@@ -72,17 +76,20 @@ class Connection:
         self._agent.detached(session)
 
     async def _handshake(self) -> Session:
-        hello = self._end.receive_hello(await self._message())
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            hello, introduced = await self._hello()
         served = self._agent.served(hello.contract)
-        self._agent.take_quote()
-        vault_id = await self._agent.vault_id(served)
-        offer = self._end.offer(
-            lambda report_data: self._agent.attest(report_data, served.digest),
-            vault_id=vault_id,
-            env_digest=self._agent.env_digest,
-        )
-        await self._socket.send(offer)
-        opening = self._end.admit(await self._message(), served.analysts)
+        analyst = hello.audience if introduced and hello.audience in served.analysts else ""
+        if analyst:
+            self._agent.doors.introduced(self._socket, analyst)
+        self._agent.take_quote(address=address_of(self._socket), analyst=analyst)
+        offer = await self._agent.offer(self._end, served, introduced=bool(analyst))
+        # One who does not read is waited for no longer than one who does not write.
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            await self._socket.send(offer)
+            message = await self._message()
+        opening = self._end.admit(message, served.analysts)
+        self._agent.doors.introduced(self._socket, opening.analyst)
         # Only now has the peer proved to be somebody who may send large frames.
         self._socket.protocol.max_message_size = MAX_SEALED
         try:
@@ -91,6 +98,7 @@ class Connection:
             self._agent.refused(opening, served, error)
             raise
         session = await self._agent.admit(Session(opening, served, self._agent.vaults))
+        self._agent.doors.left(self._socket)
         isolation = session.kernel.isolation if session.kernel else {}
         accepted = {"type": "accepted", "isolation": isolation, "resumed": session.counts}
         try:
@@ -101,20 +109,32 @@ class Connection:
             raise
         return session
 
+    async def _hello(self) -> tuple[Hello, bool]:
+        """Return the hello, and whether its audience signed it for this connection."""
+        data = await self._message()
+        said = introduction.parse_introduction(data)
+        if said is not None:
+            data = await self._message()
+        hello = self._end.receive_hello(data)
+        response = self._socket.response
+        challenge = "" if response is None else response.headers.get(introduction.HEADER, "")
+        return hello, introduction.is_introduced(said, challenge, data, hello.audience)
+
     async def _message(self) -> bytes:
-        data = await asyncio.wait_for(self._socket.recv(), HANDSHAKE_TIMEOUT_S)
+        data = await self._socket.recv()
         if isinstance(data, str):
             raise MalformedError("channel.text", "the protocol is binary")
         return data
 
     async def _refuse(self, error: CloisterError) -> None:
-        if self._end.keyed:
-            event = canonical.encode({"type": "refused", "error": error.to_dict()})
-            await self._socket.send(self._end.seal(Kind.EVENT, event))
-            await self._socket.send(self._end.close())
-        else:
-            await self._socket.send(refusal(error))
-        await self._socket.close()
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            if self._end.keyed:
+                event = canonical.encode({"type": "refused", "error": error.to_dict()})
+                await self._socket.send(self._end.seal(Kind.EVENT, event))
+                await self._socket.send(self._end.close())
+            else:
+                await self._socket.send(refusal(error))
+            await self._socket.close()
 
     async def _pump(self, session: Session) -> None:
         sender = asyncio.create_task(self._send(session))
@@ -159,6 +179,11 @@ class Connection:
             env_digest=self._agent.env_digest,
         )
         await session.outbox.put(Kind.EVENT, canonical.encode({"type": "offer"}), canonical.encode(offer))
+
+
+def greet(_socket: ServerConnection, _request: Request, response: Response) -> None:
+    """Put a challenge into the answer to a WebSocket handshake: whoever signs it is introduced."""
+    response.headers[introduction.HEADER] = introduction.new_challenge()
 
 
 def _check_purpose(opening: Opening, served: ServedContract) -> None:

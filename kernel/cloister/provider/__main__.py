@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 
 from cloister.errors import CloisterError, MalformedError
-from cloister.provider import clock, files, lock, operators, shredding
+from cloister.provider import clock, files, lock, operators, rotation, shredding
 from cloister.provider.broker import Broker
 from cloister.provider.connections import MOST, Connections
 from cloister.provider.home import BrokerHome
@@ -47,12 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             home.identity()
             held.enter_context(lock.held(options.home))
             home.clear_leftovers()
+            if rotation.is_cut_short(home):
+                _finish_rotation(home)
             shredding.sweep(home, now=clock.text(clock.Clock().now()))
             broker = Broker(home)
         except CloisterError as error:
             sys.stderr.write(f"{error}\n")
             return 1
         return _listen(broker, options)
+
+
+def _finish_rotation(home: BrokerHome) -> None:
+    accounts = home.open_accounts()
+    try:
+        rotation.finish(home, accounts)
+    finally:
+        accounts.close()
 
 
 def _listen(broker: Broker, options: argparse.Namespace) -> int:

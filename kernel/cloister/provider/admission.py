@@ -1,18 +1,20 @@
 """Letting a vault in: its evidence under the broker's policy, the contract's clauses, and the data keys it may open.
 
-1. the hello is ours, fresh and used for the first time; 2. the offer speaks for the key that signed the request;
-3. the contract pins this broker's policy; 4. the evidence verifies and the policy accepts it; 5. a simulated enclave
-gets demonstration data only, and only under a contract that says so.
+1. the evidence answers a hello of ours, fresh and used for the first time; 2. the offer speaks for the key that signed
+the request; 3. the contract pins this broker's policy; 4. the evidence verifies and the policy accepts it; 5. a
+simulated enclave gets demonstration data only, and only under a contract that says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from cloister.attest.agreed import Agreed
 from cloister.attest.endorsements import Endorsements
+from cloister.attest.evidence import RejectedError
 from cloister.attest.policy import Policy
 from cloister.attest.verification import Appraisal, appraise_offer
 from cloister.contract import relying
@@ -36,7 +38,7 @@ class Admitted(msgspec.Struct, frozen=True):
 
 def appraise_request(
     request: SessionRequest,
-    hello: bytes | None,
+    hellos: Sequence[bytes],
     contract: Contract,
     *,
     broker: Broker,
@@ -48,26 +50,29 @@ def appraise_request(
 ) -> Admitted:
     """Return the admitted vault.
 
-    ``agreed`` is what the contract and the broker's own decisions ask beyond the policy (``software.agreed``); without
-    it what the contract asks. ``endorsements`` are those the broker keeps.
+    ``hellos`` are those that it may have been told (``Hellos.take``). ``agreed`` is what the contract and the broker's
+    own decisions ask beyond the policy (``software.agreed``); without it what the contract asks. ``endorsements`` are
+    those the broker keeps.
 
     Raises:
         TrustError: A stale hello, evidence that does not verify, or a policy that says no.
         MalformedError: The offer does not follow its schema.
         ContractError: The contract pins another policy, or this broker lacks a capsule's key.
     """
-    if hello is None:  # 1
-        raise TrustError("session.hello", "no fresh hello of this broker: it is used, too old or was never sent")
     check_policy(contract, broker, policy[1])  # 3
-    appraisal = appraise_offer(  # 4
-        hello,
-        None,
-        canonical.encode(request.offer),
-        policy=policy[0],
-        now=now,
-        accept_simulated=contract.accept_simulated,
-        agreed=agreed or relying.agreed(contract, policy=policy[1]),
-        endorsements=endorsements,
+    offer_bytes = canonical.encode(request.offer)
+    appraisal = _answers_one(  # 1, 4
+        hellos,
+        lambda hello: appraise_offer(
+            hello,
+            None,
+            offer_bytes,
+            policy=policy[0],
+            now=now,
+            accept_simulated=contract.accept_simulated,
+            agreed=agreed or relying.agreed(contract, policy=policy[1]),
+            endorsements=endorsements,
+        ),
     )
     offer = appraisal.offer
     if offer.vault_id != request.vault_id or offer.kex_pub != request.vault_hpke or offer.contract != request.contract:
@@ -78,6 +83,17 @@ def appraise_request(
     if appraisal.assurance == "simulated" and grades - {"demonstration"}:  # 5
         raise TrustError("session.grade", "a simulated enclave gets demonstration data only")
     return Admitted(appraisal, {key.manifest: key.covered(contract) for key in held})
+
+
+def _answers_one(hellos: Sequence[bytes], appraise: Callable[[bytes], Appraisal]) -> Appraisal:
+    """Return the appraisal of evidence that answers one of our hellos: whoever asks late is told the next one."""
+    for hello in hellos:
+        try:
+            return appraise(hello)
+        except RejectedError as error:
+            if error.code != "evidence.binding":
+                raise
+    raise TrustError("session.hello", "no fresh hello of this broker is answered: used, too old, or never sent")
 
 
 def check_policy(contract: Contract, broker: Broker, digest: str) -> None:

@@ -124,7 +124,7 @@ class Broker:
         Raises:
             MalformedError: Not ``{contract, vault_id}``.
         """
-        # Strangers ask this, and what they name is kept for a while: no more of it than a digest and a did.
+        # Strangers ask this: no more of it is read than a digest and a did.
         if len(body) > MAX_QUESTION:
             raise MalformedError("ledger.request", "a question for a hello is larger than one can be")
         question = documents.decode(body, _Question)
@@ -137,8 +137,7 @@ class Broker:
             MalformedError, SignatureError: Not a request signed by the vault it names.
         """
         request = open_request(body, SessionRequest)
-        hello = self._hellos.take(request.contract, request.vault_id)
-        return self._answer("session", request, request.contract, lambda known: self._admit(request, hello, known))
+        return self._answer("session", request, request.contract, lambda known: self._admit(request, known))
 
     def append(self, body: bytes) -> bytes:
         """Charge an account (see :meth:`Accounts.append`).
@@ -294,7 +293,7 @@ class Broker:
         with contextlib.suppress(UnavailableError):
             self.restored = restored.check(self._home, self._accounts, now=self.now()) or self.restored
 
-    def _admit(self, request: SessionRequest, hello: bytes | None, known: Registered) -> LedgerReply:
+    def _admit(self, request: SessionRequest, known: Registered) -> LedgerReply:
         now = self._clock.now()
         terms = self._terms_of_self(known.contract)
         try:
@@ -303,7 +302,7 @@ class Broker:
             policy = self._home.policy()
             admitted = admission.appraise_request(
                 request,
-                hello,
+                self._hellos.take(known.digest, request.vault_id),
                 known.contract,
                 broker=terms,
                 policy=policy,

@@ -26,6 +26,11 @@ MOVES: dict[str, frozenset[str]] = {
     "deprecated": frozenset({"withdrawn"}),
     "withdrawn": frozenset(),
 }
+_OPS = {
+    "catalogue.publish": "published",
+    "catalogue.deprecate": "deprecated",
+    "catalogue.withdraw": "withdrawn",
+}
 ANYBODY = "*"
 _TABLE = schema.catalogue
 
@@ -68,6 +73,14 @@ def move(db: sa.Connection, manifest: str, to: str) -> None:
         raise _unknown()
     _move_allowed(state, to)
     db.execute(sa.update(_TABLE).where(_TABLE.c.manifest == manifest).values(state=to))
+
+
+def again(db: sa.Connection, moves: Iterable[tuple[str, str]]) -> None:
+    """Do again what a log tells of entries; one that is not there, or went further, stays as it is."""
+    for op, manifest in moves:
+        to = _OPS.get(op, "")
+        if to and to in MOVES.get(_state(db, manifest), frozenset()) and _state(db, manifest):
+            move(db, manifest, to)
 
 
 def search(db: sa.Connection, text: str, asker: str, *, all_states: bool) -> list[Listed]:

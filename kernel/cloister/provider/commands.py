@@ -223,9 +223,15 @@ def broker_serve(
 @broker_app.command("add")
 def broker_add(directory: BrokerDir, contract: Annotated[Path, typer.Argument()]) -> None:
     """Register a contract that everybody signed; it is active from now on."""
-    home = BrokerHome(directory)
-    digest = home.add_contract(_contract(contract), now=_now())
-    home.record(Event("decision", _now(), actor="owner", contract=digest, op="contract.add", status="active"))
+    home, document = BrokerHome(directory), _contract(contract)
+    digest = home.add_contract(document, now=_now())
+    told = [Event("decision", _now(), actor="owner", contract=digest, op="contract.add", status="active")]
+    former = signing.read_unverified(document).former
+    if former and (ended := home.contracts.get(former)) is not None and ended.state(_now()) == "revoked":
+        # A restored broker without the amendment must not go on with what it took the place of.
+        said: dict[str, Any] = {"status": "revoked", "reason": f"amended by {digest}"}
+        told.append(Event("decision", _now(), actor="owner", contract=former, op="contract.decide", **said))
+    home.record(*told)
     _say(digest)
 
 

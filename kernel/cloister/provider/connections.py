@@ -14,7 +14,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cloister.provider.rate import network
+from cloister.wire.address import network
 
 HEAD_S = 10.0
 """How long a connection may take to send the head of a request, or what is left of a body that was refused."""

@@ -29,7 +29,8 @@ from cloister.wire import documents
 
 _T = TypeVar("_T", Launch, Floor)
 State = Literal["active", "suspended", "revoked"]
-KINDS = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue"})
+KINDS = frozenset({"decision", "identity", "role", "approval", "key", "session", "catalogue", "request"})
+"""Of events whose consequences are not in the accounts, or are and went back with them."""
 _STATES: dict[str, State] = {"contract.suspend": "suspended", "contract.resume": "active", "contract.revoke": "revoked"}
 _MAY_BE_GONE = "it may have been destroyed in the time that was lost"
 _UNKNOWN = "decisions about it may have been lost with restored accounts; the provider looks, and resumes it"

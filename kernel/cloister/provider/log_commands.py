@@ -112,7 +112,9 @@ def recover(
     for manifest in done.withheld:
         _say(f"withheld: the key of {manifest} may have been destroyed since; `cloister capsule keep` or `shred`")
     if done.burnt or done.suspended:
-        _say("nobody has a role any more; grant and revoke again what was decided since the copy was made")
+        _say("nobody has a role any more; grant, revoke and veto again what was decided since the copy was made")
+        _say("say the least software version for each contract: `cloister release least`")
+        _say("endorsements count no more; take them anew: `cloister endorse`")
     for digest in done.revoked:
         _say(f"revoked: {digest} has exits, and their counts are lost")
 
@@ -167,6 +169,7 @@ def rotate_key(
 ) -> None:
     """Replace the broker's key; contracts that name the old one end, accounts stay."""
     with lock.held(directory), _opened(directory) as (home, accounts):
+        rotation.finish(home, accounts)
         _say(f"did {rotation.rotate(home, accounts, now=_now(), stop_contracts=stop)}")
 
 

@@ -111,7 +111,9 @@ class Office:
         """
         if not 0 < len(ask.request) <= _MAX_NAME:
             raise MalformedError("office.request", "a request is named by 1 to 64 characters")
-        values = {"request": ask.request, "actor": ask.actor, "body": canonical.encode(ask)}
+        # What does not wait is known by its name: nobody fills the disk with what he asks.
+        body = canonical.encode(ask) if state == "pending" else b""
+        values = {"request": ask.request, "actor": ask.actor, "body": body}
         now = self._broker.now()
         with self._broker.accounts.database.transaction() as db:
             key = schema.requests.c.request == values["request"]

@@ -143,10 +143,13 @@ class Acts:
     def _veto(self, ask: Ask, _held: frozenset[str]) -> Any:
         document, now, reason = software.named(self._home, _text(ask, "release")), self._broker.now(), _reason(ask)
         found = software.veto(self._home, document, now=now, reason=reason[:200])
-        # The code, not the document: that is what a recovered broker must know.
-        named: dict[str, Any] = {"actor": ask.actor, "op": ask.action, "subject": found.env_digest}
-        told = Event("decision", now, status=found.version, reason=reason[:200], **named)
-        event_log.record_all(self._broker.accounts.database, [told])
+        # Code and launches, not the document: that is what a recovered broker must know.
+        named: dict[str, Any] = {"actor": ask.actor, "status": found.version, "reason": reason[:200]}
+        told = [Event("decision", now, op=ask.action, subject=found.env_digest, **named)]
+        for launch in software.launches_of(found):
+            subject = canonical.encode(launch).decode()
+            told.append(Event("decision", now, op="release.veto-launch", subject=subject, **named))
+        event_log.record_all(self._broker.accounts.database, told)
         return {"version": found.version, "env_digest": found.env_digest}
 
     def _accounts(self, _ask: Ask, _held: frozenset[str]) -> Any:

@@ -1,12 +1,10 @@
 """How often one address may ask for a hello, the only request of a broker that nobody has to sign for, or be refused.
 
-A hello makes a key and is remembered for a minute, and when too many are pending the oldest is forgotten. Without a
-limit a stranger could push out the hello of a vault that is just proving itself.
+An answer is made and forgotten (``hellos``), but it takes a moment of the broker's time.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -15,19 +13,6 @@ from collections.abc import Callable
 BURST = 120
 PER_S = 10.0
 MAX_ADDRESSES = 4096
-
-
-def network(address: str) -> str:
-    """Return what one host can be told by: an IPv4 address, or the /64 of an IPv6 one, of which a host has 2**64."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 class Rate:

@@ -21,7 +21,7 @@ from cloister.contract.states import Decision
 from cloister.contract.usage import Usage
 from cloister.errors import RefusedError, TrustError
 from cloister.provider import accounts as books
-from cloister.provider import decisions, event_log, matches, restored, rotation, schema, shredding
+from cloister.provider import catalogue, decisions, event_log, matches, restored, rotation, schema, shredding
 from cloister.provider.home import BrokerHome
 from cloister.receipt import export, log
 from cloister.receipt.account import BURNT, broker_of, granted_by
@@ -94,6 +94,8 @@ def recover(
                     clause="a restored broker goes on from the longest proven tip, or burns what it cannot prove",
                     next_step="give a newer export with --proof, or --burn: every account is then spent to its limit",
                 )
+            _requests(db, decided)
+            catalogue.again(db, ((one.op, one.subject) for one in decided if one.kind == "catalogue"))
             done = msgspec.structs.replace(done, decisions=decisions.again(home, decided))
             if gap:
                 revoked = tuple(_with_exits(home))
@@ -187,6 +189,17 @@ def _take(db: sa.Connection, path: Path, decided: list[Event]) -> Outcome:
                         charged[event.population, event.position] = event
         _admissions(db, header)
     return Outcome(entries, events)
+
+
+def _requests(db: sa.Connection, events: Iterable[Event]) -> None:
+    """Take the names of requests that were answered in the lost time: the same bytes must not be acted on again."""
+    table = schema.requests
+    known = set(db.scalars(sa.select(table.c.request)))
+    for event in events:
+        if event.kind == "request" and event.subject not in known:
+            known.add(event.subject)
+            values = {"request": event.subject, "actor": event.actor, "body": b"", "time": event.time, "state": "done"}
+            db.execute(sa.insert(table), values)
 
 
 def _entry(db: sa.Connection, leaf: export.Leaf, at: int, charged: dict[tuple[str, int], Event]) -> None:

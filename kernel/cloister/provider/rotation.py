@@ -7,15 +7,18 @@ amendment that names the new one. The accounts stay, for they belong to populati
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Literal
 
 import msgspec
+import sqlalchemy as sa
 
 from cloister.errors import MalformedError, RefusedError
-from cloister.provider import event_log, files, restored
+from cloister.provider import event_log, files, restored, schema
 from cloister.provider.accounts import Accounts
 from cloister.provider.home import BrokerHome
-from cloister.receipt.events import Event
+from cloister.provider.keys import load_identity
+from cloister.receipt.events import Event, decode_event
 from cloister.receipt.succession import SUCCESSION_TYPE, Succession
 from cloister.wire import canonical
 from cloister.wire.envelope import Envelope, seal
@@ -60,10 +63,48 @@ def rotate(home: BrokerHome, accounts: Accounts, *, now: str, stop_contracts: bo
             f"{len(named)} active contracts name this broker's key; they end with it",
             next_step="let them end first, or say --stop-contracts; then the parties sign contracts with the new did",
         )
+    # On disk before anything names it: a rotation that is cut short is finished at the next start, not half done.
+    files.write_private(_next(home), base64.b64encode(new.private_bytes()))
     statement = seal(SUCCESSION_TYPE, canonical.encode(Succession(old.did, new.did, now)), old, new)
     with accounts.database.transaction() as db:
         event_log.open_log(db, now)
         event_log.record(db, Event("key", now, actor="owner", op="rotate", subject=new.did))
         files.write_private(home.directory / _FILE, canonical.encode((*read(home), statement)))
-    files.replace_secret(home.key_file, base64.b64encode(new.private_bytes()))
+    finish(home, accounts)
     return new.did
+
+
+def is_cut_short(home: BrokerHome) -> bool:
+    """Whether a rotation began and did not end."""
+    return _next(home).exists()
+
+
+def finish(home: BrokerHome, accounts: Accounts) -> None:
+    """Finish a rotation that was cut short after the log had told it; forget one that was cut short before.
+
+    Under ``lock.held``, before anything is signed. Where the log went back, nobody knows: the key waits.
+
+    Raises:
+        UnavailableError: ``ledger.unavailable``.
+        MalformedError, TrustError: A key file that is none, or not private.
+    """
+    if not is_cut_short(home):
+        return
+    new = load_identity(_next(home))
+    with accounts.database.transaction() as db:
+        if event_log.older(db, home.witness.seen()):
+            return
+        told = new.did in _told(db)
+    if told:
+        files.replace_secret(home.key_file, base64.b64encode(new.private_bytes()))
+    files.overwrite(_next(home))
+
+
+def _told(db: sa.Connection) -> set[str]:
+    events = schema.events.c
+    bodies = db.scalars(sa.select(events.body).where((events.kind == "key") & events.body.is_not(None)))
+    return {one.subject for one in map(decode_event, bodies) if one.op == "rotate"}
+
+
+def _next(home: BrokerHome) -> Path:
+    return home.key_file.with_name("broker.key.next")

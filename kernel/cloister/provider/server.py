@@ -23,8 +23,9 @@ from cloister.provider.connections import prove
 from cloister.provider.intake import BODY_S, Lane, too_large
 from cloister.provider.office import Office
 from cloister.provider.passes import Passes
-from cloister.provider.rate import Rate, network
+from cloister.provider.rate import Rate
 from cloister.provider.requests import StrangersReply, sender_of
+from cloister.wire.address import network
 
 _log = structlog.get_logger("cloister.broker")
 

@@ -130,8 +130,9 @@ def veto(home: BrokerHome, document: Envelope, *, now: str, reason: str = "") ->
 
 
 def launches_of(release: SoftwareRelease) -> tuple[Launch, ...]:
-    """Return the launches that a release states, one for each TEE."""
-    return tuple(launch_of(one.tee, one.launch) for one in release.references)
+    """Return the launches that a release states, one for each TEE whose launch covers code."""
+    found = (launch_of(one.tee, one.launch) for one in release.references)
+    return tuple(one for one in found if one.measurements)
 
 
 def veto_code(home: BrokerHome, env_digest: str, one: Veto) -> None:
