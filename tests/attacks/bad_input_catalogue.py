@@ -88,7 +88,7 @@ ROWS: tuple[Row, ...] = (
     _at_broker("spliced", "Spliced evidence: the report of one, the signature of another", "evidence.signature"),
     _at_broker("flipped", "Bit-flipped evidence", "evidence.signature"),
     _at_broker("confused", "Evidence in the name of another TEE", "evidence.format"),
-    _at_broker("replayed", "Evidence made for another exchange", "evidence.binding"),
+    _at_broker("replayed", "Evidence made for another exchange", "session.hello"),
     _tdx("truncated", "Truncated evidence", "evidence.truncated"),
     _tdx("oversized", "Oversized evidence", "evidence.oversize"),
     _tdx("spliced", "Spliced evidence: signed by a key that its quoting enclave does not vouch for", "evidence.key"),

@@ -730,7 +730,7 @@ _CLASSES = {
 # What shows, exports, checks or prices a model does not decide what it is.
 _BESIDE = {
     *(f"sandbox/learn/{name}.py" for name in (
-        "__init__", "asking", "base", "card", "checks", "numbers", "onnx_graph", "score", "views", "words",
+        "__init__", "asking", "base", "card", "checks", "expected", "numbers", "onnx_graph", "score", "views", "words",
     )),
     *(f"vault/{name}.py" for name in ("__init__", "costs", "fit_costs")),
 }  # fmt: skip

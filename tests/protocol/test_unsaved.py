@@ -240,7 +240,8 @@ class Server:
         options = [f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}"]
         inherited = {name: value for name, value in os.environ.items() if name != PROMISE}
         env = {**inherited, "JUPYTER_RUNTIME_DIR": str(root / "runtime"), "CLOISTER_HOME": str(root / "home")}
-        env["JUPYTER_CONFIG_DIR"] = str(root / "config")
+        # This folder's word goes before that of the environment, in which the package is installed.
+        env |= {"JUPYTER_CONFIG_DIR": str(root / "config"), "JUPYTER_PREFER_ENV_PATH": "0"}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([*command, *options, "--ServerApp.port_retries=0"], env=env, **quiet)
         deadline = time.monotonic() + 60
