@@ -96,7 +96,11 @@ def page(new_page: NewPage) -> Iterator[Page]:
     page.close()
 
 
-@pytest.fixture(params=["lab", "notebook7"])
+# Notebook 7 has its views in CI, and everything else by night.
+APPLICATIONS = ["lab", pytest.param("notebook7", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=APPLICATIONS)
 def application(request: pytest.FixtureRequest) -> Iterator[Application]:
     """Each of the two applications in turn; its kernels end with the test."""
     application: Application = request.getfixturevalue(request.param)

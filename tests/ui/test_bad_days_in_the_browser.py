@@ -46,7 +46,6 @@ def test_an_enclave_killed_behind_an_open_page_turns_it_red(busy, lab, user, pag
     lab.end_kernels()
 
 
-@pytest.mark.parametrize("application", ["lab", pytest.param("notebook7", marks=pytest.mark.slow)], indirect=True)
 def test_an_enclave_with_other_code_is_refused_and_the_panel_says_why(application, changed_enclave, user, page):
     path = user.notebook(f"refused-{application.kind}.ipynb", changed_enclave.kernel, ["1 + 1"])
     notebook = NotebookPage(page, application, path).open()

@@ -17,7 +17,7 @@ CELLS = [
 LIMITS = {"privacy", "releases", "expiry"}
 
 
-@pytest.fixture(scope="module", params=["lab", "notebook7"])
+@pytest.fixture(scope="module", params=["lab", pytest.param("notebook7", marks=pytest.mark.slow)])
 def notebook(request, user, new_page):
     """A notebook in which two cells have released something."""
     application = request.getfixturevalue(request.param)
