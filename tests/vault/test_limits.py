@@ -119,7 +119,7 @@ def test_the_end_of_the_contract_by_the_brokers_own_clock(own_world: World) -> N
     state, transport, _ = vault(own_world, not_after="2026-12-31T00:00:00Z")
     now = [datetime.datetime(2026, 12, 30, 23, 0, tzinfo=datetime.UTC)]
     broker = transport._brokers[own_world.anna_broker.did]
-    broker._clock = Clock(lambda: now[0])
+    broker._clock = broker._replies._clock = Clock(lambda: now[0])
     release(state, own_world, 1)
     size = own_world.anna_broker.tip(own_world.card.population).size
     now[0] += datetime.timedelta(hours=2)
