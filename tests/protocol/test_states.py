@@ -53,7 +53,7 @@ def _ended(tmp_path: Path, victim: str) -> Iterator[Client]:
             assert cell.content["status"] == "error"
             assert cell.of("error")
             assert cell.states.count("idle") == 1
-        assert time.perf_counter() - killed < 1
+        assert time.perf_counter() - killed < 10  # not when the cell would have ended, after a minute
         yield client
 
 
@@ -151,7 +151,7 @@ def test_interrupt_while_dialling_stops_the_queue() -> None:
         client.manager.interrupt_kernel()
         for msg_id in waiting:
             assert "proxy.interrupted" in client.finish(msg_id).content["evalue"]
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 10  # not when the dial would have ended, after an hour
 
 
 @pytest.mark.parametrize("name", ["cloister-refused", "cloister-slow", "cloister-local"])
